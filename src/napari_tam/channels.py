@@ -1,0 +1,223 @@
+"""Which channel of an image plays which role: as the settings say, or guessed from its name."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from typing import TYPE_CHECKING
+
+from napari_tam.errors import InputError
+from napari_tam.settings import REQUIRED_ROLES, ROLES
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+#: Words of channel names: role to {strength: words}. A channel goes to the role of its strongest word; where
+#: two roles are equally strong (DiD + membrane) the name says nothing. Words are matched whole, in any case,
+#: and ``_`` in a word stands for an optional space ("Cell Mask", "CellMask", "cell-mask").
+_WORDS: dict[str, dict[int, str]] = {
+    "cell": {
+        5: "cells? macrophages? bmdms? cyto cytoplasm cytoplasmic cytosol cytosolic",
+        4: "actin f_actin phalloidin lifeact cell_mask cell_tracker cell_brite calcein wga cona tubulin "
+        "vimentin cd_11_b cd_11_c cd_14 cd_45 f_4_80 iba_1 mac_1",
+        3: "membranes? memb",
+        2: "cd_68",
+    },
+    "nucleus": {
+        9: "nucleus nuclei nuclear nucs? nuc_blue nuc_red nuc_green nuc_spot",
+        7: "dapi hoechst h_33342 h_33258 dna sir_dna draq_5 draq_7 sytox to_pro h_2_b",
+    },
+    "exosome": {
+        9: "exosomes? exosomal exos? evs? s_evs? t_evs? vesicles? microvesicles?",
+        5: "pkh pkh_26 pkh_67 cd_63 cd_81 cd_9 tsg_101 alix",
+        3: "did dii dil dio cfse puncta punctum spots?",
+        # A fluorescent protein and nothing else: in this assay, the fused exosome marker.
+        1: "gfp egfp rfp mcherry tdtomato",
+    },
+    "lysosome": {
+        9: "lysosomes? lysosomal lyso",
+        6: "lyso_tracker lyso_sensor lamp_1 lamp_2 cathepsin magic_red",
+    },
+}
+
+#: Transmitted light is no stain, whatever else the name says.
+_NO_STAIN = "bf brightfield bright_field dic phase phase_contrast transmitted transmission tl trans"
+
+
+def _pattern(words: str) -> re.Pattern[str]:
+    alternatives = []
+    for word in words.split():
+        # "DAPI405" and "w1DAPI" name DAPI, but "CD98" does not name CD9.
+        end = r"(?!\d)" if word[-1].isdigit() else "(?![a-z])"
+        # "CellTrace" dyes label exosomes as often as cells.
+        end += "(?! ?trace)" if word == "cells?" else ""
+        alternatives.append(word.replace("_", " ?") + end)
+    return re.compile(f"(?<![a-z])(?:{'|'.join(alternatives)})")
+
+
+_PATTERNS = {
+    role: [(strength, _pattern(words)) for strength, words in sorted(table.items(), reverse=True)]
+    for role, table in _WORDS.items()
+}
+_TRANSMITTED = _pattern(_NO_STAIN)
+
+
+def _role_of(name: str) -> tuple[str, int] | None:
+    """Return the role a channel name speaks for and how strongly; None when it does not say."""
+    # "DiI" and "LysoTracker" as written, and "exosomesPKH26" at its capitals.
+    spellings = {
+        re.sub(r"[^a-z0-9]+", " ", spelling.lower())
+        for spelling in (name, re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name))
+    }
+    if any(_TRANSMITTED.search(spelling) for spelling in spellings):
+        return None
+    strengths = {
+        role: next((s for s, pattern in patterns if any(map(pattern.search, spellings))), 0)
+        for role, patterns in _PATTERNS.items()
+    }
+    best = max(strengths.values())
+    winners = [role for role, strength in strengths.items() if strength == best]
+    return (winners[0], best) if best and len(winners) == 1 else None
+
+
+def guess_roles(channel_names: Sequence[str]) -> dict[str, int]:
+    """Guess roles from channel names, e.g. ``["CD11b", "DAPI", "PKH26"]``.
+
+    A role is given only when exactly one channel fits it best, so the result does not depend on the
+    order of the channels, and a name that could mean two things (``DiD membrane``, ``Alexa 488``) is
+    left out. The role ``extra`` is never guessed.
+
+    Parameters
+    ----------
+    channel_names
+        One name a channel; empty where the file gives none.
+
+    Returns
+    -------
+    dict
+        Role to channel index; roles that cannot be told are missing.
+    """
+    found: dict[str, list[tuple[int, int]]] = {}
+    for index, name in enumerate(channel_names):
+        said = _role_of(name)
+        if said:
+            found.setdefault(said[0], []).append((said[1], index))
+    roles = {}
+    for role in _WORDS:
+        candidates = sorted(found.get(role, ()), reverse=True)
+        if candidates and (len(candidates) == 1 or candidates[0][0] > candidates[1][0]):
+            roles[role] = candidates[0][1]
+    return roles
+
+
+def list_channels(names: Sequence[str], n_channels: int) -> str:
+    """Return ``"0: CD11b, 1: DAPI, 2 (no name)"`` for a message."""
+    return ", ".join(channel_label(names, index) for index in range(n_channels))
+
+
+def channel_label(names: Sequence[str], index: int) -> str:
+    """Return ``"0: CD11b"``, or ``"0 (no name)"``, for a message."""
+    name = names[index].strip() if index < len(names) else ""
+    return f"{index}: {name}" if name else f"{index} (no name)"
+
+
+def assign_roles(
+    wanted: Mapping[str, int | str],
+    names: Sequence[str],
+    n_channels: int,
+    where: object,
+    *,
+    hint: str = "",
+) -> dict[str, int]:
+    """Map roles to channel indices: those in `wanted` as it says, the others guessed from the names.
+
+    Parameters
+    ----------
+    wanted
+        Role to channel index (from 0) or name, as in ``Settings.channels``. Names are compared without
+        regard to case; a number written as text is an index unless a channel has that name.
+    names
+        Channel names; may be empty, or hold empty names.
+    n_channels
+        Number of channels of the image.
+    where
+        The image, for messages.
+    hint
+        Further help for an image that has one channel only.
+
+    Returns
+    -------
+    dict
+        Role to channel index, each channel at most once; at least the roles of `REQUIRED_ROLES`.
+
+    Raises
+    ------
+    InputError
+        If a channel does not exist or is given two roles, or a required role cannot be told. The
+        message lists the channels.
+    """
+    padded = _padded(names, n_channels)
+    listing = list_channels(names, n_channels)
+    if n_channels < 2:
+        advice = "save all channels of a field in one file, e.g. as OME-TIFF or an ImageJ hyperstack"
+        raise InputError(
+            f"the image has a single channel ({listing}), but a cell and an exosome channel are needed (a"
+            " label mask is not an image)",
+            where=where,
+            fix=f"{advice}; {hint}" if hint else advice,
+        )
+    roles: dict[str, int] = {}
+    for role, channel in wanted.items():
+        index = _find(role, channel, padded, listing, where)
+        taken = next((other for other, i in roles.items() if i == index), None)
+        if taken is not None:
+            raise InputError(
+                f"channel {channel_label(names, index)} is given two roles, {taken} and {role}",
+                where=where,
+                fix=f"give each role a channel of its own; the channels are {listing}",
+            )
+        roles[role] = index
+    free = ["" if i in roles.values() else name for i, name in enumerate(padded)]
+    roles |= {role: i for role, i in guess_roles(free).items() if role not in roles}
+    missing = [role for role in REQUIRED_ROLES if role not in roles]
+    if missing:
+        raise InputError(
+            f"cannot tell which channel is the {' and which the '.join(missing)}; the channels are {listing}",
+            where=where,
+            fix="say it by index or name, e.g. --channels cell=0,nucleus=1,exosome=2, or under 'channels' in"
+            " the settings file",
+        )
+    return {role: roles[role] for role in ROLES if role in roles}
+
+
+def _find(role: str, channel: int | str, names: list[str], listing: str, where: object) -> int:
+    """Return the index of a channel given by index or name."""
+    fix = f"the channels are {listing}"
+    if isinstance(channel, str):
+        wanted = channel.strip().casefold()
+        known = [name.casefold() for name in names]
+        matches = [i for i, name in enumerate(known) if wanted and name == wanted]
+        if len(matches) > 1:
+            raise InputError(
+                f"{len(matches)} channels are called '{channel}', so {role}={channel} is not clear",
+                where=where,
+                fix=f"give the index instead; {fix}",
+            )
+        if matches:
+            return matches[0]
+        if not re.fullmatch(r"[+-]?\d+", wanted):
+            close = difflib.get_close_matches(wanted, [name for name in known if name], n=1, cutoff=0.5)
+            guess = f"did you mean '{names[known.index(close[0])]}'? " if close else ""
+            raise InputError(
+                f"no channel is called '{channel}' ({role}={channel})", where=where, fix=guess + fix
+            )
+        channel = int(wanted)
+    if not 0 <= channel < len(names):
+        raise InputError(
+            f"there is no channel {channel} ({role}={channel}; indices start at 0)", where=where, fix=fix
+        )
+    return channel
+
+
+def _padded(names: Sequence[str], n_channels: int) -> list[str]:
+    return [*(name.strip() for name in names), *[""] * n_channels][:n_channels]

@@ -1,0 +1,44 @@
+"""Field: one image plane set to analyse, whatever file it came from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+
+@dataclass(frozen=True)
+class Field:
+    """One 2-D multi-channel field of view.
+
+    Attributes
+    ----------
+    name
+        Name of the image in every table and file name; unique within a run.
+    channels
+        Role (see `napari_tam.settings.ROLES`) to a YX array of finite numbers, of the file's own
+        dtype and intensity; all of one shape.
+    pixel_size_um
+        Edge length of a (square) pixel in µm.
+    source
+        The file it was read from, if any.
+    frame
+        Index on the file's time axis; 0 when there is none.
+    notes
+        Sentences about what was done on reading (e.g. a z-stack was projected) for the output.
+    """
+
+    name: str
+    channels: dict[str, npt.NDArray[np.generic]]
+    pixel_size_um: float
+    source: Path | None = None
+    frame: int = 0
+    notes: tuple[str, ...] = field(default=())
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width in pixels."""
+        first = next(iter(self.channels.values()))
+        return first.shape[0], first.shape[1]

@@ -1,0 +1,206 @@
+"""Images: from what the user names to fields with a channel for every role."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from napari_tam.channels import assign_roles, channel_label
+from napari_tam.errors import InputError
+from napari_tam.field import Field
+from napari_tam.listing import list_images, stem_of, unique_names
+from napari_tam.settings import REQUIRED_ROLES, ROLES
+from napari_tam.stack import CHANNEL_COUNTS, MIN_SIDE_PX, Stack
+from napari_tam.tiff import available_memory, open_tiff, reading
+from napari_tam.tiffmeta import pixel_size, read_metadata
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import tifffile
+
+    from napari_tam.settings import Settings
+
+__all__ = ["list_images", "read_fields", "stem_of", "unique_names"]
+
+
+def read_fields(
+    path: str | Path, settings: Settings, *, name: str | None = None, available_bytes: int | None = None
+) -> Iterator[Field]:
+    """Read an image file: one field for every position and time frame in it, one at a time.
+
+    Parameters
+    ----------
+    path
+        OME-TIFF, ImageJ hyperstack or plain TIFF, of any axes order, integer or float type, byte
+        order, tiling and compression.
+    settings
+        Uses `channels`, `pixel_size_um` and `z_projection`.
+    name
+        Name of the fields instead of the file's stem. ``_s00``, ``_s01``, … is appended when the file
+        has several positions (OME images), ``_t0000``, ``_t0001``, … when it has several frames.
+    available_bytes
+        Memory that may be used. Unset: what the computer has free.
+
+    Yields
+    ------
+    Field
+        Channels of the roles that were found, each YX in the file's own type (bool as uint8, float16
+        as float32, and float32 for a mean projection).
+
+    Raises
+    ------
+    InputError
+        If the file cannot be analysed. A frame that cannot be read (say all NaN) does not stop the
+        others: the error is raised after the last one.
+    """
+    path = Path(path)
+    budget = available_memory() if available_bytes is None else available_bytes
+    with open_tiff(path) as (tif, series):
+        chosen, notes = _choose_series(path, tif, series)
+        plans = [_Plan(path, tif, series, index, settings, budget, notes) for index in chosen]
+        positions = [(plan, i) for plan in plans for i in range(plan.stack.n_positions)]
+        jobs = [(n, t) for n, (plan, _) in enumerate(positions) for t in range(plan.stack.n_times)]
+        frames = len(jobs) > len(positions)
+        failed: list[tuple[str, InputError]] = []
+        for number, time in jobs:
+            full = name or stem_of(path)
+            full += f"_s{number:02d}" if len(positions) > 1 else ""
+            full += f"_t{time:04d}" if frames else ""
+            plan, position = positions[number]
+            try:
+                field = plan.read(full, position, time)
+            except InputError as error:
+                failed.append((full, error))
+                continue
+            yield field
+        if failed:
+            raise _combined(path, failed, len(jobs))
+
+
+def _combined(path: Path, failed: list[tuple[str, InputError]], total: int) -> InputError:
+    name, first = failed[0]
+    if total == 1:
+        return first
+    return InputError(
+        f"{len(failed)} of {total} fields could not be read; the first is {name}: {first.what}",
+        where=path,
+        fix=first.fix,
+    )
+
+
+def _choose_series(
+    path: Path, tif: tifffile.TiffFile, series: list[tifffile.TiffPageSeries]
+) -> tuple[list[int], tuple[str, ...]]:
+    """Return which image series to analyse: the first, and in OME-TIFF all that are like it."""
+    # A multi-file OME-TIFF describes all its files in each of them; a series belongs to its first file.
+    here = [i for i, s in enumerate(series) if (page := s[0]) is None or page.parent is tif]
+    if not here:
+        start = next((page.parent.filename for s in series if (page := s[0]) is not None), "another file")
+        raise InputError(
+            f"this is a part of the image that begins in '{start}'", where=path, fix="name that file"
+        )
+    first = series[here[0]]
+
+    def alike(other: tifffile.TiffPageSeries) -> bool:
+        sizes, first_sizes = (dict(zip(s.axes, s.shape, strict=True)) for s in (other, first))
+        return (
+            other.kind == "ome"
+            and (other.dtype, other.axes) == (first.dtype, first.axes)
+            and sizes.get("C") == first_sizes.get("C")
+            and min(sizes["Y"], sizes["X"]) >= MIN_SIDE_PX
+        )
+
+    chosen = [i for i in here if i == here[0] or alike(series[i])]
+    if len(chosen) == len(here):
+        return chosen, ()
+    return chosen, (f"{len(here) - len(chosen)} of the {len(here)} images in the file were not analysed",)
+
+
+class _Plan:
+    """How to read one image series: everything that its headers and the settings decide."""
+
+    def __init__(
+        self,
+        path: Path,
+        tif: tifffile.TiffFile,
+        series: list[tifffile.TiffPageSeries],
+        index: int,
+        settings: Settings,
+        budget: int | None,
+        notes: tuple[str, ...],
+    ) -> None:
+        self.path = path
+        self.stack = Stack(path, tif, series[index])
+        n_channels = self.stack.n_channels
+        self.stack.check_memory(min(n_channels, len(ROLES)), budget)
+        self.stack.check_complete()
+        with reading(path):
+            metadata = read_metadata(tif, series, index, n_channels)
+        self.names = metadata.channel_names
+        self.roles = assign_roles(settings.channels, self.names, n_channels, path, hint=self._hint())
+        self.pixel_size_um = pixel_size(metadata, settings.pixel_size_um, path)
+        self.projection = settings.z_projection
+        guessed = {role: i for role, i in self.roles.items() if role not in settings.channels}
+        if guessed:
+            listing = ", ".join(f"{role} = {self.names[i]}" for role, i in guessed.items())
+            notes += (f"channel roles guessed from the names: {listing}",)
+        if settings.pixel_size_um is None and metadata.pixel_source == "TIFF resolution":
+            notes += (f"pixel size {self.pixel_size_um:.4g} µm taken from the TIFF resolution",)
+        if self.stack.n_z > 1:
+            notes += (f"{self.stack.n_z} z-planes projected ({self.projection})",)
+        self.notes = self.stack.notes + notes
+
+    def _hint(self) -> str:
+        """Return help for channels that were saved as z-planes or times."""
+        stack = self.stack
+        lengths = {"z-planes": stack.n_z, "times": stack.n_times}
+        axis = next((axis for axis, length in lengths.items() if length in CHANNEL_COUNTS), "")
+        return f"if its {axis} are channels, use Image > Hyperstacks > Re-order in Fiji" if axis else ""
+
+    def read(self, name: str, position: int, time: int) -> Field:
+        """Read one field; raises InputError for pixels that cannot be analysed."""
+        channels, notes = {}, self.notes
+        for role, index in self.roles.items():
+            plane = self._project(role, position, time, index)
+            # The corners first: nearly always enough, and the whole plane costs a pass over it.
+            if plane[0, 0] != plane[-1, -1] or (plane != plane[0, 0]).any():
+                channels[role] = plane
+                continue
+            called = channel_label(self.names, index)
+            if role in REQUIRED_ROLES:
+                raise InputError(
+                    f"the {role} channel ({called}) has the value {plane[0, 0]} everywhere",
+                    where=self.path,
+                    fix="check the export, and which channel plays which role (--channels)",
+                )
+            notes += (f"the {role} channel ({called}) is the same everywhere and was left out",)
+        return Field(name, channels, self.pixel_size_um, self.path, time, notes)
+
+    def _project(self, role: str, position: int, time: int, channel: int) -> npt.NDArray[Any]:
+        """Read a channel, its z-planes projected one by one to spare memory."""
+        mean = self.projection == "mean" and self.stack.n_z > 1
+        result: npt.NDArray[Any] | None = None
+        bad = 0
+        for z in range(self.stack.n_z):
+            plane: npt.NDArray[Any] = self.stack.plane(position, time, z, channel)
+            if plane.dtype.kind == "f":
+                bad += plane.size - int(np.count_nonzero(np.isfinite(plane)))
+            if result is None:
+                result = plane.astype(np.float64) if mean else plane
+            elif mean:
+                result += plane
+            else:
+                np.maximum(result, plane, out=result)
+        assert result is not None
+        if bad:
+            called = channel_label(self.names, channel)
+            raise InputError(
+                f"{bad} pixels of the {role} channel ({called}) are NaN or infinite",
+                where=self.path,
+                fix="replace them, or export the image again with its original integer pixels",
+            )
+        return (result / self.stack.n_z).astype(np.float32) if mean else result

@@ -1,0 +1,119 @@
+"""The image files that a user's inputs stand for, and a name for each."""
+
+from __future__ import annotations
+
+import glob
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from napari_tam.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Sequence
+
+_SUFFIX = re.compile(r"(\.ome)?\.tiff?$", re.IGNORECASE)
+#: Label images of the truth or of earlier results, named after their image.
+_MASK = re.compile(r"_(masks|cells|nuclei)$", re.IGNORECASE)
+
+
+def stem_of(path: Path) -> str:
+    """Return the file name without ``.ome.tif``, ``.ome.tiff``, ``.tif`` or ``.tiff``."""
+    return _SUFFIX.sub("", path.name) or path.name
+
+
+def list_images(inputs: Sequence[str | Path]) -> list[Path]:
+    """Return the image files that files, folders and patterns stand for.
+
+    A folder stands for the TIFF files in it (not in its subfolders), a pattern (``*``, ``?``, ``[…]``,
+    ``**`` for any depth) for those it matches; both sorted by name, without hidden files and without
+    the masks that lie beside an image (``a_masks.tif``, ``a_cells.tif`` or ``a_nuclei.tif`` with
+    ``a.ome.tif``). A file that is named is taken whatever it is called. Duplicates are dropped.
+
+    Raises
+    ------
+    InputError
+        If an input matches no image.
+    """
+    found: dict[Path, Path] = {}
+    for given in inputs:
+        for path in _expand(given):
+            found.setdefault(path.resolve(), path)
+    return list(found.values())
+
+
+def _expand(given: str | Path) -> list[Path]:
+    path = Path(given).expanduser()
+    if path.is_file():
+        return [path]
+    if path.is_dir():
+        try:
+            candidates = list(path.iterdir())
+        except OSError as error:
+            raise InputError(
+                f"the folder cannot be read ({error.strerror})", where=path, fix="check its permissions"
+            ) from error
+    elif glob.has_magic(str(given)):
+        candidates = [Path(match) for match in glob.glob(str(path), recursive=True)]
+    else:
+        raise InputError("there is no such file or folder", where=given, fix="check the name")
+    files = sorted(p for p in candidates if not p.name.startswith(".") and p.is_file())
+    images = [p for p in files if _SUFFIX.search(p.name)]
+    unmasked = _without_masks(images)
+    if not unmasked:
+        others = sorted({p.suffix.lower() for p in files} - {""})
+        here = f", only {', '.join(others)} files" if others else ""
+        raise InputError(
+            f"no TIFF image found{' except masks' if images else here}",
+            where=given,
+            fix="name .tif or .tiff files, a folder that holds some, or a pattern that matches some",
+        )
+    return unmasked
+
+
+def _without_masks(images: list[Path]) -> list[Path]:
+    """Drop masks whose image is among `images` or beside them."""
+    stems = {stem_of(path).casefold() for path in images}
+
+    def is_mask(path: Path) -> bool:
+        stem = stem_of(path)
+        image = _MASK.sub("", stem)
+        beside = (path.with_name(image + end) for end in (".ome.tif", ".ome.tiff", ".tif", ".tiff"))
+        return image != stem and (image.casefold() in stems or any(p.is_file() for p in beside))
+
+    return [path for path in images if not is_mask(path)]
+
+
+def unique_names(paths: Iterable[Path]) -> dict[Path, str]:
+    """Return a name for every path: the file name without ``.ome.tif`` and the like.
+
+    Where files share it, the folder is put in front (``day1_a``, ``day2_a``), or else a number is
+    appended (``a``, ``a_2``). Names differ in more than case, as they become file names. They depend on
+    the paths and their order only.
+    """
+    paths = list(dict.fromkeys(paths))
+    stems = [stem_of(path) for path in paths]
+    shared = _repeated(stems)
+    longer = [
+        f"{path.resolve().parent.name}_{stem}" if stem.casefold() in shared else stem
+        for path, stem in zip(paths, stems, strict=True)
+    ]
+    # Where the folder does not tell them apart either, it would only make the name longer.
+    still = _repeated(longer)
+    wanted = [stem if long.casefold() in still else long for stem, long in zip(stems, longer, strict=True)]
+    repeated = _repeated(wanted)
+    taken = {name.casefold() for name in wanted if name.casefold() not in repeated}
+    names = {}
+    for path, name in zip(paths, wanted, strict=True):
+        unique, number = name, 1
+        while name.casefold() in repeated and unique.casefold() in taken:
+            number += 1
+            unique = f"{name}_{number}"
+        taken.add(unique.casefold())
+        names[path] = unique
+    return names
+
+
+def _repeated(names: Collection[str]) -> set[str]:
+    seen = [name.casefold() for name in names]
+    return {name for name in seen if seen.count(name) > 1}

@@ -1,0 +1,257 @@
+"""Settings: every analysis parameter, stated once.
+
+The command line help, the plugin's form, the YAML file and the reference page are all made from
+the fields below: their defaults, limits, units (``json_schema_extra["unit"]``), groups
+(``["group"]``) and descriptions.
+"""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+
+from napari_tam.errors import InputError
+
+#: What a channel can be. ``extra`` channels are carried along and measured, nothing more.
+ROLES = ("cell", "nucleus", "exosome", "lysosome", "extra")
+
+#: Channel roles without which there is nothing to analyse.
+REQUIRED_ROLES = ("cell", "exosome")
+
+
+def _setting(
+    default: Any, description: str, *, group: str, unit: str = "", common: bool = False, **limits: Any
+) -> Any:
+    return Field(
+        default,
+        description=description,
+        json_schema_extra={"group": group, "unit": unit, "common": common},
+        **limits,
+    )
+
+
+class Settings(BaseModel):
+    """All parameters of an analysis. Frozen; unknown names are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    channels: dict[str, int | str] = _setting(
+        {},
+        "Which channel plays which role: role (cell, nucleus, exosome, lysosome, extra) to channel "
+        "index (from 0) or name. Empty: guessed from the channel names.",
+        group="image",
+        common=True,
+    )
+    pixel_size_um: Annotated[float, Field(gt=0, le=100)] | None = _setting(
+        None, "Pixel size. Unset: read from the file.", group="image", unit="µm", common=True
+    )
+    z_projection: Literal["max", "mean"] = _setting("max", "How a z-stack becomes one plane.", group="image")
+
+    cells_model: str = _setting(
+        "cells",
+        "Network for the cells: 'cells' (bundled), a Cellpose model name, or a path to a model file.",
+        group="segmentation",
+        common=True,
+    )
+    nuclei_model: str = _setting(
+        "nuclei",
+        "Network for the nuclei: 'nuclei' (bundled), a Cellpose model name, or a path to a model file.",
+        group="segmentation",
+    )
+    cell_diameter_um: Annotated[float, Field(gt=0, le=1000)] | None = _setting(
+        None,
+        "Typical cell diameter (of the circle with the cell's area). Unset: estimated from the image.",
+        group="segmentation",
+        unit="µm",
+        common=True,
+    )
+    nucleus_diameter_um: Annotated[float, Field(gt=0, le=1000)] | None = _setting(
+        None,
+        "Typical nucleus diameter. Unset: estimated from the image.",
+        group="segmentation",
+        unit="µm",
+    )
+    cell_probability: float = _setting(
+        0.5,
+        "A pixel belongs to a cell or nucleus above this network probability; lower finds more and larger "
+        "cells.",
+        group="segmentation",
+        gt=0,
+        lt=1,
+    )
+    flow_threshold: float = _setting(
+        0.4,
+        "Largest mean squared error between a mask's flows and the network's; lower drops more "
+        "doubtful masks, 0 keeps all.",
+        group="segmentation",
+        ge=0,
+        le=10,
+    )
+    min_cell_area_um2: float = _setting(
+        20.0, "Cells smaller than this are dropped.", group="segmentation", unit="µm²", ge=0
+    )
+    min_nucleus_area_um2: float = _setting(
+        5.0, "Nuclei smaller than this are dropped.", group="segmentation", unit="µm²", ge=0
+    )
+
+    puncta_method: Literal["network", "log"] = _setting(
+        "network",
+        "Spot finder: the bundled 'puncta' network, or a Laplacian of Gaussian (faster).",
+        group="puncta",
+        common=True,
+    )
+    puncta_score: float = _setting(
+        0.5,
+        "A punctum is kept above this score (the network's probability; for LoG the contrast score "
+        "mapped to 0-1).",
+        group="puncta",
+        common=True,
+        gt=0,
+        lt=1,
+    )
+    puncta_min_snr: float = _setting(
+        3.0,
+        "A punctum is kept above this signal-to-noise ratio: peak over local background, divided by "
+        "the local noise (SD).",
+        group="puncta",
+        ge=0,
+        le=1000,
+    )
+    spot_sigma_um: Annotated[float, Field(gt=0, le=50)] | None = _setting(
+        None,
+        "Gaussian width (sigma) of a single punctum, i.e. of the microscope. Unset: measured from the image.",
+        group="puncta",
+        unit="µm",
+    )
+
+    perinuclear_distance_um: float = _setting(
+        2.0,
+        "A punctum is perinuclear within this distance of (or over) a nucleus.",
+        group="place",
+        unit="µm",
+        gt=0,
+        le=100,
+    )
+    central_radius: float = _setting(
+        0.5,
+        "A punctum is central below this relative radius (0 = the cell's innermost point, 1 = its edge).",
+        group="place",
+        gt=0,
+        lt=1,
+    )
+
+    device: str = _setting("auto", "Where the networks run: auto, cpu, cuda, cuda:1, mps.", group="run")
+    overlays: bool = _setting(True, "Write a picture of the result for every image.", group="run")
+
+    @field_validator("channels")
+    @classmethod
+    def _known_roles(cls, channels: dict[str, int | str]) -> dict[str, int | str]:
+        for role, channel in channels.items():
+            if role not in ROLES:
+                raise ValueError(f"'{role}' is no channel role{_nearest(role, ROLES)}")
+            if isinstance(channel, int) and channel < 0:
+                raise ValueError(f"{role} = {channel}: channel indices start at 0")
+        return channels
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_yes_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
+        # YAML reads yes, no, on and off as true and false, which pydantic would take for 1 and 0.
+        values = value.values() if isinstance(value, dict) else [value]
+        is_switch = cls.model_fields[info.field_name or ""].annotation is bool
+        if not is_switch and any(isinstance(item, bool) for item in values):
+            raise ValueError("yes/no is no value here (put a name in quotes)")
+        return value
+
+    @classmethod
+    def from_yaml(cls, path: str | Path) -> Settings:
+        """Read a settings file; names that are missing keep their defaults.
+
+        Raises
+        ------
+        InputError
+            If the file cannot be read, is not YAML, or holds an unknown name or a bad value.
+        """
+        try:
+            values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise InputError(
+                f"the settings file cannot be read ({reason})", where=path, fix="check its name"
+            ) from error
+        except yaml.YAMLError as error:
+            reason = " ".join(str(error).split())
+            raise InputError(
+                f"the settings file is not valid YAML ({reason})",
+                where=path,
+                fix="'napari-tam settings' writes a valid file to start from",
+            ) from error
+        if values is None:
+            values = {}
+        if not isinstance(values, dict):
+            raise InputError(
+                "the settings file does not hold 'name: value' lines",
+                where=path,
+                fix="'napari-tam settings' writes a valid file to start from",
+            )
+        return cls.from_values(values, where=path)
+
+    @classmethod
+    def from_values(cls, values: dict[str, Any], *, where: object = "settings") -> Settings:
+        """Validate a mapping.
+
+        Raises
+        ------
+        InputError
+            One sentence naming every unknown name (with the nearest valid one) and bad value.
+        """
+        unknown = [key for key in values if key not in cls.model_fields]
+        if unknown:
+            problems = [f"'{key}' is no setting{_nearest(str(key), cls.model_fields)}" for key in unknown]
+            raise InputError("; ".join(problems), where=where, fix="'napari-tam settings' lists all names")
+        try:
+            return cls(**values)
+        except ValidationError as error:
+            problems = []
+            for item in error.errors():
+                name, message = str(item["loc"][0]), item["msg"].removeprefix("Value error, ")
+                if item["loc"][-1] == "[key]":
+                    message = f"is no channel role (known: {', '.join(ROLES)})"
+                elif name == "channels" and len(item["loc"]) > 1:
+                    # Reported twice: it is neither an integer nor text.
+                    name, message = f"channels.{item['loc'][1]}", "should be a channel index (from 0) or name"
+                problems.append(f"{name} = {item['input']!r}: {message}")
+            problems = list(dict.fromkeys(problems))
+            raise InputError(
+                "; ".join(problems), where=where, fix="'napari-tam settings' describes all settings"
+            ) from error
+
+    def updated(self, **values: Any) -> Settings:
+        """Return a copy with some values changed, validated like a file (raises InputError)."""
+        return self.from_values({**self.model_dump(), **values})
+
+    def to_yaml(self, *, comments: bool = True) -> str:
+        """Return the settings as YAML that `from_yaml` reads back unchanged."""
+        lines: list[str] = []
+        group = ""
+        for name, info in type(self).model_fields.items():
+            extra = info.json_schema_extra
+            assert isinstance(extra, dict)
+            if comments:
+                if extra["group"] != group:
+                    group = str(extra["group"])
+                    lines += [*([""] if lines else []), f"# --- {group} ---"]
+                unit = f" [{extra['unit']}]" if extra["unit"] else ""
+                lines.append(f"# {info.description}{unit}")
+            value = {name: getattr(self, name)}
+            lines.append(yaml.safe_dump(value, allow_unicode=True, default_flow_style=False).strip())
+        return "\n".join(lines) + "\n"
+
+
+def _nearest(name: str, known: Any) -> str:
+    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return f" (did you mean '{close[0]}'?)" if close else f" (known: {', '.join(known)})"

@@ -1,0 +1,280 @@
+"""One image series of a TIFF file: which axis is what, whether it is whole, and its planes one by one."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import tifffile
+
+from napari_tam.errors import InputError
+from napari_tam.tiff import COPY_AGAIN, SAVE_AS_TIFF, reading
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+#: Lengths of an unnamed axis that are taken for channels.
+CHANNEL_COUNTS = range(2, 7)
+
+#: Side of the smallest image that is analysed, in pixels.
+MIN_SIDE_PX = 16
+
+#: Working memory of an analysis beside the channels, in bytes a pixel.
+BYTES_PER_PIXEL = 60
+
+_SAVE_CHANNELS = "save the original channels one by one into one grey-scale OME-TIFF or ImageJ hyperstack"
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One axis of a series besides Y and X: its place among all axes, and its length."""
+
+    place: int
+    length: int
+
+
+class Stack:
+    """One image series of a file: positions × time × z × channels of planes.
+
+    Headers only; planes are read one by one with `plane`.
+
+    Parameters
+    ----------
+    path
+        The file, for messages.
+    tif, series
+        The open file, and the series.
+
+    Attributes
+    ----------
+    n_positions, n_times, n_z, n_channels
+        Lengths of the axes, 1 when the file has none.
+    shape
+        Height and width in pixels.
+    dtype
+        Of the planes that `plane` returns.
+    notes
+        Sentences on how the layout was understood.
+
+    Raises
+    ------
+    InputError
+        If it is a colour image, too small, of an unsupported pixel type, or its axes cannot be
+        understood.
+    """
+
+    def __init__(self, path: Path, tif: tifffile.TiffFile, series: tifffile.TiffPageSeries) -> None:
+        self.path = path
+        self.notes: tuple[str, ...] = ()
+        self._tif = tif
+        self._series = series
+        self._axes = series.get_axes(False).upper()
+        self._sizes = series.get_shape(False)
+        self._cached: tuple[int, npt.NDArray[np.generic]] | None = None
+        if self._axes.count("Y") != 1 or self._axes.count("X") != 1:
+            raise InputError(f"no image plane in it (axes {self._axes})", where=path, fix=SAVE_AS_TIFF)
+        self.shape = self._sizes[self._axes.index("Y")], self._sizes[self._axes.index("X")]
+        self.dtype = self._supported_dtype()
+        self._refuse_colour()
+        if min(self.shape) < MIN_SIDE_PX:
+            raise InputError(
+                f"the image has only {self.shape[0]} × {self.shape[1]} pixels",
+                where=path,
+                fix=f"at least {MIN_SIDE_PX} × {MIN_SIDE_PX} are needed",
+            )
+        self._name_axes()
+        self._split = self._page_axes()
+
+    def _supported_dtype(self) -> np.dtype[Any]:
+        dtype = self._series.dtype if self._series.keyframe.dtype is not None else np.dtype(object)
+        if dtype.kind not in "buif":
+            kind = {"c": "complex numbers", "O": "of a kind that cannot be read"}.get(dtype.kind, str(dtype))
+            raise InputError(
+                f"the pixels are {kind}", where=self.path, fix="save the image with integer or float pixels"
+            )
+        # Exact, and spares everything after it two types in which arithmetic goes wrong.
+        exact = {"bool": "uint8", "float16": "float32"}
+        return np.dtype(exact.get(dtype.name, dtype.newbyteorder("=")))
+
+    def _refuse_colour(self) -> None:
+        page, kinds = self._series.keyframe, tifffile.PHOTOMETRIC
+        if page.photometric == kinds.PALETTE and self._series.kind not in ("imagej", "ome"):
+            raise InputError(
+                "this is a picture with a colour palette, not intensities",
+                where=self.path,
+                fix=_SAVE_CHANNELS,
+            )
+        if page.photometric not in (kinds.RGB, kinds.SEPARATED, kinds.YCBCR, kinds.CIELAB, kinds.CFA):
+            return
+        # tifffile.imwrite(path, cyx) with three or four channels declares them as separate RGB planes.
+        declared = "C" in self._axes or page.bitspersample > 8
+        if page.photometric == kinds.RGB and page.planarconfig == 2 and declared:
+            self.notes = ("planes declared as red, green and blue were taken as channels",)
+            return
+        kind = "RGBA" if page.samplesperpixel == 4 else "RGB"
+        raise InputError(
+            f"this is a colour picture ({kind}), in which the channels are mixed",
+            where=self.path,
+            fix=_SAVE_CHANNELS,
+        )
+
+    def _name_axes(self) -> None:
+        """Find out which axis is what; length-1 axes are nothing."""
+        long = {i: axis for i, axis in enumerate(self._axes) if axis not in "YX" and self._sizes[i] > 1}
+
+        def take(letters: str) -> list[Axis]:
+            places = [i for i, axis in long.items() if axis in letters]
+            for i in places:
+                del long[i]
+            return [Axis(i, self._sizes[i]) for i in places]
+
+        # Tiles, positions (phase in OME, mosaic in LSM): separate fields of view.
+        self._positions, times, z, channels = take("RPM"), take("T"), take("Z"), take("C")
+        if not channels and len(long) == 1 and self._sizes[next(iter(long))] in CHANNEL_COUNTS:
+            channels = take(next(iter(long.values())))
+            self.notes = self.notes or (
+                f"{channels[0].length} pages without an axis name were taken as channels",
+            )
+        if long or max(len(times), len(z), len(channels)) > 1:
+            layout = " × ".join(f"{a}: {n}" for a, n in zip(self._axes, self._sizes, strict=True) if n > 1)
+            raise InputError(
+                f"the file does not say which of its pages are channels, z-planes or times ({layout})",
+                where=self.path,
+                fix="save it as OME-TIFF, or in Fiji with Image > Hyperstacks > Stack to Hyperstack",
+            )
+        self._time, self._z, self._channel = (axes[0] if axes else None for axes in (times, z, channels))
+        self.n_positions = math.prod(axis.length for axis in self._positions)
+        self.n_times, self.n_z, self.n_channels = (
+            axis.length if axis else 1 for axis in (self._time, self._z, self._channel)
+        )
+
+    def _page_axes(self) -> int:
+        """Return how many leading axes run over pages; the others lie inside a page.
+
+        0 where Y and X do not lie in one page (axes such as YXC): the whole series is read at once then.
+        """
+        size = self._series.keyframe.size
+        for split in range(len(self._sizes) - 1, -1, -1):
+            if math.prod(self._sizes[split:]) == size and {"Y", "X"} <= set(self._axes[split:]):
+                return split
+        return 0
+
+    def check_memory(self, n_channels: int, available: int | None) -> None:
+        """Raise InputError if a field of `n_channels` cannot be analysed in `available` bytes."""
+        height, width = self.shape
+        needed = height * width * (n_channels * self.dtype.itemsize + BYTES_PER_PIXEL)
+        if available is not None and needed > available:
+            raise InputError(
+                f"{height} × {width} pixels with {n_channels} channels need about {_gigabytes(needed)} of"
+                f" memory, {_gigabytes(available)} are free",
+                where=self.path,
+                fix="crop or bin the image, or use a machine with more memory",
+            )
+
+    def check_complete(self) -> None:
+        """Raise InputError if pixel data lie beyond the end of the file, or some were never written."""
+        series = self._series
+        with reading(self.path):
+            offset = None if series.is_multifile else series.dataoffset
+            if offset is not None:
+                missing = offset + math.prod(self._sizes) * series.dtype.itemsize - self._tif.filehandle.size
+                if missing > 0:
+                    raise self._truncated(f"{missing} bytes of pixel data are missing at its end")
+                return
+            for number, page in enumerate(series):
+                if page is not None:
+                    self._check_page(number, page)
+
+    def _check_page(self, number: int, page: tifffile.TiffPage | tifffile.TiffFrame) -> None:
+        offsets, counts, size = page.dataoffsets, page.databytecounts, page.parent.filehandle.size
+        if page.is_contiguous:
+            ends = [offsets[0] + self._series.keyframe.nbytes] if len(offsets) else []
+        else:
+            ends = [o + n for o, n in zip(offsets, counts, strict=False) if o and n]
+            if len(ends) < math.prod(page.chunked):
+                ends = []
+        if not ends:
+            raise self._truncated(f"pixel data of page {number} were never written")
+        if max(ends) > size:
+            raise self._truncated(
+                f"pixel data of page {number} end {max(ends) - size} bytes behind the file's end"
+            )
+
+    def _truncated(self, why: str) -> InputError:
+        return InputError(f"the file is truncated: {why}", where=self.path, fix=COPY_AGAIN)
+
+    def plane(self, position: int, time: int, z: int, channel: int) -> npt.NDArray[np.generic]:
+        """Read one plane.
+
+        Returns
+        -------
+        ndarray
+            YX, of `dtype`, native byte order; the caller may write into it.
+
+        Raises
+        ------
+        InputError
+            If it is missing or cannot be decoded.
+        """
+        index = [0] * len(self._sizes)
+        for axis in reversed(self._positions):
+            position, index[axis.place] = divmod(position, axis.length)
+        for known, i in ((self._time, time), (self._z, z), (self._channel, channel)):
+            if known is not None:
+                index[known.place] = i
+        number = 0
+        for i, size in zip(index[: self._split], self._sizes[: self._split], strict=True):
+            number = number * size + i
+        inside = tuple(
+            slice(None) if axis in "YX" else i
+            for i, axis in zip(index[self._split :], self._axes[self._split :], strict=True)
+        )
+        plane = self._page(number)[inside]
+        if self._axes.index("X") < self._axes.index("Y"):
+            plane = plane.T
+        # The kept page must not change under its next reader.
+        return plane.astype(self.dtype, order="C", copy=self._cached is not None)
+
+    def _page(self, number: int) -> npt.NDArray[np.generic]:
+        """Read a page, keeping the last one: channels may lie side by side in it."""
+        if self._cached is None or self._cached[0] != number:
+            self._cached = None
+            with reading(self.path):
+                pixels = self._read_page(number).reshape(self._sizes[self._split :])
+            if pixels.size == math.prod(self.shape):
+                return pixels
+            self._cached = number, pixels
+        return self._cached[1]
+
+    def _read_page(self, number: int) -> npt.NDArray[np.generic]:
+        series = self._series
+        if self._split == 0 and len(series) > 1:
+            whole: npt.NDArray[np.generic] = series.asarray()
+            return whole
+        offset = None if series.is_multifile else series.dataoffset
+        if offset is not None:
+            # ImageJ and tifffile may write one page header for a whole stack of planes.
+            dtype = series.dtype.newbyteorder(self._tif.byteorder)
+            count = series.keyframe.size
+            place = offset + number * count * dtype.itemsize
+            pixels: npt.NDArray[np.generic] = self._tif.filehandle.read_array(dtype, count, place)
+            return pixels
+        page = series[number]
+        if page is None:
+            raise self._truncated(f"page {number} of {len(series)} is missing (or lies in another file)")
+        handle = page.parent.filehandle
+        closed = handle.closed  # the other files of a multi-file OME-TIFF
+        if closed:
+            handle.open()
+        try:
+            return page.asarray()
+        finally:
+            if closed:
+                handle.close()
+
+
+def _gigabytes(size: int) -> str:
+    return f"{size / 1e9:.1f} GB" if size < 1e15 else f"{size / 1e9:.3g} GB"

@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from napari_tam.errors import InputError
+from napari_tam.images import list_images, stem_of, unique_names
+
+
+def touch(folder: Path, *names: str) -> list[Path]:
+    paths = [folder / name for name in names]
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    return paths
+
+
+def names(paths: list[Path]) -> list[str]:
+    return [path.name for path in paths]
+
+
+@pytest.mark.parametrize("name", ["a.b.ome.tif", "a.b.ome.tiff", "a.b.tif", "a.b.TIFF", "a.b.OME.TIF"])
+def test_the_stem_is_the_name_without_its_tiff_suffix(name: str) -> None:
+    assert stem_of(Path("folder") / name) == "a.b"
+
+
+def test_a_folder_stands_for_its_tiff_files(tmp_path: Path) -> None:
+    touch(tmp_path, "b.TIF", "a.ome.tif", "c.tiff", "d.csv", "._a.ome.tif", "sub/e.tif", "f.tif.part")
+    assert names(list_images([tmp_path])) == ["a.ome.tif", "b.TIF", "c.tiff"]
+    assert list_images([str(tmp_path)]) == list_images([tmp_path])
+
+
+def test_patterns(tmp_path: Path) -> None:
+    touch(tmp_path, "w1.tif", "w2.tif", "w2.csv", "x.tif", "sub/deep/w3.tif")
+    assert names(list_images([tmp_path / "w*"])) == ["w1.tif", "w2.tif"]
+    assert names(list_images([tmp_path / "w[2-9].tif"])) == ["w2.tif"]
+    assert sorted(names(list_images([tmp_path / "**" / "w*.tif"]))) == ["w1.tif", "w2.tif", "w3.tif"]
+
+
+def test_a_file_name_with_brackets_is_no_pattern(tmp_path: Path) -> None:
+    (path,) = touch(tmp_path, "image[1].tif")
+    assert list_images([path]) == [path]
+
+
+def test_duplicates_go_and_the_order_stays(tmp_path: Path) -> None:
+    a, b, c = touch(tmp_path, "a.tif", "b.tif", "c.tif")
+    assert list_images([c, tmp_path, tmp_path / ".." / tmp_path.name / "a.tif", b]) == [c, a, b]
+
+
+def test_masks_beside_their_image_are_skipped(tmp_path: Path) -> None:
+    touch(
+        tmp_path,
+        "a.ome.tif", "a_masks.tif", "a_nuclei.tif", "a_CELLS.tif",
+        "b.tif", "b_cells.tif", "hela_cells.ome.tif", "nuclei.tif", "_cells.tif",
+    )  # fmt: skip
+    found = ["_cells.tif", "a.ome.tif", "b.tif", "hela_cells.ome.tif", "nuclei.tif"]
+    assert names(list_images([tmp_path])) == found
+    assert names(list_images([tmp_path / "*.tif"])) == found
+
+
+def test_masks_in_a_folder_of_their_own_are_skipped_with_their_images(tmp_path: Path) -> None:
+    touch(tmp_path, "a.ome.tif", "results/masks/a_cells.tif")
+    assert names(list_images([tmp_path / "**" / "*.tif"])) == ["a.ome.tif"]
+
+
+def test_a_mask_that_is_named_is_taken(tmp_path: Path) -> None:
+    _, mask = touch(tmp_path, "a.tif", "a_masks.tif")
+    assert list_images([mask]) == [mask]
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ("missing.tif", "no such file or folder"),
+        ("*.nd2", "no TIFF image found, only .nd2 files"),
+        ("*.xyz", "no TIFF image found"),
+        ("empty", "no TIFF image found"),
+        ("pictures", "only .csv, .png files"),
+        ("a_*.tif", "except masks"),
+    ],
+)
+def test_an_input_that_matches_nothing_is_an_error(tmp_path: Path, given: str, told: str) -> None:
+    touch(tmp_path, "a.tif", "a_masks.tif", "b.nd2", "pictures/c.png", "pictures/d.csv")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError) as caught:
+        list_images([tmp_path / "a.tif", tmp_path / given])
+    assert told in str(caught.value)
+    assert str(tmp_path / given) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("paths", "expected"),
+    [
+        (["x/a.tif", "x/b.ome.tif"], ["a", "b"]),
+        (["day1/a.tif", "day2/a.tif", "day2/b.tif"], ["day1_a", "day2_a", "b"]),
+        (["x/a.tif", "x/a.ome.tif"], ["a", "a_2"]),
+        (["x/a.tif", "x/a.ome.tif", "x/a_2.tif"], ["a", "a_3", "a_2"]),
+        (["p/x/a.tif", "q/x/a.tif"], ["a", "a_2"]),
+        (["x/A.tif", "x/a.ome.tif"], ["A", "a_2"]),
+        (["x/a.tif", "y/a.tif", "z/x_a.tif"], ["a", "y_a", "x_a"]),
+    ],
+)
+def test_names(paths: list[str], expected: list[str]) -> None:
+    assert list(unique_names(map(Path, paths)).values()) == expected
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["x", "y", "p/x"]), st.sampled_from(["a", "A", "a_2", "x_a", "b"]),
+                  st.sampled_from([".tif", ".ome.tif", ".TIFF"])),
+    )
+)  # fmt: skip
+def test_names_are_unique_whatever_the_files(parts: list[tuple[str, str, str]]) -> None:
+    paths = [Path(folder) / (stem + suffix) for folder, stem, suffix in parts]
+    named = unique_names(paths)
+    assert list(named) == list(dict.fromkeys(paths))
+    assert len({name.casefold() for name in named.values()}) == len(named)
