@@ -1,0 +1,1 @@
+"""The parts of `napari_tam.synthetic.Scene`: outlines, stains, puncta, optics."""

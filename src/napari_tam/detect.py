@@ -1,0 +1,228 @@
+"""Exosome puncta: candidates from the bundled network or a Laplacian of Gaussian, then photometry.
+
+Both detectors return all candidates with their scores, so that a threshold can be moved
+afterwards at no cost (`select`).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from napari_tam import photometry
+
+if TYPE_CHECKING:
+    from napari_tam.flownet import Predictor
+    from napari_tam.settings import Settings
+
+Plane = npt.NDArray[np.generic]
+Float = npt.NDArray[np.float32]
+Points = npt.NDArray[np.float64]
+
+#: Width (sigma) of a punctum that detection starts from, in pixels.
+TYPICAL_SIGMA_PX = 1.4
+
+#: Candidates are kept down to this score, whatever the setting, for moving the threshold later.
+LOWEST_SCORE = 0.2
+
+#: LoG contrast (in SD of the response's noise) that counts as score 0.5.
+LOG_HALF = 6.0
+
+SPOT_COLUMNS = (
+    "y_px", "x_px", "score", "intensity", "peak", "background", "noise", "snr", "width_um", "sigma_px",
+)  # fmt: skip
+
+
+class Detector(Protocol):
+    """Anything that finds puncta in an exosome channel."""
+
+    def candidates(self, image: Plane, pixel_size_um: float, settings: Settings) -> pd.DataFrame:
+        """Return all candidates (columns `SPOT_COLUMNS`), whatever the thresholds."""
+        ...
+
+    def detect(self, image: Plane, pixel_size_um: float, settings: Settings) -> pd.DataFrame:
+        """Return the puncta above the thresholds of the settings."""
+        ...
+
+
+def select(candidates: pd.DataFrame, settings: Settings) -> pd.DataFrame:
+    """Keep the candidates above ``puncta_score`` and ``puncta_min_snr``."""
+    keep = (candidates["score"] >= settings.puncta_score) & (candidates["snr"] >= settings.puncta_min_snr)
+    return candidates[keep].reset_index(drop=True)
+
+
+def normalise_spots(image: Plane) -> Float:
+    """Express an exosome channel in units of its noise, with bright pixels compressed.
+
+    ``asinh((I - median) / (3 noise))``. The noise is the SD of single pixels, from the median
+    absolute difference of diagonal neighbours, so that neither haze nor puncta raise it.
+    """
+    pixels = image.astype(np.float32)
+    rows = pixels[:: max(1, pixels.shape[0] // 512)]
+    centre = float(np.median(rows))
+    height, width = pixels[1::2, 1::2].shape
+    difference = np.abs(pixels[1::2, 1::2] - pixels[: 2 * height : 2, : 2 * width : 2])
+    noise = float(np.median(difference)) * 1.4826 / np.sqrt(2)
+    # Noise-free or coarsely quantised images: a thousandth of the range keeps the scale finite.
+    span = float(np.percentile(rows, 99.9)) - centre
+    noise = max(noise, 1e-3 * span, 1e-6)
+    pixels -= centre
+    pixels /= 3 * noise
+    return np.arcsinh(pixels, out=pixels)
+
+
+class NetworkDetector:
+    """The bundled `puncta` network: Cellpose flows on native pixels."""
+
+    def __init__(self, predictor: Predictor) -> None:
+        self.predictor = predictor
+
+    def candidates(self, image: Plane, pixel_size_um: float, settings: Settings) -> pd.DataFrame:
+        """See `Detector.candidates`."""
+        output = self.predictor(normalise_spots(image)[None])
+        points, scores = centres_from_flows(output)
+        return measure_spots(image, points, scores, pixel_size_um, settings)
+
+    def detect(self, image: Plane, pixel_size_um: float, settings: Settings) -> pd.DataFrame:
+        """See `Detector.detect`."""
+        return select(self.candidates(image, pixel_size_um, settings), settings)
+
+
+def centres_from_flows(output: Float, *, steps: int = 6) -> tuple[Points, Float]:
+    """Find the puncta in a network's output.
+
+    Every pixel above `LOWEST_SCORE` follows the flow; where pixels gather is a punctum. Its
+    position is the mean of the places they end at, its score their mean probability.
+
+    Parameters
+    ----------
+    output
+        (3, Y, X): flow y, flow x (five times the step), probability logit.
+
+    Returns
+    -------
+    (N, 2) positions in y and x, and N scores.
+    """
+    height, width = output.shape[1:]
+    low = float(np.log(LOWEST_SCORE / (1 - LOWEST_SCORE)))
+    rows, columns = np.nonzero(output[2] > low)
+    if not len(rows):
+        return np.zeros((0, 2)), np.zeros(0, np.float32)
+    chance = 1 / (1 + np.exp(-output[2][rows, columns]))
+    y, x = rows.astype(np.float32), columns.astype(np.float32)
+    flow = output[:2] / 5
+    for _ in range(steps):
+        # remap interpolates only at the few positions asked for.
+        grid_x, grid_y = x.reshape(-1, 1), y.reshape(-1, 1)
+        y = np.clip(y + _sample(flow[0], grid_x, grid_y), 0, height - 1)
+        x = np.clip(x + _sample(flow[1], grid_x, grid_y), 0, width - 1)
+    flat = np.round(y).astype(np.intp) * width + np.round(x).astype(np.intp)
+    weight = np.bincount(flat, chance, minlength=height * width).reshape(height, width).astype(np.float32)
+    smooth = cv2.GaussianBlur(weight, (3, 3), 0.6)
+    highest = cv2.dilate(smooth, np.ones((3, 3), np.uint8))
+    peaks = np.flatnonzero((smooth >= highest) & (smooth > 0.5))
+    seeds = np.zeros((height, width), np.float32)
+    seeds.ravel()[peaks] = np.argsort(np.argsort(smooth.ravel()[peaks], kind="stable")) + 1
+    member = cv2.dilate(seeds, np.ones((3, 3), np.uint8)).ravel()[flat].astype(np.intp)
+    total = np.bincount(member, chance, minlength=len(peaks) + 1)[1:]
+    count = np.bincount(member, minlength=len(peaks) + 1)[1:]
+    enough = count >= 3
+    safe = np.maximum(total, 1e-9)
+    points = np.stack(
+        [np.bincount(member, chance * p, minlength=len(peaks) + 1)[1:] / safe for p in (y, x)], axis=1
+    )
+    best = np.zeros(len(peaks) + 1)
+    np.maximum.at(best, member, chance)
+    return points[enough], best[1:][enough].astype(np.float32)
+
+
+def _sample(plane: Float, x: Float, y: Float) -> Float:
+    """Bilinear values of a plane at positions (n×1 arrays)."""
+    plane = np.ascontiguousarray(plane)
+    parts = [
+        # OpenCV's remap takes at most 32,767 rows.
+        cv2.remap(plane, x[i : i + 30000], y[i : i + 30000], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        for i in range(0, len(x), 30000)
+    ]
+    return np.concatenate(parts)[:, 0]
+
+
+class LogDetector:
+    """Laplacian of Gaussian at three widths; needs no network and takes a tenth of a second."""
+
+    def candidates(self, image: Plane, pixel_size_um: float, settings: Settings) -> pd.DataFrame:
+        """See `Detector.candidates`. The score is contrast / (contrast + `LOG_HALF`)."""
+        pixels = np.asarray(image, np.float32)
+        sigma = settings.spot_sigma_um / pixel_size_um if settings.spot_sigma_um else TYPICAL_SIGMA_PX
+        best = np.full(pixels.shape, -np.inf, np.float32)
+        for width in (0.8 * sigma, 1.2 * sigma, 2.0 * sigma):
+            response = -cv2.Laplacian(cv2.GaussianBlur(pixels, (0, 0), width), cv2.CV_32F)
+            # The noise of the response is local: haze brings its own shot noise.
+            spread = cv2.blur(np.minimum(np.abs(response), 6 * np.median(np.abs(response))), (33, 33))
+            np.maximum(best, response / np.maximum(1.25 * spread, 1e-6), out=best)
+        highest = cv2.dilate(best, np.ones((3, 3), np.uint8))
+        lowest = LOG_HALF * LOWEST_SCORE / (1 - LOWEST_SCORE)
+        rows, columns = np.nonzero((best >= highest) & (best > lowest))
+        contrast = best[rows, columns]
+        points = np.stack([rows, columns], axis=1).astype(np.float64)
+        score = contrast / (contrast + LOG_HALF)
+        return measure_spots(image, points, score, pixel_size_um, settings)
+
+    def detect(self, image: Plane, pixel_size_um: float, settings: Settings) -> pd.DataFrame:
+        """See `Detector.detect`."""
+        return select(self.candidates(image, pixel_size_um, settings), settings)
+
+
+def measure_spots(
+    image: Plane, points: Points, scores: Float, pixel_size_um: float, settings: Settings
+) -> pd.DataFrame:
+    """Measure candidates: sub-pixel position, intensity, peak, width, background and SNR.
+
+    Parameters
+    ----------
+    image
+        (Y, X) the exosome channel.
+    points, scores
+        (N, 2) rough positions, and N scores.
+
+    Returns
+    -------
+    One row a candidate, columns `SPOT_COLUMNS`.
+    """
+    if not len(points):
+        return pd.DataFrame({name: np.zeros(0) for name in SPOT_COLUMNS})
+    pixels = np.asarray(image, np.float32)
+    if settings.spot_sigma_um:
+        typical = settings.spot_sigma_um / pixel_size_um
+    else:
+        typical = typical_sigma(pixels, points)
+    found = photometry.measure(pixels, points, typical)
+    # A perfectly smooth surround has no noise; a thousandth of the range stands in for it.
+    floor = max(float(np.median(found.noise)) * 0.1, 1e-3 * float(np.ptp(pixels)), 1e-9)
+    columns = {
+        "y_px": np.clip(found.points[:, 0], -0.5, pixels.shape[0] - 0.5),
+        "x_px": np.clip(found.points[:, 1], -0.5, pixels.shape[1] - 0.5),
+        "score": scores,
+        "intensity": found.intensity,
+        "peak": found.peak,
+        "background": found.level,
+        "noise": found.noise,
+        "snr": found.peak / np.maximum(found.noise, floor),
+        "width_um": photometry.FWHM * found.sigma * pixel_size_um,
+        "sigma_px": found.sigma,
+    }
+    return pd.DataFrame(columns, columns=list(SPOT_COLUMNS), dtype=np.float64)
+
+
+def typical_sigma(pixels: Float, points: Points) -> float:
+    """Width (px) of a single punctum: the median over the brighter half of up to 400 of them."""
+    patches = photometry.Patches(pixels, points[:: max(1, len(points) // 400)], 8)
+    level, _ = photometry.background(patches, 5.0, 8.0)
+    start = np.full(len(level), TYPICAL_SIGMA_PX, np.float32)
+    sigma = photometry.gaussian_widths(patches, level, start, start / 2, start * 3)
+    height = patches.pixels.max(axis=1) - level
+    return float(np.clip(np.median(sigma[height >= np.median(height)]), 0.7, 4.0))

@@ -1,0 +1,202 @@
+"""The networks of an analysis: found, checked and loaded here, then passed in."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari_tam.errors import InputError
+
+if TYPE_CHECKING:
+    from napari_tam.detect import Detector
+    from napari_tam.flownet import FlowNet
+    from napari_tam.segment import Segmenter
+    from napari_tam.settings import Settings
+
+#: The bundled weights and their cards.
+MODELS_FOLDER = Path(__file__).parent / "models"
+
+#: Where the search for an unknown diameter starts (µm), by kind.
+TYPICAL_UM = {"cells": 25.0, "nuclei": 10.0}
+AREA_SETTINGS = {"cells": "min_cell_area_um2", "nuclei": "min_nucleus_area_um2"}
+
+
+@dataclass(frozen=True)
+class Models:
+    """What `pipeline.steps` runs on, and what goes on record."""
+
+    cells: Segmenter
+    nuclei: Segmenter
+    puncta: Detector
+    device: str = "cpu"
+    hashes: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """A model that can be used: one line of ``napari-tam models``."""
+
+    name: str
+    kind: str
+    source: str
+    description: str
+    sha256: str = ""
+    ok: bool = True
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """A bundled network's card (``models/<name>.json``) and weights (``models/<name>.safetensors``)."""
+
+    path: Path
+    values: dict[str, Any]
+
+    @classmethod
+    def read(cls, path: Path) -> ModelCard:
+        """Read and check a card.
+
+        Raises
+        ------
+        InputError
+            If the card is missing, no JSON, or lacks what is needed to load the network.
+        """
+        try:
+            values = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise InputError(
+                f"the model card cannot be read ({error})", where=path, fix="reinstall napari-tam"
+            ) from error
+        needed = {"name", "kind", "in_channels", "widths", "stem", "diameter_px", "sha256"}
+        missing = sorted(needed - set(values)) if isinstance(values, dict) else sorted(needed)
+        if missing:
+            raise InputError(f"the model card lacks {', '.join(missing)}", where=path)
+        return cls(path, values)
+
+    @property
+    def weights(self) -> Path:
+        """The weights beside the card."""
+        return self.path.with_suffix(".safetensors")
+
+    def hash(self) -> str:
+        """SHA-256 of the weights file.
+
+        Raises
+        ------
+        InputError
+            If the weights are missing.
+        """
+        try:
+            return hashlib.sha256(self.weights.read_bytes()).hexdigest()
+        except OSError as error:
+            raise InputError(
+                "the weights of a bundled network are missing", where=self.weights, fix="reinstall napari-tam"
+            ) from error
+
+    def load(self) -> FlowNet:
+        """Check the weights against the card and build the network.
+
+        Raises
+        ------
+        InputError
+            If the weights are missing, changed, or do not fit.
+        """
+        import torch
+        from safetensors.torch import load
+
+        from napari_tam.flownet import FlowNet
+
+        if self.hash() != self.values["sha256"]:
+            raise InputError(
+                "the weights differ from the sha256 on their card", where=self.weights, fix="reinstall napari-tam"
+            )
+        network = FlowNet(self.values["in_channels"], self.values["widths"], self.values["stem"])
+        try:
+            state = load(self.weights.read_bytes())
+            network.load_state_dict({name: tensor.to(torch.float32) for name, tensor in state.items()})
+        except Exception as error:
+            reason = str(error).splitlines()[0]
+            raise InputError(f"the weights do not fit their card ({reason})", where=self.weights) from error
+        return network
+
+
+def bundled_cards() -> dict[str, ModelCard]:
+    """Cards of the bundled networks by name."""
+    return {path.stem: ModelCard.read(path) for path in sorted(MODELS_FOLDER.glob("*.json"))}
+
+
+def load_models(settings: Settings) -> Models:
+    """Load what the settings ask for.
+
+    Raises
+    ------
+    InputError
+        If a device or model cannot be used: one sentence that says which and why.
+    """
+    from napari_tam.detect import LogDetector, NetworkDetector
+    from napari_tam.flownet import Predictor, choose_device
+
+    device = choose_device(settings.device)
+    cards = bundled_cards()
+    hashes: dict[str, str] = {}
+
+    def card(name: str) -> ModelCard:
+        if name not in cards:
+            raise InputError(
+                f"the bundled network '{name}' is missing", where=MODELS_FOLDER, fix="reinstall napari-tam"
+            )
+        hashes[name] = cards[name].values["sha256"]
+        return cards[name]
+
+    def segmenter(name: str, kind: str) -> Segmenter:
+        from napari_tam.segment import FlowNetSegmenter
+
+        if name == kind:
+            found = card(name)
+            return FlowNetSegmenter(
+                Predictor(found.load(), device), found.values["diameter_px"], TYPICAL_UM[kind], AREA_SETTINGS[kind]
+            )
+        if name in cards:
+            raise InputError(
+                f"the bundled network '{name}' finds {cards[name].values['kind']}, not {kind}",
+                where=f"{kind}_model",
+                fix=f"use '{kind}', a Cellpose model name, or a path",
+            )
+        from napari_tam.zoo import CellposeSegmenter
+
+        path = Path(name).expanduser()
+        if path.is_file():
+            hashes[name] = hashlib.sha256(path.read_bytes()).hexdigest()
+        return CellposeSegmenter(name, kind, device, TYPICAL_UM[kind], AREA_SETTINGS[kind])
+
+    puncta: Detector
+    if settings.puncta_method == "network":
+        puncta = NetworkDetector(Predictor(card("puncta").load(), device))
+    else:
+        puncta = LogDetector()
+    return Models(
+        segmenter(settings.cells_model, "cells"),
+        segmenter(settings.nuclei_model, "nuclei"),
+        puncta,
+        str(device),
+        hashes,
+    )
+
+
+def available_models() -> list[ModelInfo]:
+    """List the bundled networks (checked against their cards) and what Cellpose knows by name."""
+    from napari_tam.zoo import zoo_names
+
+    found = []
+    for name, card in bundled_cards().items():
+        digest = card.hash() if card.weights.exists() else ""
+        ok = digest == card.values["sha256"]
+        text = card.values.get("description", "")
+        found.append(ModelInfo(name, card.values["kind"], "bundled", text, digest, ok))
+    found += [
+        ModelInfo(name, "cells", "cellpose zoo", "needs its weights on this machine or a download")
+        for name in zoo_names()
+    ]
+    return found

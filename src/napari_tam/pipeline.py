@@ -1,0 +1,122 @@
+"""The pipeline: one generator that every door (command line, plugin, workstation) drives."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from napari_tam.errors import InputError
+from napari_tam.measure import measure
+from napari_tam.settings import REQUIRED_ROLES
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from napari_tam.field import Field
+    from napari_tam.models import Models
+    from napari_tam.settings import Settings
+
+#: The steps of an analysis, in order; each is announced by one `Progress`.
+STEPS = ("cells", "nuclei", "puncta", "measure")
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What the pipeline does now: the name of the step, and its number of `total`."""
+
+    step: str
+    done: int
+    total: int
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """Everything found in one field.
+
+    Attributes
+    ----------
+    field, settings
+        What was analysed, and how.
+    cells, nuclei
+        Label images (YX, unsigned; 0 = background); nuclei is None without a nuclear stain.
+    table
+        One row a cell; `label` is its value in `cells`. See `napari_tam.measure`.
+    puncta
+        One row a punctum; `label` is the cell it lies in, 0 = outside every cell.
+    summary
+        The field's row in images.csv: counts and image-wide figures.
+    seconds
+        Wall time of each step.
+    """
+
+    field: Field
+    settings: Settings
+    cells: npt.NDArray[np.unsignedinteger]
+    nuclei: npt.NDArray[np.unsignedinteger] | None
+    table: pd.DataFrame
+    puncta: pd.DataFrame
+    summary: dict[str, object]
+    seconds: dict[str, float]
+
+
+def steps(field: Field, settings: Settings, models: Models) -> Generator[Progress, None, Analysis]:
+    """Analyse one field, yielding a `Progress` before each step; the `Analysis` is the return value.
+
+    Raises
+    ------
+    InputError
+        If a required role has no channel.
+    """
+    missing = [role for role in REQUIRED_ROLES if role not in field.channels]
+    if missing:
+        raise InputError(
+            f"no channel for the role {' and '.join(missing)}",
+            where=field.name,
+            fix="say which it is, e.g. --channels cell=0,nucleus=1,exosome=2",
+        )
+    seconds: dict[str, float] = {}
+    clock = time.perf_counter()
+
+    def lap(step: str) -> None:
+        nonlocal clock
+        now = time.perf_counter()
+        seconds[step] = now - clock
+        clock = now
+
+    yield Progress("cells", 0, len(STEPS))
+    nucleus = field.channels.get("nucleus")
+    cells = models.cells.segment(
+        field.channels["cell"], nucleus, field.pixel_size_um, settings.cell_diameter_um, settings
+    )
+    lap("cells")
+    yield Progress("nuclei", 1, len(STEPS))
+    nuclei = None
+    if nucleus is not None:
+        nuclei = models.nuclei.segment(
+            nucleus, None, field.pixel_size_um, settings.nucleus_diameter_um, settings
+        ).labels
+    lap("nuclei")
+    yield Progress("puncta", 2, len(STEPS))
+    spots = models.puncta.detect(field.channels["exosome"], field.pixel_size_um, settings)
+    lap("puncta")
+    yield Progress("measure", 3, len(STEPS))
+    table, puncta, summary = measure(field, cells.labels, nuclei, spots, settings)
+    summary["cell_diameter_um"] = cells.diameter_um
+    lap("measure")
+    return Analysis(field, settings, cells.labels, nuclei, table, puncta, summary, seconds)
+
+
+def run(field: Field, settings: Settings, models: Models) -> Analysis:
+    """Drive `steps` to its end and return the `Analysis`."""
+    generator = steps(field, settings, models)
+    while True:
+        try:
+            next(generator)
+        except StopIteration as stop:
+            analysis: Analysis = stop.value
+            return analysis

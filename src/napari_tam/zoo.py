@@ -1,0 +1,204 @@
+"""Cellpose's own models behind the `Segmenter` protocol: zoo names and the user's files.
+
+Works with Cellpose 3 and 4. A name that the installed Cellpose does not know is an error (Cellpose
+itself would go on with another model), and so is a file of the other generation (Cellpose 4 would
+give empty masks).
+"""
+
+from __future__ import annotations
+
+import logging
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from napari_tam.dynamics import enlarge, tidy
+from napari_tam.errors import InputError
+from napari_tam.segment import Segmentation, median_diameter, resize
+
+if TYPE_CHECKING:
+    import torch
+
+    from napari_tam.segment import Plane
+    from napari_tam.settings import Settings
+
+#: Working diameter of Cellpose's networks; Cellpose 4 needs none, and gets images near it.
+WORKING_PX = {"cells": 30.0, "nuclei": 17.0}
+
+
+def cellpose_generation() -> int:
+    """Major version of the installed Cellpose."""
+    return int(version("cellpose").split(".")[0])
+
+
+def zoo_names() -> list[str]:
+    """Names that the installed Cellpose knows: its zoo and the models the user registered."""
+    from cellpose import models
+
+    return [*models.MODEL_NAMES, *models.get_user_models()]
+
+
+def check_file(path: Path) -> None:
+    """Make sure that a file holds a network of the installed Cellpose's generation.
+
+    The file is read without unpickling code (``weights_only``).
+
+    Raises
+    ------
+    InputError
+        If it cannot be read, is no network, or belongs to the other generation.
+    """
+    import torch
+
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except RuntimeError:
+        state = _load_plain(path)
+    except Exception as error:
+        raise _no_model(path, error) from error
+    names = set(state) if isinstance(state, dict) else set()
+    if any(name.startswith("downsample.") for name in names):
+        found = 3
+    elif "W2" in names or any(name.startswith("encoder.") for name in names):
+        found = 4
+    else:
+        raise _no_model(path, "it holds no Cellpose network")
+    installed = cellpose_generation()
+    if (found == 3) != (installed <= 3):
+        wanted = "'cellpose<4'" if found == 3 else "'cellpose>=4'"
+        raise InputError(
+            f"this model belongs to Cellpose {'1 to 3' if found == 3 else '4'}, but Cellpose {installed} is installed",
+            where=path,
+            fix=f"use the bundled 'cells' network, or install {wanted}",
+        )
+
+
+def _load_plain(path: Path) -> Any:
+    """Read a file of the old format, which cannot be memory-mapped."""
+    import torch
+
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise _no_model(path, error) from error
+
+
+def _no_model(path: Path, reason: object) -> InputError:
+    first = str(reason).strip().splitlines()[0] if str(reason).strip() else type(reason).__name__
+    return InputError(
+        f"this is no Cellpose model file ({first})",
+        where=path,
+        fix="give the weights file that Cellpose saved, or a name that 'napari-tam models' lists",
+    )
+
+
+class CellposeSegmenter:
+    """A Cellpose model, run at its working scale with masks enlarged afterwards.
+
+    Parameters
+    ----------
+    name
+        A zoo name or the path of a model file.
+    kind
+        "cells" or "nuclei".
+    device
+        Where to run.
+    typical_um
+        Diameter to start the estimate from when none is given.
+    area_setting
+        Name of the setting that holds the smallest area.
+
+    Raises
+    ------
+    InputError
+        If the name is unknown, the file is unusable, or the weights cannot be fetched.
+    """
+
+    def __init__(
+        self, name: str, kind: str, device: torch.device, typical_um: float, area_setting: str
+    ) -> None:
+        from cellpose.models import CellposeModel
+
+        logging.getLogger("cellpose").setLevel(logging.ERROR)
+        path = Path(name).expanduser()
+        known = zoo_names()
+        if path.is_file():
+            check_file(path)
+            name = str(path)
+        elif name not in known:
+            raise InputError(
+                f"'{name}' is neither a file nor a model that Cellpose {version('cellpose')} knows",
+                where="model",
+                fix=f"use the bundled networks, a model file, or one of: {', '.join(known)}",
+            )
+        try:
+            if cellpose_generation() >= 4:
+                # bfloat16 is emulated, ten times slower, on most processors.
+                self.model = CellposeModel(pretrained_model=name, device=device, use_bfloat16=device.type == "cuda")
+            elif path.is_file():
+                self.model = CellposeModel(pretrained_model=name, device=device)
+            else:
+                self.model = CellposeModel(model_type=name, device=device)
+        except OSError as error:
+            raise InputError(
+                f"the weights of '{name}' are not on this machine and cannot be downloaded ({error})",
+                where="model",
+                fix="connect once, copy the file and give its path, or use the bundled networks",
+            ) from error
+        except (RuntimeError, KeyError, AssertionError, ValueError) as error:
+            raise _no_model(path, error) from error
+        self.working_px = WORKING_PX[kind]
+        if cellpose_generation() < 4:
+            self.working_px = float(self.model.diam_mean)
+        self.typical_um = typical_um
+        self.area_setting = area_setting
+
+    def segment(
+        self,
+        image: Plane,
+        second: Plane | None,
+        pixel_size_um: float,
+        diameter_um: float | None,
+        settings: Settings,
+    ) -> Segmentation:
+        """See `napari_tam.segment.Segmenter`."""
+        guess = diameter_um or self.typical_um
+        labels = self._at_scale(image, second, guess / pixel_size_um, settings, pixel_size_um)
+        for _ in range(0 if diameter_um else 3):
+            found = median_diameter(labels) * guess / self.working_px
+            if not found or abs(np.log(found / guess)) < np.log(1.15):
+                break
+            guess = float(np.clip(found, guess / 2.5, guess * 2.5))
+            labels = self._at_scale(image, second, guess / pixel_size_um, settings, pixel_size_um)
+        return Segmentation(enlarge(labels, (image.shape[0], image.shape[1])), guess)
+
+    def _at_scale(
+        self,
+        image: Plane,
+        second: Plane | None,
+        diameter_px: float,
+        settings: Settings,
+        pixel_size_um: float,
+    ) -> npt.NDArray[np.int32]:
+        factor = self.working_px / diameter_px
+        size = (max(16, round(image.shape[1] * factor)), max(16, round(image.shape[0] * factor)))
+        planes = [resize(plane, size) for plane in (image, second) if plane is not None]
+        options: dict[str, Any] = {
+            "cellprob_threshold": float(np.log(settings.cell_probability / (1 - settings.cell_probability))),
+            "flow_threshold": settings.flow_threshold,
+            "min_size": -1,
+        }
+        if cellpose_generation() >= 4:
+            planes += [np.zeros_like(planes[0])] * (3 - len(planes))
+        else:
+            options |= {"channels": [1, 2] if second is not None else [0, 0], "diameter": self.working_px}
+            planes = planes if second is not None else planes[:1]
+        stack = np.stack(planes, axis=-1) if len(planes) > 1 else planes[0]
+        if len(planes) > 1:
+            options["channel_axis"] = -1
+        labels = self.model.eval(stack, **options)[0]
+        smallest = getattr(settings, self.area_setting) / pixel_size_um**2 * factor**2
+        return tidy(np.asarray(labels, np.int32), max(smallest, 4.0))

@@ -1,0 +1,244 @@
+"""Training images: labelled fields at a network's working scale, and simulated ones.
+
+Real images come from ``../shared/data`` (see its README for sources and terms); simulated ones
+from `napari_tam.synthetic`. Everything is drawn from seeds and cached, so that a run can be
+repeated.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+import tifffile
+from cellpose import dynamics
+
+from napari_tam.detect import normalise_spots
+from napari_tam.segment import normalise
+from napari_tam.synthetic import Scene, random_parameters
+
+SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
+CACHE = Path(__file__).resolve().parent / ".cache"
+
+
+@dataclass
+class Sample:
+    """A training field at working scale.
+
+    `image` is CYX float32, normalised; `target` is (4, Y, X) float32: labels, probability, flow y
+    and flow x (unit vectors). For puncta a fifth plane weights the loss (0: look away).
+    """
+
+    name: str
+    group: str
+    image: np.ndarray
+    target: np.ndarray
+
+
+def median_diameter(labels: np.ndarray) -> float:
+    """Median diameter (px) of the circles with the areas of the labels."""
+    areas = np.bincount(labels.ravel())[1:]
+    areas = areas[areas > 0]
+    return float(np.median(np.sqrt(4 * areas / np.pi))) if len(areas) else 0.0
+
+
+def to_scale(image: np.ndarray, labels: np.ndarray, factor: float) -> tuple[np.ndarray, np.ndarray]:
+    """Resize a CYX image and its labels."""
+    size = (max(1, round(labels.shape[1] * factor)), max(1, round(labels.shape[0] * factor)))
+    method = cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR
+    planes = [cv2.resize(plane.astype(np.float32), size, interpolation=method) for plane in image]
+    small = cv2.resize(labels.astype(np.float32), size, interpolation=cv2.INTER_NEAREST)
+    return np.stack(planes), small.astype(np.int32)
+
+
+def flows(labels: np.ndarray) -> np.ndarray:
+    """Cellpose's targets: labels, probability, flow y, flow x."""
+    if not labels.any():
+        return np.zeros((4, *labels.shape), np.float32)
+    import torch
+
+    return dynamics.labels_to_flows([labels.astype(np.int32)], device=torch.device("cpu"))[0].astype(np.float32)
+
+
+def cached(key: str, make):
+    """Keep a list of samples on disk under a key that names everything it depends on."""
+    CACHE.mkdir(exist_ok=True)
+    path = CACHE / (hashlib.sha256(key.encode()).hexdigest()[:16] + ".npz")
+    if path.exists():
+        with np.load(path, allow_pickle=False) as data:
+            return [
+                Sample(str(name), str(group), data[f"x{i}"].astype(np.float32), data[f"y{i}"].astype(np.float32))
+                for i, (name, group) in enumerate(zip(data["names"], data["groups"], strict=True))
+            ]
+    samples = make()
+    arrays = {f"x{i}": s.image.astype(np.float16) for i, s in enumerate(samples)}
+    arrays |= {f"y{i}": s.target.astype(np.float32) for i, s in enumerate(samples)}
+    partial = path.with_suffix(".part.npz")
+    np.savez(partial, names=[s.name for s in samples], groups=[s.group for s in samples], **arrays)
+    partial.replace(path)
+    return samples
+
+
+def real_cells(diameter: float) -> list[Sample]:
+    """All fields of ``cells/`` at working scale; `group` is the image set's name."""
+
+    def make() -> list[Sample]:
+        samples = []
+        for path in sorted((SHARED / "cells").glob("*_masks.tif")):
+            name = path.name.removesuffix("_masks.tif")
+            image, labels = tifffile.imread(path.with_name(name + ".tif")), tifffile.imread(path)
+            image, labels = to_scale(image, labels, diameter / median_diameter(labels))
+            samples.append(Sample(name, name.rsplit("_", 1)[0], normalise(image), flows(labels)))
+        return samples
+
+    return cached(f"real cells v1 {diameter}", make)
+
+
+def simulated(kind: str, diameter: float, count: int, seed: int) -> list[Sample]:
+    """Simulated scenes seen by the `cells` or the `nuclei` network."""
+
+    def make() -> list[Sample]:
+        samples = []
+        for index in range(count):
+            rng = np.random.default_rng([seed, index])
+            drawn = float(np.exp(rng.uniform(np.log(0.9), np.log(2.2))))  # drawn finer, then reduced
+            if kind == "cells":
+                size, cell = int(320 * drawn), diameter * drawn
+            else:
+                cell = diameter * drawn / 0.42
+                size = int(320 * drawn)
+            parameters = random_parameters(rng, (size, size), cell)
+            scene = Scene.draw(parameters, rng)
+            if kind == "cells":
+                image, labels = scene.image[:2], scene.cells
+            else:
+                image, labels = scene.image[1:2], scene.nuclei
+            if not labels.any():
+                continue
+            image, labels = to_scale(image, labels, diameter / median_diameter(labels))
+            if min(labels.shape) < 96 or max(labels.shape) > 900:
+                continue
+            samples.append(Sample(f"sim{index}", "simulated", normalise(image), flows(labels)))
+        return samples
+
+    return cached(f"simulated v1 {kind} {diameter} {count} {seed}", make)
+
+
+def real_nuclei(diameter: float) -> list[Sample]:
+    """The DSB 2018 fields; images are cut to at most 400 px at working scale."""
+
+    def make() -> list[Sample]:
+        samples = []
+        for path in sorted((SHARED / "nuclei").glob("*_masks.tif")):
+            name = path.name.removesuffix("_masks.tif")
+            image, labels = tifffile.imread(path.with_name(name + ".tif")), tifffile.imread(path)
+            if not labels.any():
+                continue
+            image, labels = to_scale(image[None], labels, diameter / median_diameter(labels))
+            labels, image = labels[:400, :400], normalise(image)[:, :400, :400]
+            samples.append(Sample(name, "dsb", image, flows(labels)))
+        return samples
+
+    return cached(f"real nuclei v1 {diameter}", make)
+
+
+def held_out_nuclei(names: list[str], count: int = 50, seed: int = 2018) -> set[str]:
+    """The DSB fields kept for the reported figure, drawn once by seed."""
+    return set(np.random.default_rng(seed).choice(sorted(names), count, replace=False).tolist())
+
+
+def spot_target(shape: tuple[int, int], spots: pd.DataFrame, ignore: np.ndarray) -> np.ndarray:
+    """Flow targets of puncta: Cellpose's field in its closed form for a disc.
+
+    Unit vectors to the sub-pixel centre inside a disc of 1.5 sigma (1.5 to 7 px), shrinking
+    linearly within 1 px of the centre, so that the flow vanishes at the true position. A pixel
+    belongs to the punctum whose disc it lies deepest in. Ignored puncta get a loss weight of 0.
+    """
+    target = np.zeros((5, *shape), np.float32)
+    target[4] = 1
+    nearest = np.full(shape, np.inf, np.float32)
+    for index, (y, x, sigma) in enumerate(spots[["y_px", "x_px", "sigma_px"]].to_numpy()):
+        radius = float(np.clip(1.5 * sigma, 1.5, 7))
+        y0, y1 = max(0, int(y - radius - 1)), min(shape[0], int(y + radius + 3))
+        x0, x1 = max(0, int(x - radius - 1)), min(shape[1], int(x + radius + 3))
+        if y1 <= y0 or x1 <= x0:
+            continue
+        dy = (y - np.arange(y0, y1, dtype=np.float32))[:, None]
+        dx = (x - np.arange(x0, x1, dtype=np.float32))[None, :]
+        distance = np.sqrt(dy**2 + dx**2)
+        window = (slice(y0, y1), slice(x0, x1))
+        if ignore[index]:
+            target[4][window][distance < radius + 1] = 0
+            continue
+        closer = (distance < radius) & (distance / radius < nearest[window])
+        nearest[window][closer] = (distance / radius)[closer]
+        scale = 1 / np.maximum(distance, 1)
+        target[0][window][closer] = index + 1
+        target[1][window][closer] = 1
+        target[2][window][closer] = (dy * scale)[closer]
+        target[3][window][closer] = (dx * scale)[closer]
+    target[4][target[1] > 0] = 1
+    return target
+
+
+def real_puncta(split: str) -> list[Sample]:
+    """DeepSpot images (``train`` or ``test``); their spots are about 1.4 px wide."""
+
+    def make() -> list[Sample]:
+        samples = []
+        for path in sorted((SHARED / "puncta" / split).glob("*_puncta.csv")):
+            name = path.name.removesuffix("_puncta.csv")
+            spots = pd.read_csv(path).assign(sigma_px=1.4)
+            image = normalise_spots(tifffile.imread(path.with_name(name + ".tif")))
+            target = spot_target(image.shape, spots, np.zeros(len(spots), bool))
+            samples.append(Sample(name, "deepspot", image[None], target))
+        return samples
+
+    return cached(f"real puncta v1 {split}", make)
+
+
+def simulated_puncta(count: int, seed: int, backgrounds: list[np.ndarray]) -> list[Sample]:
+    """Exosome channels of simulated scenes; every second one over a real cell image as haze."""
+
+    def make() -> list[Sample]:
+        samples = []
+        for index in range(count):
+            rng = np.random.default_rng([seed, index])
+            parameters = random_parameters(rng, (288, 288))
+            scene = Scene.draw(parameters, rng)
+            image, p = scene.image[2].astype(np.float32), scene.parameters
+            if index % 2 and backgrounds:
+                texture = backgrounds[rng.integers(len(backgrounds))]
+                y, x = (rng.integers(0, max(1, n - 288)) for n in texture.shape)
+                texture = texture[y : y + 288, x : x + 288]
+                texture = cv2.resize(texture, (288, 288)) / 255.0
+                haze = texture * p.punctum_photons / (2 * np.pi * 1.5**2) * rng.uniform(0.1, 1.5)
+                image += rng.poisson(haze) * p.gain
+            if rng.random() < 0.25:  # 8-bit cameras and exports
+                top = np.percentile(image, 99.9)
+                image = np.clip(np.round(image / top * rng.uniform(60, 250)), 0, 255)
+                unit = top / 200
+            else:
+                unit = 1.0
+            ignore = _invisible(image * unit, scene.puncta, p.gain)
+            samples.append(
+                Sample(f"sim{index}", "simulated", normalise_spots(image)[None], spot_target(image.shape, scene.puncta, ignore))
+            )
+        return samples
+
+    return cached(f"simulated puncta v2 {count} {seed} {len(backgrounds)}", make)
+
+
+def _invisible(image: np.ndarray, spots: pd.DataFrame, gain: float) -> np.ndarray:
+    """Spots whose peak is under 2.5 SD of the noise around them: nobody could find them."""
+    if spots.empty:
+        return np.zeros(0, bool)
+    sigma = spots.sigma_px.to_numpy()
+    peak = spots.amplitude_photons.to_numpy() * gain / (2 * np.pi * sigma**2)
+    noise = np.sqrt(cv2.GaussianBlur((image - cv2.GaussianBlur(image, (0, 0), 1)) ** 2, (0, 0), 12) * 1.3)
+    at = tuple(np.clip(np.round(spots[["y_px", "x_px"]].to_numpy()).astype(int), 0, np.array(image.shape) - 1).T)
+    return peak < 2.5 * np.minimum(noise[at], np.median(noise) * 4)
