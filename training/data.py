@@ -230,15 +230,14 @@ def simulated_puncta(count: int, seed: int, backgrounds: list[np.ndarray]) -> li
             )
         return samples
 
-    return cached(f"simulated puncta v2 {count} {seed} {len(backgrounds)}", make)
+    return cached(f"simulated puncta v3 {count} {seed} {len(backgrounds)}", make)
 
 
 def _invisible(image: np.ndarray, spots: pd.DataFrame, gain: float) -> np.ndarray:
     """Spots whose peak is under 2.5 SD of the noise around them: nobody could find them."""
     if spots.empty:
         return np.zeros(0, bool)
-    sigma = spots.sigma_px.to_numpy()
-    peak = spots.amplitude_photons.to_numpy() * gain / (2 * np.pi * sigma**2)
+    peak = spots.amplitude_photons.to_numpy() * gain
     noise = np.sqrt(cv2.GaussianBlur((image - cv2.GaussianBlur(image, (0, 0), 1)) ** 2, (0, 0), 12) * 1.3)
     at = tuple(np.clip(np.round(spots[["y_px", "x_px"]].to_numpy()).astype(int), 0, np.array(image.shape) - 1).T)
     return peak < 2.5 * np.minimum(noise[at], np.median(noise) * 4)

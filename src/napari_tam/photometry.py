@@ -27,8 +27,8 @@ class Patches:
         corner = np.round(points).astype(np.intp)
         corner = np.clip(corner, 0, np.array(image.shape) - 1)
         windows = np.lib.stride_tricks.sliding_window_view(padded, (2 * radius + 1, 2 * radius + 1))
-        self.pixels = windows[corner[:, 0], corner[:, 1]].reshape(len(points), -1)
-        self.corner = corner
+        self.pixels = windows[corner[:, 0], corner[:, 1]].reshape(len(points), (2 * radius + 1) ** 2)
+        self.corner, self.size = corner, 2 * radius + 1
         offset = np.arange(-radius, radius + 1, dtype=np.float32)
         shift = (points - corner).astype(np.float32)
         self._y = np.repeat(offset, 2 * radius + 1)[None, :]
@@ -103,31 +103,19 @@ def gaussian_widths(
     return sigma
 
 
-@dataclass(frozen=True)
-class Neighbours:
-    """Pairs of puncta whose light overlaps, both ways round, sorted by `target`."""
+def overlapping_pairs(points: Points, sigma: Float) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+    """Find the pairs of puncta whose light overlaps by more than 1 %; each pair once."""
+    from scipy.spatial import cKDTree
 
-    target: npt.NDArray[np.intp]
-    source: npt.NDArray[np.intp]
-
-    @classmethod
-    def find(cls, points: Points, sigma: Float) -> Neighbours:
-        """Find the puncta within 3.5 sigma of each other (both widths added)."""
-        from scipy.spatial import cKDTree
-
-        reach = 3.5 * sigma.astype(np.float64)
-        pairs = cKDTree(points).query_pairs(2 * float(reach.max()), output_type="ndarray")
-        first, second = pairs[:, 0], pairs[:, 1]
-        gap = np.hypot(*(points[first] - points[second]).T)
-        first, second = first[gap < (reach[first] + reach[second])], second[gap < (reach[first] + reach[second])]
-        target, source = np.concatenate([first, second]), np.concatenate([second, first])
-        order = np.argsort(target, kind="stable")
-        return cls(target[order], source[order])
+    variance = sigma.astype(np.float64) ** 2
+    pairs = cKDTree(points).query_pairs(3 * float(np.sqrt(2 * variance.max())), output_type="ndarray")
+    first, second = pairs[:, 0], pairs[:, 1]
+    squared = ((points[first] - points[second]) ** 2).sum(axis=1)
+    close = squared < 9 * (variance[first] + variance[second])
+    return first[close], second[close]
 
 
-def fit_peaks(
-    patches: Patches, level: Float, sigma: Float, near: Neighbours, *, rounds: int = 60
-) -> Float:
+def fit_peaks(patches: Patches, level: Float, sigma: Float, *, rounds: int = 60) -> Float:
     """Fit the peak of every punctum together with its neighbours: least squares, none below zero.
 
     Each punctum is a Gaussian of known place and width; the normal equations hold overlap
@@ -136,14 +124,15 @@ def fit_peaks(
     from scipy.sparse import csr_matrix
 
     points, count = patches.points, len(sigma)
-    together = sigma[near.target] ** 2 + sigma[near.source] ** 2
-    gap = ((points[near.target] - points[near.source]) ** 2).sum(axis=1)
-    cross = 2 * np.pi * (sigma[near.target] * sigma[near.source]) ** 2 / together * np.exp(-0.5 * gap / together)
+    first, second = overlapping_pairs(points, sigma)
+    together = sigma[first] ** 2 + sigma[second] ** 2
+    squared = ((points[first] - points[second]) ** 2).sum(axis=1)
+    cross = 2 * np.pi * (sigma[first] * sigma[second]) ** 2 / together * np.exp(-0.5 * squared / together)
     index = np.arange(count)
     matrix = csr_matrix(
         (
-            np.concatenate([np.pi * sigma**2, cross]),
-            (np.concatenate([index, near.target]), np.concatenate([index, near.source])),
+            np.concatenate([np.pi * sigma**2, cross, cross]),
+            (np.concatenate([index, first, second]), np.concatenate([index, second, first])),
         ),
         shape=(count, count),
     )
@@ -153,30 +142,51 @@ def fit_peaks(
     wanted = (shape * (patches.pixels - level[:, None])).sum(axis=1) / np.minimum(part, 1)
     step = 1 / np.asarray(matrix.sum(axis=1)).ravel()
     peaks = np.maximum(wanted / (np.pi * sigma**2), 0)
-    for _ in range(rounds if len(near.target) else 0):
+    for _ in range(rounds if len(first) else 0):
         peaks = np.maximum(peaks - step * (matrix @ peaks - wanted), 0)
     return np.asarray(peaks, np.float32)
 
 
-def light_of_others(
-    patches: Patches, points: Points, peaks: Float, sigma: Float, near: Neighbours, rows: npt.NDArray[np.intp]
-) -> Float:
-    """Summed light of the other puncta in each patch; `rows` are the patches' numbers among all."""
-    others = np.zeros_like(patches.pixels)
-    place = np.full(len(points), -1)
-    place[rows] = np.arange(len(rows))
-    keep = (place[near.target] >= 0) & (peaks[near.source] > 0)
-    target, source = near.target[keep], near.source[keep]
-    if not len(target):
-        return others
-    row = place[target]
-    shift = (points[target] - points[source]).astype(np.float32)
-    dy = patches.dy[row] + shift[:, :1]
-    dx = patches.dx[row] + shift[:, 1:]
-    light = peaks[source][:, None] * np.exp(-0.5 * (dy**2 + dx**2) / sigma[source][:, None] ** 2)
-    starts = np.flatnonzero(np.diff(row, prepend=-1))
-    others[row[starts]] = np.add.reduceat(light, starts, axis=0)
-    return others
+def crowded(points: Points, peak: Float, sigma: Float) -> npt.NDArray[np.bool_]:
+    """Tell which puncta have a neighbour of at least a quarter of their height within their light."""
+    first, second = overlapping_pairs(points, sigma)
+    result = np.zeros(len(points), bool)
+    result[first[peak[second] > 0.25 * peak[first]]] = True
+    result[second[peak[first] > 0.25 * peak[second]]] = True
+    return result
+
+
+class Model:
+    """The image that the fitted puncta would make, to look up the light of the others."""
+
+    def __init__(self, shape: tuple[int, int], patches: Patches, peak: Float, sigma: Float, widest: int) -> None:
+        self.margin = widest
+        self.canvas = np.zeros((shape[0] + 2 * widest, shape[1] + 2 * widest), np.float32)
+        self.add(patches, peak, sigma)
+
+    def add(self, patches: Patches, peak: Float, sigma: Float) -> None:
+        """Add the light of puncta within their patches."""
+        size = patches.size
+        own = own_light(patches, peak, sigma)
+        offset = np.arange(size) - size // 2 + self.margin
+        rows = (patches.corner[:, :1] + offset)[:, :, None]
+        columns = (patches.corner[:, 1:] + offset)[:, None, :]
+        flat = (rows * self.canvas.shape[1] + columns).reshape(len(own), size**2)
+        light = np.bincount(flat.ravel(), own.ravel(), minlength=self.canvas.size)
+        self.canvas += light.reshape(self.canvas.shape).astype(np.float32)
+
+    def others(self, patches: Patches, peak: Float, sigma: Float) -> Float:
+        """Light of all other puncta in each patch."""
+        size = patches.size
+        windows = np.lib.stride_tricks.sliding_window_view(self.canvas, (size, size))
+        start = patches.corner - size // 2 + self.margin
+        everyone = windows[start[:, 0], start[:, 1]].reshape(len(peak), size**2)
+        return np.maximum(everyone - own_light(patches, peak, sigma), 0)
+
+
+def own_light(patches: Patches, peak: Float, sigma: Float) -> Float:
+    """Light of each punctum in its own patch."""
+    return np.asarray(peak[:, None] * np.exp(-0.5 * patches.squared / sigma[:, None] ** 2), np.float32)
 
 
 @dataclass(frozen=True)
@@ -210,41 +220,38 @@ def measure(pixels: Float, points: Points, typical: float) -> Photometry:
         Sigma of a single punctum, in pixels.
     """
     inner = 3 * typical + 0.5
-    patches = Patches(pixels, points, int(np.ceil(3 * typical)) + 3)
-    everyone = np.arange(len(points))
+    small = Patches(pixels, points, int(np.ceil(3 * typical)) + 3)
+    widest = int(np.ceil(3 * WIDEST * typical)) + 3
+    shape = (pixels.shape[0], pixels.shape[1])
     sigma = np.full(len(points), typical, np.float32)
-    near = Neighbours.find(patches.points, sigma)
-    level, noise = background(patches, inner, inner + 2.5)
-    others = np.zeros_like(patches.pixels)
-    # Crowds first look like haze: the fit and the background settle together.
-    for _ in range(2 if len(near.target) else 1):
-        peak = fit_peaks(patches, level, sigma, near)
-        others = light_of_others(patches, patches.points, peak, sigma, near, everyone)
-        level, noise = background(patches, inner, inner + 2.5, others)
-    crowded = np.zeros(len(points), bool)
-    rival = peak[near.source] > 0.25 * peak[near.target]
-    crowded[near.target[rival]] = True
-    raw = patches.pixels
-    patches.pixels = raw - others
+    level, noise = background(small, inner, inner + 2.5)
+    # A crowd looks like haze at first: fit and background settle together.
+    for _ in range(2):
+        peak = fit_peaks(small, level, sigma)
+        others = Model(shape, small, peak, sigma, widest).others(small, peak, sigma)
+        level, noise = background(small, inner, inner + 2.5, others)
+    free = np.where(crowded(small.points, peak, sigma), CROWDED[1], WIDEST)
     clear = peak > 4 * noise  # only a clear punctum tells its own width
-    low = np.where(clear, CROWDED[0], 1.0).astype(np.float32) * np.float32(typical)
-    high = np.where(clear, np.where(crowded, CROWDED[1], WIDEST), 1.0).astype(np.float32) * np.float32(typical)
-    sigma = gaussian_widths(patches, level, sigma, low, high)
-    patches.pixels = raw
-    places = patches.points
-    near = Neighbours.find(places, sigma)
-    peak = fit_peaks(patches, level, sigma, near)
-    others = light_of_others(patches, places, peak, sigma, near, everyone)
-    level, noise = background(patches, inner, inner + 2.5, others)
-    aperture = patches.squared <= (3 * typical) ** 2
-    intensity = ((raw - others - level[:, None]) * aperture).sum(axis=1)
+    low = (np.where(clear, CROWDED[0], 1.0) * typical).astype(np.float32)
+    high = (np.where(clear, free, 1.0) * typical).astype(np.float32)
+    raw = small.pixels
+    small.pixels = raw - others
+    sigma = gaussian_widths(small, level, sigma, low, high)
+    small.pixels = raw
+    peak = fit_peaks(small, level, sigma)
     wide = np.flatnonzero(sigma > CROWDED[1] * typical)
+    model = Model(shape, small, np.where(sigma > CROWDED[1] * typical, 0, peak), sigma, widest)
+    # Aggregates reach beyond the common window: modelled and measured in a larger one.
+    large = Patches(pixels, small.points[wide], widest)
+    model.add(large, peak[wide], sigma[wide])
+    others = model.others(small, peak, sigma)
+    level, noise = background(small, inner, inner + 2.5, others)
+    aperture = small.squared <= (3 * typical) ** 2
+    intensity = ((raw - others - level[:, None]) * aperture).sum(axis=1)
     if len(wide):
-        # Aggregates reach beyond the common window: measured again in a larger one.
-        big = Patches(pixels, places[wide], int(np.ceil(3 * WIDEST * typical)) + 3)
-        reach = 3 * sigma[wide] + 0.5
-        around = light_of_others(big, places, peak, sigma, near, wide)
-        level[wide], noise[wide] = background(big, reach[:, None], reach[:, None] + 2.5, around)
-        inside = big.squared <= reach[:, None] ** 2
-        intensity[wide] = ((big.pixels - around - level[wide, None]) * inside).sum(axis=1)
-    return Photometry(places, intensity.astype(np.float32), peak, level, noise, sigma)
+        reach = 3 * sigma[wide, None] + 0.5
+        others = model.others(large, peak[wide], sigma[wide])
+        level[wide], noise[wide] = background(large, reach, reach + 2.5, others)
+        inside = large.squared <= reach**2
+        intensity[wide] = ((large.pixels - others - level[wide, None]) * inside).sum(axis=1)
+    return Photometry(small.points, intensity.astype(np.float32), peak, level, noise, sigma)

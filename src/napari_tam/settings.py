@@ -114,7 +114,7 @@ class Settings(BaseModel):
         lt=1,
     )
     puncta_min_snr: float = _setting(
-        3.0,
+        2.0,
         "A punctum is kept above this signal-to-noise ratio: peak over local background, divided by "
         "the local noise (SD).",
         group="puncta",

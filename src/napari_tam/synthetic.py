@@ -8,7 +8,7 @@ images and the tests' truth.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -82,8 +82,8 @@ class Scene:
     cells, nuclei
         YX uint16 labels; a nucleus carries the label of its cell (two nuclei share it).
     puncta
-        One row a punctum: y_px, x_px, cell (0 = outside), amplitude_photons (integrated),
-        sigma_px, aggregate (0 or 1).
+        One row a punctum: y_px, x_px, cell (0 = outside), amplitude_photons (height of the
+        Gaussian), sigma_px, aggregate (0 or 1).
     phenotypes
         One row a cell: label, phenotype ("M1" or "M2"), axis_ratio of the drawn body.
     """
@@ -244,8 +244,3 @@ def _vary(base: SceneParameters, rng: Generator) -> SceneParameters:
         clustering=float(rng.uniform(0.2, 0.8)),
         illumination=base.illumination * rng.uniform(0.5, 1.0),
     )
-
-
-def describe(parameters: SceneParameters) -> dict[str, Any]:
-    """Return the parameters as plain values, for the record."""
-    return asdict(parameters)

@@ -35,9 +35,9 @@ def texture(shape: tuple[int, ...], sigma_px: float, rng: Generator) -> Image:
 
 
 def render_spots(shape: tuple[int, int], spots: pd.DataFrame) -> Image:
-    """Sum Gaussians of integrated intensity ``amplitude_photons`` and width ``sigma_px``."""
+    """Sum Gaussians of height ``amplitude_photons`` and width ``sigma_px``."""
     image = np.zeros(shape, np.float32)
-    for y, x, photons, sigma in spots[["y_px", "x_px", "amplitude_photons", "sigma_px"]].to_numpy():
+    for y, x, height, sigma in spots[["y_px", "x_px", "amplitude_photons", "sigma_px"]].to_numpy():
         reach = int(np.ceil(4 * sigma)) + 1
         y0, x0 = max(0, round(y) - reach), max(0, round(x) - reach)
         y1, x1 = min(shape[0], round(y) + reach + 1), min(shape[1], round(x) + reach + 1)
@@ -45,7 +45,7 @@ def render_spots(shape: tuple[int, int], spots: pd.DataFrame) -> Image:
             continue
         gy = np.exp(-0.5 * ((np.arange(y0, y1) - y) / sigma) ** 2)
         gx = np.exp(-0.5 * ((np.arange(x0, x1) - x) / sigma) ** 2)
-        image[y0:y1, x0:x1] += photons / (2 * np.pi * sigma**2) * np.outer(gy, gx)
+        image[y0:y1, x0:x1] += height * np.outer(gy, gx)
     return image
 
 

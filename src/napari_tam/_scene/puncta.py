@@ -22,6 +22,7 @@ def draw_puncta(p: SceneParameters, labels: Labels, nuclei: Labels, rng: Generat
     """Draw the puncta of a field: taken up, bound to the membrane, free, and dye aggregates.
 
     Uptake varies between cells (log-normal) around `p.puncta_per_cell` for the mean cell area.
+    ``amplitude_photons`` is the height of the Gaussian; its integral is 2π sigma² times that.
     """
     sigma_px = p.spot_sigma_um / p.pixel_size_um
     positions: list[npt.NDArray[np.float64]] = []
@@ -48,7 +49,7 @@ def draw_puncta(p: SceneParameters, labels: Labels, nuclei: Labels, rng: Generat
         points[:, 0],
         points[:, 1],
         labels[pixel[:, 0], pixel[:, 1]].astype(int),
-        photons,
+        photons / (2 * np.pi * sigma**2),
         sigma,
         is_aggregate.astype(int),
     )

@@ -1,0 +1,406 @@
+"""Every column of the result tables: name, type, unit, definition, source. Stated here, once.
+
+The measured tables are built from these lists (so an empty table is complete), and so is the
+reference page of the columns.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import pandas as pd
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+#: What a column holds; "maybe_" types have missing values (`pandas.NA`), numbers have NaN.
+Kind = Literal["text", "integer", "maybe_integer", "number", "flag", "maybe_flag"]
+
+_DTYPES: dict[Kind, Any] = {
+    "text": str,
+    "integer": "int64",
+    "maybe_integer": "Int64",
+    "number": "float64",
+    "flag": "bool",
+    "maybe_flag": "boolean",
+}
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of a table.
+
+    Attributes
+    ----------
+    name
+        The column's name, with its unit.
+    kind
+        Its type.
+    unit
+        Its unit; empty for none. "counts" are the image's own intensity units.
+    group
+        The group of columns it belongs to.
+    definition
+        What it is, and the formula.
+    source
+        Where the definition comes from, if it is not the project's own.
+    """
+
+    name: str
+    kind: Kind
+    unit: str
+    group: str
+    definition: str
+    source: str = ""
+
+
+def build_table(columns: Iterable[Column], values: Mapping[str, Any], rows: int) -> pd.DataFrame:
+    """Return a table with exactly the given columns, in order; what has no values is missing.
+
+    Parameters
+    ----------
+    columns
+        What the table consists of.
+    values
+        Column name to an array of `rows` values, or one value for all rows.
+    rows
+        Number of rows.
+
+    Raises
+    ------
+    ValueError
+        If there are values for a column that is not listed.
+    """
+    columns = list(columns)
+    unknown = set(values) - {column.name for column in columns}
+    if unknown:
+        raise ValueError(f"not among the columns: {sorted(unknown)}")
+    missing = {"maybe_integer": pd.NA, "maybe_flag": pd.NA, "number": float("nan")}
+    index = pd.RangeIndex(rows)
+    return pd.DataFrame(
+        {
+            column.name: pd.Series(
+                values[column.name] if column.name in values else missing[column.kind],
+                index=index,
+                dtype=_DTYPES[column.kind],
+            )
+            for column in columns
+        },
+        index=index,
+    )
+
+
+_KEYS = (
+    Column("image", "text", "", "keys", "Name of the image."),
+    Column("label", "integer", "", "keys", "Value of the cell in the image's cell mask."),
+    Column("frame", "integer", "", "keys", "Index on the time axis; 0 without one."),
+)
+
+_SHAPE = (
+    Column("centroid_y_px", "number", "px", "keys", "Mean row of the mask; pixel centres at integers."),
+    Column("centroid_x_px", "number", "px", "keys", "Mean column of the mask."),
+    Column("area_um2", "number", "µm²", "shape", "Number of pixels × pixel area."),
+    Column(
+        "perimeter_um",
+        "number",
+        "µm",
+        "shape",
+        "Cauchy-Crofton perimeter over four directions: π/8 × (N₀ + N₉₀ + (N₄₅ + N₁₃₅)/√2) with N the "
+        "number of edges along lines in a direction. Unbiased for round outlines; a straight edge is "
+        "off by -5.2 % (along an axis) to +2.6 %.",
+        "Legland et al. 2007, Image Anal Stereol 26:83; skimage perimeter_crofton",
+    ),
+    Column("equivalent_diameter_um", "number", "µm", "shape", "Diameter of the circle of the same area."),
+    Column(
+        "major_axis_um",
+        "number",
+        "µm",
+        "shape",
+        "Long axis of the ellipse with the mask's second moments (pixels as unit squares).",
+    ),
+    Column("minor_axis_um", "number", "µm", "shape", "Short axis of that ellipse."),
+    Column("aspect_ratio", "number", "", "shape", "major_axis / minor_axis; 1 for a disc."),
+    Column(
+        "elongation",
+        "number",
+        "",
+        "shape",
+        "1 - minor_axis / major_axis; 0 for a disc, towards 1 for a line.",
+    ),
+    Column("eccentricity", "number", "", "shape", "√(1 - (minor_axis / major_axis)²)."),
+    Column(
+        "orientation_deg",
+        "number",
+        "°",
+        "shape",
+        "Angle of the long axis from the image's x axis, counter-clockwise as displayed; above -90 to 90.",
+    ),
+    Column(
+        "solidity",
+        "number",
+        "",
+        "shape",
+        "Area / area of the convex hull, the hull being the exact polygon around the pixel squares.",
+    ),
+    Column(
+        "circularity",
+        "number",
+        "",
+        "shape",
+        "4π × area / perimeter²; 1 for a disc. Masks of a few pixels can exceed 1.",
+    ),
+    Column(
+        "feret_max_um",
+        "number",
+        "µm",
+        "shape",
+        "Largest caliper width: the largest distance between two corners of pixel squares.",
+    ),
+    Column(
+        "feret_min_um",
+        "number",
+        "µm",
+        "shape",
+        "Smallest caliper width over all directions, exact (perpendicular to an edge of the convex hull).",
+        "rotating calipers",
+    ),
+    Column(
+        "inscribed_radius_um",
+        "number",
+        "µm",
+        "shape",
+        "Largest distance from a pixel centre to the cell's edge. The image's border counts as edge.",
+    ),
+    Column(
+        "protrusions",
+        "integer",
+        "",
+        "shape",
+        "Number of connected parts of the mask that an opening with a disc of radius r = 0.5 × "
+        "inscribed_radius removes and that reach at least r beyond what is left (to a pixel).",
+    ),
+    Column("protrusion_fraction", "number", "", "shape", "Area of these protrusions / area."),
+)
+
+_PUNCTA = (
+    Column("puncta_count", "integer", "", "puncta", "Number of puncta whose centroid lies in the cell."),
+    Column("puncta_per_um2", "number", "1/µm²", "puncta", "puncta_count / area."),
+    Column(
+        "puncta_intensity_sum",
+        "number",
+        "counts",
+        "puncta",
+        "Sum of the puncta's intensities, each Σ(I - local background); 0 without puncta.",
+    ),
+    Column("puncta_intensity_mean", "number", "counts", "puncta", "Mean of the puncta's intensities."),
+    Column("puncta_intensity_median", "number", "counts", "puncta", "Median of the puncta's intensities."),
+    Column(
+        "puncta_width_um",
+        "number",
+        "µm",
+        "puncta",
+        "Median full width at half maximum of the puncta: the microscope's, not the exosomes'.",
+    ),
+    Column("puncta_snr", "number", "", "puncta", "Median signal-to-noise ratio of the puncta."),
+)
+
+_WHOLE_CELL = (
+    Column("exosome_mean", "number", "counts", "whole-cell", "Mean of the exosome channel, as in the image."),
+    Column(
+        "exosome_integrated",
+        "number",
+        "counts",
+        "whole-cell",
+        "Σ(I - background) over the cell; background: the image's median outside all cells "
+        "(exosome_background in the images table).",
+    ),
+    Column(
+        "ctcf",
+        "number",
+        "counts",
+        "whole-cell",
+        "Corrected total cell fluorescence: ΣI - area in pixels × mean background "
+        "(exosome_background_mean in the images table).",
+        "McCloy et al. 2014, Cell Cycle 13:1400",
+    ),
+    Column("cell_mean", "number", "counts", "whole-cell", "Mean of the cell channel over the cell."),
+    Column("nucleus_mean", "number", "counts", "whole-cell", "Mean of the nucleus channel over the cell."),
+    Column("lysosome_mean", "number", "counts", "whole-cell", "Mean of the lysosome channel over the cell."),
+    Column("extra_mean", "number", "counts", "whole-cell", "Mean of the extra channel over the cell."),
+)
+
+_PLACE = (
+    Column(
+        "puncta_edge_distance_um",
+        "number",
+        "µm",
+        "place",
+        "Median distance of the puncta to the cell's edge.",
+    ),
+    Column(
+        "puncta_nucleus_distance_um",
+        "number",
+        "µm",
+        "place",
+        "Median distance of the puncta to the cell's nucleus, 0 over it.",
+    ),
+    Column(
+        "puncta_relative_radius",
+        "number",
+        "",
+        "place",
+        "Mean relative radius of the puncta (0 = the cell's innermost point, 1 = its edge).",
+    ),
+    Column(
+        "central_fraction",
+        "number",
+        "",
+        "place",
+        "Share of the puncta with a relative radius below the setting central_radius. Central in one "
+        "plane, which does not prove internalised.",
+    ),
+    Column(
+        "perinuclear_fraction",
+        "number",
+        "",
+        "place",
+        "Share of the puncta within the setting perinuclear_distance_um of the cell's nucleus, or over it.",
+    ),
+)
+
+_QUALITY = (
+    Column("touches_border", "flag", "", "quality", "The mask reaches the image's border: the cell is cut."),
+    Column(
+        "contact_fraction",
+        "number",
+        "",
+        "quality",
+        "Share of the mask's outline (pixel edges) that is shared with other cells.",
+    ),
+    Column(
+        "saturated_fraction",
+        "number",
+        "",
+        "quality",
+        "Share of the cell's pixels at which the exosome channel is clipped: at the largest value of "
+        "an integer type, or at a camera's full scale (2ⁿ - 1; 1 for floating point) if that is the "
+        "image's maximum and at least 10 pixels and 0.001 % share it.",
+    ),
+    Column(
+        "focus_score",
+        "number",
+        "",
+        "quality",
+        "Variance of the Laplacian of the cell channel inside the cell / squared cell_mean. Noise "
+        "counts as sharpness: compare within one set of images.",
+        "variance of the Laplacian: Pech-Pacheco et al. 2000, ICPR",
+    ),
+    Column(
+        "nucleus_count",
+        "maybe_integer",
+        "",
+        "quality",
+        "Number of nuclei with over half of their area in the cell; missing without a nuclear stain.",
+    ),
+    Column("no_nucleus", "maybe_flag", "", "quality", "nucleus_count is 0."),
+    Column("many_nuclei", "maybe_flag", "", "quality", "nucleus_count is above 1."),
+    Column(
+        "nucleus_area_um2",
+        "number",
+        "µm²",
+        "quality",
+        "Total area of the cell's nuclei; 0 for none, missing without a nuclear stain.",
+    ),
+    Column("nucleus_cell_area_ratio", "number", "", "quality", "nucleus_area / area."),
+)
+
+#: The per-cell table.
+CELL_COLUMNS: tuple[Column, ...] = (*_KEYS, *_SHAPE, *_PUNCTA, *_WHOLE_CELL, *_PLACE, *_QUALITY)
+
+#: The puncta table. A detector's further columns follow after these.
+PUNCTA_COLUMNS: tuple[Column, ...] = (
+    Column("image", "text", "", "keys", "Name of the image."),
+    Column(
+        "label", "integer", "", "keys", "The cell whose mask has the pixel under the centroid; 0 = outside."
+    ),
+    Column("y_px", "number", "px", "keys", "Row of the centroid; pixel centres at integers."),
+    Column("x_px", "number", "px", "keys", "Column of the centroid."),
+    Column("frame", "integer", "", "keys", "Index on the time axis; 0 without one."),
+    Column("y_um", "number", "µm", "keys", "y_px × pixel size."),
+    Column("x_um", "number", "µm", "keys", "x_px × pixel size."),
+    Column("score", "number", "", "puncta", "The detector's confidence, 0 to 1."),
+    Column("intensity", "number", "counts", "puncta", "Σ(I - background) over the punctum."),
+    Column("peak", "number", "counts", "puncta", "Height above the background."),
+    Column("background", "number", "counts", "puncta", "Median of the local annulus."),
+    Column(
+        "width_um",
+        "number",
+        "µm",
+        "puncta",
+        "Full width at half maximum: the microscope's, not the exosome's.",
+    ),
+    Column("snr", "number", "", "puncta", "Signal-to-noise ratio: peak / SD of the local noise."),
+    Column(
+        "edge_distance_um",
+        "number",
+        "µm",
+        "place",
+        "Distance to the edge of its cell; missing outside cells. The image's border counts as edge.",
+    ),
+    Column(
+        "nucleus_distance_um",
+        "number",
+        "µm",
+        "place",
+        "Distance to the nearest nucleus of its cell, 0 over it; missing outside cells and in cells "
+        "without a nucleus.",
+    ),
+    Column(
+        "relative_radius",
+        "number",
+        "",
+        "place",
+        "1 - edge_distance / inscribed_radius of its cell: 0 = the cell's innermost point, 1 = its edge.",
+    ),
+)
+
+#: What `napari_tam.measure.measure` contributes to the images table.
+SUMMARY_COLUMNS: tuple[Column, ...] = (
+    Column("image", "text", "", "keys", "Name of the image."),
+    Column("frame", "integer", "", "keys", "Index on the time axis; 0 without one."),
+    Column("cells", "integer", "", "counts", "Number of cells."),
+    Column("nuclei", "maybe_integer", "", "counts", "Number of nuclei; missing without a nuclear stain."),
+    Column("puncta", "integer", "", "counts", "Number of puncta: puncta_in_cells + puncta_outside."),
+    Column("puncta_in_cells", "integer", "", "counts", "Puncta whose centroid lies in a cell."),
+    Column("puncta_outside", "integer", "", "counts", "Puncta outside every cell."),
+    Column("cell_area_fraction", "number", "", "quality", "Share of the image covered by cells."),
+    Column("cells_touching_border", "integer", "", "quality", "Cells cut by the image's border."),
+    Column(
+        "exosome_background",
+        "number",
+        "counts",
+        "whole-cell",
+        "Median of the exosome channel outside all cells, more than 5 px from each. If that is less "
+        "than 1 % of the image: the channel's 1st percentile.",
+    ),
+    Column(
+        "exosome_background_mean",
+        "number",
+        "counts",
+        "whole-cell",
+        "Mean of the same pixels (same percentile).",
+    ),
+    Column(
+        "exosome_background_method",
+        "text",
+        "",
+        "whole-cell",
+        "'outside cells' or 'percentile', as stated above.",
+    ),
+    Column(
+        "saturated_fraction", "number", "", "quality", "Share of the image's exosome pixels that are clipped."
+    ),
+    Column("focus_score", "number", "", "quality", "Median focus_score of the cells; missing without cells."),
+    Column("notes", "text", "", "quality", "What was done on reading and measuring that one should know."),
+)

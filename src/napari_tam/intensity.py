@@ -1,0 +1,124 @@
+"""Intensities of cells: background, saturation, sharpness."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from napari_tam.regions import Floats, Regions
+
+#: Background pixels lie further than this from every cell, beyond the blur and haze of its edge.
+BACKGROUND_MARGIN_PX = 5
+
+#: With less of the image than this outside the cells, a low percentile stands in.
+BACKGROUND_LEAST_FRACTION = 0.01
+BACKGROUND_PERCENTILE = 1.0
+
+#: Full scale of 8, 10, 12, 14, 15 and 16 bit cameras, whatever type the file has.
+FULL_SCALES = (255, 1023, 4095, 16383, 32767, 65535)
+
+#: Such a value counts as saturation only if so many pixels, and this share of them, have it.
+SATURATED_LEAST_PIXELS = 10
+SATURATED_LEAST_FRACTION = 1e-5
+
+
+@dataclass(frozen=True)
+class Background:
+    """The level of a channel where there are no cells.
+
+    Attributes
+    ----------
+    median, mean
+        Of the background pixels, in the channel's units.
+    method
+        What these pixels are: "outside cells" or "percentile".
+    """
+
+    median: float
+    mean: float
+    method: str
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader of the results should know about it."""
+        if self.method == "percentile":
+            return ("cells cover nearly the whole image: its exosome background is a low percentile",)
+        return ()
+
+
+def background(image: npt.NDArray[Any], regions: Regions, distance: npt.NDArray[np.float32]) -> Background:
+    """Return the background of a YX channel: its pixels outside all cells, clear of their edges.
+
+    When the cells cover nearly everything, both numbers are a low percentile of the whole channel.
+    """
+    outside = (regions.labels <= 0) & (distance > BACKGROUND_MARGIN_PX)
+    values = image[outside]
+    if len(values) < max(1, BACKGROUND_LEAST_FRACTION * image.size):
+        low = float(np.percentile(image, BACKGROUND_PERCENTILE))
+        return Background(low, low, "percentile")
+    return Background(float(np.median(values)), float(values.mean(dtype=np.float64)), "outside cells")
+
+
+def saturation_level(image: npt.NDArray[Any]) -> float | None:
+    """Return the value at which a channel is clipped, or None.
+
+    It is the largest value of an integer type; or the image's maximum if that is exactly a full
+    scale of a camera (1 for floating point, too) and many pixels share it.
+    """
+    top = float(image.max())
+    whole = np.issubdtype(image.dtype, np.integer)
+    if whole and top == np.iinfo(image.dtype).max:
+        return top
+    if top in FULL_SCALES or (top == 1 and not whole):
+        shared = np.count_nonzero(image == image.max())
+        if shared >= max(SATURATED_LEAST_PIXELS, SATURATED_LEAST_FRACTION * image.size):
+            return top
+    return None
+
+
+def saturated_fractions(image: npt.NDArray[Any], regions: Regions) -> tuple[Floats, float]:
+    """Return the share of clipped pixels of a channel, in each label and in the whole image."""
+    level = saturation_level(image)
+    if level is None:
+        return np.zeros(len(regions)), 0.0
+    clipped = image == level
+    return regions.sums(clipped) / regions.area, float(clipped.mean())
+
+
+def focus_score(image: npt.NDArray[Any], regions: Regions, mean: Floats) -> Floats:
+    """Return the variance of the Laplacian inside each label over its squared mean intensity.
+
+    The Laplacian is the four-neighbour one, at pixels whose four neighbours all belong to the
+    label, so that the contrast of the outline does not count (variance of the Laplacian:
+    Pech-Pacheco et al. 2000, ICPR). Noise counts as sharpness: compare within one set of images.
+
+    Parameters
+    ----------
+    image
+        YX channel.
+    regions
+        The labels.
+    mean
+        Mean intensity of each label. NaN is returned where it is 0, or a label has no inner pixel.
+    """
+    laplacian = cv2.Laplacian(_for_cv2(image), cv2.CV_32F)
+    laplacian.ravel()[regions.boundary] = 0
+    inner = regions.area - np.bincount(regions.rank_of(regions.boundary), minlength=len(regions))
+    valid = (inner > 0) & (mean != 0)
+    inner = np.where(valid, inner, np.nan)
+    first = regions.sums(laplacian) / inner
+    second = regions.sums(laplacian * laplacian) / inner
+    return np.asarray((second - first**2) / np.where(valid, mean, np.nan) ** 2)
+
+
+def _for_cv2(image: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return the image in a type that OpenCV filters into float32."""
+    native = image.dtype.newbyteorder("=")
+    if native in (np.uint8, np.uint16, np.int16, np.float32):
+        return np.ascontiguousarray(image, dtype=native)
+    return np.ascontiguousarray(image, dtype=np.float32)

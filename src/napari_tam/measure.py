@@ -1,0 +1,235 @@
+"""Labels and puncta of a field → one row a cell, one row a punctum, one summary.
+
+Definitions of all columns: `napari_tam.columns`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from napari_tam.columns import CELL_COLUMNS, PUNCTA_COLUMNS, build_table
+from napari_tam.intensity import background, focus_score, saturated_fractions
+from napari_tam.place import (
+    boundary_distance,
+    edge_distance,
+    nearest_pixel,
+    nucleus_distance,
+    nucleus_owners,
+)
+from napari_tam.regions import Floats, Ints, Regions
+from napari_tam.settings import ROLES
+from napari_tam.shape import inscribed_radius, shape
+
+if TYPE_CHECKING:
+    from napari_tam.field import Field
+    from napari_tam.intensity import Background
+    from napari_tam.settings import Settings
+
+_Columns = dict[str, npt.NDArray[Any]]
+
+
+def measure(
+    field: Field,
+    cells: npt.NDArray[Any],
+    nuclei: npt.NDArray[Any] | None,
+    spots: pd.DataFrame,
+    settings: Settings,
+) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, object]]:
+    """Measure every cell and every punctum of a field.
+
+    Parameters
+    ----------
+    field
+        The image; it must have the roles cell and exosome.
+    cells
+        YX labels of the cells, 0 = background.
+    nuclei
+        YX labels of the nuclei, or None without a nuclear stain.
+    spots
+        Puncta: `y_px`, `x_px` (pixel centres at integers) and what the detector knows of them
+        (`napari_tam.columns.PUNCTA_COLUMNS`); missing columns become NaN, others are kept.
+    settings
+        `perinuclear_distance_um` and `central_radius` are used.
+
+    Returns
+    -------
+    table, puncta, summary
+        One row a label (`CELL_COLUMNS`), ascending; one row a punctum in the order of `spots`
+        (`PUNCTA_COLUMNS`, then further ones of `spots`); and the field's figures
+        (`SUMMARY_COLUMNS`). Without cells or puncta the tables have all columns and no rows.
+
+    Raises
+    ------
+    ValueError
+        If a label image has not the field's shape.
+    """
+    for name, labels in (("cell", cells), ("nucleus", nuclei)):
+        if labels is not None and labels.shape != field.shape:
+            raise ValueError(f"the {name} labels are {labels.shape}, the image is {field.shape}")
+    regions = Regions(cells)
+    nuclear = None if nuclei is None else Regions(nuclei)
+    owner = None if nuclear is None else nucleus_owners(nuclear, regions)
+    distance = boundary_distance(regions)
+    exosome = field.channels["exosome"]
+    level = background(exosome, regions, distance)
+
+    puncta, rank = _puncta(field, regions, distance, nuclear, owner, spots)
+    values: _Columns = {"label": regions.ids}
+    values |= shape(regions, distance, field.pixel_size_um)
+    values |= _puncta_of_cells(puncta, rank, values["area_um2"], settings)
+    values |= _intensities(field, regions, level)
+    values |= _nuclei_of_cells(nuclear, owner, values["area_um2"], field.pixel_size_um)
+    values["saturated_fraction"], saturated = saturated_fractions(exosome, regions)
+    values["focus_score"] = focus_score(field.channels["cell"], regions, values["cell_mean"])
+    values["touches_border"] = regions.touches_border
+    values["contact_fraction"] = regions.contacts / regions.crossings[:2].sum(axis=0)
+    table = build_table(CELL_COLUMNS, {"image": field.name, "frame": field.frame, **values}, len(regions))
+
+    summary = {
+        **_counts(field, regions, nuclear, rank),
+        "exosome_background": level.median,
+        "exosome_background_mean": level.mean,
+        "exosome_background_method": level.method,
+        "saturated_fraction": saturated,
+        "focus_score": _median(values["focus_score"]),
+        "notes": "; ".join([*field.notes, *level.notes]),
+    }
+    return table, puncta, summary
+
+
+def _counts(field: Field, regions: Regions, nuclei: Regions | None, rank: Ints) -> dict[str, object]:
+    """Return the summary's keys and counts; `rank` has the cell of every punctum, -1 = outside."""
+    inside = int((rank >= 0).sum())
+    return {
+        "image": field.name,
+        "frame": field.frame,
+        "cells": len(regions),
+        "nuclei": None if nuclei is None else len(nuclei),
+        "puncta": len(rank),
+        "puncta_in_cells": inside,
+        "puncta_outside": len(rank) - inside,
+        "cell_area_fraction": float(regions.area.sum() / regions.labels.size),
+        "cells_touching_border": int(regions.touches_border.sum()),
+    }
+
+
+def _median(values: Floats) -> float:
+    """Return the median of the finite values, NaN if there are none."""
+    finite = values[np.isfinite(values)]
+    return float(np.median(finite)) if len(finite) else float("nan")
+
+
+def _puncta(
+    field: Field,
+    regions: Regions,
+    distance: npt.NDArray[np.float32],
+    nuclei: Regions | None,
+    owner: Ints | None,
+    spots: pd.DataFrame,
+) -> tuple[pd.DataFrame, Ints]:
+    """Return the puncta table, and the rank of each punctum's cell (-1 = outside)."""
+    empty = pd.Series(dtype=float)
+    y = spots.get("y_px", empty).to_numpy(np.float64)
+    x = spots.get("x_px", empty).to_numpy(np.float64)
+    um = field.pixel_size_um
+    rank = regions.rank_at(*nearest_pixel(y, x, regions.shape))
+    edge = edge_distance(regions, distance, y, x, rank)
+    # Rank -1 takes the appended NaN.
+    deepest = np.append(inscribed_radius(regions, distance), np.nan)[rank]
+    own: _Columns = {
+        "label": np.append(regions.ids, 0)[rank],
+        "y_px": y,
+        "x_px": x,
+        "y_um": y * um,
+        "x_um": x * um,
+        "edge_distance_um": edge * um,
+        "nucleus_distance_um": np.full(len(y), np.nan),
+        "relative_radius": 1 - edge / deepest,
+    }
+    if nuclei is not None and owner is not None:
+        own["nucleus_distance_um"] = nucleus_distance(nuclei, owner, y, x, rank) * um
+    known = {column.name for column in PUNCTA_COLUMNS}
+    given = {name: spots[name].to_numpy() for name in spots.columns if name in known}
+    table = build_table(PUNCTA_COLUMNS, {**given, "image": field.name, "frame": field.frame, **own}, len(y))
+    further = [name for name in spots.columns if name not in known]
+    return pd.concat([table, spots[further].reset_index(drop=True)], axis=1), rank
+
+
+def _puncta_of_cells(puncta: pd.DataFrame, rank: Ints, area_um2: Floats, settings: Settings) -> _Columns:
+    """Return the columns that summarise each cell's puncta."""
+    n = len(area_um2)
+    at = rank >= 0
+    cell = rank[at]
+    inside = {name: puncta[name].to_numpy()[at] for name in puncta.columns if name not in ("image", "frame")}
+    count = np.bincount(cell, minlength=n)
+    nucleus = inside["nucleus_distance_um"]
+    # A cell either has a nucleus, and all its puncta a distance, or it has none.
+    perinuclear = np.where(np.isnan(nucleus), np.nan, nucleus <= settings.perinuclear_distance_um)
+    return {
+        "puncta_count": count,
+        "puncta_per_um2": count / area_um2,
+        "puncta_intensity_sum": np.bincount(cell, inside["intensity"], minlength=n),
+        "puncta_intensity_mean": _means(inside["intensity"], cell, n),
+        "puncta_intensity_median": _medians(inside["intensity"], cell, n),
+        "puncta_width_um": _medians(inside["width_um"], cell, n),
+        "puncta_snr": _medians(inside["snr"], cell, n),
+        "puncta_edge_distance_um": _medians(inside["edge_distance_um"], cell, n),
+        "puncta_nucleus_distance_um": _medians(nucleus, cell, n),
+        "puncta_relative_radius": _means(inside["relative_radius"], cell, n),
+        "central_fraction": _means(inside["relative_radius"] < settings.central_radius, cell, n),
+        "perinuclear_fraction": _means(perinuclear, cell, n),
+    }
+
+
+def _means(values: npt.NDArray[Any], group: Ints, n: int) -> Floats:
+    """Return the mean of each group's values; NaN for an empty group."""
+    count = np.bincount(group, minlength=n)
+    total = np.bincount(group, values, minlength=n)
+    return np.divide(total, count, out=np.full(n, np.nan), where=count > 0)
+
+
+def _medians(values: npt.NDArray[Any], group: Ints, n: int) -> Floats:
+    """Return the median of each group's values; NaN for an empty group or one with NaN."""
+    order = np.lexsort((values, group))
+    ordered = np.append(values[order], np.nan)
+    first = np.searchsorted(group[order], np.arange(n + 1))
+    count = np.diff(first)
+    last = first[1:] - 1  # NaN sorts last, so this shows whether there is one
+    low, high = first[:-1] + (count - 1) // 2, first[:-1] + count // 2
+    middle = (ordered[low] + ordered[high]) / 2
+    return np.where((count > 0) & ~np.isnan(ordered[last]), middle, np.nan)
+
+
+def _intensities(field: Field, regions: Regions, level: Background) -> _Columns:
+    """Return the whole-cell sums and means of all channels."""
+    columns: _Columns = {}
+    for role in ROLES:
+        if role in field.channels:
+            total = regions.sums(field.channels[role])
+            columns[f"{role}_mean"] = total / regions.area
+            if role == "exosome":
+                columns["exosome_integrated"] = total - regions.area * level.median
+                columns["ctcf"] = total - regions.area * level.mean
+    return columns
+
+
+def _nuclei_of_cells(
+    nuclei: Regions | None, owner: Ints | None, area_um2: Floats, pixel_size_um: float
+) -> _Columns:
+    """Return number and area of each cell's nuclei; nothing without a nuclear stain."""
+    if nuclei is None or owner is None:
+        return {}
+    owned = owner >= 0
+    count = np.bincount(owner[owned], minlength=len(area_um2))
+    area = np.bincount(owner[owned], nuclei.area[owned], minlength=len(area_um2)) * pixel_size_um**2
+    return {
+        "nucleus_count": count,
+        "no_nucleus": count == 0,
+        "many_nuclei": count > 1,
+        "nucleus_area_um2": area,
+        "nucleus_cell_area_ratio": area / area_um2,
+    }
