@@ -154,7 +154,7 @@ def train(args: argparse.Namespace) -> None:
     print(f"{args.network}: {len(samples)} fields to train on, {len(held)} held out", flush=True)
     network = FlowNet(shape["in_channels"], shape["widths"], shape["stem"]).to(device, memory_format=torch.channels_last)
     average = torch.optim.swa_utils.AveragedModel(
-        network, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.998), use_buffers=True
+        network, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(args.average), use_buffers=True
     )
     optimiser = torch.optim.AdamW(network.parameters(), lr=args.rate, weight_decay=1e-4)
     start, checkpoint = 0, Path(args.out).with_suffix(".checkpoint.pt")
@@ -218,6 +218,7 @@ if __name__ == "__main__":
     parser.add_argument("--simulated", type=int, default=250, help="simulated fields")
     parser.add_argument("--leave-out", nargs="*", default=[], help="prefixes of fields kept for validation")
     parser.add_argument("--init", help="weights to start from")
+    parser.add_argument("--average", type=float, default=0.998, help="decay of the averaged weights")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--seed", type=int, default=1)
     train(parser.parse_args())

@@ -56,7 +56,7 @@ class SceneParameters:
     uptake_spread: float = 0.6  # SD of log uptake between cells
     punctum_photons: float = 1500.0  # median integrated photons of one punctum
     punctum_spread: float = 0.35
-    spot_sigma_um: float = 0.16
+    spot_sigma_um: float = 0.4
     perinuclear: float = 0.5  # share of puncta that gather around the nucleus
     membrane_bound: float = 0.15  # share that sits at the cell edge
     free_per_field: float = 15.0
@@ -166,7 +166,7 @@ def random_parameters(
         puncta_per_cell=log_uniform(2, 40),
         punctum_photons=log_uniform(250, 4000),
         punctum_spread=float(rng.uniform(0.1, 0.6)),
-        spot_sigma_um=float(rng.uniform(0.9, 2.0) * pixel_um),
+        spot_sigma_um=float(rng.uniform(0.6, 2.2) * pixel_um),
         perinuclear=float(rng.uniform(0, 0.9)),
         membrane_bound=float(rng.uniform(0, 0.4)),
         free_per_field=log_uniform(1, 60),

@@ -1,0 +1,85 @@
+"""Turn trained weights into a bundled model: ``python training/export.py cells runs/cells.pt``.
+
+Writes ``models/<name>.safetensors`` (half precision) and ``models/<name>.json``, its card. The
+accuracy on the card is copied from the committed benchmark (``benchmarks/results/accuracy.json``);
+run that afterwards and export again to refresh it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+from pathlib import Path
+
+import torch
+from safetensors.torch import save
+from train_flownet import NETWORKS
+
+ROOT = Path(__file__).resolve().parents[1]
+
+BBBC020 = "BBBC020 (mouse bone-marrow macrophages), as resized in the Cellpose set; non-commercial"
+CELLPOSE = "Cellpose set (kc167 = BBBC007, neuroblastoma CCDB:6843, membrane and cytoplasm fields); non-commercial"
+SIMULATED = "fields simulated by napari_tam.synthetic"
+
+CARDS = {
+    "cells": {
+        "description": "macrophages from a cell stain, with the nuclear stain when there is one",
+        "input": "cell stain, nuclear stain (zeros when missing); 1st to 99th percentile to 0-1",
+        "training_data": [BBBC020, CELLPOSE, SIMULATED],
+        "terms": "for non-commercial use, as the training images' terms say",
+    },
+    "nuclei": {
+        "description": "nuclei from a nuclear stain",
+        "input": "nuclear stain; 1st to 99th percentile to 0-1",
+        "training_data": ["Data Science Bowl 2018 with community fixes (fluorescence fields); CC0", SIMULATED],
+        "terms": "free to use",
+    },
+    "puncta": {
+        "description": "exosome-labelled puncta of 2-8 px, on native pixels",
+        "input": "exosome channel; asinh((I - median) / (3 noise SD))",
+        "training_data": [
+            "DeepSpot training images; MIT",
+            SIMULATED + ", half of them over cell images of the Cellpose set (without BBBC020); non-commercial",
+        ],
+        "terms": "for non-commercial use, as the background images' terms say",
+    },
+}
+
+
+def export(name: str, weights: Path, *, folder: Path, note: str = "") -> None:
+    """Write weights and card of one network."""
+    state = torch.load(weights, weights_only=True)
+    half = {k: (v.half() if v.is_floating_point() else v).contiguous() for k, v in state.items()}
+    data = save(half)
+    record = json.loads(weights.with_suffix(".json").read_text())
+    results = ROOT / "benchmarks" / "results" / "accuracy.json"
+    accuracy = json.loads(results.read_text()).get(name, {}) if results.exists() else {}
+    shape = NETWORKS[name]
+    card = {
+        "name": name,
+        "kind": name,
+        **CARDS[name],
+        "in_channels": shape["in_channels"],
+        "widths": list(shape["widths"]),
+        "stem": shape["stem"],
+        "diameter_px": shape["diameter_px"],
+        "parameters": sum(v.numel() for k, v in state.items() if v.is_floating_point() and "running" not in k),
+        "training": {k: v for k, v in record.items() if k not in ("init", "network") and v not in (None, [])},
+        "note": note,
+        "accuracy": accuracy,
+        "sha256": hashlib.sha256(data).hexdigest(),
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{name}.safetensors").write_bytes(data)
+    (folder / f"{name}.json").write_text(json.dumps(card, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("name", choices=CARDS)
+    parser.add_argument("weights", type=Path)
+    parser.add_argument("--folder", type=Path, default=ROOT / "models")
+    parser.add_argument("--note", default="", help="what a user should know about this training")
+    args = parser.parse_args()
+    export(args.name, args.weights, folder=args.folder, note=args.note)
