@@ -1,0 +1,51 @@
+# Needs Python 3.11 or newer (make PYTHON=python3.12 … names another one) and make; no more.
+PYTHON ?= python3
+OUT ?= results/demo
+environment = @$(PYTHON) tools/environment.py
+bin = .venv/bin
+export QT_QPA_PLATFORM ?= offscreen
+
+.PHONY: help demo test test-cellpose4 lint format clean
+
+help:
+	@echo "make demo            install into .venv and analyse sample_data/ into $(OUT)/"
+	@echo "make test            install into .venv, check the code and run all tests"
+	@echo "make test-cellpose4  the segmentation's tests beside Cellpose 4, in .venv-cellpose4 (5 GB)"
+	@echo "make lint            ruff and mypy alone"
+	@echo "make format          sort imports, format the code, renew docs/settings.md"
+	@echo "make clean           remove environments, caches and demo results"
+
+demo:
+	$(environment) .venv
+	$(bin)/napari-tam analyse sample_data/field_*.ome.tif --settings sample_data/settings.yaml --out $(OUT)
+	@$(bin)/python tools/show_results.py $(OUT)
+
+test: lint
+	@tools/qt_libraries.sh $(bin)/python
+	$(bin)/python -m pytest --timeout 300
+
+lint:
+	$(environment) .venv all test
+	$(bin)/ruff check .
+	$(bin)/ruff format --check .
+	$(bin)/mypy
+
+# Cellpose 4 needs torchvision, which the registry has only for its own build of torch (CUDA on Linux; runs
+# on a CPU as well): pip's own settings are left aside, so that no other build is taken.
+cellpose4_tests = flownet dynamics models segment zoo detect pipeline
+test-cellpose4:
+	@mkdir -p build && grep -v '^cellpose==' constraints.txt > build/cellpose4.txt
+	@unset PIP_FIND_LINKS PIP_EXTRA_INDEX_URL; \
+	PIP_CONFIG_FILE=/dev/null $(PYTHON) tools/environment.py .venv-cellpose4 -- -c build/cellpose4.txt \
+		torch torchvision cellpose==4.2.1.1 pytest hypothesis pytest-timeout
+	.venv-cellpose4/bin/python -m pytest --timeout 300 $(wildcard $(cellpose4_tests:%=tests/test_%.py))
+
+format:
+	$(environment) .venv all test
+	$(bin)/ruff check --fix --select I .
+	$(bin)/ruff format .
+	$(bin)/python tools/settings_page.py
+
+clean:
+	rm -rf .venv .venv-cellpose4 build dist results .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,47 @@
+"""File → Open Sample: the simulated fields of sample_data/, one layer a channel."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import napari_tam
+from napari_tam._napari._layers import COLORMAPS
+from napari_tam.images import read_fields
+from napari_tam.settings import Settings
+
+LayerData = tuple[Any, dict[str, Any], str]
+
+
+def first_field() -> list[LayerData]:
+    """Return the channels of the first sample field as napari layer data."""
+    return field_layers(_sample("field_01.ome.tif"))
+
+
+def second_field() -> list[LayerData]:
+    """Return the channels of the second sample field as napari layer data."""
+    return field_layers(_sample("field_02.ome.tif"))
+
+
+def field_layers(path: Path) -> list[LayerData]:
+    """Return one image layer for every channel of the (first) field in a file, scaled in µm."""
+    field = next(read_fields(path, Settings()))
+    layers: list[LayerData] = []
+    for role, plane in field.channels.items():
+        low, high = np.percentile(plane.astype(np.float32), (1, 99.8))
+        arguments = {
+            "name": f"{field.name} {role}",
+            "colormap": COLORMAPS[role],
+            "blending": "additive",
+            "contrast_limits": (float(low), float(max(high, low + 1))),
+            "scale": (field.pixel_size_um,) * 2,
+            "units": ("µm", "µm"),
+        }
+        layers.append((plane, arguments, "image"))
+    return layers
+
+
+def _sample(name: str) -> Path:
+    return Path(napari_tam.__file__).parent / "sample_data" / name

@@ -1,0 +1,183 @@
+"""The rules of the house that a machine can check."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import importlib.util
+import json
+import re
+import shlex
+import subprocess
+import sys
+import tomllib
+from functools import cache
+from importlib.metadata import packages_distributions
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import napari_tam
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = Path(napari_tam.__file__).resolve().parent
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+GUI = {"napari", "magicgui", "qtpy", "PyQt5", "PyQt6", "PySide2", "PySide6", "superqt", "vispy"}
+CORE = sorted(path for path in PACKAGE.rglob("*.py") if "_napari" not in path.relative_to(PACKAGE).parts)
+NETWORKS = ("cells", "nuclei", "puncta")
+
+
+def python(code: str) -> str:
+    """Run code in a fresh interpreter; return what it printed."""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def imports(path: Path) -> set[str]:
+    """Return the top-level packages that a file imports anywhere."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {name.name.partition(".")[0] for name in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found.add((node.module or "").partition(".")[0])
+    return found
+
+
+def normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def names(requirements: list[str]) -> set[str]:
+    return {normal(re.split(r"[\[>=<]", item)[0]) for item in requirements}
+
+
+def test_importing_the_core_loads_no_torch_and_no_gui() -> None:
+    light = "napari_tam, napari_tam.settings, napari_tam.images, napari_tam.measure, napari_tam.cli"
+    heavy = GUI | {"torch", "cellpose", "numba"}
+    assert python(f"import sys, {light}; print(*sorted({heavy!r} & set(sys.modules)))") == ""
+
+
+@pytest.mark.parametrize("path", CORE, ids=lambda path: path.stem)
+def test_the_core_names_no_gui_library(path: Path) -> None:
+    assert not imports(path) & GUI
+
+
+def test_everything_the_code_imports_is_a_stated_dependency() -> None:
+    provided = packages_distributions()
+    stated = {False: names(PROJECT["dependencies"])}
+    stated[True] = stated[False] | names(PROJECT["optional-dependencies"]["napari"])
+    for path in PACKAGE.rglob("*.py"):
+        for module in imports(path) - sys.stdlib_module_names - {"napari_tam"}:
+            distributions = {normal(name) for name in provided.get(module, [module])}
+            assert distributions & stated["_napari" in path.parts], f"{path.name} imports {module}"
+
+
+def test_the_package_finds_the_files_of_the_root() -> None:
+    for name in ("napari.yaml", "models", "sample_data"):
+        assert (PACKAGE / name).resolve() == ROOT / name, (
+            f"src/napari_tam/{name} must be a link to ../../{name}"
+        )
+        assert (PACKAGE / name).exists()
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_every_network_is_the_one_its_card_describes(name: str) -> None:
+    card = json.loads((ROOT / "models" / f"{name}.json").read_text(encoding="utf-8"))
+    weights = (ROOT / "models" / f"{name}.safetensors").read_bytes()
+    assert hashlib.sha256(weights).hexdigest() == card["sha256"]
+    assert card["training_data"]
+    assert card["terms"]
+
+
+def test_no_weights_without_a_card_and_no_card_without_weights() -> None:
+    cards, weights = (
+        {path.stem for path in (ROOT / "models").glob(f"*.{e}")} for e in ("json", "safetensors")
+    )
+    assert cards == weights
+    assert sum(path.stat().st_size for path in (ROOT / "models").iterdir()) < 25e6
+
+
+def test_the_constraints_are_portable_and_pin_every_dependency() -> None:
+    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    pins = [line for line in lines if line and not line.startswith("#")]
+    pattern = re.compile(r"([A-Za-z0-9._-]+)==[\w.]+( ; python_version (<|>=) \"3\.\d+\")?")
+    assert [line for line in pins if not pattern.fullmatch(line)] == []  # no '+cpu', no path, no address
+    pinned = {normal(pin.partition("=")[0]) for pin in pins}
+    groups = [PROJECT["dependencies"], *PROJECT["optional-dependencies"].values()]
+    wanted = set().union(*map(names, groups))
+    assert wanted - pinned == {"napari-tam"}
+
+
+def test_the_settings_page_is_current() -> None:
+    path = ROOT / "tools" / "settings_page.py"
+    spec = importlib.util.spec_from_file_location("settings_page", path)
+    assert spec is not None
+    assert spec.loader is not None
+    tool: Any = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tool)
+    assert (ROOT / "docs" / "settings.md").read_text(encoding="utf-8") == tool.page(), "run: make format"
+
+
+def test_the_architecture_page_names_every_module() -> None:
+    named = set(
+        re.findall(r"^    +(\w+)\.py ", (ROOT / "docs" / "architecture.md").read_text(), re.MULTILINE)
+    )
+    modules = {path.stem for path in PACKAGE.glob("*.py")} - {"__init__"}
+    assert named == modules
+
+
+def test_the_makefile_calls_only_what_is_there() -> None:
+    for name in re.findall(r"tools/\w+\.\w+", (ROOT / "Makefile").read_text(encoding="utf-8")):
+        assert (ROOT / name).is_file()
+
+
+def shown_commands() -> list[str]:
+    """Return the command lines in the code blocks of the pages for users, their continuations joined."""
+    commands = []
+    for page in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))):
+        for block in re.findall(
+            r"```(?:sh|bash|console)\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL
+        ):
+            for line in block.replace("\\\n", " ").splitlines():
+                command = line.partition(" #")[0].strip()
+                if command and not command.startswith("#"):
+                    commands.append(command)
+    return sorted(set(commands))
+
+
+@cache
+def help_text(command: str) -> str:
+    arguments = ["napari-tam", command, "--help"]
+    return python(f"import sys; from napari_tam.cli import main; sys.argv = {arguments!r}; main()")
+
+
+@pytest.mark.parametrize("command", shown_commands())
+def test_commands_in_the_pages_are_real(command: str) -> None:
+    words = shlex.split(command)
+    if words[0] == "make":
+        targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+        assert {word for word in words[1:] if "=" not in word} <= set(targets)
+    elif words[0] == "napari-tam":
+        text = help_text(words[1])
+        for option in (word.partition("=")[0] for word in words if word.startswith("--")):
+            assert re.search(rf"(?<![\w-]){option}(?![\w-])", text), f"{words[1]} has no {option}"
+    elif "pip" in words:
+        for extra in re.findall(r"\.\[([\w,]+)\]", command):
+            assert set(extra.split(",")) <= set(PROJECT["optional-dependencies"])
+    else:
+        assert words[0] in {
+            "napari",
+            "python",
+            "python3",
+            "source",
+            "git",
+            "cd",
+            "xcode-select",
+            "py",
+            "sudo",
+        } or (words[0].startswith(".venv"))

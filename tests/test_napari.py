@@ -1,0 +1,377 @@
+"""The plugin in real viewers. Offscreen there is no OpenGL, so nothing is drawn; all else is napari's own."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import threading
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import tifffile
+
+import napari_tam
+from napari_tam.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+pytest.importorskip("napari")
+pytest.importorskip("pytestqt")
+os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")  # before Qt starts
+
+PIXEL_UM = 0.25
+PUNCTA = pd.DataFrame({"y_px": [12.0, 13.5, 55.0], "x_px": [14.25, 18.0, 58.0], "score": [0.9, 0.8, 0.7]})
+
+
+@pytest.fixture(autouse=True)
+def _no_opengl(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Answer napari's questions about the graphics card: Qt's offscreen platform has none."""
+    from vispy.gloo import gl
+
+    monkeypatch.setattr(gl, "glGetParameter", lambda what: "" if what == gl.GL_EXTENSIONS else 4096)
+
+
+@pytest.fixture
+def plugin(npe2pm: Any) -> Iterator[None]:
+    """The plugin as npe2 finds it; no other plugin."""
+    with npe2pm.tmp_plugin(package="napari-tam"):
+        yield
+
+
+@pytest.fixture
+def viewer(plugin: None, make_napari_viewer_proxy: Callable[[], Any]) -> Any:
+    return make_napari_viewer_proxy()
+
+
+class FakeModels:
+    """Finds two known cells, one nucleus and `PUNCTA`, whatever the image; remembers what it was given."""
+
+    def __init__(self) -> None:
+        self.cell_labels = np.zeros((64, 64), np.uint16)
+        self.cell_labels[5:25, 5:25] = 1
+        self.cell_labels[30:50, 30:50] = 2
+        self.nucleus_labels = np.zeros((64, 64), np.uint16)
+        self.nucleus_labels[10:15, 10:15] = 1
+        self.calls: list[tuple[str, float, Any]] = []
+        self.go_on = threading.Event()
+        self.go_on.set()
+        self.error: Exception | None = None
+        self.cells = SimpleNamespace(segment=self._segment_cells)
+        self.nuclei = SimpleNamespace(segment=self._segment_nuclei)
+        self.puncta = SimpleNamespace(detect=self._detect)
+
+    def _segment_cells(self, image: Any, nucleus: Any, pixel_um: float, diameter: Any, settings: Any) -> Any:
+        self.calls.append(("cells", pixel_um, diameter))
+        assert threading.current_thread() is not threading.main_thread()
+        if self.error is not None:
+            raise self.error
+        assert self.go_on.wait(20)
+        return SimpleNamespace(labels=self.cell_labels, diameter_um=5.0)
+
+    def _segment_nuclei(self, image: Any, extra: Any, pixel_um: float, diameter: Any, settings: Any) -> Any:
+        self.calls.append(("nuclei", pixel_um, diameter))
+        return SimpleNamespace(labels=self.nucleus_labels, diameter_um=1.0)
+
+    def _detect(self, image: Any, pixel_um: float, settings: Any) -> pd.DataFrame:
+        self.calls.append(("puncta", pixel_um, settings.puncta_method))
+        return PUNCTA.copy()
+
+
+@pytest.fixture
+def models(monkeypatch: pytest.MonkeyPatch) -> FakeModels:
+    fake = FakeModels()
+    module = SimpleNamespace(load_models=lambda settings: fake)
+    monkeypatch.setitem(sys.modules, "napari_tam.models", module)
+    return fake
+
+
+@pytest.fixture
+def errors() -> Iterator[list[str]]:
+    """The error messages that napari was told to show."""
+    from napari.utils.notifications import notification_manager
+
+    shown: list[str] = []
+
+    def remember(notification: Any) -> None:
+        if notification.severity == "error":
+            shown.append(notification.message)
+
+    notification_manager.notification_ready.connect(remember)
+    yield shown
+    notification_manager.notification_ready.disconnect(remember)
+
+
+def add_channels(viewer: Any, prefix: str = "", **arguments: Any) -> list[Any]:
+    """Add a cell, a nuclear and an exosome layer of noise."""
+    rng = np.random.default_rng(5)
+    arguments = {"scale": (PIXEL_UM, PIXEL_UM), "units": ("µm", "µm"), "translate": (10, 20), **arguments}
+    return [
+        viewer.add_image(rng.integers(100, 200, (64, 64), np.uint16), name=prefix + name, **arguments)
+        for name in ("CD11b", "DAPI", "PKH26")
+    ]
+
+
+def open_widget(viewer: Any) -> Any:
+    _, widget = viewer.window.add_plugin_dock_widget("napari-tam", "Measure exosome uptake")
+    return widget
+
+
+def run(widget: Any, qtbot: Any) -> None:
+    """Press Run and wait for the end."""
+    widget.run()
+    qtbot.waitUntil(lambda: widget.idle, timeout=20_000)
+
+
+def test_the_manifest_is_valid_and_all_that_it_names_exists() -> None:
+    from npe2 import PluginManifest
+
+    manifest = PluginManifest.from_file(Path(napari_tam.__file__).parent / "napari.yaml")
+    assert manifest.name == "napari-tam"
+    for command in manifest.contributions.commands or []:
+        module, _, name = str(command.python_name).partition(":")
+        assert callable(getattr(importlib.import_module(module), name)), command.id
+
+
+def test_channels_open_as_layers_in_their_real_size(tmp_path: Path) -> None:
+    from napari_tam._napari._sample_data import field_layers
+
+    image = np.random.default_rng(1).integers(0, 4000, (3, 40, 50), np.uint16)
+    pixels = {
+        "PhysicalSizeX": 0.5,
+        "PhysicalSizeXUnit": "µm",
+        "PhysicalSizeY": 0.5,
+        "PhysicalSizeYUnit": "µm",
+    }
+    metadata = {"axes": "CYX", "Channel": {"Name": ["PKH26", "CD11b", "DAPI"]}, **pixels}
+    tifffile.imwrite(tmp_path / "plate.ome.tif", image, metadata=metadata)
+    layers = {
+        arguments["name"]: (data, arguments)
+        for data, arguments, _ in field_layers(tmp_path / "plate.ome.tif")
+    }
+    assert set(layers) == {"plate cell", "plate nucleus", "plate exosome"}
+    for index, name in enumerate(("plate exosome", "plate cell", "plate nucleus")):
+        data, arguments = layers[name]
+        np.testing.assert_array_equal(data, image[index])
+        assert arguments["scale"] == (0.5, 0.5)
+
+
+@pytest.mark.parametrize("key", ["field_01", "field_02"])
+def test_sample_data_opens_and_its_roles_are_guessed(viewer: Any, key: str) -> None:
+    widget = open_widget(viewer)
+    layers = viewer.open_sample("napari-tam", key)
+    assert [layer.name for layer in layers] == [f"{key} {role}" for role in ("cell", "nucleus", "exosome")]
+    assert all(str(unit) == "micrometer" for layer in layers for unit in layer.units)
+    assert {role: layer.name for role, layer in widget.chosen().items()} == {
+        role: f"{key} {role}" for role in ("cell", "nucleus", "exosome")
+    }
+
+
+def test_a_run_adds_cells_nuclei_and_puncta_where_the_image_is(
+    viewer: Any, models: FakeModels, qtbot: Any
+) -> None:
+    image, *_ = add_channels(viewer)
+    widget = open_widget(viewer)
+    run(widget, qtbot)
+    assert [name for name, *_ in models.calls] == ["cells", "nuclei", "puncta"]
+    assert all(pixel_um == PIXEL_UM for _, pixel_um, _ in models.calls)
+    cells, nuclei, puncta = (viewer.layers[f"{kind} (CD11b)"] for kind in ("cells", "nuclei", "puncta"))
+    np.testing.assert_array_equal(cells.data, models.cell_labels)
+    np.testing.assert_array_equal(nuclei.data, models.nucleus_labels)
+    np.testing.assert_array_equal(puncta.data, PUNCTA[["y_px", "x_px"]])
+    for layer in (cells, nuclei, puncta):
+        np.testing.assert_array_equal(layer.scale, image.scale)
+        np.testing.assert_array_equal(layer.translate, image.translate)
+        assert layer.units == image.units
+    # The same place in the world: pixel (55, 58) of image and puncta.
+    np.testing.assert_allclose(puncta.data_to_world(puncta.data[2]), image.data_to_world((55, 58)))
+
+
+def test_the_tables_follow_labels_and_puncta(viewer: Any, models: FakeModels, qtbot: Any) -> None:
+    models.cell_labels[models.cell_labels == 2] = 7  # labels with gaps
+    add_channels(viewer)
+    run(open_widget(viewer), qtbot)
+    features = viewer.layers["cells (CD11b)"].features
+    assert features["index"].tolist() == list(range(8))  # napari goes by the row's position
+    assert features["puncta_count"].iloc[[1, 7]].tolist() == [2, 0]
+    assert features["area_um2"].iloc[1] == 400 * PIXEL_UM**2
+    assert viewer.layers["puncta (CD11b)"].features["label"].tolist() == [1, 1, 0]
+
+
+def test_a_field_without_cells_and_puncta_gives_empty_layers(
+    viewer: Any, models: FakeModels, qtbot: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models.cell_labels[:] = 0
+    monkeypatch.setitem(globals(), "PUNCTA", PUNCTA.iloc[:0])
+    add_channels(viewer)
+    run(open_widget(viewer), qtbot)
+    assert len(viewer.layers["puncta (CD11b)"].data) == 0
+    assert viewer.layers["cells (CD11b)"].features["index"].tolist() == [0]
+
+
+def test_a_second_run_replaces_the_results_of_its_own_image_only(
+    viewer: Any, models: FakeModels, qtbot: Any
+) -> None:
+    add_channels(viewer)
+    widget = open_widget(viewer)
+    run(widget, qtbot)
+    run(widget, qtbot)
+    assert len(viewer.layers) == 6
+    others = add_channels(viewer, "second ")
+    widget.choose(dict(zip(("cell", "nucleus", "exosome"), others, strict=True)))
+    run(widget, qtbot)
+    assert len(viewer.layers) == 12
+    assert "cells (CD11b)" in viewer.layers
+    assert "cells (second CD11b)" in viewer.layers
+
+
+def test_the_nucleus_may_be_left_out(viewer: Any, models: FakeModels, qtbot: Any) -> None:
+    cell, _, exosome = add_channels(viewer)
+    widget = open_widget(viewer)
+    widget.choose({"cell": cell, "nucleus": None, "exosome": exosome})
+    run(widget, qtbot)
+    assert [name for name, *_ in models.calls] == ["cells", "puncta"]
+    assert "nuclei (CD11b)" not in viewer.layers
+    assert "nucleus" not in widget.chosen()  # the results were new layers, but no new images
+
+
+def test_results_land_with_their_image_though_another_was_chosen_meanwhile(
+    viewer: Any, models: FakeModels, qtbot: Any
+) -> None:
+    first, *_ = add_channels(viewer)
+    widget = open_widget(viewer)
+    models.go_on.clear()
+    widget.run()
+    qtbot.waitUntil(lambda: bool(models.calls), timeout=20_000)
+    others = add_channels(viewer, "second ", scale=(1, 1), translate=(0, 0))
+    widget.choose(dict(zip(("cell", "nucleus", "exosome"), others, strict=True)))
+    models.go_on.set()
+    qtbot.waitUntil(lambda: widget.idle, timeout=20_000)
+    np.testing.assert_array_equal(viewer.layers["cells (CD11b)"].scale, first.scale)
+    assert "cells (second CD11b)" not in viewer.layers
+
+
+def test_cancel_stops_after_the_present_step_and_adds_nothing(
+    viewer: Any, models: FakeModels, qtbot: Any
+) -> None:
+    add_channels(viewer)
+    widget = open_widget(viewer)
+    models.go_on.clear()
+    widget.run()
+    qtbot.waitUntil(lambda: bool(models.calls), timeout=20_000)
+    widget.cancel()
+    models.go_on.set()
+    qtbot.waitUntil(lambda: widget.idle, timeout=20_000)
+    assert [name for name, *_ in models.calls] == ["cells"]
+    assert len(viewer.layers) == 3
+    assert widget.status == "Cancelled."
+
+
+def test_pixel_size_comes_from_a_scale_in_length_units(viewer: Any) -> None:
+    add_channels(viewer, scale=(250, 250), units=("nm", "nm"))
+    assert open_widget(viewer).pixel_size_um == pytest.approx(0.25)
+
+
+def test_a_scale_without_length_units_is_no_pixel_size(
+    viewer: Any, models: FakeModels, qtbot: Any, errors: list[str]
+) -> None:
+    add_channels(viewer, units=None)
+    widget = open_widget(viewer)
+    run(widget, qtbot)
+    assert errors == ["layer 'CD11b': the pixel size is not known. Give it in the form, in µm"]
+    widget.pixel_size_um = 0.5
+    run(widget, qtbot)
+    assert models.calls[0] == ("cells", 0.5, None)
+
+
+def test_settings_of_the_form_reach_the_pipeline(viewer: Any, models: FakeModels, qtbot: Any) -> None:
+    add_channels(viewer)
+    widget = open_widget(viewer)
+    widget.form["cell_diameter_um"].value = 18.5
+    widget.form["puncta_method"].value = "log"
+    run(widget, qtbot)
+    assert models.calls == [
+        ("cells", PIXEL_UM, 18.5),
+        ("nuclei", PIXEL_UM, None),
+        ("puncta", PIXEL_UM, "log"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("data", "part"),
+    [
+        (np.zeros((64, 64, 3), np.uint8), "RGB picture"),
+        (np.zeros((4, 64, 64), np.uint16), "3 dimensions"),
+        (np.zeros((64, 63), np.uint16), "size or scale differs"),
+    ],
+    ids=["rgb", "stack", "other size"],
+)
+def test_what_cannot_be_analysed_is_told_in_one_sentence(
+    viewer: Any, models: FakeModels, qtbot: Any, errors: list[str], data: Any, part: str
+) -> None:
+    cell, *_ = add_channels(viewer)
+    bad = viewer.add_image(data, name="bad", scale=(PIXEL_UM, PIXEL_UM) if data.ndim == 2 else None)
+    widget = open_widget(viewer)
+    widget.choose({"cell": cell, "nucleus": None, "exosome": bad})
+    run(widget, qtbot)
+    assert len(errors) == 1
+    assert errors[0].startswith("layer 'bad': ")
+    assert part in errors[0]
+    assert not models.calls
+
+
+def test_a_missing_or_doubled_channel_is_told(
+    viewer: Any, models: FakeModels, qtbot: Any, errors: list[str]
+) -> None:
+    widget = open_widget(viewer)
+    run(widget, qtbot)
+    cell, *_ = add_channels(viewer)
+    widget.choose({"cell": cell, "nucleus": None, "exosome": cell})
+    run(widget, qtbot)
+    assert "no layer is chosen for the role cell and exosome" in errors[0]
+    assert "two roles, cell and exosome" in errors[1]
+
+
+def test_an_input_error_of_the_pipeline_is_told_without_a_traceback(
+    viewer: Any, models: FakeModels, qtbot: Any, errors: list[str]
+) -> None:
+    models.error = InputError("the file is no model", where="my_model", fix="Choose another one")
+    add_channels(viewer)
+    widget = open_widget(viewer)
+    run(widget, qtbot)
+    assert errors == ["my_model: the file is no model. Choose another one"]
+    assert len(viewer.layers) == 3
+
+
+def test_pixels_that_are_not_finite_are_told(
+    viewer: Any, models: FakeModels, qtbot: Any, errors: list[str]
+) -> None:
+    *_, exosome = add_channels(viewer)
+    data = exosome.data.astype(np.float32)
+    data[3, 3] = np.nan
+    exosome.data = data
+    run(open_widget(viewer), qtbot)
+    assert "the exosome channel has pixels that are not finite numbers" in errors[0]
+
+
+def test_a_runtime_error_such_as_out_of_memory_ends_the_run(
+    viewer: Any, models: FakeModels, qtbot: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from napari.utils.notifications import notification_manager
+
+    received: list[BaseException] = []  # napari would show them with a traceback
+    monkeypatch.setattr(notification_manager, "receive_error", lambda kind, error, *_: received.append(error))
+    models.error = RuntimeError("out of memory")
+    add_channels(viewer)
+    widget = open_widget(viewer)
+    run(widget, qtbot)
+    assert [str(error) for error in received] == ["RuntimeError: out of memory"]
+    assert widget.status == "Failed."
+    models.error = None
+    run(widget, qtbot)
+    assert "cells (CD11b)" in viewer.layers
