@@ -16,3 +16,8 @@ class InputError(ValueError):
         self.fix = fix
         message = f"{where}: {what}" if where is not None else what
         super().__init__(f"{message}. {fix}" if fix else message)
+
+
+def one_line(error: BaseException) -> str:
+    """Return an error's text on one line; its type if it has none."""
+    return " ".join(str(error).split()) or type(error).__name__

@@ -1,0 +1,232 @@
+"""The command line: ``napari-tam COMMAND …``.
+
+Only argparse is imported here, so that ``--help`` is there at once; a command imports what it needs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import difflib
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from napari_tam.errors import InputError, one_line
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+#: Exit status: some image failed; wrong usage, settings or model; Ctrl+C.
+SOME_FAILED, WRONG_USE, INTERRUPTED = 1, 2, 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command and return its exit status."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    for stream in (sys.stdout, sys.stderr):
+        # names of files need not be in the terminal's alphabet
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
+    try:
+        parsed = _parse(arguments)
+        status: int = parsed.run(parsed)
+        sys.stdout.flush()
+        return status
+    except InputError as error:
+        return _complain(one_line(error))
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:  # e.g. napari-tam models | head -1
+        with contextlib.suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+class _Parser(argparse.ArgumentParser):
+    """One line for an error, and no guessing of shortened options."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(allow_abbrev=False, **options)
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(_complain(f"{message}. '{self.prog} --help' tells more"))
+
+
+def _complain(sentence: str) -> int:
+    print(f"error: {sentence}", file=sys.stderr)
+    return WRONG_USE
+
+
+def _parse(argv: Sequence[str]) -> argparse.Namespace:
+    command = next((word for word in argv if not word.startswith("-")), "")
+    parser, parsers = _build(command)
+    parsed, unknown = parser.parse_known_args(argv)
+    if unknown:
+        own = parsers[parsed.command]
+        problems = []
+        for word in unknown:
+            name = word.partition("=")[0]
+            close = difflib.get_close_matches(name, own._option_string_actions, n=1)
+            problems.append(f"unknown: {word}" + (f" (did you mean {close[0]}?)" if close else ""))
+        own.error("; ".join(problems))
+    parsed.argv = argv
+    return parsed
+
+
+def _build(command: str) -> tuple[_Parser, dict[str, _Parser]]:
+    """Return the parser, and those of the commands; options are only built for `command`."""
+    from napari_tam import __version__
+
+    parser = _Parser(
+        prog="napari-tam", description="How much exosome did each macrophage take up? From images to tables."
+    )
+    parser.add_argument("--version", action="version", version=f"napari-tam {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    parsers: dict[str, _Parser] = {}
+
+    def add(name: str, run: Callable[[argparse.Namespace], int], text: str, more: str = "") -> _Parser:
+        parsers[name] = commands.add_parser(name, help=text, description=f"{text}. {more}".strip())
+        parsers[name].set_defaults(run=run)
+        return parsers[name]
+
+    own = add(
+        "analyse",
+        _analyse,
+        "Analyse images: cells, puncta and uptake",
+        "Every setting can be given as an option; what is not given is taken from the settings file, or has "
+        "its default. "
+        "Exit status: 0 all images analysed, 1 some failed, 2 wrong use, 130 interrupted.",
+    )
+    own.usage = "%(prog)s IMAGE… --out DIR [--settings FILE] [--SETTING VALUE]…"
+    own.add_argument("images", nargs="+", metavar="IMAGE", help="image files, folders of them, or patterns")
+    own.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the results")
+    own.add_argument("--settings", type=Path, metavar="FILE", help="settings file (YAML)")
+    if command == "analyse":
+        from napari_tam.options import add_options
+
+        add_options(own)
+
+    own = add("simulate", _simulate, "Write simulated fields and their truth")
+    own.add_argument("out", type=Path, metavar="OUT", help="folder for the fields")
+    own.add_argument("--fields", type=_natural, default=3, metavar="N", help="how many (default: 3)")
+    own.add_argument(
+        "--seed", type=_natural, default=0, metavar="S", help="same seed, same fields (default: 0)"
+    )
+
+    own = add("settings", _settings, "Write a settings file with all defaults and comments")
+    own.add_argument("file", type=Path, nargs="?", metavar="FILE", help="the file (default: the terminal)")
+    own.add_argument("--force", action="store_true", help="replace FILE if it is there")
+
+    add("models", _models, "List the networks that can be used")
+    add("doctor", _doctor, "Check the installation")
+
+    own = add("score", _score, "Compare results with a truth", "The truth has the layout of sample_data/.")
+    own.add_argument("results", type=Path, metavar="RESULTS", help="results folder of 'napari-tam analyse'")
+    own.add_argument("truth", type=Path, metavar="TRUTH", help="folder with a_masks.tif, a_puncta.csv, …")
+    own.add_argument("--json", type=Path, metavar="FILE", help="write the figures to FILE, too")
+    return parser, parsers
+
+
+def _natural(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number from 0")
+    return int(text)
+
+
+def _analyse(arguments: argparse.Namespace) -> int:
+    from napari_tam.cli_analyse import analyse
+    from napari_tam.options import chosen_settings
+
+    settings = chosen_settings(arguments)
+    return analyse(arguments.images, arguments.out, settings, ["napari-tam", *arguments.argv])
+
+
+def _simulate(arguments: argparse.Namespace) -> int:
+    from napari_tam.synthetic import write_fields
+
+    for path in write_fields(arguments.out, arguments.fields, arguments.seed):
+        print(path)
+    return 0
+
+
+def _settings(arguments: argparse.Namespace) -> int:
+    from napari_tam.settings import Settings
+
+    text = Settings().to_yaml()
+    path: Path | None = arguments.file
+    if path is None:
+        if hasattr(sys.stdout, "reconfigure") and not sys.stdout.isatty():
+            sys.stdout.reconfigure(encoding="utf-8")  # it becomes a file that is read as UTF-8
+        print(text, end="")
+        return 0
+    if path.exists() and not arguments.force:
+        raise InputError("the file is there already", where=path, fix="--force replaces it")
+    from napari_tam.output import write_text
+
+    write_text(path, text)
+    return 0
+
+
+def _models(_arguments: argparse.Namespace) -> int:
+    from napari_tam.models import available_models
+
+    rows: list[tuple[str, ...]] = [("name", "for", "from", "")]
+    for model in available_models():
+        state = model.description if model.ok else "DAMAGED: not the file that its card describes"
+        rows.append((model.name, model.kind, model.source, state))
+    _print_table(rows)
+    print("\nA path to a Cellpose model file can be used as well: --cells-model PATH, --nuclei-model PATH.")
+    return 0
+
+
+def _doctor(_arguments: argparse.Namespace) -> int:
+    from napari_tam.doctor import checks
+
+    status = 0
+    for check in checks():
+        print(
+            f"{check.status:8} {check.text}" + (f"\n{'':8} -> {check.fix}" if check.fix else ""), flush=True
+        )
+        if check.status == "problem":
+            status = 1
+    return status
+
+
+def _score(arguments: argparse.Namespace) -> int:
+    from napari_tam.output import write_json
+    from napari_tam.score import pool, score
+
+    scores = score(arguments.results, arguments.truth)
+    reports = [(each.name, each.report()) for each in [*scores, pool(scores)]]
+    titles = {
+        "cells": ("ap_0.5", "ap_0.75", "ap_0.9"),
+        "nuclei": ("ap_0.5", "ap_0.75", "ap_0.9"),
+        "puncta": ("f1", "precision", "recall"),
+        "counts": ("count_relative_error", "intensity_r", "cells_matched"),
+    }
+    for group, names in titles.items():
+        rows: list[tuple[str, ...]] = [(group, *names)]
+        for name, report in reports:
+            values = report[group]
+            rows.append((name, *("-" if values is None else _figure(values[key]) for key in names)))
+        if any(report[group] for _, report in reports):
+            _print_table(rows)
+        else:
+            print(f"{group}: no truth")
+        print()
+    if arguments.json is not None:
+        write_json(arguments.json, {"images": dict(reports[:-1]), "all": reports[-1][1]})
+    return 0
+
+
+def _figure(value: float | int | None) -> str:
+    return "-" if value is None else str(value) if isinstance(value, int) else f"{value:.3f}"
+
+
+def _print_table(rows: Sequence[tuple[str, ...]]) -> None:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        print("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip())

@@ -1,0 +1,193 @@
+"""``napari-tam doctor``: is the installation sound, and what does it use."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import platform
+import shutil
+import warnings
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Literal
+
+from napari_tam.errors import InputError, one_line
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+#: The bundled networks without which the defaults do not work.
+NETWORKS = ("cells", "nuclei", "puncta")
+
+#: Distribution and module of everything that an analysis imports.
+LIBRARIES = {
+    "numpy": "numpy",
+    "scipy": "scipy",
+    "scikit-image": "skimage",
+    "opencv-python-headless": "cv2",
+    "pandas": "pandas",
+    "pyarrow": "pyarrow",
+    "tifffile": "tifffile",
+    "imagecodecs": "imagecodecs",
+    "safetensors": "safetensors",
+}
+
+_REINSTALL = "install napari-tam again, in an environment of its own"
+
+
+@dataclass(frozen=True)
+class Check:
+    """One line of the report; `fix` says what to do about a warning or problem."""
+
+    status: Literal["ok", "warning", "problem"]
+    text: str
+    fix: str = ""
+
+
+def checks() -> Iterator[Check]:
+    """Yield the findings, one check after another; a check that fails does not stop the others."""
+    parts: tuple[Callable[[], Iterator[Check]], ...] = (
+        _system,
+        _libraries,
+        _torch,
+        _cellpose,
+        _models,
+        _trial,
+        _plugin,
+    )
+    for part in parts:
+        try:
+            yield from part()
+        except Exception as error:  # whatever is broken is a finding
+            name = part.__name__.strip("_")
+            yield Check("problem", f"{name}: {type(error).__name__}: {one_line(error)}", _REINSTALL)
+
+
+def _system() -> Iterator[Check]:
+    from napari_tam import __version__
+
+    yield Check("ok", f"napari-tam {__version__}, Python {platform.python_version()}, {platform.platform()}")
+    from napari_tam.tiff import available_memory
+
+    memory = available_memory()
+    text = f"{os.cpu_count()} processors"
+    if memory is not None:
+        text += f", {memory / 2**30:.1f} GiB of memory free"
+    if memory is not None and memory < 2 * 2**30:
+        yield Check("warning", text, "close other programs: a field of 2048 × 2048 pixels needs 2 GiB")
+    else:
+        yield Check("ok", text)
+
+
+def _libraries() -> Iterator[Check]:
+    found = []
+    for distribution, module in LIBRARIES.items():
+        try:
+            _load(module)
+        except Exception as error:
+            yield Check("problem", f"{module} cannot be imported ({one_line(error)})", _REINSTALL)
+        else:
+            found.append(f"{distribution} {_version(distribution)}")
+    yield Check("ok", ", ".join(found))
+
+
+def _torch() -> Iterator[Check]:
+    try:
+        import torch
+
+        from napari_tam.flownet import choose_device
+    except Exception as error:
+        yield Check("problem", f"torch cannot be imported ({one_line(error)})", "install torch: pytorch.org")
+        return
+    device = choose_device("auto")
+    name = (
+        torch.cuda.get_device_name(device) if device.type == "cuda" else f"{torch.get_num_threads()} threads"
+    )
+    yield Check("ok", f"torch {torch.__version__}, networks run on {device} ({name})")
+    if device.type != "cuda" and shutil.which("nvidia-smi"):
+        yield Check(
+            "warning",
+            "there is an NVIDIA driver, but torch does not see a GPU",
+            "install the CUDA build of torch (pytorch.org) if this machine has one",
+        )
+
+
+def _cellpose() -> Iterator[Check]:
+    try:
+        _load("cellpose.models")
+    except Exception as error:
+        yield Check(
+            "problem",
+            f"cellpose {_version('cellpose')} cannot be imported ({one_line(error)})",
+            "install 'cellpose<4', which needs no torchvision" if "torchvision" in str(error) else _REINSTALL,
+        )
+    else:
+        yield Check("ok", f"cellpose {_version('cellpose')}")
+
+
+def _models() -> Iterator[Check]:
+    from napari_tam.models import available_models
+
+    bundled = {model.name: model for model in available_models() if model.source == "bundled"}
+    for name in dict.fromkeys((*NETWORKS, *bundled)):
+        if name not in bundled:
+            yield Check("problem", f"network '{name}' is missing", _REINSTALL)
+        elif bundled[name].ok:
+            yield Check("ok", f"network '{name}', sha256 {bundled[name].sha256[:12]}… as on its card")
+        else:
+            yield Check("problem", f"network '{name}' is not the file that its card describes", _REINSTALL)
+
+
+def _trial() -> Iterator[Check]:
+    """Analyse a small field of noise with the default settings."""
+    import numpy as np
+
+    from napari_tam.field import Field
+    from napari_tam.models import load_models
+    from napari_tam.pipeline import run
+    from napari_tam.settings import Settings
+
+    random = np.random.default_rng(0)
+    names = ("cell", "nucleus", "exosome")
+    field = Field("trial", {name: random.poisson(20, (96, 96)).astype(np.uint16) for name in names}, 0.3)
+    settings = Settings()
+    try:
+        analysis = run(field, settings, load_models(settings))
+    except InputError as error:
+        yield Check("problem", f"a trial analysis failed: {one_line(error)}", _REINSTALL)
+    else:
+        yield Check("ok", f"a trial analysis took {sum(analysis.seconds.values()):.1f} s")
+
+
+def _plugin() -> Iterator[Check]:
+    found = _version("napari")
+    if found == "missing":
+        yield Check(
+            "warning",
+            "napari is not installed: the command line works, the plugin does not",
+            "install napari-tam with its extra 'all', if you want it",
+        )
+        return
+    try:
+        _load("napari_tam._napari._widget")
+    except Exception as error:
+        yield Check(
+            "problem",
+            f"napari {found}: the plugin cannot be imported ({one_line(error)})",
+            "install napari-tam with its extra 'all', which brings napari and Qt",
+        )
+    else:
+        yield Check("ok", f"napari {found}, the plugin can be imported")
+
+
+def _load(module: str) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what will change in a library some day is no finding
+        importlib.import_module(module)
+
+
+def _version(distribution: str) -> str:
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return "missing"

@@ -1,0 +1,124 @@
+"""Command line options made from `Settings`: one for every field, without a second list."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from typing import Any
+
+from napari_tam.errors import InputError
+from napari_tam.settings import Settings
+
+#: Prefix of the settings in the parsed arguments, which keeps them apart from the command's own.
+_PREFIX = "setting_"
+#: Words that give an optional setting its "unset" back, whatever the settings file says.
+_UNSET = ("unset", "none", "auto")
+_UNIT = re.compile(r"_(um2?)$")
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add an option for every setting, the common ones first, then by group.
+
+    A name that ends in a unit can be written without it: ``--pixel-size`` is ``--pixel-size-um``.
+    """
+    properties = Settings.model_json_schema()["properties"]
+    common = [name for name in properties if properties[name]["common"]]
+    titles = dict.fromkeys(common, "common settings")
+    titles |= {name: f"{properties[name]['group']} settings" for name in properties if name not in common}
+    groups: dict[str, argparse._ArgumentGroup] = {}
+    for name in sorted(properties, key=lambda name: name not in common):
+        title = titles[name]
+        if title not in groups:
+            groups[title] = parser.add_argument_group(title)
+        _add_option(groups[title], name, properties[name])
+
+
+def option_names(name: str) -> list[str]:
+    """Return how the option of a setting can be written, the form shown in the help first."""
+    full = "--" + name.replace("_", "-")
+    short = "--" + _UNIT.sub("", name).replace("_", "-")
+    return list(dict.fromkeys((short, full)))
+
+
+def chosen_settings(arguments: argparse.Namespace) -> Settings:
+    """Return the settings of the command line: an option goes before the file, the file before the default.
+
+    Raises
+    ------
+    InputError
+        If the file or an option holds a bad value.
+    """
+    settings = Settings() if arguments.settings is None else Settings.from_yaml(arguments.settings)
+    properties = Settings.model_json_schema()["properties"]
+    values: dict[str, Any] = {}
+    for key, given in vars(arguments).items():
+        if key.startswith(_PREFIX):
+            name = key.removeprefix(_PREFIX)
+            values[name] = _value(given, properties[name])
+    # alone first, so that the sentence about a bad option does not speak of the file
+    Settings.from_values(values, where="command line")
+    return settings.updated(**values)
+
+
+def _add_option(group: argparse._ArgumentGroup, name: str, schema: dict[str, Any]) -> None:
+    shown, *others = option_names(name)
+    options: dict[str, Any] = {"dest": _PREFIX + name, "default": argparse.SUPPRESS}
+    if schema.get("type") == "boolean":
+        options["action"] = argparse.BooleanOptionalAction
+    elif schema.get("type") == "object":
+        options |= {"action": "append", "metavar": "ROLE=CHANNEL,…"}
+    elif "enum" in schema:
+        options["choices"] = schema["enum"]
+    else:
+        unit = _UNIT.search(name)
+        metavar = unit[1].upper() if unit else "TEXT" if schema.get("type") == "string" else "NUMBER"
+        options["metavar"] = metavar
+    group.add_argument(shown, help=_help(schema), **options)
+    if others:
+        group.add_argument(*others, help=argparse.SUPPRESS, **options)
+
+
+def _help(schema: dict[str, Any]) -> str:
+    details = []
+    if schema["unit"]:
+        details.append(f"in {schema['unit']}")
+    if limits := _limits(schema):
+        details.append(limits)
+    if schema["default"] not in (None, {}):
+        default = schema["default"]
+        details.append(f"default: {str(default).lower() if isinstance(default, bool) else default}")
+    text = schema["description"] + (f" ({'; '.join(details)})" if details else "")
+    return str(text).replace("%", "%%")
+
+
+def _limits(schema: dict[str, Any]) -> str:
+    if "anyOf" in schema:
+        return next(filter(None, map(_limits, schema["anyOf"])), "")
+    words = {"exclusiveMinimum": "above", "minimum": "from", "exclusiveMaximum": "below", "maximum": "to"}
+    return " ".join(f"{word} {schema[key]:g}" for key, word in words.items() if key in schema)
+
+
+def _value(given: Any, schema: dict[str, Any]) -> Any:
+    """Return what `Settings` takes for the text that was given."""
+    if schema.get("type") == "object":
+        return _pairs(",".join(given))
+    optional = any(part.get("type") == "null" for part in schema.get("anyOf", ()))
+    if optional and isinstance(given, str) and given.casefold() in _UNSET:
+        return None
+    return given
+
+
+def _pairs(text: str) -> dict[str, int | str]:
+    """Read ``cell=0,nucleus=DAPI`` as roles and channel indices or names."""
+    pairs: dict[str, int | str] = {}
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        role, equals, channel = (piece.strip() for piece in part.partition("="))
+        if not (role and equals and channel):
+            raise InputError(
+                f"--channels: '{part}' is no ROLE=CHANNEL",
+                fix="write e.g. --channels cell=0,nucleus=1,exosome=2, or channel names for the numbers",
+            )
+        if role in pairs:
+            raise InputError(f"--channels: the role '{role}' is given twice")
+        pairs[role] = int(channel) if re.fullmatch(r"-?\d+", channel) else channel
+    return pairs

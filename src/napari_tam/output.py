@@ -1,0 +1,64 @@
+"""Writing files so that a reader only ever sees whole ones."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+from typing import TYPE_CHECKING, Any
+
+from napari_tam.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+#: Errors after which no further image can be written either.
+_FATAL = {
+    getattr(errno, name, None)  # Windows knows no quota
+    for name in ("ENOSPC", "EDQUOT", "EROFS", "ENOENT", "EIO")
+}
+
+
+class OutputError(InputError):
+    """The results folder cannot be written; `fatal` if no other file can be written there either."""
+
+    def __init__(self, path: Path, error: OSError) -> None:
+        self.fatal = error.errno in _FATAL
+        super().__init__(
+            f"cannot be written ({error.strerror or error})",
+            where=path,
+            fix="close it in other programs, check free space and permissions, or choose another folder",
+        )
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield the ``.part`` file to write; it takes the place of `path` if nothing is raised.
+
+    Raises
+    ------
+    OutputError
+        For any `OSError` on the way.
+    """
+    part = path.with_name(path.name + ".part")
+    try:
+        yield part
+        os.replace(part, path)
+    except OSError as error:
+        raise OutputError(path, error) from error
+    finally:
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file (UTF-8) in one step."""
+    with replacing(path) as part:
+        part.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Write a JSON file in one step; whatever JSON does not know is written as text."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, default=str) + "\n")

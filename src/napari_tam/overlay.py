@@ -1,0 +1,237 @@
+"""The picture of a result: the image with outlines and puncta drawn over it.
+
+Cell stain in grey, nuclei in blue, exosomes in magenta; cell outlines yellow, nucleus outlines
+light blue; puncta in a cell as white circles, puncta outside every cell as orange ones. Yellow,
+blue, white and orange stay apart for colour-blind eyes too.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from napari_tam.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from PIL import ImageFont
+
+    from napari_tam.field import Field
+    from napari_tam.pipeline import Analysis
+
+#: Longer pictures are made smaller, shorter ones larger (by whole numbers): readable at 100 %.
+MAX_SIDE_PX = 1536
+MIN_SIDE_PX = 512
+
+Picture = npt.NDArray[np.uint8]
+Colour = tuple[int, int, int]
+
+CELL_OUTLINE: Colour = (240, 228, 66)
+NUCLEUS_OUTLINE: Colour = (86, 180, 233)
+INSIDE: Colour = (255, 255, 255)
+OUTSIDE: Colour = (255, 130, 0)
+
+#: How much of red, green and blue each channel adds, the share of its dimmest pixels (per cent) that is
+#: shown black, and its gamma: the square root lets a dim cell be seen that was missed.
+_CHANNELS = {
+    "cell": ((0.5, 0.5, 0.5), 1.0, 0.5),
+    "nucleus": ((0.0, 0.15, 0.6), 25.0, 1.0),
+    "exosome": ((1.0, 0.0, 0.9), 50.0, 1.0),
+}
+_BRIGHTEST = 99.8
+
+
+def overlay(analysis: Analysis, *, numbers: bool = True) -> Picture:
+    """Draw the result over its image.
+
+    Parameters
+    ----------
+    analysis
+        What was found.
+    numbers
+        Write each cell's label into it, where the cells are large enough for that.
+
+    Returns
+    -------
+    Picture
+        RGB, uint8, at most `MAX_SIDE_PX` on a side.
+    """
+    field = analysis.field
+    height, width = field.shape
+    scale = _scale(height, width)
+    shape = max(1, round(height * scale)), max(1, round(width * scale))
+    picture = composite(field, shape)
+
+    cells = _nearest(analysis.cells, shape)
+    picture[_outline(cells)] = CELL_OUTLINE
+    if analysis.nuclei is not None:
+        picture[_outline(_nearest(analysis.nuclei, shape))] = NUCLEUS_OUTLINE
+    _draw_puncta(picture, analysis.puncta, scale)
+    if numbers:
+        _draw_numbers(picture, cells)
+    _draw_scale_bar(picture, field.pixel_size_um / scale)
+    return picture
+
+
+def encode_png(picture: Picture) -> bytes:
+    """Return a picture as the bytes of a PNG file (compressed lightly: speed matters more)."""
+    import cv2
+
+    # runs only: faster than searching for repeats, and as small in a noisy picture
+    options = [cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE]
+    done, data = cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), options)
+    if not done:  # cannot happen for a uint8 RGB picture
+        raise InputError("the overlay could not be encoded as PNG")
+    return bytes(data.tobytes())
+
+
+def composite(field: Field, shape: tuple[int, int]) -> Picture:
+    """Return the cell, nucleus and exosome channels as one RGB picture of `shape` (rows, columns)."""
+    import cv2
+
+    bands = [np.zeros(shape, np.uint8) for _ in range(3)]
+    for role, (colour, dimmest, gamma) in _CHANNELS.items():
+        if role in field.channels:
+            grey = _stretch(_resize(field.channels[role], shape), dimmest)
+            curve = 255 * (np.arange(256) / 255) ** gamma
+            for band, weight in zip(bands, colour, strict=True):
+                if weight:
+                    cv2.add(band, cv2.LUT(grey, (weight * curve).astype(np.uint8)), dst=band)
+    return np.stack(bands, axis=-1)
+
+
+def _scale(height: int, width: int) -> float:
+    side = max(height, width)
+    if side > MAX_SIDE_PX:
+        return MAX_SIDE_PX / side
+    return float(max(1, MIN_SIDE_PX // side))
+
+
+def _resize(channel: npt.NDArray[np.generic], shape: tuple[int, int]) -> npt.NDArray[np.float32]:
+    import cv2
+
+    if channel.dtype not in (np.uint8, np.uint16, np.float32):
+        channel = channel.astype(np.float32)  # OpenCV resizes no other type or byte order
+    if channel.shape != shape:
+        method = cv2.INTER_AREA if shape[0] <= channel.shape[0] else cv2.INTER_NEAREST
+        channel = cv2.resize(np.ascontiguousarray(channel), shape[::-1], interpolation=method)
+    return channel.astype(np.float32)
+
+
+def _stretch(grey: npt.NDArray[np.float32], dimmest: float) -> Picture:
+    """Map the image's own range to 0…255; a constant image becomes 0."""
+    import cv2
+
+    sample = grey[::3, ::3]
+    low, high = (float(value) for value in np.percentile(sample, (dimmest, _BRIGHTEST)))
+    if high <= low:
+        low, high = float(sample.min()), float(sample.max())
+    if high <= low:
+        return np.zeros(grey.shape, np.uint8)
+    above = np.maximum(grey - np.float32(low), 0)
+    return np.asarray(cv2.convertScaleAbs(above, alpha=255 / (high - low)))
+
+
+def _nearest(labels: npt.NDArray[np.unsignedinteger[Any]], shape: tuple[int, int]) -> npt.NDArray[np.int32]:
+    if labels.shape != shape:
+        rows, columns = (
+            (np.arange(new) + 0.5) * (old / new) for new, old in zip(shape, labels.shape, strict=True)
+        )
+        labels = labels[rows.astype(np.intp)[:, None], columns.astype(np.intp)]
+    return labels.astype(np.int32)
+
+
+def _outline(labels: npt.NDArray[np.int32]) -> npt.NDArray[np.bool_]:
+    """Return the outermost pixels of every label."""
+    edge = np.zeros(labels.shape, bool)
+    vertical = labels[1:] != labels[:-1]
+    horizontal = labels[:, 1:] != labels[:, :-1]
+    edge[1:] |= vertical
+    edge[:-1] |= vertical
+    edge[:, 1:] |= horizontal
+    edge[:, :-1] |= horizontal
+    edge &= labels > 0
+    return edge
+
+
+def _draw_puncta(picture: Picture, puncta: pd.DataFrame, scale: float) -> None:
+    import cv2
+
+    # pixel centres are whole numbers, at any scale; 3 more bits for sub-pixel circles
+    x = (puncta["x_px"].to_numpy(float) + 0.5) * scale - 0.5
+    y = (puncta["y_px"].to_numpy(float) + 0.5) * scale - 0.5
+    places = np.rint(np.stack([x, y], axis=1) * 8).astype(int).tolist()
+    radius = round(8 * max(4.0, 2.5 * scale))
+    for place, inside in zip(places, (puncta["label"].to_numpy() > 0).tolist(), strict=True):
+        cv2.circle(picture, place, radius, INSIDE if inside else OUTSIDE, 1, cv2.LINE_AA, 3)
+
+
+def _draw_numbers(picture: Picture, cells: npt.NDArray[np.int32]) -> None:
+    """Write the labels into the cells, unless the typical cell is too small for a number."""
+    import cv2
+
+    step = 4  # every 4th pixel finds the middle of any cell that is large enough
+    y, x = np.nonzero(cells[::step, ::step])
+    label = cells[::step, ::step][y, x]
+    area = np.bincount(label)
+    present = np.flatnonzero(area)
+    if not present.size or math.sqrt(float(np.median(area[present]))) * step < 24:
+        return
+    centre_x = step * np.bincount(label, x)[present] / area[present]
+    centre_y = step * np.bincount(label, y)[present] / area[present]
+    for number, cx, cy in zip(present.tolist(), centre_x.tolist(), centre_y.tolist(), strict=True):
+        text = str(number)
+        (width, height), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, 0.4, 1)
+        place = (round(cx - width / 2), round(cy + height / 2))
+        for colour, thickness in (((0, 0, 0), 3), (CELL_OUTLINE, 1)):
+            cv2.putText(picture, text, place, cv2.FONT_HERSHEY_SIMPLEX, 0.4, colour, thickness, cv2.LINE_AA)
+
+
+def scale_bar_um(width_um: float) -> float:
+    """Return the longest of 1, 2, 5 × 10^k µm that is at most a quarter of the picture's width."""
+    target = width_um / 4
+    power = 10.0 ** math.floor(math.log10(target))
+    return next(step * power for step in (5, 2, 1) if step * power <= target * (1 + 1e-9))
+
+
+@functools.cache
+def _font(size: int) -> tuple[ImageFont.FreeTypeFont | ImageFont.ImageFont, str]:
+    """Return a font, and how to write µ with it: only matplotlib's, of those at hand, has that letter."""
+    from PIL import ImageFont
+
+    package = importlib.util.find_spec("matplotlib")  # found, not imported: that takes long
+    try:
+        if package is not None and package.origin is not None:
+            fonts = Path(package.origin).parent / "mpl-data" / "fonts" / "ttf"
+            return ImageFont.truetype(str(fonts / "DejaVuSans.ttf"), size), "µ"
+    except OSError:
+        pass
+    return ImageFont.load_default(size), "u"
+
+
+def _draw_scale_bar(picture: Picture, pixel_um: float) -> None:
+    from PIL import Image, ImageDraw
+
+    height, width = picture.shape[:2]
+    length_um = scale_bar_um(width * pixel_um)
+    length = max(1, round(length_um / pixel_um))
+    font, micro = _font(15)
+    text = f"{length_um:g} {micro}m"
+    left, top, right, bottom = (int(edge) for edge in font.getbbox(text))
+    pad, thick = 6, 4
+    box_width, box_height = max(length, right - left) + 2 * pad, (bottom - top) + thick + 3 * pad
+    x0, y0 = max(0, width - box_width - pad), max(0, height - box_height - pad)
+    patch = picture[y0 : y0 + box_height, x0 : x0 + box_width]
+    image = Image.fromarray(patch // 3)  # dark, so that the bar can be read over any image
+    draw = ImageDraw.Draw(image)
+    draw.text(((box_width - (right - left)) // 2 - left, pad - top), text, (255, 255, 255), font)
+    x = (box_width - length) // 2
+    y = box_height - pad - thick
+    draw.rectangle((x, y, x + length - 1, y + thick - 1), (255, 255, 255))
+    patch[...] = np.asarray(image)

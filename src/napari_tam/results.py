@@ -1,0 +1,176 @@
+"""The results folder: tables, masks, pictures and the record of the run.
+
+::
+
+    cells.csv  cells.parquet  puncta.csv  images.csv  settings.yaml  run.json
+    masks/<image>_cells.tif   masks/<image>_nuclei.tif   overlays/<image>.png
+
+Every file is written beside its place (``.part``) and moved there in one step, so that a cancel or
+a kill leaves either the old file or the new one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from napari_tam.errors import InputError, one_line
+from napari_tam.output import OutputError, replacing
+from napari_tam.tables import read_csv
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pandas as pd
+
+#: A label image: YX, 0 = background.
+Labels = npt.NDArray[np.unsignedinteger[Any]]
+
+#: What `images.csv` says about an image.
+OK, FAILED, PENDING = "ok", "failed", "not analysed"
+
+#: First columns of `images.csv`; the figures of `napari_tam.columns.SUMMARY_COLUMNS` follow.
+IMAGE_COLUMNS = (
+    "image",
+    "source",
+    "frame",
+    "status",
+    "error",
+    "seconds",
+    "height_px",
+    "width_px",
+    "pixel_size_um",
+)
+
+
+def prepare(out: Path) -> None:
+    """Make the results folder and its sub-folders, and see that they can be written.
+
+    Raises
+    ------
+    InputError
+        If `out` is a file, or cannot be made or written.
+    """
+    if out.exists() and not out.is_dir():
+        raise InputError("the output is a file, not a folder", where=out, fix="choose another --out folder")
+    for folder in (out, out / "masks", out / "overlays"):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError(folder, error) from error
+        with replacing(folder / ".writable") as part:
+            part.write_bytes(b"")
+        (folder / ".writable").unlink()
+
+
+def write_mask(path: Path, labels: Labels, pixel_size_um: float) -> None:
+    """Write a label image as a compressed OME-TIFF that carries its pixel size.
+
+    Parameters
+    ----------
+    path
+        The file.
+    labels
+        YX, 0 = background; stored as uint16, or uint32 when there are more than 65,535 labels.
+    pixel_size_um
+        Edge length of a pixel in µm.
+    """
+    import tifffile
+
+    dtype = np.uint16 if labels.size == 0 or labels.max() <= np.iinfo(np.uint16).max else np.uint32
+    with replacing(path) as part:
+        tifffile.imwrite(
+            part,
+            labels.astype(dtype, copy=False),
+            ome=True,
+            photometric="minisblack",
+            compression="zlib",
+            # labels are long runs of equal values: level 1 is as small as level 6 here
+            compressionargs={"level": 1},
+            predictor=False,
+            metadata={
+                "axes": "YX",
+                "PhysicalSizeX": pixel_size_um,
+                "PhysicalSizeXUnit": "µm",
+                "PhysicalSizeY": pixel_size_um,
+                "PhysicalSizeYUnit": "µm",
+            },
+        )
+
+
+@dataclass(frozen=True)
+class Results:
+    """A results folder that was read back.
+
+    Attributes
+    ----------
+    folder
+        Where it is.
+    images, cells, puncta
+        The tables: one row an image, a cell, a punctum.
+    """
+
+    folder: Path
+    images: pd.DataFrame
+    cells: pd.DataFrame
+    puncta: pd.DataFrame
+
+    def masks(self, image: str, kind: str = "cells") -> Labels | None:
+        """Return the label image (YX) of ``cells`` or ``nuclei``, or None if none was written."""
+        path = mask_path(self.folder, image, kind)
+        return read_mask(path) if path.exists() else None
+
+
+def mask_path(folder: Path, image: str, kind: str) -> Path:
+    """Return where the label image of ``cells`` or ``nuclei`` lies in a results folder."""
+    return folder / "masks" / f"{image}_{kind}.tif"
+
+
+def overlay_path(folder: Path, image: str) -> Path:
+    """Return where the picture of an image lies in a results folder."""
+    return folder / "overlays" / f"{image}.png"
+
+
+def read_mask(path: Path) -> Labels:
+    """Read a label image (YX).
+
+    Raises
+    ------
+    InputError
+        If it cannot be read or is no 2-D image of whole numbers.
+    """
+    import tifffile
+
+    try:
+        labels = tifffile.imread(path)
+    except Exception as error:  # a damaged TIFF raises nearly anything
+        raise InputError(f"the mask cannot be read ({one_line(error)})", where=path) from error
+    if labels.ndim != 2 or labels.dtype.kind not in "iub" or (labels.size and labels.min() < 0):
+        raise InputError(
+            f"not a label image (shape {labels.shape}, {labels.dtype})",
+            where=path,
+            fix="it must be one plane of whole numbers, 0 = background",
+        )
+    unsigned: Labels = labels.astype(np.uint32)
+    return unsigned
+
+
+def read_results(folder: Path) -> Results:
+    """Read a results folder.
+
+    Raises
+    ------
+    InputError
+        If it is none, or a table is missing or damaged.
+    """
+    if not (folder / "images.csv").exists():
+        raise InputError(
+            "not a results folder (it has no images.csv)",
+            where=folder,
+            fix="give the --out folder of 'napari-tam analyse'",
+        )
+    images, cells, puncta = (read_csv(folder / f"{name}.csv") for name in ("images", "cells", "puncta"))
+    return Results(folder, images, cells, puncta)

@@ -1,0 +1,385 @@
+"""The command line: quick help, an option for every setting, one sentence for what is wrong."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import fakes
+import pandas as pd
+import pytest
+
+import napari_tam
+from napari_tam import cli_analyse
+from napari_tam.cli import main
+from napari_tam.options import option_names
+from napari_tam.results import read_results
+from napari_tam.settings import Settings
+
+TESTS = Path(__file__).parent
+SOURCE = Path(napari_tam.__file__).parent.parent
+
+
+def python(code: str, *arguments: str, **options: Any) -> subprocess.Popen[str]:
+    """Start a fresh interpreter that finds the package and the fakes."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(SOURCE), str(TESTS)])}
+    return subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(code), *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+        **options,
+    )
+
+
+@pytest.fixture
+def fake_models(monkeypatch: pytest.MonkeyPatch) -> list[Settings]:
+    """Let ``analyse`` run on fakes; the value lists the settings that it loaded models for."""
+    seen: list[Settings] = []
+
+    def load(settings: Settings) -> Any:
+        seen.append(settings)
+        return fakes.models()
+
+    monkeypatch.setattr(cli_analyse, "load_models", load)
+    return seen
+
+
+def run(*arguments: object) -> int:
+    """Run a command; return its exit status."""
+    try:
+        return main([str(argument) for argument in arguments])
+    except SystemExit as stop:
+        return int(stop.code or 0)
+
+
+def help_of(*command: str, capsys: pytest.CaptureFixture[str]) -> str:
+    assert run(*command, "--help") == 0
+    return capsys.readouterr().out
+
+
+@pytest.mark.parametrize("arguments", ["--help", "--version", "simulate --help", "score --help"])
+def test_help_loads_nothing_that_takes_time(arguments: str) -> None:
+    slow = ("torch", "numpy", "pandas", "pydantic", "rich", "cellpose", "skimage", "cv2")
+    code = f"""
+        import sys
+        from napari_tam.cli import main
+        try:
+            main(sys.argv[1:])
+        except SystemExit:
+            pass
+        print("LOADED", *[name for name in {slow} if name in sys.modules])
+    """
+    out, err = python(code, *arguments.split()).communicate(timeout=60)
+    assert err == ""
+    assert out.splitlines()[-1] == "LOADED"
+    assert "napari-tam" in out
+
+
+def test_analysing_loads_no_torch_before_the_arguments_are_checked() -> None:
+    code = """
+        import sys
+        from napari_tam.cli import main
+        assert main(["analyse", "no-such-file.tif", "--out", "nowhere"]) == 2
+        assert "torch" not in sys.modules
+    """
+    process = python(code)
+    _, err = process.communicate(timeout=60)
+    assert (process.returncode, err.count("\n")) == (0, 1), err
+
+
+def test_every_setting_has_an_option_with_its_description(capsys: pytest.CaptureFixture[str]) -> None:
+    text = " ".join(help_of("analyse", capsys=capsys).split())
+    for name, info in Settings.model_fields.items():
+        assert re.search(rf"(?<![\w-]){option_names(name)[0]}(?![\w-])", text), name
+        assert info.description is not None
+        assert "".join(info.description.split()) in text.replace(" ", ""), name
+    assert text.index("--cell-diameter") < text.index("--z-projection")  # the common ones first
+
+
+#: A value that is not the default, for every setting.
+VALUES: dict[str, tuple[list[str], Any]] = {
+    "channels": (["cell=0,nucleus=DAPI", "exosome=2"], {"cell": 0, "nucleus": "DAPI", "exosome": 2}),
+    "pixel_size_um": (["0.4"], 0.4),
+    "z_projection": (["mean"], "mean"),
+    "cells_model": (["cyto3"], "cyto3"),
+    "nuclei_model": (["./my model"], "./my model"),
+    "cell_diameter_um": (["21.5"], 21.5),
+    "nucleus_diameter_um": (["9"], 9.0),
+    "puncta_method": (["log"], "log"),
+    "spot_sigma_um": (["0.2"], 0.2),
+    "device": (["cpu"], "cpu"),
+    "overlays": ([], False),
+}
+
+
+@pytest.mark.parametrize("name", Settings.model_fields)
+def test_every_setting_can_be_given_as_an_option(
+    name: str, tmp_path: Path, fake_models: list[Settings]
+) -> None:
+    image = fakes.write_image(tmp_path / "a.ome.tif")
+    default = getattr(Settings(), name)
+    texts, value = VALUES.get(name, ([], None))
+    if name not in VALUES:  # a new number: half its default is within its limits
+        assert isinstance(default, float), f"give {name} a value here"
+        texts, value = [str(default / 2)], default / 2
+    for option in option_names(name):
+        flag = option if texts else option.replace("--", "--no-")
+        words = [word for text in texts for word in (flag, text)] or [flag]
+        assert run("analyse", image, "--out", tmp_path / "out", *words) == 0
+        assert fake_models.pop() == Settings().updated(**{name: value})
+        assert Settings.from_yaml(tmp_path / "out" / "settings.yaml") == Settings().updated(**{name: value})
+
+
+def test_an_option_goes_before_the_file_and_the_file_before_the_default(
+    tmp_path: Path, fake_models: list[Settings]
+) -> None:
+    image = fakes.write_image(tmp_path / "a.ome.tif")
+    file = tmp_path / "s.yaml"
+    file.write_text("cell_diameter_um: 20\nflow_threshold: 0.6\noverlays: false\n")
+    arguments = ["analyse", image, "--out", tmp_path / "out", "--settings", file]
+    run(*arguments, "--flow-threshold", "0.7")
+    assert fake_models.pop() == Settings(cell_diameter_um=20, flow_threshold=0.7, overlays=False)
+    run(*arguments, "--cell-diameter", "unset", "--overlays")
+    assert fake_models.pop() == Settings(flow_threshold=0.6)
+
+
+def test_analyse_writes_everything_and_says_where(
+    tmp_path: Path, fake_models: list[Settings], capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "in").mkdir()
+    for name in ("a", "b", "=c [x]"):
+        fakes.write_image(tmp_path / "in" / f"{name}.ome.tif")
+    out = tmp_path / "deep" / "out"
+    assert run("analyse", tmp_path / "in", "--out", out) == 0
+    said = capsys.readouterr()
+    assert said.err == ""  # no progress bar in a file
+    assert "3 analysed" in said.out
+    assert "9, median 1 puncta a cell" in said.out
+    assert "12: 9 in cells, 3 outside" in said.out
+    assert str(out / "cells.csv") in said.out
+    assert str(out / "overlays") in said.out
+    assert {path.name for path in out.iterdir()} == {
+        *("cells.csv", "cells.parquet", "puncta.csv", "images.csv", "settings.yaml", "run.json"),
+        *("masks", "overlays"),
+    }
+    assert {path.name for path in (out / "masks").iterdir()} == {
+        f"{name}_{kind}.tif" for name in ("a", "b", "=c [x]") for kind in ("cells", "nuclei")
+    }
+    assert read_results(out).images["image"].tolist() == ["=c [x]", "a", "b"]
+    command = json.loads((out / "run.json").read_text(encoding="utf-8"))["command"]
+    assert command == ["napari-tam", "analyse", str(tmp_path / "in"), "--out", str(out)]
+    assert pd.read_csv(out / "images.csv")["image"][0] == "'=c [x]"
+
+
+def test_a_broken_image_makes_the_exit_status_1_and_images_csv_says_why(
+    tmp_path: Path, fake_models: list[Settings], capsys: pytest.CaptureFixture[str]
+) -> None:
+    good, bad = fakes.write_image(tmp_path / "good.ome.tif"), tmp_path / "bad.tif"
+    bad.write_bytes(b"")
+    assert run("analyse", bad, good, "--out", tmp_path / "out") == 1
+    said = capsys.readouterr()
+    assert "1 analysed, 1 failed" in said.out
+    [line] = said.err.splitlines()
+    table = pd.read_csv(tmp_path / "out" / "images.csv").set_index("image")
+    assert table["status"].to_dict() == {"bad": "failed", "good": "ok"}
+    assert line == f"failed   {table.loc['bad', 'error']}"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ([], "required: COMMAND"),
+        (["analyze"], "invalid choice: 'analyze'"),
+        (["analyse", "IMAGE"], "required: --out"),
+        (["analyse", "nothing.tif", "--out", "OUT"], "nothing.tif: there is no such file"),
+        (["analyse", "IMAGE", "--out", "IMAGE"], "is a file, not a folder"),
+        (["analyse", "IMAGE", "--out", "OUT", "--cell-diametre", "20"], "did you mean --cell-diameter?"),
+        (["analyse", "IMAGE", "--out", "OUT", "--cell-diameter", "-3"], "cell_diameter_um = '-3'"),
+        (["analyse", "IMAGE", "--out", "OUT", "--flow-threshold", "x"], "flow_threshold = 'x'"),
+        (["analyse", "IMAGE", "--out", "OUT", "--channels", "cells=0"], "'cells' is no channel role"),
+        (["analyse", "IMAGE", "--out", "OUT", "--channels", "cell"], "'cell' is no ROLE=CHANNEL"),
+        (["analyse", "IMAGE", "--out", "OUT", "--channels", "cell=0,cell=1"], "'cell' is given twice"),
+        (["analyse", "IMAGE", "--out", "OUT", "--settings", "none.yaml"], "none.yaml"),
+        (["analyse", "IMAGE", "--out", "OUT", "--cells-model", "no-such-model"], "no-such-model"),
+        (["simulate", "OUT", "--fields", "-1"], "not a whole number"),
+        (["score", "OUT", "OUT"], "not a results folder"),
+    ],
+)
+def test_wrong_use_is_one_sentence_and_status_2(
+    arguments: list[str],
+    sentence: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def load(settings: Settings) -> Any:
+        raise napari_tam.errors.InputError(f"'{settings.cells_model}' is no model", where="cells_model")
+
+    monkeypatch.setattr(cli_analyse, "load_models", load)
+    monkeypatch.chdir(tmp_path)
+    fakes.write_image(tmp_path / "IMAGE")
+    assert run(*arguments) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    [line] = said.err.splitlines()
+    assert line.startswith("error: ")
+    assert sentence in line
+
+
+def test_ctrl_c_ends_with_status_130_whole_tables_and_the_missing_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    paths = [fakes.write_image(tmp_path / f"i{index}.ome.tif") for index in range(3)]
+    models = fakes.models(fakes.FailingSegmenter(KeyboardInterrupt(), at=2))
+    monkeypatch.setattr(cli_analyse, "load_models", lambda _: models)
+    assert run("analyse", *paths, "--out", tmp_path / "out") == 130
+    said = capsys.readouterr()
+    assert "1 analysed" in said.out
+    assert "not (wholly) analysed: i1, i2. " in said.err
+    assert read_results(tmp_path / "out").cells["image"].unique().tolist() == ["i0"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for another process")
+def test_a_real_sigint_in_the_middle_of_a_network(tmp_path: Path) -> None:
+    paths = [fakes.write_image(tmp_path / f"i{index}.ome.tif") for index in range(2)]
+    code = """
+        import sys, time
+        import fakes
+        from napari_tam import cli_analyse
+        from napari_tam.cli import main
+
+        class Slow(fakes.ThresholdSegmenter):
+            calls = 0
+            def segment(self, *given):
+                self.calls += 1
+                if self.calls == 2:
+                    print("BUSY", flush=True)
+                    time.sleep(60)
+                return super().segment(*given)
+
+        cli_analyse.load_models = lambda settings: fakes.models(Slow())
+        sys.exit(main(sys.argv[1:]))
+    """
+    process = python(code, "analyse", *map(str, paths), "--out", str(tmp_path / "out"))
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "BUSY\n"
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=30)
+    finally:
+        process.kill()
+    assert process.returncode == 130, err
+    assert "1 analysed" in out
+    assert "not (wholly) analysed: i1. " in err
+    assert "Traceback" not in err
+    found = read_results(tmp_path / "out")
+    assert found.images["status"].tolist() == ["ok", "not analysed"]
+    assert found.cells["puncta_count"].tolist() == [2, 1, 0]
+
+
+def test_settings_writes_a_file_that_reads_back(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "s.yaml"
+    assert run("settings", file) == 0
+    assert Settings.from_yaml(file) == Settings()
+    assert "# Typical cell diameter" in file.read_text(encoding="utf-8")
+    file.write_text("mine")
+    assert run("settings", file) == 2
+    assert "--force" in capsys.readouterr().err
+    assert file.read_text() == "mine"
+    assert run("settings", file, "--force") == 0
+    assert Settings.from_yaml(file) == Settings()
+    assert run("settings") == 0
+    assert capsys.readouterr().out == file.read_text(encoding="utf-8")
+
+
+def test_simulate_passes_number_and_seed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seen: list[object] = []
+
+    def write_fields(*given: object) -> list[Path]:
+        seen.extend(given)
+        return [tmp_path / "field_01.ome.tif"]
+
+    monkeypatch.setattr("napari_tam.synthetic.write_fields", write_fields)
+    assert run("simulate", tmp_path, "--fields", 5, "--seed", 7) == 0
+    assert seen == [tmp_path, 5, 7]
+    assert capsys.readouterr().out.strip().endswith("field_01.ome.tif")
+
+
+def test_models_lists_names_and_marks_the_damaged(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from napari_tam.models import ModelInfo
+
+    found = [
+        ModelInfo("cells", "cells", "bundled", "macrophages", "0" * 64),
+        ModelInfo("puncta", "puncta", "bundled", "spots", "1" * 64, ok=False),
+    ]
+    monkeypatch.setattr("napari_tam.models.available_models", lambda: found)
+    assert run("models") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1].split() == ["cells", "cells", "bundled", "macrophages"]
+    assert "DAMAGED" in lines[2]
+
+
+@pytest.mark.parametrize("broken", [False, True])
+def test_doctor_says_what_is_wrong_and_what_to_do(
+    broken: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from napari_tam.models import ModelInfo
+
+    found = [
+        ModelInfo(name, name, "bundled", "", "0" * 64, ok=not (broken and name == "puncta"))
+        for name in ("cells", "nuclei", "puncta")
+    ]
+    monkeypatch.setattr("napari_tam.models.available_models", lambda: found)
+    monkeypatch.setattr("napari_tam.models.load_models", lambda _: fakes.models())
+    monkeypatch.setattr("napari_tam.doctor._plugin", lambda: iter(()))
+    assert run("doctor") == int(broken)
+    lines = capsys.readouterr().out.splitlines()
+    problems = [line for line in lines if line.startswith("problem")]
+    assert len(problems) == int(broken)
+    assert any("torch" in line and "networks run on" in line for line in lines)
+    if broken:
+        after = lines[lines.index(problems[0]) + 1]
+        assert "'puncta'" in problems[0]
+        assert after.split()[:2] == ["->", "install"]
+
+
+def test_a_check_that_fails_does_not_stop_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    from napari_tam import doctor
+
+    def explode() -> Any:
+        raise RuntimeError("boom")
+
+    for part in ("_torch", "_cellpose", "_trial", "_plugin", "_libraries"):
+        monkeypatch.setattr(doctor, part, lambda: iter([doctor.Check("ok", "fine")]))
+    monkeypatch.setattr("napari_tam.models.available_models", explode)
+    found = list(doctor.checks())
+    assert [check.status for check in found if "boom" in check.text] == ["problem"]
+    assert sum(check.text == "fine" for check in found) == 5
+
+
+def test_score_prints_tables_and_writes_json(
+    tmp_path: Path, fake_models: list[Settings], capsys: pytest.CaptureFixture[str]
+) -> None:
+    image = fakes.write_image(tmp_path / "a.ome.tif")
+    fakes.write_truth(tmp_path, "a")
+    run("analyse", image, "--out", tmp_path / "out")
+    capsys.readouterr()
+    file = tmp_path / "score.json"
+    assert run("score", tmp_path / "out", tmp_path, "--json", file) == 0
+    assert "a      1.000   1.000    1.000\n" in capsys.readouterr().out
+    figures = json.loads(file.read_text())
+    assert figures["all"] == figures["images"]["a"]
+    assert figures["all"]["puncta"] == {"f1": 1, "precision": 1, "recall": 1, "true": 4, "found": 4}
