@@ -20,7 +20,7 @@ from napari_tam.detect import LogDetector, NetworkDetector
 from napari_tam.flownet import Predictor
 from napari_tam.measure import measure
 from napari_tam.models import AREA_SETTINGS, TYPICAL_UM, ModelCard, load_models
-from napari_tam.score import match_points
+from napari_tam.matching import match_points
 from napari_tam.segment import FlowNetSegmenter, median_diameter
 from napari_tam.settings import Settings
 
@@ -167,7 +167,7 @@ def puncta() -> tuple[list[str], dict]:
 
 def _hits(found: pd.DataFrame, truth: pd.DataFrame) -> np.ndarray:
     a, b = found[["y_px", "x_px"]].to_numpy(), truth[["y_px", "x_px"]].to_numpy()
-    return np.array([len(match_points(a, b, 3.0)[0]), len(a), len(b)], float)
+    return np.array([len(match_points(b, a, 3.0)), len(a), len(b)], float)
 
 
 def _per_cell(field: str, found: pd.DataFrame, truth: pd.DataFrame) -> tuple[list[float], float]:

@@ -61,7 +61,9 @@ def flows(labels: np.ndarray) -> np.ndarray:
         return np.zeros((4, *labels.shape), np.float32)
     import torch
 
-    return dynamics.labels_to_flows([labels.astype(np.int32)], device=torch.device("cpu"))[0].astype(np.float32)
+    return dynamics.labels_to_flows([labels.astype(np.int32)], device=torch.device("cpu"))[0].astype(
+        np.float32
+    )
 
 
 def cached(key: str, make):
@@ -71,7 +73,9 @@ def cached(key: str, make):
     if path.exists():
         with np.load(path, allow_pickle=False) as data:
             return [
-                Sample(str(name), str(group), data[f"x{i}"].astype(np.float32), data[f"y{i}"].astype(np.float32))
+                Sample(
+                    str(name), str(group), data[f"x{i}"].astype(np.float32), data[f"y{i}"].astype(np.float32)
+                )
                 for i, (name, group) in enumerate(zip(data["names"], data["groups"], strict=True))
             ]
     samples = make()
@@ -80,7 +84,7 @@ def cached(key: str, make):
     partial = path.with_suffix(".part.npz")
     np.savez(partial, names=[s.name for s in samples], groups=[s.group for s in samples], **arrays)
     partial.replace(path)
-    return samples
+    return cached(key, make)  # as a later run will read them: images in half precision
 
 
 def real_cells(diameter: float) -> list[Sample]:
@@ -99,7 +103,7 @@ def real_cells(diameter: float) -> list[Sample]:
 
 
 def simulated(kind: str, diameter: float, count: int, seed: int) -> list[Sample]:
-    """Simulated scenes seen by the `cells` or the `nuclei` network."""
+    """Draw simulated scenes as the `cells` or the `nuclei` network sees them."""
 
     def make() -> list[Sample]:
         samples = []
@@ -129,7 +133,7 @@ def simulated(kind: str, diameter: float, count: int, seed: int) -> list[Sample]
 
 
 def real_nuclei(diameter: float) -> list[Sample]:
-    """The DSB 2018 fields; images are cut to at most 400 px at working scale."""
+    """Read the DSB 2018 fields; images are cut to at most 400 px at working scale."""
 
     def make() -> list[Sample]:
         samples = []
@@ -147,7 +151,7 @@ def real_nuclei(diameter: float) -> list[Sample]:
 
 
 def held_out_nuclei(names: list[str], count: int = 50, seed: int = 2018) -> set[str]:
-    """The DSB fields kept for the reported figure, drawn once by seed."""
+    """Draw the DSB fields that are kept for the reported figure."""
     return set(np.random.default_rng(seed).choice(sorted(names), count, replace=False).tolist())
 
 
@@ -201,8 +205,14 @@ def real_puncta(split: str) -> list[Sample]:
     return cached(f"real puncta v1 {split}", make)
 
 
+def textures(count: int = 60) -> list[np.ndarray]:
+    """Real images (DSB nuclei, CC0) that serve as haze under simulated puncta."""
+    paths = [p for p in sorted((SHARED / "nuclei").glob("*.tif")) if not p.name.endswith("_masks.tif")]
+    return [tifffile.imread(p).astype(np.float32) for p in paths[:: len(paths) // count][:count]]
+
+
 def simulated_puncta(count: int, seed: int, backgrounds: list[np.ndarray]) -> list[Sample]:
-    """Exosome channels of simulated scenes; every second one over a real cell image as haze."""
+    """Exosome channels of simulated scenes; every second one over a real image as haze."""
 
     def make() -> list[Sample]:
         samples = []
@@ -215,7 +225,7 @@ def simulated_puncta(count: int, seed: int, backgrounds: list[np.ndarray]) -> li
                 texture = backgrounds[rng.integers(len(backgrounds))]
                 y, x = (rng.integers(0, max(1, n - 288)) for n in texture.shape)
                 texture = texture[y : y + 288, x : x + 288]
-                texture = cv2.resize(texture, (288, 288)) / 255.0
+                texture = cv2.resize(texture, (288, 288)) / max(float(texture.max()), 1.0)
                 haze = texture * p.punctum_photons / (2 * np.pi * 1.5**2) * rng.uniform(0.1, 1.5)
                 image += rng.poisson(haze) * p.gain
             if rng.random() < 0.25:  # 8-bit cameras and exports
@@ -226,11 +236,16 @@ def simulated_puncta(count: int, seed: int, backgrounds: list[np.ndarray]) -> li
                 unit = 1.0
             ignore = _invisible(image * unit, scene.puncta, p.gain)
             samples.append(
-                Sample(f"sim{index}", "simulated", normalise_spots(image)[None], spot_target(image.shape, scene.puncta, ignore))
+                Sample(
+                    f"sim{index}",
+                    "simulated",
+                    normalise_spots(image)[None],
+                    spot_target(image.shape, scene.puncta, ignore),
+                )
             )
         return samples
 
-    return cached(f"simulated puncta v3 {count} {seed} {len(backgrounds)}", make)
+    return cached(f"simulated puncta v4 {count} {seed} {len(backgrounds)}", make)
 
 
 def _invisible(image: np.ndarray, spots: pd.DataFrame, gain: float) -> np.ndarray:
@@ -239,5 +254,7 @@ def _invisible(image: np.ndarray, spots: pd.DataFrame, gain: float) -> np.ndarra
         return np.zeros(0, bool)
     peak = spots.amplitude_photons.to_numpy() * gain
     noise = np.sqrt(cv2.GaussianBlur((image - cv2.GaussianBlur(image, (0, 0), 1)) ** 2, (0, 0), 12) * 1.3)
-    at = tuple(np.clip(np.round(spots[["y_px", "x_px"]].to_numpy()).astype(int), 0, np.array(image.shape) - 1).T)
+    at = tuple(
+        np.clip(np.round(spots[["y_px", "x_px"]].to_numpy()).astype(int), 0, np.array(image.shape) - 1).T
+    )
     return peak < 2.5 * np.minimum(noise[at], np.median(noise) * 4)

@@ -40,9 +40,9 @@ CARDS = {
         "input": "exosome channel; asinh((I - median) / (3 noise SD))",
         "training_data": [
             "DeepSpot training images; MIT",
-            SIMULATED + ", half of them over cell images of the Cellpose set (without BBBC020); non-commercial",
+            SIMULATED + ", half of them over Data Science Bowl 2018 images (CC0) as haze",
         ],
-        "terms": "for non-commercial use, as the background images' terms say",
+        "terms": "free to use; keep DeepSpot's MIT notice",
     },
 }
 
@@ -63,7 +63,7 @@ def export(name: str, weights: Path, *, folder: Path, note: str = "") -> None:
         "in_channels": shape["in_channels"],
         "widths": list(shape["widths"]),
         "stem": shape["stem"],
-        "diameter_px": shape["diameter_px"],
+        "diameter_px": record.pop("diameter", shape["diameter_px"]),
         "parameters": sum(v.numel() for k, v in state.items() if v.is_floating_point() and "running" not in k),
         "training": {k: v for k, v in record.items() if k not in ("init", "network") and v not in (None, [])},
         "note": note,

@@ -13,6 +13,7 @@ import math
 import queue
 import threading
 import time
+from itertools import islice
 from pathlib import Path
 
 import cv2
@@ -33,8 +34,8 @@ NETWORKS = {
 
 #: How often each group of images is drawn, relative to the others.
 WEIGHTS = {
-    "simulated": 10, "bbbc020": 8, "kc167": 3, "n1e115": 3, "n1e115b": 3, "membrane": 2, "cyto_a": 2, "cyto_b": 1,
-    "dsb": 20, "deepspot": 7,
+    "simulated": 10, "bbbc020": 8, "kc167": 3, "n1e115": 3, "n1e115b": 3, "membrane": 2, "cyto_a": 2,
+    "cyto_b": 1, "dsb": 20, "deepspot": 7,
 }  # fmt: skip
 
 
@@ -47,14 +48,8 @@ def load(kind: str, diameter: float, leave_out: list[str], simulated: int, seed:
         samples = data.real_nuclei(diameter) + data.simulated("nuclei", diameter, simulated, seed)
         held = data.held_out_nuclei([s.name for s in samples if s.group == "dsb"])
     else:
-        import tifffile
-
-        textures = [
-            tifffile.imread(p)[0].astype(np.float32)
-            for p in sorted((data.SHARED / "cells").glob("*.tif"))
-            if "_masks" not in p.name and not p.name.startswith("bbbc020")
-        ]
-        samples = data.real_puncta("train") + data.simulated_puncta(simulated, seed, textures)
+        samples = data.real_puncta("train")
+        samples = samples + data.simulated_puncta(simulated, seed, data.textures())
         held = {s.name for s in data.real_puncta("train")[::8]}
     return [s for s in samples if s.name not in held], [s for s in samples if s.name in held]
 
@@ -85,13 +80,13 @@ def perturb(image: np.ndarray, kind: str, rng: np.random.Generator) -> np.ndarra
     return image
 
 
-def batches(samples: list, kind: str, size: int, batch: int, seed: int, start: int):
+def batches(samples: list, kind: str, size: int, batch: int, seed: int, start: int, weights_of: dict[str, int]):
     """Yield (image, target) batches for ever; batch number `n` depends on seed and `n` only."""
     groups: dict[str, list] = {}
     for sample in samples:
         groups.setdefault(sample.group, []).append(sample)
     names = sorted(groups)
-    weights = np.array([WEIGHTS[name] for name in names], float)
+    weights = np.array([weights_of[name] for name in names], float)
     weights /= weights.sum()
     step = start
     while True:
@@ -133,16 +128,25 @@ def loss(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
 
 
 def prefetch(iterator, depth: int = 4):
-    """Run an iterator in a thread, a few items ahead."""
+    """Run an iterator in a thread, a few items ahead; what goes wrong there is raised here."""
     box: queue.Queue = queue.Queue(depth)
 
     def work() -> None:
-        for item in iterator:
-            box.put(item)
+        try:
+            for item in iterator:
+                box.put((item, None))
+            box.put((None, StopIteration()))
+        except BaseException as error:
+            box.put((None, error))
 
     threading.Thread(target=work, daemon=True).start()
     while True:
-        yield box.get()
+        item, error = box.get()
+        if isinstance(error, StopIteration):
+            return
+        if error is not None:
+            raise error
+        yield item
 
 
 def train(args: argparse.Namespace) -> None:
@@ -150,9 +154,14 @@ def train(args: argparse.Namespace) -> None:
     shape = NETWORKS[args.network]
     device = torch.device(args.device)
     torch.manual_seed(args.seed)
-    samples, held = load(args.network, shape["diameter_px"], args.leave_out, args.simulated, args.seed)
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    diameter = args.diameter or shape["diameter_px"]
+    samples, held = load(args.network, diameter, args.leave_out, args.simulated, args.seed)
     print(f"{args.network}: {len(samples)} fields to train on, {len(held)} held out", flush=True)
-    network = FlowNet(shape["in_channels"], shape["widths"], shape["stem"]).to(device, memory_format=torch.channels_last)
+    network = FlowNet(shape["in_channels"], shape["widths"], shape["stem"]).to(
+        device, memory_format=torch.channels_last
+    )
     average = torch.optim.swa_utils.AveragedModel(
         network, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(args.average), use_buffers=True
     )
@@ -171,7 +180,10 @@ def train(args: argparse.Namespace) -> None:
         average.module.load_state_dict(weights)
     kind = {"cuda": torch.float16}.get(device.type, torch.bfloat16)
     clock, running, saved = time.time(), 0.0, time.time()
-    stream = prefetch(batches(samples, args.network, args.crop, args.batch, args.seed + 1, start))
+    weights = WEIGHTS | {"bbbc020": args.macrophages}
+    stream = batches(samples, args.network, args.crop, args.batch, args.seed + 1, start, weights)
+    # No batch too many: Cellpose's augmentation draws from a state that a later training would share.
+    stream = prefetch(islice(stream, max(0, args.steps - start)))
     network.train()
     for step in range(start, args.steps):
         warm = min(1.0, (step + 1) / 200)
@@ -190,7 +202,10 @@ def train(args: argparse.Namespace) -> None:
         average.update_parameters(network)
         running += float(value.detach())
         if (step + 1) % 100 == 0:
-            print(f"step {step + 1} loss {running / 100:.4f} {(time.time() - clock) / 100:.3f} s/step", flush=True)
+            print(
+                f"step {step + 1} loss {running / 100:.4f} {(time.time() - clock) / 100:.3f} s/step",
+                flush=True,
+            )
             running, clock = 0.0, time.time()
         if time.time() - saved > 240 or step + 1 == args.steps:
             state = {
@@ -201,9 +216,8 @@ def train(args: argparse.Namespace) -> None:
             checkpoint.with_suffix(".part").replace(checkpoint)
             torch.save(average.module.state_dict(), args.out)
             saved = time.time()
-    record = {"network": args.network, "steps": args.steps, "seed": args.seed, "batch": args.batch,
-              "crop": args.crop, "rate": args.rate, "leave_out": args.leave_out, "init": args.init,
-              "simulated": args.simulated}  # fmt: skip
+    record = {key: value for key, value in vars(args).items() if key not in ("out", "device", "threads")}
+    record["diameter"] = diameter
     Path(args.out).with_suffix(".json").write_text(json.dumps(record, indent=1))
 
 
@@ -217,8 +231,11 @@ if __name__ == "__main__":
     parser.add_argument("--rate", type=float, default=2e-3)
     parser.add_argument("--simulated", type=int, default=250, help="simulated fields")
     parser.add_argument("--leave-out", nargs="*", default=[], help="prefixes of fields kept for validation")
+    parser.add_argument("--macrophages", type=int, default=WEIGHTS["bbbc020"], help="weight of the BBBC020 fields")
     parser.add_argument("--init", help="weights to start from")
+    parser.add_argument("--diameter", type=float, help="working scale: diameter of an object in pixels")
     parser.add_argument("--average", type=float, default=0.998, help="decay of the averaged weights")
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--threads", type=int, default=0, help="torch threads; 0: all")
     parser.add_argument("--seed", type=int, default=1)
     train(parser.parse_args())

@@ -96,12 +96,15 @@ def centres_from_flows(output: Float, *, steps: int = 6) -> tuple[Points, Float]
     """Find the puncta in a network's output.
 
     Every pixel above `LOWEST_SCORE` follows the flow; where pixels gather is a punctum. Its
-    position is the mean of the places they end at, its score their mean probability.
+    position is the mean of the places they end at, weighted by probability; its score is the
+    highest probability among them. Fewer than 3 pixels are no punctum.
 
     Parameters
     ----------
     output
         (3, Y, X): flow y, flow x (five times the step), probability logit.
+    steps
+        Number of steps; puncta are a few pixels wide.
 
     Returns
     -------
@@ -145,10 +148,12 @@ def _sample(plane: Float, x: Float, y: Float) -> Float:
     plane = np.ascontiguousarray(plane)
     parts = [
         # OpenCV's remap takes at most 32,767 rows.
-        cv2.remap(plane, x[i : i + 30000], y[i : i + 30000], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        cv2.remap(
+            plane, x[i : i + 30000], y[i : i + 30000], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+        )
         for i in range(0, len(x), 30000)
     ]
-    return np.concatenate(parts)[:, 0]
+    return np.asarray(np.concatenate(parts)[:, 0], np.float32)
 
 
 class LogDetector:
@@ -199,7 +204,9 @@ def measure_spots(
     if settings.spot_sigma_um:
         typical = settings.spot_sigma_um / pixel_size_um
     else:
-        typical = typical_sigma(pixels, points)
+        # Candidates of a low score are mostly noise, and there may be many more of them.
+        sure = points[scores >= 0.5]
+        typical = typical_sigma(pixels, sure if len(sure) else points)
     found = photometry.measure(pixels, points, typical)
     # A perfectly smooth surround has no noise; a thousandth of the range stands in for it.
     floor = max(float(np.median(found.noise)) * 0.1, 1e-3 * float(np.ptp(pixels)), 1e-9)

@@ -7,6 +7,8 @@ two hundred. Seeds, their growth and the flow error are Cellpose's (Stringer et 
 
 from __future__ import annotations
 
+from typing import Any
+
 import cv2
 import numpy as np
 import numpy.typing as npt
@@ -79,9 +81,16 @@ def flow_errors(labels: Labels, flow: Float) -> Float:
     Labels are halved in size before their flows are computed (Cellpose's diffusion): an eighth of
     the work, and the mean over a mask hardly changes.
 
+    Parameters
+    ----------
+    labels
+        (Y, X) labels.
+    flow
+        (2, Y, X) predicted unit vectors in y and x.
+
     Returns
     -------
-    Array of length ``labels.max()``.
+    Array of length ``labels.max()``; infinite for labels that are too thin to survive the halving.
     """
     from cellpose.dynamics import masks_to_flows_gpu
 
@@ -141,11 +150,24 @@ def labels_from_flows(
 
 
 def tidy(labels: Labels, min_area: float) -> Labels:
-    """Keep the largest piece of each label, fill its holes, drop small ones and renumber."""
+    """Keep the largest piece of each label, fill its holes, drop small ones and renumber.
+
+    A label that lies in the hole of another keeps its pixels.
+
+    Parameters
+    ----------
+    labels
+        (Y, X) labels; gaps in their numbers are allowed.
+    min_area
+        Labels with fewer pixels, holes included, are dropped.
+
+    Returns
+    -------
+    (Y, X) labels of the same type, numbered from 1 without gaps, in the old order.
+    """
     from scipy.ndimage import find_objects
 
-    result = np.zeros_like(labels)
-    number = 0
+    kept = []
     for index, box in enumerate(find_objects(labels), start=1):
         if box is None:
             continue
@@ -154,32 +176,42 @@ def tidy(labels: Labels, min_area: float) -> Labels:
         if count > 2:
             mask = (pieces == 1 + int(np.argmax(stats[1:, cv2.CC_STAT_AREA]))).astype(np.uint8)
         outlines, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-        cv2.drawContours(mask, outlines, -1, 1, cv2.FILLED)
-        if mask.sum() < min_area:
-            continue
-        number += 1
-        window = result[box]
-        window[(mask > 0) & (window == 0)] = number
+        filled = cv2.drawContours(mask.copy(), outlines, -1, 1, cv2.FILLED)
+        area = int(filled.sum())
+        if area >= min_area:
+            kept.append((area, len(kept) + 1, box, mask > 0, filled > 0))
+    result = np.zeros_like(labels)
+    # Of two that enclose a hole, the inner one (with the smaller outline) gets it.
+    for _, number, box, _, filled in sorted(kept, key=lambda item: -item[0]):
+        result[box][filled] = number
+    for _, number, box, mask, _ in kept:
+        result[box][mask] = number
     return result
 
 
-def enlarge(labels: Labels, shape: tuple[int, int]) -> npt.NDArray[np.unsignedinteger]:
-    """Enlarge labels to another size with smooth outlines.
+def enlarge(labels: Labels, shape: tuple[int, int]) -> npt.NDArray[np.unsignedinteger[Any]]:
+    """Bring labels to another (as a rule larger) size with smooth outlines.
 
     Each mask is resized as a soft image; a pixel goes to the label with the largest share of it,
-    if that is over one half of what the most covered label could have.
+    if that is over one half. A label too small for that keeps the pixel it covers most.
+
+    Parameters
+    ----------
+    labels
+        (Y, X) labels.
+    shape
+        Height and width wanted.
 
     Returns
     -------
-    Labels of the given shape; uint16, or uint32 above 65,535 labels.
+    Labels of the given shape with the same numbers; uint16, or uint32 above 65,535 labels.
     """
     from scipy.ndimage import find_objects
 
-    count = int(labels.max())
-    dtype = np.uint16 if count < 2**16 else np.uint32
+    dtype = np.uint16 if int(labels.max()) < 2**16 else np.uint32
     if labels.shape == shape:
         return labels.astype(dtype)
-    result = np.zeros(shape, dtype)
+    result: npt.NDArray[np.unsignedinteger[Any]] = np.zeros(shape, dtype)
     best = np.full(shape, 0.5, np.float32)
     ratio = np.array(shape) / labels.shape
     for index, box in enumerate(find_objects(labels), start=1):
@@ -190,11 +222,15 @@ def enlarge(labels: Labels, shape: tuple[int, int]) -> npt.NDArray[np.unsignedin
         high = [min(size, side.stop + 2) for side, size in zip(box, labels.shape, strict=True)]
         mask = (labels[low[0] : high[0], low[1] : high[1]] == index).astype(np.float32)
         soft = cv2.GaussianBlur(mask, (0, 0), 0.7, borderType=cv2.BORDER_REPLICATE)
-        first = np.round(np.array(low) * ratio).astype(int)
-        last = np.round(np.array(high) * ratio).astype(int)
-        big = cv2.resize(soft, (int(last[1] - first[1]), int(last[0] - first[0])), interpolation=cv2.INTER_LINEAR)
+        first = np.minimum(np.round(np.array(low) * ratio).astype(int), np.array(shape) - 1)
+        last = np.maximum(np.round(np.array(high) * ratio).astype(int), first + 1)
+        size = (int(last[1] - first[1]), int(last[0] - first[0]))
+        big = cv2.resize(soft, size, interpolation=cv2.INTER_LINEAR)
         window = (slice(first[0], last[0]), slice(first[1], last[1]))
         wins = big > best[window]
+        if not wins.any():
+            big = np.where(big == big.max(), np.float32(1), 0)
+            wins = (big > 0) & (best[window] < 1)
         best[window][wins] = big[wins]
         result[window][wins] = index
     return result

@@ -6,9 +6,11 @@ centre in y and x (five times the unit vector), and the logit of the cell probab
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +18,15 @@ import torch
 from torch import nn
 from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from napari_tam.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+
+#: Width (px) of the empty margin around an image.
+MARGIN = 16
 
 
 class ConvNorm(nn.Sequential):
@@ -37,6 +48,7 @@ class Block(nn.Module):
         self.project = ConvNorm(inputs, outputs, 1) if inputs != outputs else nn.Identity()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Run the block on (N, inputs, Y, X); returns (N, outputs, Y, X)."""
         y = self.second(functional.relu(self.first(x), inplace=True))
         return functional.relu(y + self.project(x), inplace=True)
 
@@ -62,7 +74,7 @@ class FlowNet(nn.Module):
         self.down = nn.ModuleList(
             Block(inputs, outputs) for inputs, outputs in zip((widths[0], *widths[:-1]), widths, strict=True)
         )
-        self.lateral = nn.ModuleList(ConvNorm(c, f, 1) for f, c in zip(widths[:-1], widths[1:], strict=True))
+        self.lateral = nn.ModuleList(ConvNorm(c, f, 1) for f, c in pairwise(widths))
         self.up = nn.ModuleList(Block(f, f) for f in widths[:-1])
         self.head = nn.Conv2d(widths[0], 3 * stem**2, 1)
 
@@ -72,6 +84,7 @@ class FlowNet(nn.Module):
         return int(self.stem * 2 ** (len(self.widths) - 1))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Run on (N, in_channels, Y, X), Y and X multiples of `multiple`; returns (N, 3, Y, X)."""
         if self.stem > 1:
             x = functional.pixel_unshuffle(x, self.stem)
         x = functional.relu(self.enter(x), inplace=True)
@@ -94,7 +107,8 @@ def fold_norms(network: nn.Module) -> nn.Module:
     """Fold every batch norm into its convolution (in place, for inference only)."""
     for name, child in network.named_children():
         if isinstance(child, ConvNorm):
-            setattr(network, name, fuse_conv_bn_eval(child[0], child[1]))
+            convolution, norm = cast("nn.Conv2d", child[0]), cast("nn.BatchNorm2d", child[1])
+            setattr(network, name, fuse_conv_bn_eval(convolution, norm))
         else:
             fold_norms(child)
     return network
@@ -108,17 +122,15 @@ def choose_device(name: str = "auto") -> torch.device:
     InputError
         If the named device does not exist here.
     """
-    from napari_tam.errors import InputError
-
     if name == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda")
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     try:
         device = torch.device(name)
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).splitlines()[0]
+        torch.zeros(1, device=device).cpu()  # 'meta' computes, but gives nothing back
+    except Exception as error:  # each kind of device fails in its own way
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(
             f"the device '{name}' cannot be used ({reason})",
             where="device",
@@ -151,17 +163,35 @@ class Tile:
     inner: tuple[slice, slice]
 
 
-def tiles(shape: tuple[int, int], size: int, overlap: int) -> Iterator[Tile]:
-    """Cut a plane into tiles of at most `size`, whose outer parts overlap by `overlap` each way."""
+def tiles(shape: tuple[int, int], size: int, overlap: int, multiple: int = 1) -> Iterator[Tile]:
+    """Cut a plane into tiles of about equal size whose outer parts overlap.
+
+    Parameters
+    ----------
+    shape
+        Height and width of the plane.
+    size
+        Largest height and width of an outer part (for ``size > 2 * overlap + multiple``).
+    overlap
+        How far an outer part reaches beyond the inner one, but for the plane's edge.
+    multiple
+        Tiles start at multiples of this (`overlap` being one), so that a network which pools sees
+        the same pixels together in every tile.
+
+    Yields
+    ------
+    Tile
+        Their inner parts cover every pixel once.
+    """
 
     def cuts(length: int) -> list[tuple[slice, slice]]:
         if length <= size:
             return [(slice(0, length), slice(0, length))]
-        count = int(np.ceil(length / max(1, size - 2 * overlap)))
-        edges = np.linspace(0, length, count + 1).round().astype(int)
+        largest = max(multiple, (size - 2 * overlap) // multiple * multiple)
+        step = int(np.ceil(length / np.ceil(length / largest) / multiple)) * multiple
         return [
-            (slice(max(0, a - overlap), min(length, b + overlap)), slice(int(a), int(b)))
-            for a, b in zip(edges[:-1], edges[1:], strict=True)
+            (slice(max(0, a - overlap), min(length, a + step + overlap)), slice(a, min(length, a + step)))
+            for a in range(0, length, step)
         ]
 
     for outer_y, inner_y in cuts(shape[0]):
@@ -170,7 +200,21 @@ def tiles(shape: tuple[int, int], size: int, overlap: int) -> Iterator[Tile]:
 
 
 class Predictor:
-    """A trained FlowNet made ready to run: norms folded, channels last, fastest number format."""
+    """A trained FlowNet made ready to run: norms folded, channels last, fastest number format.
+
+    Parameters
+    ----------
+    network
+        The network; it is copied, and stays as it was.
+    device
+        Where to run; the processor when None.
+    dtype
+        Number format; `fast_dtype` of the device when None.
+    tile, overlap
+        Largest tile that is run at once, and how far tiles reach into each other (pixels, rounded
+        up to what the network pools together). With an overlap of at least the network's reach
+        (47 px for the bundled ones), tiles change nothing.
+    """
 
     def __init__(
         self,
@@ -183,11 +227,11 @@ class Predictor:
     ) -> None:
         self.device = device or torch.device("cpu")
         self.dtype = dtype or fast_dtype(self.device)
-        self.multiple, self.tile, self.overlap = network.multiple, tile, overlap
-        self.in_channels = network.in_channels
-        self.network = fold_norms(network.eval()).to(
-            self.device, self.dtype, memory_format=torch.channels_last
-        )
+        self.multiple, self.in_channels, self.tile = network.multiple, network.in_channels, tile
+        self.overlap = overlap + -overlap % self.multiple
+        folded = fold_norms(deepcopy(network).eval()).to(self.device, self.dtype)
+        # The stubs of torch lack this overload.
+        self.network = cast("nn.Module", folded.to(memory_format=torch.channels_last))  # type: ignore[call-overload]
 
     def __call__(self, image: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """Predict flows and probability logits.
@@ -201,17 +245,22 @@ class Predictor:
         -------
         CYX float32: flow y, flow x (five times the unit vector), probability logit.
         """
+        # In training, an object cut by the image's border has nothing beyond it; one cut by a crop's
+        # edge goes on there, and its flow points out. A margin of nothing tells the two apart.
+        margin = MARGIN + -MARGIN % self.multiple
+        inside = (slice(None), *(slice(margin, margin + n) for n in image.shape[1:]))
+        image = np.pad(image, [(0, 0), (margin, margin), (margin, margin)])
         shape = (image.shape[1], image.shape[2])
         output = np.empty((3, *shape), np.float32)
         with torch.inference_mode():
-            for tile in tiles(shape, self.tile, self.overlap):
+            for tile in tiles(shape, self.tile, self.overlap, self.multiple):
                 result = self._run(image[:, tile.outer[0], tile.outer[1]])
-                offset = [inner.start - outer.start for inner, outer in zip(tile.inner, tile.outer, strict=True)]
-                size = [inner.stop - inner.start for inner in tile.inner]
-                output[:, tile.inner[0], tile.inner[1]] = result[
-                    :, offset[0] : offset[0] + size[0], offset[1] : offset[1] + size[1]
-                ]
-        return output
+                y, x = (
+                    slice(inner.start - outer.start, inner.stop - outer.start)
+                    for inner, outer in zip(tile.inner, tile.outer, strict=True)
+                )
+                output[:, tile.inner[0], tile.inner[1]] = result[:, y, x]
+        return output[inside]
 
     def _run(self, crop: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         height, width = crop.shape[1:]

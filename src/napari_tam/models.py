@@ -110,14 +110,16 @@ class ModelCard:
 
         if self.hash() != self.values["sha256"]:
             raise InputError(
-                "the weights differ from the sha256 on their card", where=self.weights, fix="reinstall napari-tam"
+                "the weights differ from the sha256 on their card",
+                where=self.weights,
+                fix="reinstall napari-tam",
             )
-        network = FlowNet(self.values["in_channels"], self.values["widths"], self.values["stem"])
         try:
+            network = FlowNet(self.values["in_channels"], self.values["widths"], self.values["stem"])
             state = load(self.weights.read_bytes())
             network.load_state_dict({name: tensor.to(torch.float32) for name, tensor in state.items()})
         except Exception as error:
-            reason = str(error).splitlines()[0]
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise InputError(f"the weights do not fit their card ({reason})", where=self.weights) from error
         return network
 
@@ -156,7 +158,10 @@ def load_models(settings: Settings) -> Models:
         if name == kind:
             found = card(name)
             return FlowNetSegmenter(
-                Predictor(found.load(), device), found.values["diameter_px"], TYPICAL_UM[kind], AREA_SETTINGS[kind]
+                Predictor(found.load(), device),
+                found.values["diameter_px"],
+                TYPICAL_UM[kind],
+                AREA_SETTINGS[kind],
             )
         if name in cards:
             raise InputError(

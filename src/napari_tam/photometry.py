@@ -56,9 +56,7 @@ def background(
     `others` is the light of neighbours to take away first.
     """
     pixels = patches.pixels if others is None else patches.pixels - others
-    ring = np.where(
-        (patches.squared >= inner**2) & (patches.squared <= outer**2), pixels, np.float32(np.nan)
-    )
+    ring = np.where((patches.squared >= inner**2) & (patches.squared <= outer**2), pixels, np.float32(np.nan))
     # Sort once: medians of a row with NaN at its end are a look-up.
     ring.sort(axis=1)
     level = _sorted_median(ring)
@@ -159,7 +157,9 @@ def crowded(points: Points, peak: Float, sigma: Float) -> npt.NDArray[np.bool_]:
 class Model:
     """The image that the fitted puncta would make, to look up the light of the others."""
 
-    def __init__(self, shape: tuple[int, int], patches: Patches, peak: Float, sigma: Float, widest: int) -> None:
+    def __init__(
+        self, shape: tuple[int, int], patches: Patches, peak: Float, sigma: Float, widest: int
+    ) -> None:
         self.margin = widest
         self.canvas = np.zeros((shape[0] + 2 * widest, shape[1] + 2 * widest), np.float32)
         self.add(patches, peak, sigma)
@@ -181,12 +181,37 @@ class Model:
         windows = np.lib.stride_tricks.sliding_window_view(self.canvas, (size, size))
         start = patches.corner - size // 2 + self.margin
         everyone = windows[start[:, 0], start[:, 1]].reshape(len(peak), size**2)
-        return np.maximum(everyone - own_light(patches, peak, sigma), 0)
+        return np.asarray(np.maximum(everyone - own_light(patches, peak, sigma), 0), np.float32)
 
 
 def own_light(patches: Patches, peak: Float, sigma: Float) -> Float:
     """Light of each punctum in its own patch."""
     return np.asarray(peak[:, None] * np.exp(-0.5 * patches.squared / sigma[:, None] ** 2), np.float32)
+
+
+def settle_wide(
+    patches: Patches, others: Float, sigma: Float, widest: float, *, rounds: int = 3
+) -> tuple[Float, Float, npt.NDArray[np.bool_]]:
+    """Return width and peak of aggregates, and which of them are some.
+
+    An aggregate lights up the annulus that it was measured against at first: annulus and width
+    grow together until they fit. What does not look like a Gaussian then (haze, a heap of faint
+    puncta) is no aggregate. `others` is the light of neighbours.
+    """
+    raw, low, high = patches.pixels, sigma, np.full_like(sigma, widest)
+    patches.pixels = raw - others
+    for _ in range(rounds):
+        reach = 3 * sigma[:, None] + 0.5
+        level, _ = background(patches, reach, reach + 2.5)
+        sigma = gaussian_widths(patches, level, sigma, low, high)
+    shape = own_light(patches, np.ones_like(sigma), sigma)
+    light = patches.pixels - level[:, None]
+    peak = (shape * light).sum(axis=1) / (shape**2).sum(axis=1)
+    inside = patches.squared <= (2.5 * sigma[:, None]) ** 2
+    rest = ((light - peak[:, None] * shape) ** 2 * inside).sum(axis=1)
+    patches.pixels = raw
+    fits = rest < (1 - LIKENESS) * (light**2 * inside).sum(axis=1)
+    return sigma, np.maximum(peak, 0), fits
 
 
 @dataclass(frozen=True)
@@ -203,6 +228,8 @@ class Photometry:
 
 #: Sigma of a punctum among others stays within these factors of the typical one.
 CROWDED = (0.75, 1.35)
+#: Share of its squared light that a Gaussian must explain for a wide punctum to be an aggregate.
+LIKENESS = 0.85
 #: Sigma of a punctum that stands alone may be up to this many times the typical one (an aggregate).
 WIDEST = 4.0
 
@@ -240,10 +267,18 @@ def measure(pixels: Float, points: Points, typical: float) -> Photometry:
     small.pixels = raw
     peak = fit_peaks(small, level, sigma)
     wide = np.flatnonzero(sigma > CROWDED[1] * typical)
-    model = Model(shape, small, np.where(sigma > CROWDED[1] * typical, 0, peak), sigma, widest)
+    single = np.where(sigma > CROWDED[1] * typical, 0, peak)
+    model = Model(shape, small, single, sigma, widest)
     # Aggregates reach beyond the common window: modelled and measured in a larger one.
     large = Patches(pixels, small.points[wide], widest)
     model.add(large, peak[wide], sigma[wide])
+    if len(wide):
+        others = model.others(large, peak[wide], sigma[wide])
+        wider, higher, fits = settle_wide(large, others, sigma[wide], WIDEST * typical)
+        sigma[wide] = np.where(fits, wider, CROWDED[1] * typical)
+        peak[wide] = np.where(fits, higher, peak[wide])
+        model = Model(shape, small, single, sigma, widest)
+        model.add(large, peak[wide], sigma[wide])
     others = model.others(small, peak, sigma)
     level, noise = background(small, inner, inner + 2.5, others)
     aperture = small.squared <= (3 * typical) ** 2

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING, Any
 
 from napari_tam.errors import InputError
 from napari_tam.measure import measure
 from napari_tam.settings import REQUIRED_ROLES
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    import numpy as np
+    import numpy.typing as npt
     import pandas as pd
 
     from napari_tam.field import Field
@@ -56,8 +56,8 @@ class Analysis:
 
     field: Field
     settings: Settings
-    cells: npt.NDArray[np.unsignedinteger]
-    nuclei: npt.NDArray[np.unsignedinteger] | None
+    cells: npt.NDArray[np.unsignedinteger[Any]]
+    nuclei: npt.NDArray[np.unsignedinteger[Any]] | None
     table: pd.DataFrame
     puncta: pd.DataFrame
     summary: dict[str, object]

@@ -6,7 +6,7 @@ Cellpose's own models are in `napari_tam.zoo`. Nothing here is specific to a Cel
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import cv2
 import numpy as np
@@ -33,7 +33,7 @@ class Segmentation:
         The diameter that was used: the setting, or the estimate.
     """
 
-    labels: npt.NDArray[np.unsignedinteger]
+    labels: npt.NDArray[np.unsignedinteger[Any]]
     diameter_um: float
 
 
@@ -82,7 +82,7 @@ def normalise(image: npt.NDArray[np.generic]) -> npt.NDArray[np.float32]:
     return result
 
 
-def median_diameter(labels: npt.NDArray[np.integer]) -> float:
+def median_diameter(labels: npt.NDArray[np.integer[Any]]) -> float:
     """Median diameter (px) of the circles with the labels' areas; 0 without labels."""
     areas = np.bincount(labels.ravel())[1:]
     areas = areas[areas > 0]
@@ -184,4 +184,7 @@ def resize(image: Plane, size: tuple[int, int]) -> npt.NDArray[np.float32]:
     if image.dtype not in (np.uint8, np.uint16, np.float32):
         image = image.astype(np.float32)
     method = cv2.INTER_AREA if size[0] < image.shape[1] else cv2.INTER_LINEAR
-    return np.asarray(cv2.resize(image, size, interpolation=method), np.float32)
+    # OpenCV's stubs know no array of an unnamed type.
+    return np.asarray(
+        cv2.resize(cast("npt.NDArray[np.float32]", image), size, interpolation=method), np.float32
+    )

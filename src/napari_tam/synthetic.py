@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
 from napari_tam._scene import cells as shapes
 from napari_tam._scene import optics, puncta, stains
@@ -21,6 +20,7 @@ from napari_tam._scene import optics, puncta, stains
 if TYPE_CHECKING:
     from pathlib import Path
 
+    import pandas as pd
     from numpy.random import Generator
 
 CHANNEL_NAMES = ("CD11b", "DAPI", "exosome")
@@ -40,7 +40,7 @@ class SceneParameters:
     diameter_spread: float = 0.25  # SD of log diameter
     cells_per_field: int = 40
     clustering: float = 0.5  # 0: spread out, 1: in touching groups
-    overlap: float = 0.1  # largest covered fraction of a cell
+    overlap: float = 0.1  # largest fraction of a cell that one other cell covers
     m1_fraction: float = 0.5
     protrusions: float = 0.5  # 0..1: how many and how long
     ruffles: float = 0.5  # 0..1: roughness of the outline

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from importlib.metadata import version
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -41,10 +42,14 @@ def zoo_names() -> list[str]:
     return [*models.MODEL_NAMES, *models.get_user_models()]
 
 
-def check_file(path: Path) -> None:
+def check_file(path: Path) -> set[str]:
     """Make sure that a file holds a network of the installed Cellpose's generation.
 
     The file is read without unpickling code (``weights_only``).
+
+    Returns
+    -------
+    Names of the weights in it.
 
     Raises
     ------
@@ -59,7 +64,7 @@ def check_file(path: Path) -> None:
         state = _load_plain(path)
     except Exception as error:
         raise _no_model(path, error) from error
-    names = set(state) if isinstance(state, dict) else set()
+    names = {name for name in state if isinstance(name, str)} if isinstance(state, dict) else set()
     if any(name.startswith("downsample.") for name in names):
         found = 3
     elif "W2" in names or any(name.startswith("encoder.") for name in names):
@@ -70,10 +75,12 @@ def check_file(path: Path) -> None:
     if (found == 3) != (installed <= 3):
         wanted = "'cellpose<4'" if found == 3 else "'cellpose>=4'"
         raise InputError(
-            f"this model belongs to Cellpose {'1 to 3' if found == 3 else '4'}, but Cellpose {installed} is installed",
+            f"this model belongs to Cellpose {'1 to 3' if found == 3 else '4'}, "
+            f"but Cellpose {installed} is installed",
             where=path,
-            fix=f"use the bundled 'cells' network, or install {wanted}",
+            fix=f"use the bundled networks, or install {wanted}",
         )
+    return names
 
 
 def _load_plain(path: Path) -> Any:
@@ -88,6 +95,8 @@ def _load_plain(path: Path) -> Any:
 
 def _no_model(path: Path, reason: object) -> InputError:
     first = str(reason).strip().splitlines()[0] if str(reason).strip() else type(reason).__name__
+    if isinstance(reason, UnpicklingError):  # torch's own text advises to load it unsafely
+        first = "it holds something else than weights, and nothing in it was run"
     return InputError(
         f"this is no Cellpose model file ({first})",
         where=path,
@@ -120,15 +129,19 @@ class CellposeSegmenter:
     def __init__(
         self, name: str, kind: str, device: torch.device, typical_um: float, area_setting: str
     ) -> None:
-        from cellpose.models import CellposeModel
+        from cellpose.models import MODEL_DIR, CellposeModel
 
         logging.getLogger("cellpose").setLevel(logging.ERROR)
         path = Path(name).expanduser()
         known = zoo_names()
+        stored: set[str] = set()
         if path.is_file():
-            check_file(path)
+            stored = check_file(path)
             name = str(path)
-        elif name not in known:
+        elif name in known:
+            if (MODEL_DIR / name).is_file():  # fetched before, or registered by the user
+                stored = check_file(MODEL_DIR / name)
+        else:
             raise InputError(
                 f"'{name}' is neither a file nor a model that Cellpose {version('cellpose')} knows",
                 where="model",
@@ -137,7 +150,9 @@ class CellposeSegmenter:
         try:
             if cellpose_generation() >= 4:
                 # bfloat16 is emulated, ten times slower, on most processors.
-                self.model = CellposeModel(pretrained_model=name, device=device, use_bfloat16=device.type == "cuda")
+                self.model = CellposeModel(
+                    pretrained_model=name, device=device, use_bfloat16=device.type == "cuda"
+                )
             elif path.is_file():
                 self.model = CellposeModel(pretrained_model=name, device=device)
             else:
@@ -150,6 +165,10 @@ class CellposeSegmenter:
             ) from error
         except (RuntimeError, KeyError, AssertionError, ValueError) as error:
             raise _no_model(path, error) from error
+        # Cellpose 3 keeps random numbers for the weights that a file lacks.
+        wanted = {name for name in self.model.net.state_dict() if name.endswith((".weight", ".bias"))}
+        if stored and cellpose_generation() < 4 and wanted - stored:
+            raise _no_model(path, f"it lacks {len(wanted - stored)} of the network's {len(wanted)} weights")
         self.working_px = WORKING_PX[kind]
         if cellpose_generation() < 4:
             self.working_px = float(self.model.diam_mean)

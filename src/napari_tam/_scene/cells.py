@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 Labels = npt.NDArray[np.uint16]
 Points = npt.NDArray[np.float64]
+Mask = npt.NDArray[np.bool_]
+#: Rows and columns of a box in the field, and the mask in it.
+Body = tuple[slice, slice, Mask]
 
 
 @dataclass(frozen=True)
@@ -43,10 +46,10 @@ PHENOTYPES = {
 
 @dataclass(frozen=True)
 class Population:
-    """Cells as drawn: labels, summed coverage (overlaps count twice), and one row a cell."""
+    """Cells as drawn: labels, whole bodies (they may overlap) in the order of labels, one row a cell."""
 
     labels: Labels
-    bodies: list[tuple[slice, slice, npt.NDArray[np.bool_]]]
+    bodies: list[Body]
     phenotypes: pd.DataFrame
 
 
@@ -81,7 +84,7 @@ def outline(
     return np.asarray(points @ rotation)
 
 
-def fill(points: Points, centre: Points) -> tuple[int, int, npt.NDArray[np.bool_]]:
+def fill(points: Points, centre: Points) -> tuple[int, int, Mask]:
     """Rasterise an outline; returns the top-left corner and the mask of its bounding box."""
     shifted = points + centre
     low = np.floor(shifted.min(axis=0)).astype(int) - 1
@@ -92,7 +95,8 @@ def fill(points: Points, centre: Points) -> tuple[int, int, npt.NDArray[np.bool_
     return int(low[0]), int(low[1]), mask.astype(bool)
 
 
-def _clip(y: int, x: int, mask: npt.NDArray[np.bool_], shape: tuple[int, int]):  # type: ignore[no-untyped-def]
+def _clip(y: int, x: int, mask: Mask, shape: tuple[int, int]) -> Body | None:
+    """Cut a mask with its top-left corner at y, x to the field; None if nothing is left."""
     y0, x0 = max(0, y), max(0, x)
     y1, x1 = min(shape[0], y + mask.shape[0]), min(shape[1], x + mask.shape[1])
     if y1 <= y0 or x1 <= x0:
@@ -103,9 +107,9 @@ def _clip(y: int, x: int, mask: npt.NDArray[np.bool_], shape: tuple[int, int]): 
 def draw_cells(p: SceneParameters, rng: Generator) -> Population:
     """Place cells one after the other; a later cell may cover `p.overlap` of an earlier one."""
     shape = p.shape
-    labels = np.zeros(shape, np.uint16)
+    labels: Labels = np.zeros(shape, np.uint16)
     diameter_px = p.cell_diameter_um / p.pixel_size_um
-    bodies: list[tuple[slice, slice, npt.NDArray[np.bool_]]] = []
+    bodies: list[Body] = []
     rows: list[tuple[str, float]] = []
     areas: list[int] = []
     centres: list[Points] = []
@@ -156,7 +160,7 @@ def _one_piece(labels: Labels) -> Labels:
     """Keep the largest piece of each cell: a covering cell can cut another in two."""
     from skimage.measure import label as connected
 
-    pieces = connected(labels, connectivity=1)
+    pieces: npt.NDArray[np.intp] = connected(labels, connectivity=1)  # type: ignore[no-untyped-call]
     sizes = np.bincount(pieces.ravel())
     owner = np.zeros(len(sizes), np.intp)
     owner[pieces.ravel()] = labels.ravel()
@@ -191,7 +195,7 @@ def draw_nuclei(p: SceneParameters, population: Population, rng: Generator) -> L
             kind = Phenotype((ratio, 0.0), 1.0, 0.0, 0.0)
             points = outline(size, min(float(ratio), 4.0), kind, 0.0, 0.15, rng)
             centre = inside[rng.integers(len(inside))] + np.array([rows.start, columns.start])
-            clipped = _clip(*fill(points, centre.astype(float)), labels.shape)
+            clipped = _clip(*fill(points, centre.astype(float)), p.shape)
             if clipped is None:
                 continue
             window = (clipped[0], clipped[1])

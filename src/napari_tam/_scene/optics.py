@@ -64,4 +64,4 @@ def camera(
     """Poisson photons, gain, offset and Gaussian read noise, as 16-bit grey values."""
     grey = rng.poisson(np.maximum(photons, 0)) * gain + offset
     grey += rng.standard_normal(photons.shape, dtype=np.float32) * read_noise
-    return np.clip(np.round(grey), 0, 65535).astype(np.uint16)
+    return np.asarray(np.clip(np.round(grey), 0, 65535), np.uint16)

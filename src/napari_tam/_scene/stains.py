@@ -59,8 +59,8 @@ def _fibres(shape: tuple[int, int], diameter: float, rng: Generator) -> Image:
         kernel = np.zeros((length, length), np.float32)
         kernel[length // 2] = 1 / length
         spin = cv2.getRotationMatrix2D((length // 2, length // 2), turn, 1.0)
-        kernel = cv2.warpAffine(kernel, spin, (length, length))
-        image += cv2.filter2D(rng.standard_normal(shape, dtype=np.float32), -1, kernel)
+        turned = cv2.warpAffine(kernel, spin, (length, length))
+        image += cv2.filter2D(rng.standard_normal(shape, dtype=np.float32), -1, turned)
     return np.asarray(np.clip(image / max(float(image.std()), 1e-6), -0.5, 3) * 0.5, np.float32)
 
 
@@ -70,8 +70,9 @@ def nuclear_stain(p: SceneParameters, nuclei: Labels, rng: Generator) -> Image:
     chromatin = np.exp(0.25 * texture(p.shape, max(0.8, size * rng.uniform(0.04, 0.12)), rng))
     brightness = p.nucleus_photons * np.exp(rng.normal(0, 0.3, int(nuclei.max()) + 1))
     brightness[0] = 0
-    image = brightness[nuclei] * chromatin
-    return image.astype(np.float32) + 0.02 * p.nucleus_photons * blur((nuclei > 0).astype(np.float32), size)
+    image = np.asarray(brightness[nuclei] * chromatin, np.float32)
+    glow = blur((nuclei > 0).astype(np.float32), size)  # out of focus
+    return image + np.float32(0.02 * p.nucleus_photons) * glow
 
 
 def haze(p: SceneParameters, labels: Labels, nuclei: Labels, rng: Generator) -> Image:

@@ -1,0 +1,332 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from bundled import need
+from flow_images import blurred_noise, spots_image
+from hypothesis import HealthCheck, given
+from hypothesis import settings as limits
+from hypothesis import strategies as st
+from scipy.spatial import cKDTree
+
+from napari_tam.detect import (
+    LOWEST_SCORE,
+    SPOT_COLUMNS,
+    Detector,
+    LogDetector,
+    NetworkDetector,
+    centres_from_flows,
+    measure_spots,
+    normalise_spots,
+    select,
+    typical_sigma,
+)
+from napari_tam.flownet import Predictor
+from napari_tam.photometry import FWHM
+from napari_tam.settings import Settings
+
+FEW = limits(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+SHAPE = (160, 240)
+SIGMA = 1.4
+UM = 0.1
+SETTINGS = Settings()
+Spot = tuple[float, float, float, float]
+
+
+def apart(seed: int = 0, sigma: float = SIGMA) -> list[Spot]:
+    """Draw 24 well separated puncta at sub-pixel places, of 200 to 600 grey values."""
+    rng = np.random.default_rng(seed)
+    return [
+        (20 + 40 * i + rng.uniform(-0.5, 0.5), 20 + 40 * j + rng.uniform(-0.5, 0.5), rng.uniform(200, 600), sigma)
+        for i in range(4)
+        for j in range(6)
+    ]
+
+
+def camera(image: np.ndarray) -> np.ndarray:
+    return np.clip(np.round(image), 0, 65535).astype(np.uint16)
+
+
+def matched(found: pd.DataFrame, spots: list[Spot]) -> tuple[np.ndarray, pd.DataFrame]:
+    """Distance from each true punctum to the nearest found one, and the rows of those."""
+    distance, index = cKDTree(found[["y_px", "x_px"]].to_numpy()).query(np.array(spots)[:, :2])
+    assert len(set(index)) == len(spots)
+    return distance, found.iloc[index].reset_index(drop=True)
+
+
+@pytest.fixture(params=["log", "network"])
+def detector(request: pytest.FixtureRequest) -> Detector:
+    if request.param == "log":
+        return LogDetector()
+    return NetworkDetector(Predictor(need("puncta").load()))
+
+
+@pytest.mark.parametrize("noise", [0.0, 4.0])
+@pytest.mark.parametrize("sigma", [1.0, 1.4, 2.0])
+def test_24_puncta_in_24_out_with_their_place_light_and_width(detector: Detector, sigma: float, noise: float) -> None:
+    spots = apart(sigma=sigma)
+    found = detector.detect(camera(spots_image(SHAPE, spots, noise=noise)), UM, SETTINGS)
+    assert len(found) == 24
+    distance, rows = matched(found, spots)
+    height = np.array(spots)[:, 2]
+    assert distance.max() < 0.15
+    assert rows["intensity"].to_numpy() == pytest.approx(2 * np.pi * height * sigma**2, rel=0.06)
+    assert rows["peak"].to_numpy() == pytest.approx(height, rel=0.10)
+    assert rows["sigma_px"].to_numpy() == pytest.approx(np.full(24, sigma), rel=0.10)
+    assert rows["width_um"].to_numpy() == pytest.approx(np.full(24, FWHM * sigma * UM), rel=0.10)
+    assert rows["background"].to_numpy() == pytest.approx(np.full(24, 100), abs=4)
+    if noise:
+        assert rows["snr"].to_numpy() == pytest.approx(height / noise, rel=0.5)
+
+
+def test_every_candidate_table_is_complete_and_within_bounds(detector: Detector) -> None:
+    image = camera(spots_image(SHAPE, apart(), noise=6, background=100 + 50 * blurred_noise(SHAPE, 8, 2)))
+    table = detector.candidates(image, UM, SETTINGS)
+    assert tuple(table) == SPOT_COLUMNS
+    assert all(kind == np.float64 for kind in table.dtypes)
+    assert np.isfinite(table.to_numpy()).all()
+    assert table["score"].between(LOWEST_SCORE, 1).all()
+    assert table["y_px"].between(-0.5, SHAPE[0] - 0.5).all()
+    assert table["x_px"].between(-0.5, SHAPE[1] - 0.5).all()
+
+
+@pytest.mark.parametrize("value", [0, 7, 300, 65535])
+def test_a_constant_image_has_no_puncta_and_a_complete_table(detector: Detector, value: int) -> None:
+    found = detector.detect(np.full((64, 80), value, np.uint16), UM, SETTINGS)
+    assert found.empty
+    assert tuple(found) == SPOT_COLUMNS
+    assert all(kind == np.float64 for kind in found.dtypes)
+
+
+@pytest.mark.parametrize("photons", [1, 10, 1000])
+def test_pure_noise_has_next_to_no_puncta(detector: Detector, photons: int) -> None:
+    image = np.random.default_rng(photons).poisson(photons, (256, 256)).astype(np.uint16)
+    # One false punctum in a field of 2,000 that fit is a tolerable rate.
+    assert len(detector.detect(image, UM, SETTINGS)) <= 1
+
+
+@pytest.mark.parametrize("kind", ["gradient", "step"])
+def test_uneven_background_hides_and_adds_no_punctum(detector: Detector, kind: str) -> None:
+    y, x = np.indices(SHAPE)
+    background = 50 + x + 0.5 * y if kind == "gradient" else 60 + 150.0 * (x > 120)
+    spots = apart()
+    found = detector.detect(camera(spots_image(SHAPE, spots, background=background, noise=4)), UM, SETTINGS)
+    assert len(found) == 24
+    distance, rows = matched(found, spots)
+    assert distance.max() < 0.15
+    assert rows["intensity"].to_numpy() == pytest.approx(2 * np.pi * np.array(spots)[:, 2] * SIGMA**2, rel=0.07)
+
+
+def test_the_network_tells_puncta_apart_that_are_4_px_apart() -> None:
+    made = NetworkDetector(Predictor(need("puncta").load()))
+    spots = [(y, x, 300.0, s) for y, x, _, s in apart()]
+    turns = np.random.default_rng(4).uniform(0, 2 * np.pi, 24)
+    twins = [(y + 4 * np.sin(t), x + 4 * np.cos(t), h, s) for (y, x, h, s), t in zip(spots, turns, strict=True)]
+    found = made.detect(camera(spots_image(SHAPE, spots + twins, noise=4)), UM, SETTINGS)
+    assert len(found) == 48
+    distance, rows = matched(found, spots + twins)
+    assert distance.max() < 0.5
+    assert rows["intensity"].to_numpy() == pytest.approx(np.full(48, 2 * np.pi * 300 * SIGMA**2), rel=0.15)
+
+
+def test_aggregates_are_found_and_measured_in_full(detector: Detector) -> None:
+    spots = apart()
+    for index in (5, 15):
+        spots[index] = (*spots[index][:2], 900.0, 3 * SIGMA)
+    found = detector.detect(camera(spots_image(SHAPE, spots, noise=4)), UM, SETTINGS)
+    assert len(found) == 24
+    rows = matched(found, spots)[1].iloc[[5, 15]]
+    assert rows["intensity"].to_numpy() == pytest.approx(np.full(2, 2 * np.pi * 900 * (3 * SIGMA) ** 2), rel=0.15)
+    assert rows["sigma_px"].to_numpy() == pytest.approx(np.full(2, 3 * SIGMA), rel=0.15)
+
+
+@FEW
+@given(gain=st.floats(0.1, 20), offset=st.floats(0, 500), seed=st.integers(0, 1000))
+def test_exposure_scales_the_intensities_and_leaves_the_count(
+    detector: Detector, gain: float, offset: float, seed: int
+) -> None:
+    image = spots_image(SHAPE, apart(seed), noise=4, seed=seed)
+    one = detector.detect(image, UM, SETTINGS)
+    other = detector.detect(image * np.float32(gain) + np.float32(offset), UM, SETTINGS)
+    assert len(other) == len(one) == 24
+    assert other["intensity"].to_numpy() == pytest.approx(gain * one["intensity"].to_numpy(), rel=0.01)
+    assert other["snr"].to_numpy() == pytest.approx(one["snr"].to_numpy(), rel=0.02)
+    assert other["y_px"].to_numpy() == pytest.approx(one["y_px"].to_numpy(), abs=0.02)
+
+
+@pytest.mark.parametrize("turns", [1, 2, 3])
+def test_turning_the_image_changes_no_count_and_no_intensity(detector: Detector, turns: int) -> None:
+    image = camera(spots_image(SHAPE, apart(3), noise=4))
+    one = detector.detect(image, UM, SETTINGS)
+    other = detector.detect(np.ascontiguousarray(np.rot90(image, turns)), UM, SETTINGS)
+    assert len(one) == len(other) == 24
+    assert np.sort(other["intensity"]) == pytest.approx(np.sort(one["intensity"]), rel=0.02)
+
+
+@pytest.mark.parametrize("dtype", ["u1", "u2", ">u2", "i4", "f4", "f8"])
+def test_any_type_of_pixels_gives_the_same_puncta(detector: Detector, dtype: str) -> None:
+    image = np.clip(np.round(spots_image(SHAPE, apart(), noise=4) / 4), 0, 255)
+    reference = detector.detect(image.astype(np.float32), UM, SETTINGS)
+    before = image.astype(np.dtype(dtype))
+    given_image = before.copy()
+    found = detector.detect(given_image, UM, SETTINGS)
+    assert np.array_equal(given_image, before)
+    assert len(reference) == 24
+    pd.testing.assert_frame_equal(found, reference, rtol=1e-4)
+
+
+@pytest.mark.parametrize("shape", [(16, 16), (16, 300), (33, 17)])
+def test_small_images_are_no_special_case(detector: Detector, shape: tuple[int, int]) -> None:
+    spots = [(8.2, 8.1, 500.0, SIGMA)]
+    found = detector.detect(camera(spots_image(shape, spots, noise=2)), UM, SETTINGS)
+    assert len(found) == 1
+    assert matched(found, spots)[0].max() < 0.3
+
+
+def test_puncta_at_the_border_are_counted_once(detector: Detector) -> None:
+    spots = [(0.3, 60.0, 500.0, SIGMA), (100.0, 1.2, 500.0, SIGMA), (158.6, 200.0, 500.0, SIGMA), (80.0, 120.0, 500.0, SIGMA)]
+    found = detector.detect(camera(spots_image(SHAPE, spots, noise=3)), UM, SETTINGS)
+    assert len(found) == 4
+    assert matched(found, spots)[0].max() < 1
+
+
+def test_a_given_spot_width_is_used_by_log() -> None:
+    spots = apart(sigma=2.5)
+    image = camera(spots_image(SHAPE, spots, noise=4))
+    found = LogDetector().detect(image, UM, Settings(spot_sigma_um=0.25))
+    assert len(found) == 24
+    assert np.median(found["sigma_px"]) == pytest.approx(2.5, rel=0.05)
+
+
+@FEW
+@given(
+    st.lists(st.tuples(st.floats(0, 1), st.floats(0, 100)), max_size=40),
+    st.floats(0.05, 0.95),
+    st.floats(0, 50),
+)
+def test_select_is_monotone_in_both_thresholds(rows: list[tuple[float, float]], score: float, snr: float) -> None:
+    table = pd.DataFrame({name: np.arange(len(rows), dtype=float) for name in SPOT_COLUMNS})
+    table["score"], table["snr"] = [r[0] for r in rows], [r[1] for r in rows]
+    table = table.astype(float)
+    kept = select(table, Settings(puncta_score=score, puncta_min_snr=snr))
+    assert list(kept.index) == list(range(len(kept)))
+    assert len(kept) == sum(s >= score and n >= snr for s, n in rows)
+    for changes in ({"puncta_score": min(0.99, score * 1.5)}, {"puncta_min_snr": snr + 5}):
+        stricter = select(table, Settings(**{"puncta_score": score, "puncta_min_snr": snr} | changes))
+        assert set(stricter["y_px"]) <= set(kept["y_px"])
+    assert tuple(kept) == SPOT_COLUMNS
+
+
+def test_detect_is_select_on_candidates(detector: Detector) -> None:
+    image = camera(spots_image(SHAPE, apart(), noise=40))
+    strict = Settings(puncta_score=0.8, puncta_min_snr=5)
+    candidates = detector.candidates(image, UM, SETTINGS)
+    pd.testing.assert_frame_equal(detector.detect(image, UM, strict), select(candidates, strict))
+
+
+def test_no_candidates_give_a_complete_table() -> None:
+    table = measure_spots(np.zeros((20, 20)), np.zeros((0, 2)), np.zeros(0, np.float32), UM, SETTINGS)
+    assert table.empty
+    assert tuple(table) == SPOT_COLUMNS
+    assert select(table, SETTINGS).empty
+
+
+def test_the_typical_width_is_that_of_single_puncta() -> None:
+    spots = apart(sigma=1.7)
+    spots[3] = (*spots[3][:2], 900.0, 5.0)  # an aggregate does not count
+    image = spots_image(SHAPE, spots, noise=4)
+    assert typical_sigma(image, np.array(spots)[:, :2]) == pytest.approx(1.7, rel=0.05)
+
+
+def test_doubtful_candidates_do_not_set_the_width() -> None:
+    spots = apart(sigma=2.0)
+    image = spots_image(SHAPE, spots, noise=10)
+    noise = np.random.default_rng(1).uniform(5, 150, (400, 2))
+    places = np.concatenate([np.array(spots)[:, :2], noise])
+    scores = np.concatenate([np.full(24, 0.9), np.full(400, 0.25)]).astype(np.float32)
+    table = measure_spots(image, places, scores, UM, SETTINGS)
+    assert np.median(table["sigma_px"][:24]) == pytest.approx(2.0, rel=0.05)
+
+
+# --- flows to centres ---
+
+
+def converging(shape: tuple[int, int], centres: list[tuple[float, float]], radius: float = 3.0) -> np.ndarray:
+    """Flows as the network is taught them: unit vectors to the centre, shrinking within 1 px of it."""
+    output = np.zeros((3, *shape), np.float32)
+    output[2] = -8
+    y, x = np.indices(shape)
+    for cy, cx in centres:
+        dy, dx = cy - y, cx - x
+        distance = np.hypot(dy, dx)
+        inside = distance < radius
+        output[0][inside] = (5 * dy / np.maximum(distance, 1))[inside]
+        output[1][inside] = (5 * dx / np.maximum(distance, 1))[inside]
+        output[2][inside] = 2.0
+    return output
+
+
+@FEW
+@given(st.lists(st.tuples(st.floats(-0.5, 0.5), st.floats(-0.5, 0.5)), min_size=12, max_size=12))
+def test_flows_lead_to_the_sub_pixel_centres(offsets: list[tuple[float, float]]) -> None:
+    centres = [(10 + 15 * (i // 4) + dy, 10 + 15 * (i % 4) + dx) for i, (dy, dx) in enumerate(offsets)]
+    points, scores = centres_from_flows(converging((60, 70), centres))
+    assert len(points) == 12
+    assert cKDTree(points).query(np.array(centres))[0].max() < 0.1
+    assert scores == pytest.approx(np.full(12, 1 / (1 + np.exp(-2))), rel=1e-4)
+
+
+@pytest.mark.parametrize("offset", [0.0, 0.5])
+def test_one_symmetric_punctum_is_counted_once(offset: float) -> None:
+    for dy, dx in ((0, 0), (offset, 0), (0, offset), (offset, offset)):
+        points, _ = centres_from_flows(converging((30, 30), [(15 + dy, 15 + dx)]))
+        assert points == pytest.approx(np.array([[15 + dy, 15 + dx]]), abs=0.1)
+
+
+def test_pixels_below_the_lowest_score_and_lone_pixels_are_no_puncta() -> None:
+    output = converging((30, 40), [(10, 10)])
+    output[2][output[2] > 0] = np.log(LOWEST_SCORE / (1 - LOWEST_SCORE)) - 0.01
+    output[2, 20, 30] = 5
+    points, scores = centres_from_flows(output)
+    assert points.shape == (0, 2)
+    assert scores.shape == (0,)
+
+
+def test_many_pixels_are_sampled_in_parts() -> None:
+    # More foreground than one call of OpenCV's remap takes.
+    centres = [(8.0 + 8 * i, 8.0 + 8 * j) for i in range(40) for j in range(40)]
+    points, _ = centres_from_flows(converging((340, 340), centres))
+    assert len(points) == 1600
+
+
+# --- normalisation ---
+
+
+@FEW
+@given(st.floats(0.01, 100), st.floats(-100, 100))
+def test_spots_are_normalised_by_the_noise_whatever_gain_and_offset(gain: float, offset: float) -> None:
+    image = spots_image((64, 96), apart()[:4], noise=5)
+    assert np.allclose(
+        normalise_spots(image), normalise_spots(image * np.float32(gain) + np.float32(offset)), atol=0.02, rtol=0.01
+    )
+
+
+def test_the_noise_becomes_a_third_and_neither_haze_nor_puncta_change_that() -> None:
+    rng = np.random.default_rng(0)
+    noise = rng.normal(0, 7, (200, 200)).astype(np.float32)
+    plain = normalise_spots(100 + noise)
+    assert plain.std() == pytest.approx(1 / 3, rel=0.05)
+    assert np.median(plain) == pytest.approx(0, abs=0.02)
+    uneven: Any = 100 + noise + 80 * blurred_noise((200, 200), 15, 1)
+    differences = [np.abs(n[1:] - n[:-1]).mean() for n in (plain, np.sinh(normalise_spots(uneven)) * 1.0)]
+    assert differences[1] == pytest.approx(differences[0], rel=0.1)
+
+
+def test_flat_images_are_normalised_to_zero() -> None:
+    assert not normalise_spots(np.full((20, 30), 77, np.uint16)).any()
+    almost = np.full((40, 40), 10, np.uint8)
+    almost[20, 20] = 200
+    assert np.isfinite(normalise_spots(almost)).all()
