@@ -1,4 +1,4 @@
-"""Accuracy of the bundled networks beside stock Cellpose 3 and scikit-image: ``python benchmarks/accuracy.py``.
+"""Accuracy of the bundled networks beside stock Cellpose 3 and scikit-image.
 
 Cells of BBBC020 and of the composites are segmented by networks that have not seen the field
 (``benchmarks/leave_one_out``, made by ``training/all.sh``); nuclei and puncta are held-out images.
@@ -18,9 +18,9 @@ from common import ROOT, SHARED, publish, require_shared, table
 
 from napari_tam.detect import LogDetector, NetworkDetector
 from napari_tam.flownet import Predictor
+from napari_tam.matching import match_points
 from napari_tam.measure import measure
 from napari_tam.models import AREA_SETTINGS, TYPICAL_UM, ModelCard, load_models
-from napari_tam.matching import match_points
 from napari_tam.segment import FlowNetSegmenter, median_diameter
 from napari_tam.settings import Settings
 
@@ -33,7 +33,7 @@ SETTINGS = Settings()
 
 @cache
 def cells_without(field: str) -> FlowNetSegmenter:
-    """The `cells` network that was trained without a field."""
+    """Load the `cells` network that was trained without a field."""
     card = ModelCard.read(ROOT / "benchmarks" / "leave_one_out" / field / "cells.json")
     return FlowNetSegmenter(
         Predictor(card.load()), card.values["diameter_px"], TYPICAL_UM["cells"], AREA_SETTINGS["cells"]
@@ -64,10 +64,19 @@ def cells() -> tuple[list[str], dict]:
         image = tifffile.imread(DATA / "cells" / f"bbbc020_{field}.tif")
         truth = tifffile.imread(DATA / "cells" / f"bbbc020_{field}_masks.tif")
         diameter = median_diameter(truth)
-        ours = cells_without(field).segment(image[0], image[1], PIXEL_UM, diameter * PIXEL_UM, SETTINGS).labels
+        ours = (
+            cells_without(field).segment(image[0], image[1], PIXEL_UM, diameter * PIXEL_UM, SETTINGS).labels
+        )
         found = cells_without(field).segment(image[0], image[1], PIXEL_UM, None, SETTINGS)
         peer = stock(image, diameter)
-        rows.append([f"BBBC020 {field}", *precision(truth, ours), *precision(truth, found.labels), *precision(truth, peer)])
+        rows.append(
+            [
+                f"BBBC020 {field}",
+                *precision(truth, ours),
+                *precision(truth, found.labels),
+                *precision(truth, peer),
+            ]
+        )
     for field in FIELDS:
         image = tifffile.imread(DATA / "composites" / f"bbbc020_{field}.ome.tif")
         truth = tifffile.imread(DATA / "composites" / f"bbbc020_{field}_masks.tif")
@@ -77,7 +86,12 @@ def cells() -> tuple[list[str], dict]:
         free = network.segment(image[0], image[1], PIXEL_UM / 2, None, SETTINGS)
         peer = stock(image[:2], diameter)
         rows.append(
-            [f"composite {field}", *precision(truth, known.labels), *precision(truth, free.labels), *precision(truth, peer)]
+            [
+                f"composite {field}",
+                *precision(truth, known.labels),
+                *precision(truth, free.labels),
+                *precision(truth, peer),
+            ]
         )
     for group in ("BBBC020", "composite"):
         mean = np.mean([row[1:] for row in rows if str(row[0]).startswith(group)], axis=0)

@@ -51,7 +51,9 @@ def publish(name: str, lines: list[str], values: dict[str, Any]) -> None:
     print(text)
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / f"{name}.txt").write_text(text, encoding="utf-8")
-    (RESULTS / f"{name}.json").write_text(json.dumps({"run": facts, **values}, indent=1) + "\n", encoding="utf-8")
+    (RESULTS / f"{name}.json").write_text(
+        json.dumps({"run": facts, **values}, indent=1) + "\n", encoding="utf-8"
+    )
 
 
 def table(header: list[str], rows: list[list[object]]) -> list[str]:
@@ -63,7 +65,7 @@ def table(header: list[str], rows: list[list[object]]) -> list[str]:
 
 
 def tiled_composite(size: int, name: str = "bbbc020_104") -> np.ndarray:
-    """A composite mirrored at its borders to ``size × size`` pixels: no seam cuts a cell in two kinds."""
+    """Mirror a composite at its borders to ``size × size`` pixels, so that no seam makes odd cells."""
     import tifffile
 
     image = tifffile.imread(SHARED / "data" / "composites" / f"{name}.ome.tif")

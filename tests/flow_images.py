@@ -56,14 +56,18 @@ def same_partition(first: npt.NDArray[Any], second: npt.NDArray[Any]) -> bool:
     )
 
 
-def scattered_cells(seed: int, shape: tuple[int, int] = (150, 170), size: float = 15, count: int = 14) -> Labels:
+def scattered_cells(
+    seed: int, shape: tuple[int, int] = (150, 170), size: float = 15, count: int = 14
+) -> Labels:
     """Draw ellipses of varied shape that touch here and there, none cut in two, numbered from 1."""
     rng = np.random.default_rng(seed)
     labels = np.zeros(shape, np.int32)
     for _ in range(10 * count):
         cy, cx = rng.uniform(size, np.array(shape) - size)
         ratio = rng.uniform(1, 2)
-        one = ellipses(shape, [(cy, cx, size * np.sqrt(ratio), size / np.sqrt(ratio), rng.uniform(0, 180))]) > 0
+        one = (
+            ellipses(shape, [(cy, cx, size * np.sqrt(ratio), size / np.sqrt(ratio), rng.uniform(0, 180))]) > 0
+        )
         if not labels[one].any():
             labels[one] = labels.max() + 1
         if labels.max() == count:
@@ -87,5 +91,7 @@ def spots_image(
 
 def blurred_noise(shape: tuple[int, int], sigma: float, seed: int) -> Float:
     """Smooth texture between 0 and 1."""
-    texture = cv2.GaussianBlur(np.random.default_rng(seed).normal(size=shape).astype(np.float32), (0, 0), sigma)
+    texture = cv2.GaussianBlur(
+        np.random.default_rng(seed).normal(size=shape).astype(np.float32), (0, 0), sigma
+    )
     return np.asarray((texture - texture.min()) / np.ptp(texture), np.float32)

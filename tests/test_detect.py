@@ -40,7 +40,12 @@ def apart(seed: int = 0, sigma: float = SIGMA) -> list[Spot]:
     """Draw 24 well separated puncta at sub-pixel places, of 200 to 600 grey values."""
     rng = np.random.default_rng(seed)
     return [
-        (20 + 40 * i + rng.uniform(-0.5, 0.5), 20 + 40 * j + rng.uniform(-0.5, 0.5), rng.uniform(200, 600), sigma)
+        (
+            20 + 40 * i + rng.uniform(-0.5, 0.5),
+            20 + 40 * j + rng.uniform(-0.5, 0.5),
+            rng.uniform(200, 600),
+            sigma,
+        )
         for i in range(4)
         for j in range(6)
     ]
@@ -66,7 +71,9 @@ def detector(request: pytest.FixtureRequest) -> Detector:
 
 @pytest.mark.parametrize("noise", [0.0, 4.0])
 @pytest.mark.parametrize("sigma", [1.0, 1.4, 2.0])
-def test_24_puncta_in_24_out_with_their_place_light_and_width(detector: Detector, sigma: float, noise: float) -> None:
+def test_24_puncta_in_24_out_with_their_place_light_and_width(
+    detector: Detector, sigma: float, noise: float
+) -> None:
     spots = apart(sigma=sigma)
     found = detector.detect(camera(spots_image(SHAPE, spots, noise=noise)), UM, SETTINGS)
     assert len(found) == 24
@@ -117,14 +124,18 @@ def test_uneven_background_hides_and_adds_no_punctum(detector: Detector, kind: s
     assert len(found) == 24
     distance, rows = matched(found, spots)
     assert distance.max() < 0.15
-    assert rows["intensity"].to_numpy() == pytest.approx(2 * np.pi * np.array(spots)[:, 2] * SIGMA**2, rel=0.07)
+    assert rows["intensity"].to_numpy() == pytest.approx(
+        2 * np.pi * np.array(spots)[:, 2] * SIGMA**2, rel=0.07
+    )
 
 
 def test_the_network_tells_puncta_apart_that_are_4_px_apart() -> None:
     made = NetworkDetector(Predictor(need("puncta").load()))
     spots = [(y, x, 300.0, s) for y, x, _, s in apart()]
     turns = np.random.default_rng(4).uniform(0, 2 * np.pi, 24)
-    twins = [(y + 4 * np.sin(t), x + 4 * np.cos(t), h, s) for (y, x, h, s), t in zip(spots, turns, strict=True)]
+    twins = [
+        (y + 4 * np.sin(t), x + 4 * np.cos(t), h, s) for (y, x, h, s), t in zip(spots, turns, strict=True)
+    ]
     found = made.detect(camera(spots_image(SHAPE, spots + twins, noise=4)), UM, SETTINGS)
     assert len(found) == 48
     distance, rows = matched(found, spots + twins)
@@ -139,7 +150,9 @@ def test_aggregates_are_found_and_measured_in_full(detector: Detector) -> None:
     found = detector.detect(camera(spots_image(SHAPE, spots, noise=4)), UM, SETTINGS)
     assert len(found) == 24
     rows = matched(found, spots)[1].iloc[[5, 15]]
-    assert rows["intensity"].to_numpy() == pytest.approx(np.full(2, 2 * np.pi * 900 * (3 * SIGMA) ** 2), rel=0.15)
+    assert rows["intensity"].to_numpy() == pytest.approx(
+        np.full(2, 2 * np.pi * 900 * (3 * SIGMA) ** 2), rel=0.15
+    )
     assert rows["sigma_px"].to_numpy() == pytest.approx(np.full(2, 3 * SIGMA), rel=0.15)
 
 
@@ -187,7 +200,12 @@ def test_small_images_are_no_special_case(detector: Detector, shape: tuple[int, 
 
 
 def test_puncta_at_the_border_are_counted_once(detector: Detector) -> None:
-    spots = [(0.3, 60.0, 500.0, SIGMA), (100.0, 1.2, 500.0, SIGMA), (158.6, 200.0, 500.0, SIGMA), (80.0, 120.0, 500.0, SIGMA)]
+    spots = [
+        (0.3, 60.0, 500.0, SIGMA),
+        (100.0, 1.2, 500.0, SIGMA),
+        (158.6, 200.0, 500.0, SIGMA),
+        (80.0, 120.0, 500.0, SIGMA),
+    ]
     found = detector.detect(camera(spots_image(SHAPE, spots, noise=3)), UM, SETTINGS)
     assert len(found) == 4
     assert matched(found, spots)[0].max() < 1
@@ -207,7 +225,9 @@ def test_a_given_spot_width_is_used_by_log() -> None:
     st.floats(0.05, 0.95),
     st.floats(0, 50),
 )
-def test_select_is_monotone_in_both_thresholds(rows: list[tuple[float, float]], score: float, snr: float) -> None:
+def test_select_is_monotone_in_both_thresholds(
+    rows: list[tuple[float, float]], score: float, snr: float
+) -> None:
     table = pd.DataFrame({name: np.arange(len(rows), dtype=float) for name in SPOT_COLUMNS})
     table["score"], table["snr"] = [r[0] for r in rows], [r[1] for r in rows]
     table = table.astype(float)
@@ -310,7 +330,10 @@ def test_many_pixels_are_sampled_in_parts() -> None:
 def test_spots_are_normalised_by_the_noise_whatever_gain_and_offset(gain: float, offset: float) -> None:
     image = spots_image((64, 96), apart()[:4], noise=5)
     assert np.allclose(
-        normalise_spots(image), normalise_spots(image * np.float32(gain) + np.float32(offset)), atol=0.02, rtol=0.01
+        normalise_spots(image),
+        normalise_spots(image * np.float32(gain) + np.float32(offset)),
+        atol=0.02,
+        rtol=0.01,
     )
 
 

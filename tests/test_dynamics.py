@@ -19,10 +19,16 @@ FEW = settings(max_examples=10, deadline=None)
 MANY = settings(max_examples=60, deadline=None)
 
 DRAWN = {
-    "discs": ellipses((120, 120), [(30, 30, 14, 14, 0), (30, 80, 10, 10, 0), (85, 40, 20, 20, 0), (90, 95, 6, 6, 0)]),
+    "discs": ellipses(
+        (120, 120), [(30, 30, 14, 14, 0), (30, 80, 10, 10, 0), (85, 40, 20, 20, 0), (90, 95, 6, 6, 0)]
+    ),
     "ellipses": ellipses((120, 140), [(30, 40, 26, 12, 20), (80, 40, 24, 13, 100), (60, 100, 25, 14, 60)]),
-    "spindles 4:1": ellipses((160, 200), [(40, 60, 44, 11, 10), (110, 50, 40, 10, 80), (90, 140, 48, 12, -40)]),
-    "touching": ellipses((100, 150), [(50, 30, 18, 18, 0), (50, 65, 18, 18, 0), (50, 100, 18, 18, 0), (50, 126, 9, 9, 0)]),
+    "spindles 4:1": ellipses(
+        (160, 200), [(40, 60, 44, 11, 10), (110, 50, 40, 10, 80), (90, 140, 48, 12, -40)]
+    ),
+    "touching": ellipses(
+        (100, 150), [(50, 30, 18, 18, 0), (50, 65, 18, 18, 0), (50, 100, 18, 18, 0), (50, 126, 9, 9, 0)]
+    ),
     "crowd": scattered_cells(1),
     "cut by the border": ellipses((60, 60), [(0, 20, 14, 14, 0), (59, 59, 16, 16, 0), (35, 5, 12, 9, 0)]),
 }
@@ -239,7 +245,9 @@ def test_a_speck_inside_a_cell_becomes_part_of_it(outer: int, speck: int) -> Non
 
 @MANY
 @given(st.integers(0, 10_000), st.integers(1, 30))
-def test_tidy_numbers_without_gaps_in_one_piece_each_and_is_done_after_one_pass(seed: int, min_area: int) -> None:
+def test_tidy_numbers_without_gaps_in_one_piece_each_and_is_done_after_one_pass(
+    seed: int, min_area: int
+) -> None:
     rng = np.random.default_rng(seed)
     smooth = cv2.GaussianBlur(rng.normal(size=(40, 50)).astype(np.float32), (0, 0), 1.5)
     labels = np.digitize(smooth, np.quantile(smooth, [0.4, 0.6, 0.8, 0.95])).astype(np.int32) * 3
@@ -264,7 +272,10 @@ def test_enlarged_outlines_are_those_of_a_large_drawing(factor: float, turn: flo
     assert precision(large, found, 0.97) == 1
     # Smooth: no longer than the drawn one, where steps would add a quarter.
     around = [
-        cv2.arcLength(cv2.findContours((image > 0).astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)[0][0], True)
+        cv2.arcLength(
+            cv2.findContours((image > 0).astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)[0][0],
+            True,
+        )
         for image in (large, found)
     ]
     assert around[1] == pytest.approx(around[0], rel=0.03)

@@ -21,10 +21,16 @@ from napari_tam.flownet import (
 torch.set_num_threads(1)
 
 #: The shapes of the three bundled networks.
-BUNDLED = {"cells": (2, (32, 64, 128, 192), 1), "nuclei": (1, (16, 32, 64, 128), 1), "puncta": (1, (32, 64, 64), 2)}
+BUNDLED = {
+    "cells": (2, (32, 64, 128, 192), 1),
+    "nuclei": (1, (16, 32, 64, 128), 1),
+    "puncta": (1, (32, 64, 64), 2),
+}
 
 
-def network(in_channels: int = 2, widths: tuple[int, ...] = (8, 12, 16), stem: int = 1, seed: int = 0) -> FlowNet:
+def network(
+    in_channels: int = 2, widths: tuple[int, ...] = (8, 12, 16), stem: int = 1, seed: int = 0
+) -> FlowNet:
     """Return an untrained network whose norms have seen something (so that folding them matters)."""
     torch.manual_seed(seed)
     made = FlowNet(in_channels, widths, stem)

@@ -28,7 +28,12 @@ def apart(seed: int = 0, sigma: float = SIGMA, low: float = 200, high: float = 6
     """Draw 24 well separated puncta at sub-pixel places."""
     rng = np.random.default_rng(seed)
     return [
-        (20 + 40 * i + rng.uniform(-0.5, 0.5), 20 + 40 * j + rng.uniform(-0.5, 0.5), rng.uniform(low, high), sigma)
+        (
+            20 + 40 * i + rng.uniform(-0.5, 0.5),
+            20 + 40 * j + rng.uniform(-0.5, 0.5),
+            rng.uniform(low, high),
+            sigma,
+        )
         for i in range(4)
         for j in range(6)
     ]
@@ -69,7 +74,10 @@ def test_two_puncta_close_together_each_get_their_own_light(distance_px: float) 
     rng = np.random.default_rng(4)
     spots = apart(low=300, high=300)
     turns = rng.uniform(0, 2 * np.pi, len(spots))
-    twins = [(y + distance_px * np.sin(t), x + distance_px * np.cos(t), h, s) for (y, x, h, s), t in zip(spots, turns, strict=True)]
+    twins = [
+        (y + distance_px * np.sin(t), x + distance_px * np.cos(t), h, s)
+        for (y, x, h, s), t in zip(spots, turns, strict=True)
+    ]
     everyone = spots + twins
     found = measured(spots_image(SHAPE, everyone, noise=4), everyone, off=0.2)
     assert found.intensity == pytest.approx(light(everyone), rel=0.15)
@@ -113,7 +121,12 @@ def test_aggregates_are_measured_in_full_among_single_puncta(times: float) -> No
 
 
 def test_a_single_punctum_beside_an_aggregate_keeps_its_own_light() -> None:
-    spots = [(40.2, 40.1, 1500.0, 3.5), (40.0, 52.3, 300.0, SIGMA), (80.0, 30.0, 300.0, SIGMA), (20.0, 80.0, 300.0, SIGMA)]
+    spots = [
+        (40.2, 40.1, 1500.0, 3.5),
+        (40.0, 52.3, 300.0, SIGMA),
+        (80.0, 30.0, 300.0, SIGMA),
+        (20.0, 80.0, 300.0, SIGMA),
+    ]
     found = measured(spots_image((110, 110), spots, noise=3), spots)
     assert found.intensity == pytest.approx(light(spots), rel=0.15)
 
@@ -126,7 +139,9 @@ def test_haze_that_looks_like_no_gaussian_is_not_measured_as_an_aggregate() -> N
     found = measured(spots_image((120, 120), spots, background=plateau, noise=3), spots)
     assert found.intensity == pytest.approx(light(spots), rel=0.1)
     # Where there is haze only, nothing much is measured, however wide one looks.
-    nothing = measure(spots_image((120, 120), spots[1:], background=plateau, noise=3), np.array([[60.0, 60.0]]), SIGMA)
+    nothing = measure(
+        spots_image((120, 120), spots[1:], background=plateau, noise=3), np.array([[60.0, 60.0]]), SIGMA
+    )
     assert abs(nothing.intensity[0]) < 0.25 * light(spots)[0]
 
 
@@ -149,7 +164,11 @@ def test_turning_the_image_turns_the_places_and_nothing_else() -> None:
     places = np.array(spots)[:, :2]
     # np.rot90: a pixel at (y, x) goes to (width - 1 - x, y).
     one = measure(image, places, SIGMA)
-    other = measure(np.ascontiguousarray(np.rot90(image)), np.stack([SHAPE[1] - 1 - places[:, 1], places[:, 0]], axis=1), SIGMA)
+    other = measure(
+        np.ascontiguousarray(np.rot90(image)),
+        np.stack([SHAPE[1] - 1 - places[:, 1], places[:, 0]], axis=1),
+        SIGMA,
+    )
     assert other.points[:, 0] == pytest.approx(SHAPE[1] - 1 - one.points[:, 1], abs=1e-3)
     assert other.points[:, 1] == pytest.approx(one.points[:, 0], abs=1e-3)
     assert other.intensity == pytest.approx(one.intensity, rel=1e-3)

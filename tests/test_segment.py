@@ -72,7 +72,9 @@ def test_labels_come_back_at_full_size() -> None:
 
 @pytest.mark.parametrize("dtype", ["u1", "u2", ">u2", "i2", "u4", "i4", "f4", ">f4", "f8"])
 def test_any_type_of_pixels_gives_the_same_labels(dtype: str) -> None:
-    image = (20 + 200 * (TRUTH > 0)).astype(np.dtype(dtype)) if dtype == "u1" else IMAGE.astype(np.dtype(dtype))
+    image = (
+        (20 + 200 * (TRUTH > 0)).astype(np.dtype(dtype)) if dtype == "u1" else IMAGE.astype(np.dtype(dtype))
+    )
     small = image[:140, :230]
     found = segmenter().segment(small, None, PIXEL_UM, TRUE_UM, SETTINGS)
     assert precision(TRUTH[:140, :230], found.labels, 0.9) == 1

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -19,6 +18,10 @@ from napari_tam.errors import InputError
 from napari_tam.images import read_fields
 from napari_tam.settings import Settings
 from napari_tam.synthetic import CHANNEL_NAMES, Scene, SceneParameters, random_parameters, write_fields
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 SMALL = SceneParameters(shape=(160, 192), cells_per_field=8)
 MANY = settings(max_examples=15, deadline=None)
@@ -141,7 +144,12 @@ def test_m2_cells_are_more_elongated_than_m1_cells() -> None:
     ratios = {}
     for name, fraction in (("M1", 1.0), ("M2", 0.0)):
         parameters = SceneParameters(
-            shape=(700, 700), cells_per_field=40, overlap=0, clustering=0, m1_fraction=fraction, protrusions=0.3
+            shape=(700, 700),
+            cells_per_field=40,
+            overlap=0,
+            clustering=0,
+            m1_fraction=fraction,
+            protrusions=0.3,
         )
         population = draw_cells(parameters, np.random.default_rng(2))
         assert set(population.phenotypes["phenotype"]) == {name}
@@ -178,7 +186,9 @@ def test_without_overlap_no_pixel_is_covered_twice_and_with_it_some_are() -> Non
     assert covered[0.25] > 1
 
 
-@pytest.mark.parametrize(("no_nucleus", "two_nuclei", "expected"), [(1.0, 0.0, 0), (0.0, 0.0, 1), (0.0, 1.0, 2)])
+@pytest.mark.parametrize(
+    ("no_nucleus", "two_nuclei", "expected"), [(1.0, 0.0, 0), (0.0, 0.0, 1), (0.0, 1.0, 2)]
+)
 def test_nuclei_for_each_cell(no_nucleus: float, two_nuclei: float, expected: int) -> None:
     # Round cells well inside the field, so that all nuclei fit.
     parameters = SceneParameters(
@@ -186,7 +196,9 @@ def test_nuclei_for_each_cell(no_nucleus: float, two_nuclei: float, expected: in
         two_nuclei=two_nuclei, nucleus_fraction=0.3,
     )  # fmt: skip
     scene = Scene.draw(parameters, 4)
-    pieces = [connected(scene.nuclei == n, connectivity=2).max() for n in range(1, int(scene.cells.max()) + 1)]
+    pieces = [
+        connected(scene.nuclei == n, connectivity=2).max() for n in range(1, int(scene.cells.max()) + 1)
+    ]
     if expected == 2:  # two may touch, and look like one
         assert set(pieces) <= {0, 1, 2}
         assert 2 in pieces
@@ -222,7 +234,9 @@ def test_aggregates_are_brighter_and_wider_than_single_puncta() -> None:
 def test_bleed_through_shows_the_cell_stain_in_the_exosome_channel() -> None:
     quiet = replace(SMALL, puncta_per_cell=0, free_per_field=0, aggregates_per_field=0, haze_photons=0)
     correlation = [
-        np.corrcoef(*Scene.draw(replace(quiet, bleed_through=share, illumination=0), 1).image[[0, 2]].reshape(2, -1))
+        np.corrcoef(
+            *Scene.draw(replace(quiet, bleed_through=share, illumination=0), 1).image[[0, 2]].reshape(2, -1)
+        )
         for share in (0.0, 0.2)
     ]
     assert abs(correlation[0][0, 1]) < 0.1

@@ -19,7 +19,9 @@ from train_flownet import NETWORKS
 ROOT = Path(__file__).resolve().parents[1]
 
 BBBC020 = "BBBC020 (mouse bone-marrow macrophages), as resized in the Cellpose set; non-commercial"
-CELLPOSE = "Cellpose set (kc167 = BBBC007, neuroblastoma CCDB:6843, membrane and cytoplasm fields); non-commercial"
+CELLPOSE = (
+    "Cellpose set (kc167 = BBBC007, neuroblastoma CCDB:6843, membrane and cytoplasm fields); non-commercial"
+)
 SIMULATED = "fields simulated by napari_tam.synthetic"
 
 CARDS = {
@@ -32,7 +34,10 @@ CARDS = {
     "nuclei": {
         "description": "nuclei from a nuclear stain",
         "input": "nuclear stain; 1st to 99th percentile to 0-1",
-        "training_data": ["Data Science Bowl 2018 with community fixes (fluorescence fields); CC0", SIMULATED],
+        "training_data": [
+            "Data Science Bowl 2018 with community fixes (fluorescence fields); CC0",
+            SIMULATED,
+        ],
         "terms": "free to use",
     },
     "puncta": {
@@ -64,7 +69,9 @@ def export(name: str, weights: Path, *, folder: Path, note: str = "") -> None:
         "widths": list(shape["widths"]),
         "stem": shape["stem"],
         "diameter_px": record.pop("diameter", shape["diameter_px"]),
-        "parameters": sum(v.numel() for k, v in state.items() if v.is_floating_point() and "running" not in k),
+        "parameters": sum(
+            v.numel() for k, v in state.items() if v.is_floating_point() and "running" not in k
+        ),
         "training": {k: v for k, v in record.items() if k not in ("init", "network") and v not in (None, [])},
         "note": note,
         "accuracy": accuracy,
@@ -72,7 +79,9 @@ def export(name: str, weights: Path, *, folder: Path, note: str = "") -> None:
     }
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"{name}.safetensors").write_bytes(data)
-    (folder / f"{name}.json").write_text(json.dumps(card, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    (folder / f"{name}.json").write_text(
+        json.dumps(card, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
+    )
 
 
 if __name__ == "__main__":

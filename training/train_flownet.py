@@ -80,7 +80,9 @@ def perturb(image: np.ndarray, kind: str, rng: np.random.Generator) -> np.ndarra
     return image
 
 
-def batches(samples: list, kind: str, size: int, batch: int, seed: int, start: int, weights_of: dict[str, int]):
+def batches(
+    samples: list, kind: str, size: int, batch: int, seed: int, start: int, weights_of: dict[str, int]
+):
     """Yield (image, target) batches for ever; batch number `n` depends on seed and `n` only."""
     groups: dict[str, list] = {}
     for sample in samples:
@@ -231,7 +233,9 @@ if __name__ == "__main__":
     parser.add_argument("--rate", type=float, default=2e-3)
     parser.add_argument("--simulated", type=int, default=250, help="simulated fields")
     parser.add_argument("--leave-out", nargs="*", default=[], help="prefixes of fields kept for validation")
-    parser.add_argument("--macrophages", type=int, default=WEIGHTS["bbbc020"], help="weight of the BBBC020 fields")
+    parser.add_argument(
+        "--macrophages", type=int, default=WEIGHTS["bbbc020"], help="weight of the BBBC020 fields"
+    )
     parser.add_argument("--init", help="weights to start from")
     parser.add_argument("--diameter", type=float, help="working scale: diameter of an object in pixels")
     parser.add_argument("--average", type=float, default=0.998, help="decay of the averaged weights")
