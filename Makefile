@@ -12,7 +12,7 @@ help:
 	@echo "make test            install into .venv, check the code and run all tests"
 	@echo "make test-cellpose4  the segmentation's tests beside Cellpose 4, in .venv-cellpose4 (5 GB)"
 	@echo "make lint            ruff and mypy alone"
-	@echo "make format          sort imports, format the code, renew docs/settings.md"
+	@echo "make format          sort imports, format the code, renew docs/settings.md and columns.md"
 	@echo "make clean           remove environments, caches and demo results"
 
 demo:
@@ -44,7 +44,7 @@ format:
 	$(environment) .venv all test
 	$(bin)/ruff check --fix --select I .
 	$(bin)/ruff format .
-	$(bin)/python tools/settings_page.py
+	$(bin)/python tools/reference_pages.py
 
 clean:
 	rm -rf .venv .venv-cellpose4 build dist results .pytest_cache .ruff_cache .mypy_cache .hypothesis

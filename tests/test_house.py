@@ -113,14 +113,15 @@ def test_the_constraints_are_portable_and_pin_every_dependency() -> None:
     assert wanted - pinned == {"napari-tam"}
 
 
-def test_the_settings_page_is_current() -> None:
-    path = ROOT / "tools" / "settings_page.py"
-    spec = importlib.util.spec_from_file_location("settings_page", path)
+def test_the_reference_pages_are_current() -> None:
+    path = ROOT / "tools" / "reference_pages.py"
+    spec = importlib.util.spec_from_file_location("reference_pages", path)
     assert spec is not None
     assert spec.loader is not None
     tool: Any = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(tool)
-    assert (ROOT / "docs" / "settings.md").read_text(encoding="utf-8") == tool.page(), "run: make format"
+    for name, page in tool.PAGES.items():
+        assert (ROOT / "docs" / name).read_text(encoding="utf-8") == page(), "run: make format"
 
 
 def test_the_architecture_page_names_every_module() -> None:

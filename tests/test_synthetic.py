@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -18,7 +19,6 @@ from napari_tam.errors import InputError
 from napari_tam.images import read_fields
 from napari_tam.settings import Settings
 from napari_tam.synthetic import CHANNEL_NAMES, Scene, SceneParameters, random_parameters, write_fields
-from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pathlib import Path

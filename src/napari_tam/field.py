@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    import numpy.typing as npt
-    import numpy as np
     from pathlib import Path
+
+    import numpy as np
+    import numpy.typing as npt
 
 
 @dataclass(frozen=True)

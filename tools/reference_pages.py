@@ -1,4 +1,7 @@
-"""Write docs/settings.md from `napari_tam.settings.Settings` (make format does it; a test checks it)."""
+"""Write the reference pages docs/settings.md and docs/columns.md from the code.
+
+``make format`` does it; a test checks that they are current.
+"""
 
 from __future__ import annotations
 
@@ -6,31 +9,32 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from napari_tam.columns import CELL_COLUMNS, PUNCTA_COLUMNS, SUMMARY_COLUMNS, Column
 from napari_tam.settings import Settings
 
-PAGE = Path(__file__).resolve().parent.parent / "docs" / "settings.md"
+DOCS = Path(__file__).resolve().parent.parent / "docs"
 HEAD = """# Settings
 
 Every parameter of an analysis. `napari-tam settings` writes them all, with their defaults and comments, as a
 YAML file to edit; `napari-tam analyse … --settings FILE` reads it. What the file leaves out keeps its
 default, and a name that is not below is refused. The plugin's form shows those marked with a star.
 
-<!-- Made from src/napari_tam/settings.py by tools/settings_page.py: change it there. -->
+<!-- Made from src/napari_tam/settings.py by tools/reference_pages.py: change it there. -->
 """
 
 
-def page() -> str:
-    """Return the page as Markdown."""
+def settings_page() -> str:
+    """Return the page of the settings as Markdown."""
     properties = Settings.model_json_schema()["properties"]
     sections = [HEAD]
     for group, names in groupby(properties, key=lambda name: properties[name]["group"]):
-        rows = [row(name, properties[name]) for name in names]
+        rows = [setting_row(name, properties[name]) for name in names]
         head = f"## {group.capitalize()}\n\n| name | default | values | meaning |\n|---|---|---|---|\n"
         sections.append(head + "\n".join(rows) + "\n")
     return "\n".join(sections)
 
 
-def row(name: str, schema: dict[str, Any]) -> str:
+def setting_row(name: str, schema: dict[str, Any]) -> str:
     """Return the table row of one setting."""
     star = " ★" if schema["common"] else ""
     unit = f" {schema['unit']}" if schema["unit"] else ""
@@ -55,5 +59,38 @@ def values(schema: dict[str, Any]) -> str:
     return " ".join(limits) or names.get(schema.get("type", ""), "number")
 
 
+COLUMNS_HEAD = """# Columns
+
+Every column of the result tables. "Counts" are the image's own intensity units. A mean over nothing (a cell
+without puncta) is missing; a count or a sum is 0. Files written beside these: see the README.
+
+<!-- Made from src/napari_tam/columns.py by tools/reference_pages.py: change it there. -->
+"""
+
+
+def columns_page() -> str:
+    """Return the page of the tables' columns as Markdown."""
+    tables = {
+        "cells.csv: one row a cell": CELL_COLUMNS,
+        "puncta.csv: one row a punctum": PUNCTA_COLUMNS,
+        "images.csv: one row an image": SUMMARY_COLUMNS,
+    }
+    sections = [COLUMNS_HEAD]
+    for title, columns in tables.items():
+        head = f"## {title}\n\n| column | group | unit | definition | source |\n|---|---|---|---|---|\n"
+        sections.append(head + "\n".join(map(column_row, columns)) + "\n")
+    return "\n".join(sections)
+
+
+def column_row(column: Column) -> str:
+    """Return the table row of one column."""
+    texts = (column.group, column.unit, column.definition, column.source)
+    return " | ".join([f"| `{column.name}`", *(text.replace("|", "\\|") for text in texts)]) + " |"
+
+
+#: File name to the function that makes it.
+PAGES = {"settings.md": settings_page, "columns.md": columns_page}
+
 if __name__ == "__main__":
-    PAGE.write_text(page(), encoding="utf-8")
+    for name, page in PAGES.items():
+        (DOCS / name).write_text(page(), encoding="utf-8")
