@@ -25,7 +25,7 @@ PACKAGE = Path(napari_tam.__file__).resolve().parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 GUI = {"napari", "magicgui", "qtpy", "PyQt5", "PyQt6", "PySide2", "PySide6", "superqt", "vispy"}
 CORE = sorted(path for path in PACKAGE.rglob("*.py") if "_napari" not in path.relative_to(PACKAGE).parts)
-NETWORKS = ("cells", "nuclei", "puncta")
+NETWORKS = ("cells", "nuclei", "puncta", "phenotype")
 
 
 def python(code: str) -> str:

@@ -34,3 +34,5 @@ train cells cells $third --init runs/cells_without_104.pt
 train nuclei nuclei --steps 2500 --crop 144 --simulated 150
 "$PYTHON" export.py nuclei runs/nuclei.pt
 "$PYTHON" export.py puncta runs/puncta.pt
+# Last: its fields are segmented by the network made above.
+"$PYTHON" train_phenotype.py

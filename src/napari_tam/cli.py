@@ -120,6 +120,30 @@ def _build(command: str) -> tuple[_Parser, dict[str, _Parser]]:
     own.add_argument("file", type=Path, nargs="?", metavar="FILE", help="the file (default: the terminal)")
     own.add_argument("--force", action="store_true", help="replace FILE if it is there")
 
+    own = add(
+        "train",
+        _train,
+        "Train a phenotype model on cells of your own",
+        "From labelled cells (--labels) or control wells (--controls). The model is judged on groups "
+        "(replicates, donors or plates) that it has not seen, calibrated and written as a folder for "
+        "'napari-tam analyse --phenotype-model'.",
+    )
+    if command == "train":
+        from napari_tam.cli_phenotype import add_train_options
+
+        add_train_options(own)
+    own = add(
+        "explain",
+        _explain,
+        "Show why a cell has its phenotype, or example cells of every class",
+        "With --image and --label: which features push how far (a table and a picture in "
+        "RESULTS/explained). Without: RESULTS/phenotype_examples.png.",
+    )
+    if command == "explain":
+        from napari_tam.cli_phenotype import add_explain_options
+
+        add_explain_options(own)
+
     add("models", _models, "List the networks that can be used")
     add("doctor", _doctor, "Check the installation")
 
@@ -142,6 +166,18 @@ def _analyse(arguments: argparse.Namespace) -> int:
 
     settings = chosen_settings(arguments)
     return analyse(arguments.images, arguments.out, settings, ["napari-tam", *arguments.argv])
+
+
+def _train(arguments: argparse.Namespace) -> int:
+    from napari_tam.cli_phenotype import train
+
+    return train(arguments)
+
+
+def _explain(arguments: argparse.Namespace) -> int:
+    from napari_tam.cli_phenotype import explain
+
+    return explain(arguments)
 
 
 def _simulate(arguments: argparse.Namespace) -> int:

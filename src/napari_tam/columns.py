@@ -6,13 +6,14 @@ reference page of the columns.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
 #: What a column holds; "maybe_" types have missing values (`pandas.NA`), numbers have NaN.
 Kind = Literal["text", "integer", "maybe_integer", "number", "flag", "maybe_flag"]
@@ -404,3 +405,70 @@ SUMMARY_COLUMNS: tuple[Column, ...] = (
     Column("focus_score", "number", "", "quality", "Median focus_score of the cells; missing without cells."),
     Column("notes", "text", "", "quality", "What was done on reading and measuring that one should know."),
 )
+
+
+def class_column(name: str) -> str:
+    """Return the part of column names that stands for a class: ``M1`` becomes ``m1``."""
+    return re.sub(r"\W+", "_", name.strip().lower()).strip("_")
+
+
+def phenotype_columns(classes: Sequence[str] = ("M1", "M2")) -> tuple[Column, ...]:
+    """Return what `napari_tam.classify` adds to the per-cell table."""
+    chances = tuple(
+        Column(
+            f"p_{class_column(name)}",
+            "number",
+            "",
+            "phenotype",
+            f"Calibrated probability that the cell is {name}, by its shape and cell stain, if all classes "
+            "are equally common. Also stated where the phenotype is uncertain.",
+            "temperature scaling: Guo et al. 2017, ICML",
+        )
+        for name in classes
+    )
+    return (
+        *chances,
+        Column(
+            "phenotype",
+            "text",
+            "",
+            "phenotype",
+            f"{', '.join(classes)}: the class with the largest probability; or uncertain.",
+        ),
+        Column(
+            "phenotype_reason",
+            "text",
+            "",
+            "phenotype",
+            "Why it is uncertain: border (the cell is cut), unlike training (its distance to the training "
+            "cells is above the model's threshold), low probability (under phenotype_min_probability); "
+            "several are separated by '; '.",
+        ),
+    )
+
+
+def phenotype_summary_columns(classes: Sequence[str] = ("M1", "M2")) -> tuple[Column, ...]:
+    """Return what `napari_tam.classify` adds to the images table."""
+    counts = [(name, f"Number of cells called {name}.") for name in classes]
+    counts.append(("uncertain", "Number of cells whose phenotype is uncertain."))
+    return (
+        *(Column(f"cells_{class_column(name)}", "integer", "", "phenotype", text) for name, text in counts),
+        Column(
+            "cells_unlike_training",
+            "integer",
+            "",
+            "phenotype",
+            "Number of cells that are unlike the model's training cells. Many of them: the model does not "
+            "fit these images.",
+        ),
+        *(
+            Column(
+                f"p_{class_column(name)}_mean",
+                "number",
+                "",
+                "phenotype",
+                f"Mean of p_{class_column(name)} over the cells that the border does not cut.",
+            )
+            for name in classes
+        ),
+    )

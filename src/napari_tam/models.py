@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from napari_tam.errors import InputError
 
 if TYPE_CHECKING:
+    from napari_tam.classify import Classifier
     from napari_tam.detect import Detector
     from napari_tam.flownet import FlowNet
     from napari_tam.segment import Segmenter
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 
 #: The bundled weights and their cards.
 MODELS_FOLDER = Path(__file__).parent / "models"
+
+#: The bundled phenotype model: not a network for pixels, so it has another kind of card.
+PHENOTYPE = "phenotype"
 
 #: Where the search for an unknown diameter starts (µm), by kind.
 TYPICAL_UM = {"cells": 25.0, "nuclei": 10.0}
@@ -33,6 +37,7 @@ class Models:
     puncta: Detector
     device: str = "cpu"
     hashes: dict[str, str] = field(default_factory=dict)
+    phenotype: Classifier | None = None
 
 
 @dataclass(frozen=True)
@@ -126,7 +131,8 @@ class ModelCard:
 
 def bundled_cards() -> dict[str, ModelCard]:
     """Cards of the bundled networks by name."""
-    return {path.stem: ModelCard.read(path) for path in sorted(MODELS_FOLDER.glob("*.json"))}
+    paths = sorted(path for path in MODELS_FOLDER.glob("*.json") if path.stem != PHENOTYPE)
+    return {path.stem: ModelCard.read(path) for path in paths}
 
 
 def load_models(settings: Settings) -> Models:
@@ -137,6 +143,7 @@ def load_models(settings: Settings) -> Models:
     InputError
         If a device or model cannot be used: one sentence that says which and why.
     """
+    from napari_tam.classify import load_classifier
     from napari_tam.detect import LogDetector, NetworkDetector
     from napari_tam.flownet import Predictor, choose_device
 
@@ -181,12 +188,16 @@ def load_models(settings: Settings) -> Models:
         puncta = NetworkDetector(Predictor(card("puncta").load(), device))
     else:
         puncta = LogDetector()
+    phenotype = load_classifier(settings.phenotype_model, device)
+    if phenotype is not None:
+        hashes[settings.phenotype_model] = phenotype.model.card["sha256"]
     return Models(
         segmenter(settings.cells_model, "cells"),
         segmenter(settings.nuclei_model, "nuclei"),
         puncta,
         str(device),
         hashes,
+        phenotype,
     )
 
 
@@ -200,8 +211,19 @@ def available_models() -> list[ModelInfo]:
         ok = digest == card.values["sha256"]
         text = card.values.get("description", "")
         found.append(ModelInfo(name, card.values["kind"], "bundled", text, digest, ok))
+    if (MODELS_FOLDER / f"{PHENOTYPE}.json").exists():
+        found.append(_phenotype_info())
     found += [
         ModelInfo(name, "cells", "cellpose zoo", "needs its weights on this machine or a download")
         for name in zoo_names()
     ]
     return found
+
+
+def _phenotype_info() -> ModelInfo:
+    card = json.loads((MODELS_FOLDER / f"{PHENOTYPE}.json").read_text(encoding="utf-8"))
+    weights = MODELS_FOLDER / f"{PHENOTYPE}.safetensors"
+    digest = hashlib.sha256(weights.read_bytes()).hexdigest() if weights.exists() else ""
+    return ModelInfo(
+        PHENOTYPE, PHENOTYPE, "bundled", card.get("description", ""), digest, digest == card.get("sha256")
+    )

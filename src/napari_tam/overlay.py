@@ -1,8 +1,9 @@
 """The picture of a result: the image with outlines and puncta drawn over it.
 
 Cell stain in grey, nuclei in blue, exosomes in magenta; cell outlines yellow, nucleus outlines
-light blue; puncta in a cell as white circles, puncta outside every cell as orange ones. Yellow,
-blue, white and orange stay apart for colour-blind eyes too.
+light blue; with phenotypes, cell outlines orange (the first class, M1), light blue (the second, M2)
+or grey (uncertain), and nucleus outlines violet; puncta in a cell as white circles, puncta outside
+every cell as orange ones. Yellow, blue, white and orange stay apart for colour-blind eyes too.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ Colour = tuple[int, int, int]
 
 CELL_OUTLINE: Colour = (240, 228, 66)
 NUCLEUS_OUTLINE: Colour = (86, 180, 233)
+NUCLEUS_BESIDE_PHENOTYPES: Colour = (140, 130, 255)
 INSIDE: Colour = (255, 255, 255)
 OUTSIDE: Colour = (255, 130, 0)
 
@@ -69,14 +71,32 @@ def overlay(analysis: Analysis, *, numbers: bool = True) -> Picture:
     picture = composite(field, shape)
 
     cells = _nearest(analysis.cells, shape)
-    picture[_outline(cells)] = CELL_OUTLINE
+    edge = _outline(cells)
+    colours = _phenotype_colours(analysis.table)
+    picture[edge] = CELL_OUTLINE if colours is None else colours[cells[edge]]
     if analysis.nuclei is not None:
-        picture[_outline(_nearest(analysis.nuclei, shape))] = NUCLEUS_OUTLINE
+        # light blue is the second class where there are phenotypes
+        nucleus = NUCLEUS_OUTLINE if colours is None else NUCLEUS_BESIDE_PHENOTYPES
+        picture[_outline(_nearest(analysis.nuclei, shape))] = nucleus
     _draw_puncta(picture, analysis.puncta, scale)
     if numbers:
         _draw_numbers(picture, cells)
     _draw_scale_bar(picture, field.pixel_size_um / scale)
     return picture
+
+
+def _phenotype_colours(table: pd.DataFrame) -> Picture | None:
+    """Return the outline colour of every label (labels + 1, RGB), None without phenotypes."""
+    if "phenotype" not in table:
+        return None
+    from napari_tam.phenotype_figures import classes_of, phenotype_colours
+
+    labels = table["label"].to_numpy(np.int64)
+    colours: Picture = np.full((int(labels.max(initial=0)) + 1, 3), CELL_OUTLINE, np.uint8)
+    for name, colour in phenotype_colours(classes_of(table)).items():
+        rgb = [int(colour[k : k + 2], 16) for k in (1, 3, 5)]
+        colours[labels[(table["phenotype"] == name).to_numpy()]] = rgb
+    return colours
 
 
 def encode_png(picture: Picture) -> bytes:

@@ -6,6 +6,9 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import pandas as pd
+
+from napari_tam.classify import phenotype_summary
 from napari_tam.errors import InputError
 from napari_tam.measure import measure
 from napari_tam.settings import REQUIRED_ROLES
@@ -15,14 +18,13 @@ if TYPE_CHECKING:
 
     import numpy as np
     import numpy.typing as npt
-    import pandas as pd
 
     from napari_tam.field import Field
     from napari_tam.models import Models
     from napari_tam.settings import Settings
 
 #: The steps of an analysis, in order; each is announced by one `Progress`.
-STEPS = ("cells", "nuclei", "puncta", "measure")
+STEPS = ("cells", "nuclei", "puncta", "measure", "classify")
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,8 @@ class Analysis:
     cells, nuclei
         Label images (YX, unsigned; 0 = background); nuclei is None without a nuclear stain.
     table
-        One row a cell; `label` is its value in `cells`. See `napari_tam.measure`.
+        One row a cell; `label` is its value in `cells`. See `napari_tam.measure`, and
+        `napari_tam.classify` for its last columns.
     puncta
         One row a punctum; `label` is the cell it lies in, 0 = outside every cell.
     summary
@@ -108,6 +111,12 @@ def steps(field: Field, settings: Settings, models: Models) -> Generator[Progres
     table, puncta, summary = measure(field, cells.labels, nuclei, spots, settings)
     summary["cell_diameter_um"] = cells.diameter_um
     lap("measure")
+    yield Progress("classify", 4, len(STEPS))
+    if models.phenotype is not None:
+        phenotypes = models.phenotype.classify(field, cells.labels, nuclei, table, settings)
+        table = pd.concat([table, phenotypes], axis=1)
+        summary |= phenotype_summary(phenotypes, models.phenotype.classes)
+    lap("classify")
     return Analysis(field, settings, cells.labels, nuclei, table, puncta, summary, seconds)
 
 

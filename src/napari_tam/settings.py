@@ -144,6 +144,24 @@ class Settings(BaseModel):
         lt=1,
     )
 
+    phenotype_model: str = _setting(
+        "phenotype",
+        "Model for the phenotype: 'phenotype' (bundled; trained on simulated cells), the folder of a model "
+        "of your own ('napari-tam train phenotype'), or 'none'.",
+        group="phenotype",
+        common=True,
+    )
+    phenotype_min_probability: float = _setting(
+        0.8,
+        "A cell is uncertain if no class has at least this calibrated probability.",
+        group="phenotype",
+        ge=0,
+        lt=1,
+    )
+    phenotype_border: bool = _setting(
+        True, "Cells that the image's border cuts are uncertain.", group="phenotype"
+    )
+
     device: str = _setting("auto", "Where the networks run: auto, cpu, cuda, cuda:1, mps.", group="run")
     overlays: bool = _setting(True, "Write a picture of the result for every image.", group="run")
 

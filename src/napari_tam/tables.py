@@ -62,9 +62,9 @@ def read_csv(path: Path) -> pd.DataFrame:
     import pyarrow.compute as pc
     import pyarrow.csv
 
-    from napari_tam.columns import CELL_COLUMNS, PUNCTA_COLUMNS, SUMMARY_COLUMNS
+    from napari_tam.columns import CELL_COLUMNS, PUNCTA_COLUMNS, SUMMARY_COLUMNS, phenotype_columns
 
-    columns = (*CELL_COLUMNS, *PUNCTA_COLUMNS, *SUMMARY_COLUMNS)
+    columns = (*CELL_COLUMNS, *PUNCTA_COLUMNS, *SUMMARY_COLUMNS, *phenotype_columns())
     texts = {"source", "status", "error", *(column.name for column in columns if column.kind == "text")}
     try:
         table = pyarrow.csv.read_csv(
@@ -95,7 +95,7 @@ def stack(frames: Sequence[pd.DataFrame]) -> pa.Table:
     tables = [pa.Table.from_pandas(frame, preserve_index=False) for frame in frames]
     # an empty table knows no types, so it must not widen the others'
     filled = [table for table in tables if table.num_rows]
-    tables = [table.replace_schema_metadata(None) for table in filled or tables[:1]]
+    tables = [table.replace_schema_metadata(None) for table in filled or tables[-1:]]
     return pa.concat_tables(tables, promote_options="permissive")
 
 

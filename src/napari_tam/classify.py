@@ -1,0 +1,173 @@
+"""Phenotype of every cell by its shape and cell stain; the exosome channel is never looked at.
+
+Columns: `napari_tam.columns.phenotype_columns`. What decides is a
+`napari_tam.phenotype_model.PhenotypeModel`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from napari_tam.columns import build_table, class_column, phenotype_columns
+from napari_tam.crops import cell_crops
+from napari_tam.errors import InputError
+from napari_tam.features import shape_features
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import torch
+
+    from napari_tam.field import Field
+    from napari_tam.phenotype_model import PhenotypeModel, Scores
+    from napari_tam.settings import Settings
+
+#: What a cell is called whose class is unclear.
+UNCERTAIN = "uncertain"
+
+#: Why, in the order in which they are stated.
+BORDER, UNLIKE, LOW = "border", "unlike training", "low probability"
+
+#: Value of the setting `phenotype_model` that switches the step off.
+OFF = "none"
+
+
+class Classifier(Protocol):
+    """Anything that tells the phenotype of cells."""
+
+    classes: tuple[str, ...]
+
+    def classify(
+        self,
+        field: Field,
+        cells: npt.NDArray[Any],
+        nuclei: npt.NDArray[Any] | None,
+        table: pd.DataFrame,
+        settings: Settings,
+    ) -> pd.DataFrame:
+        """Return `napari_tam.columns.phenotype_columns` for the rows of a per-cell table."""
+
+
+@dataclass(frozen=True)
+class ModelClassifier:
+    """The classifier made of a model.
+
+    Attributes
+    ----------
+    model
+        The model.
+    device
+        Where its network is; the processor when None.
+    """
+
+    model: PhenotypeModel
+    device: torch.device | None = None
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes."""
+        return self.model.classes
+
+    def classify(
+        self,
+        field: Field,
+        cells: npt.NDArray[Any],
+        nuclei: npt.NDArray[Any] | None,
+        table: pd.DataFrame,
+        settings: Settings,
+    ) -> pd.DataFrame:
+        """See `Classifier.classify`."""
+        crops = cell_crops(field.channels["cell"], cells, nuclei, table, field.pixel_size_um)
+        scores = self.model.score(crops, shape_features(table), self.device)
+        return decide(
+            scores, self.classes, table["touches_border"].to_numpy(bool), self.model.unlike_above, settings
+        )
+
+
+def decide(
+    scores: Scores,
+    classes: tuple[str, ...],
+    border: npt.NDArray[np.bool_],
+    unlike_above: float,
+    settings: Settings,
+) -> pd.DataFrame:
+    """Turn scores into the columns of the phenotype.
+
+    Parameters
+    ----------
+    scores
+        What the model says.
+    classes
+        Names of the classes.
+    border
+        Whether a cell touches the image's border.
+    unlike_above
+        Distance above which a cell is unlike the training cells.
+    settings
+        `phenotype_min_probability` and `phenotype_border` are used.
+    """
+    chances = scores.probabilities
+    reasons = {
+        BORDER: border & settings.phenotype_border,
+        UNLIKE: ~(scores.distance <= unlike_above),
+        LOW: chances.max(axis=1, initial=0) < settings.phenotype_min_probability,
+    }
+    stated = [
+        "; ".join(n for n, here in zip(reasons, row, strict=True) if here)
+        for row in zip(*reasons.values(), strict=True)
+    ]
+    best = np.array(classes, object)[chances.argmax(axis=1)] if len(chances) else np.zeros(0, object)
+    values: dict[str, object] = {f"p_{class_column(name)}": chances[:, k] for k, name in enumerate(classes)}
+    values["phenotype"] = [UNCERTAIN if why else name for why, name in zip(stated, best, strict=True)]
+    values["phenotype_reason"] = stated
+    return build_table(phenotype_columns(classes), values, len(chances))
+
+
+def phenotype_summary(table: pd.DataFrame, classes: tuple[str, ...]) -> dict[str, object]:
+    """Return an image's figures (`napari_tam.columns.phenotype_summary_columns`).
+
+    Parameters
+    ----------
+    table
+        One row a cell, with the columns of the phenotype.
+    classes
+        Names of the classes.
+    """
+    reason = table["phenotype_reason"]
+    whole = table[~reason.str.contains(BORDER, regex=False)]
+    counts = {name: int((table["phenotype"] == name).sum()) for name in (*classes, UNCERTAIN)}
+    return {
+        **{f"cells_{class_column(name)}": number for name, number in counts.items()},
+        "cells_unlike_training": int(reason.str.contains(UNLIKE, regex=False).sum()),
+        **{f"p_{part}_mean": float(whole[f"p_{part}"].mean()) for part in map(class_column, classes)},
+    }
+
+
+def load_classifier(name: str, device: torch.device | None = None) -> ModelClassifier | None:
+    """Load the model that the setting `phenotype_model` names; None for ``none``.
+
+    Raises
+    ------
+    InputError
+        If there is no such model, or it cannot be used.
+    """
+    if name.casefold() == OFF:
+        return None
+    from napari_tam.models import MODELS_FOLDER, PHENOTYPE
+    from napari_tam.phenotype_model import load_phenotype_model
+
+    path = MODELS_FOLDER if name == PHENOTYPE else Path(name).expanduser()
+    if not path.exists():
+        raise InputError(
+            f"there is no phenotype model '{name}'",
+            where="phenotype_model",
+            fix="use 'phenotype' (bundled), 'none', or the --out folder of 'napari-tam train phenotype'",
+        )
+    model = load_phenotype_model(path)
+    if device is not None:
+        model.network.to(device)
+    return ModelClassifier(model, device)

@@ -1,0 +1,223 @@
+"""``napari-tam train phenotype`` and ``napari-tam explain``."""
+
+from __future__ import annotations
+
+import time
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari_tam.errors import InputError
+from napari_tam.output import OutputError, write_text
+
+if TYPE_CHECKING:
+    import argparse
+
+    import numpy as np
+    import numpy.typing as npt
+    import pandas as pd
+
+    from napari_tam.phenotype_model import PhenotypeModel
+    from napari_tam.results import Results
+
+
+def add_train_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of ``napari-tam train``."""
+    parser.add_argument("kind", choices=["phenotype"], help="what to train")
+    parser.add_argument(
+        "results", type=Path, metavar="RESULTS", help="results folder of 'napari-tam analyse'"
+    )
+    parser.add_argument("--labels", type=Path, metavar="FILE", help="CSV with image, label, class")
+    parser.add_argument(
+        "--controls",
+        metavar="CLASS=WELL,…",
+        help='all cells of wells, conditions or control roles, e.g. "M1=B02,B03,M2=IL-4"',
+    )
+    parser.add_argument(
+        "--layout", type=Path, metavar="FILE", help="plate layout: CSV with a column well or image"
+    )
+    parser.add_argument(
+        "--group",
+        metavar="COLUMN",
+        help="column whose values are left out one after the other (default: donor, plate or replicate)",
+    )
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the model")
+    parser.add_argument(
+        "--allow-single-group", action="store_true", help="train although there is one group only"
+    )
+    parser.add_argument("--from-scratch", action="store_true", help="do not start from the bundled model")
+    parser.add_argument("--seed", type=int, default=0, metavar="S", help="same seed, same model (default: 0)")
+
+
+def train(arguments: argparse.Namespace) -> int:
+    """Train a phenotype model on one's own cells."""
+    from napari_tam.classify import load_classifier
+    from napari_tam.layout import read_layout
+    from napari_tam.phenotype_data import read_labelled
+    from napari_tam.phenotype_figures import draw_validation
+    from napari_tam.phenotype_training import Recipe, report_lines
+    from napari_tam.phenotype_training import train as train_model
+    from napari_tam.settings import Settings
+
+    out: Path = arguments.out
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(out, error) from error
+    started = time.perf_counter()
+    layout = None if arguments.layout is None else read_layout(arguments.layout)
+    cells = read_labelled(
+        arguments.results,
+        labels=arguments.labels,
+        controls=arguments.controls,
+        layout=layout,
+        group=arguments.group,
+    )
+    bundled = None if arguments.from_scratch else load_classifier("phenotype")
+    start = None if bundled is None else bundled.model
+    print(f"{len(cells)} cells that the border does not cut", flush=True)
+    model, report = train_model(
+        cells,
+        Recipe(seed=arguments.seed),
+        start,
+        allow_single_group=arguments.allow_single_group,
+        min_probability=Settings().phenotype_min_probability,
+        tell=lambda text: print(f"... {text}", flush=True),
+    )
+    source = f"--labels {arguments.labels}" if arguments.labels else f"--controls {arguments.controls}"
+    valid = (
+        f"judged by leaving out each {report['grouped_by']}"
+        if report["independent"]
+        else "NOT judged on independent groups: all cells are of one"
+    )
+    model.card.update(
+        description=f"Trained on {len(cells)} cells of {arguments.results.name} ({source}); {valid}",
+        name=out.name,
+        training_data=[f"{arguments.results.name}: {source}"],
+        terms="those of your images" + ("" if start is None else "; started from the bundled model"),
+        training={
+            "cells": len(cells),
+            "started_from": "scratch" if start is None else f"bundled model {start.card['sha256'][:12]}",
+            "seed": arguments.seed,
+            "date": date.today().isoformat(),
+        },
+    )
+    model.save(out)
+    lines = report_lines(report)
+    write_text(out / "report.txt", "\n".join([model.card["description"], "", *lines]) + "\n")
+    draw_validation(report, out / "report.png")
+    print("\n".join(["", *lines, ""]))
+    print(f"model   {out} ({time.perf_counter() - started:.0f} s)")
+    print(f"use it  napari-tam analyse IMAGES --out RESULTS --phenotype-model {out}")
+    return 0
+
+
+def add_explain_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of ``napari-tam explain``."""
+    parser.add_argument(
+        "results", type=Path, metavar="RESULTS", help="results folder of 'napari-tam analyse'"
+    )
+    parser.add_argument("--image", metavar="NAME", help="image of the cell to explain, as in cells.csv")
+    parser.add_argument("--label", type=int, metavar="N", help="label of the cell to explain")
+    parser.add_argument(
+        "--phenotype-model", metavar="PATH", help="model to explain with (default: that of the results)"
+    )
+
+
+def explain(arguments: argparse.Namespace) -> int:
+    """Explain one cell, or draw examples of every class."""
+    from napari_tam.results import read_results
+
+    results = read_results(arguments.results)
+    if "phenotype" not in results.cells:
+        raise InputError(
+            "the results have no phenotypes", where=arguments.results, fix="analyse with a phenotype model"
+        )
+    if (arguments.image is None) != (arguments.label is None):
+        raise InputError("--image and --label belong together")
+    if arguments.image is None:
+        print(_examples(results))
+    else:
+        for path in _explain_one(results, arguments.image, arguments.label, arguments.phenotype_model):
+            print(path)
+    return 0
+
+
+def _examples(results: Results) -> Path:
+    import numpy as np
+
+    from napari_tam.phenotype_figures import choose_examples, draw_examples
+
+    chosen = choose_examples(results.cells)
+    images = {name for cells in chosen.values() for name in cells["image"]}
+    cut = {name: _crops_of(results, name) for name in sorted(images)}
+    crops = {
+        name: np.array([cut[row["image"]][row["label"]] for _, row in cells.iterrows()])
+        for name, cells in chosen.items()
+    }
+    path = results.folder / "phenotype_examples.png"
+    draw_examples(chosen, crops, path)
+    return path
+
+
+def _explain_one(results: Results, image: str, label: int, model_name: str | None) -> list[Path]:
+    from napari_tam.explain import explain_cell
+    from napari_tam.phenotype_figures import draw_explanation
+
+    row = results.cells[(results.cells["image"] == image) & (results.cells["label"] == label)]
+    if row.empty:
+        raise InputError(
+            f"there is no cell {label} of {image}", where=results.folder, fix="take both from cells.csv"
+        )
+    model = _model(results, model_name)
+    crop = _crops_of(results, image)[label]
+    found = explain_cell(model, crop, row)
+    folder = results.folder / "explained"
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError as error:
+        raise OutputError(folder, error) from error
+    table, picture = folder / f"{image}_{label}.csv", folder / f"{image}_{label}.png"
+    write_text(table, found.pushes.round(4).to_csv(index=False))
+    draw_explanation(found, crop, f"{image}, cell {label}", picture)
+    print(f"{image} cell {label}: {found.class_name}, p {found.probability:.3f} ({_called(row)})")
+    print(f"log odds {found.start:+.2f} for the typical training cell, {found.log_odds:+.2f} for this one")
+    pushes = found.pushes.reindex(found.pushes["push"].abs().sort_values(ascending=False).index)
+    for _, push in pushes.iterrows():
+        value = (
+            ""
+            if push["value"] != push["value"]
+            else f"  {push['value']:.3g} (typical {push['training_mean']:.3g})"
+        )
+        print(f"  {push['push']:+6.2f}  {push['part']}{value}")
+    return [table, picture]
+
+
+def _called(row: pd.DataFrame) -> str:
+    reason = row["phenotype_reason"].iloc[0]
+    called = str(row["phenotype"].iloc[0])
+    return f"in the table: {called}" + (f", {reason}" if isinstance(reason, str) and reason else "")
+
+
+def _model(results: Results, name: str | None) -> PhenotypeModel:
+    from napari_tam.classify import load_classifier
+
+    classifier = load_classifier(name or _settings(results).phenotype_model)
+    if classifier is None:
+        raise InputError("the results were made without a phenotype model", fix="give --phenotype-model")
+    return classifier.model
+
+
+def _settings(results: Results) -> Any:
+    from napari_tam.settings import Settings
+
+    path = results.folder / "settings.yaml"
+    return Settings.from_yaml(path) if path.exists() else Settings()
+
+
+def _crops_of(results: Results, image: str) -> dict[int, npt.NDArray[np.float32]]:
+    from napari_tam.phenotype_data import image_crops
+
+    cells = results.cells[results.cells["image"] == image].sort_values("label").reset_index(drop=True)
+    crops = image_crops(results, image, cells, _settings(results))
+    return dict(zip(cells["label"].tolist(), crops, strict=True))
