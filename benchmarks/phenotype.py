@@ -173,8 +173,8 @@ def retraining(classifier: ModelClassifier, segmenter, per_class: int) -> tuple[
         "shuffled_accuracy": round(chance, 4),
     }
     lines = [
-        f"Retraining from controls ({len(cells)} cells, 3 replicates): {wall:.0f} s ({cpu:.0f} s of processor "
-        f"time), leaving out each replicate {report['balanced_accuracy']:.3f}, by a random split "
+        f"Retraining from controls ({len(cells)} cells, 3 replicates): {wall:.0f} s ({cpu:.0f} s of "
+        f"processor time), leaving out each replicate {report['balanced_accuracy']:.3f}, by a random split "
         f"{report['balanced_accuracy_random_split']:.3f}; labels shuffled {chance:.3f}",
         "",
     ]
@@ -201,7 +201,7 @@ def speed(classifier: ModelClassifier) -> tuple[list[str], dict]:
     rate, per_core = len(cells) / best, len(cells) / cpu
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     lines = [
-        f"Speed, crops included: {rate:.0f} cells/s ({per_core:.0f} a second of processor time; {cores} cores)",
+        f"Speed, crops included: {rate:.0f} cells/s ({per_core:.0f} a processor second; {cores} cores)",
         "",
     ]
     return lines, {"cells_per_second": round(rate), "per_processor_second": round(per_core), "cores": cores}

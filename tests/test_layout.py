@@ -9,7 +9,8 @@ from napari_tam.layout import read_layout, well_of
 @pytest.mark.parametrize(
     ("name", "well"),
     [("plate1_B02_s3", "B02"), ("B2", "B02"), ("b02_01", "B02"), ("P24", "P24"), ("exp-C11-t2", "C11"),
-     ("DAPI", ""), ("field_01", ""), ("AB02", ""), ("B02_C03", ""), ("P1_B02", "B02"), ("M2_D1", ""), ("Q01", "")],
+     ("DAPI", ""), ("field_01", ""), ("AB02", ""), ("B02_C03", ""), ("P1_B02", "B02"),
+     ("M2_D1", ""), ("Q01", "")],
 )  # fmt: skip
 def test_the_well_is_found_in_the_name(name: str, well: str) -> None:
     assert well_of(name) == well

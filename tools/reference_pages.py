@@ -9,7 +9,14 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from napari_tam.columns import CELL_COLUMNS, PUNCTA_COLUMNS, SUMMARY_COLUMNS, Column
+from napari_tam.columns import (
+    CELL_COLUMNS,
+    PUNCTA_COLUMNS,
+    SUMMARY_COLUMNS,
+    Column,
+    phenotype_columns,
+    phenotype_summary_columns,
+)
 from napari_tam.settings import Settings
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
@@ -71,9 +78,9 @@ without puncta) is missing; a count or a sum is 0. Files written beside these: s
 def columns_page() -> str:
     """Return the page of the tables' columns as Markdown."""
     tables = {
-        "cells.csv: one row a cell": CELL_COLUMNS,
+        "cells.csv: one row a cell": (*CELL_COLUMNS, *phenotype_columns()),
         "puncta.csv: one row a punctum": PUNCTA_COLUMNS,
-        "images.csv: one row an image": SUMMARY_COLUMNS,
+        "images.csv: one row an image": (*SUMMARY_COLUMNS, *phenotype_summary_columns()),
     }
     sections = [COLUMNS_HEAD]
     for title, columns in tables.items():

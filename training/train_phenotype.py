@@ -1,7 +1,7 @@
 """Train the bundled phenotype model: ``python training/train_phenotype.py``.
 
-Simulated fields only, segmented by the bundled `cells` network. Fitted on the fields of one seed; temperature and likeness threshold from those of another.
-Seeded; fields are cached in ``training/.cache``.
+Simulated fields only, segmented by the bundled `cells` network. Fitted on the fields of one
+seed; temperature and likeness threshold from those of another. Fields are cached in ``training/.cache``.
 """
 
 from __future__ import annotations
@@ -98,8 +98,8 @@ def main() -> None:
             name: {**{k: getattr(kind, k) for k in kind.__dataclass_fields__}}
             for name, kind in PHENOTYPES.items()
         },
-        "populations_source": "M2 more elongated than M1: McWhorter et al. 2013, PNAS (abstract); every number "
-        "is an assumption",
+        "populations_source": "M2 more elongated than M1: McWhorter et al. 2013, PNAS (abstract); every "
+        "number is an assumption",
         "terms": "free to use",
         "training": {
             "cells": len(cells),
@@ -110,8 +110,8 @@ def main() -> None:
         "unlike": {"quantile_of_held_out_cells": LIKE_QUANTILE},
         "validation": {
             "cells": len(held),
-            "what": "simulated fields that were not trained on, cells not cut by the border, none left out as "
-            "uncertain",
+            "what": "simulated fields that were not trained on, cells not cut by the border, none left "
+            "out as uncertain",
             "balanced_accuracy": round(balanced_accuracy(held.truth, found), 4),
             "calibration": {"expected_error": round(bins.error, 4), "bins": bins.rows()},
         },
