@@ -132,7 +132,7 @@ def fit(cells: LabelledCells, recipe: Recipe, start: PhenotypeModel | None = Non
         mean, sd = start.mean, start.sd
     features = torch.from_numpy(np.asarray((cells.features - mean) / sd, np.float32))
     crops = torch.from_numpy(np.asarray(cells.crops, np.float32))
-    truth = torch.from_numpy(cells.truth)
+    truth = torch.tensor(cells.truth)  # a copy: a column of a table cannot be written
     chance = 1 / np.bincount(cells.truth, minlength=len(cells.classes))[cells.truth]
     chance /= chance.sum()
     network.train()
