@@ -117,6 +117,8 @@ VALUES: dict[str, tuple[list[str], Any]] = {
     "puncta_method": (["log"], "log"),
     "spot_sigma_um": (["0.2"], 0.2),
     "device": (["cpu"], "cpu"),
+    "phenotype_model": (["none"], "none"),
+    "phenotype_border": ([], False),
     "overlays": ([], False),
 }
 

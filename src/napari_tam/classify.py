@@ -39,7 +39,10 @@ OFF = "none"
 class Classifier(Protocol):
     """Anything that tells the phenotype of cells."""
 
-    classes: tuple[str, ...]
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes."""
+        ...
 
     def classify(
         self,

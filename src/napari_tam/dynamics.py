@@ -167,7 +167,7 @@ def tidy(labels: Labels, min_area: float) -> Labels:
     """
     from scipy.ndimage import find_objects
 
-    kept = []
+    kept: list[tuple[tuple[slice, slice], npt.NDArray[np.uint8]]] = []
     for index, box in enumerate(find_objects(labels), start=1):
         if box is None:
             continue

@@ -95,7 +95,7 @@ class Likeness:
         """Return the distance of every cell (rows of `vectors`) to the nearest class."""
         points, centres = vectors @ self.whiten, self.means @ self.whiten
         squares = [((points - centre) ** 2).mean(axis=1) for centre in centres]
-        return np.sqrt(np.min(squares, axis=0)).astype(np.float64)
+        return np.asarray(np.sqrt(np.min(squares, axis=0)), np.float64)
 
 
 @dataclass(frozen=True)
