@@ -95,7 +95,7 @@ def test_every_candidate_table_is_complete_and_within_bounds(detector: Detector)
     assert tuple(table) == SPOT_COLUMNS
     assert all(kind == np.float64 for kind in table.dtypes)
     assert np.isfinite(table.to_numpy()).all()
-    assert table["score"].between(LOWEST_SCORE, 1).all()
+    assert table["score"].between(LOWEST_SCORE if isinstance(detector, NetworkDetector) else 1 / 3, 1).all()
     assert table["y_px"].between(-0.5, SHAPE[0] - 0.5).all()
     assert table["x_px"].between(-0.5, SHAPE[1] - 0.5).all()
 
@@ -165,9 +165,12 @@ def test_exposure_scales_the_intensities_and_leaves_the_count(
     one = detector.detect(image, UM, SETTINGS)
     other = detector.detect(image * np.float32(gain) + np.float32(offset), UM, SETTINGS)
     assert len(other) == len(one) == 24
+    # The order may differ where two lie in the same row but for a hair.
+    distance, other = matched(other, list(one[["y_px", "x_px", "peak", "sigma_px"]].itertuples(index=False)))
+    assert distance.max() < 0.02
     assert other["intensity"].to_numpy() == pytest.approx(gain * one["intensity"].to_numpy(), rel=0.01)
-    assert other["snr"].to_numpy() == pytest.approx(one["snr"].to_numpy(), rel=0.02)
-    assert other["y_px"].to_numpy() == pytest.approx(one["y_px"].to_numpy(), abs=0.02)
+    # The noise is a median over some forty pixels: a hair in place exchanges one for another.
+    assert other["snr"].to_numpy() == pytest.approx(one["snr"].to_numpy(), rel=0.15)
 
 
 @pytest.mark.parametrize("turns", [1, 2, 3])
@@ -208,7 +211,10 @@ def test_puncta_at_the_border_are_counted_once(detector: Detector) -> None:
     ]
     found = detector.detect(camera(spots_image(SHAPE, spots, noise=3)), UM, SETTINGS)
     assert len(found) == 4
-    assert matched(found, spots)[0].max() < 1
+    distance, rows = matched(found, spots)
+    assert distance.max() < 1.3
+    # Half of the light may be missing in the image; it is made up for.
+    assert rows["intensity"].to_numpy() == pytest.approx(np.full(4, 2 * np.pi * 500 * SIGMA**2), rel=0.35)
 
 
 def test_a_given_spot_width_is_used_by_log() -> None:
@@ -278,14 +284,15 @@ def converging(shape: tuple[int, int], centres: list[tuple[float, float]], radiu
     """Flows as the network is taught them: unit vectors to the centre, shrinking within 1 px of it."""
     output = np.zeros((3, *shape), np.float32)
     output[2] = -8
-    y, x = np.indices(shape)
     for cy, cx in centres:
+        window = tuple(slice(max(0, int(c - radius)), int(c + radius) + 2) for c in (cy, cx))
+        y, x = np.mgrid[window]
         dy, dx = cy - y, cx - x
         distance = np.hypot(dy, dx)
-        inside = distance < radius
-        output[0][inside] = (5 * dy / np.maximum(distance, 1))[inside]
-        output[1][inside] = (5 * dx / np.maximum(distance, 1))[inside]
-        output[2][inside] = 2.0
+        part, inside = output[:, *window], distance < radius
+        part[0][inside] = (5 * dy / np.maximum(distance, 1))[inside]
+        part[1][inside] = (5 * dx / np.maximum(distance, 1))[inside]
+        part[2][inside] = 2.0
     return output
 
 

@@ -26,11 +26,14 @@ Points = npt.NDArray[np.float64]
 #: Width (sigma) of a punctum that detection starts from, in pixels.
 TYPICAL_SIGMA_PX = 1.4
 
-#: Candidates are kept down to this score, whatever the setting, for moving the threshold later.
+#: Candidates of the network are kept down to this score, whatever the setting, for moving the threshold later.
 LOWEST_SCORE = 0.2
 
 #: LoG contrast (in SD of the response's noise) that counts as score 0.5.
 LOG_HALF = 6.0
+
+#: LoG candidates are kept down to this contrast (score 1/3): below it noise alone gives thousands.
+LOG_LOWEST = 3.0
 
 SPOT_COLUMNS = (
     "y_px", "x_px", "score", "intensity", "peak", "background", "noise", "snr", "width_um", "sigma_px",
@@ -170,8 +173,7 @@ class LogDetector:
             spread = cv2.blur(np.minimum(np.abs(response), 6 * np.median(np.abs(response))), (33, 33))
             np.maximum(best, response / np.maximum(1.25 * spread, 1e-6), out=best)
         highest = cv2.dilate(best, np.ones((3, 3), np.uint8))
-        lowest = LOG_HALF * LOWEST_SCORE / (1 - LOWEST_SCORE)
-        rows, columns = np.nonzero((best >= highest) & (best > lowest))
+        rows, columns = np.nonzero((best >= highest) & (best > LOG_LOWEST))
         contrast = best[rows, columns]
         points = np.stack([rows, columns], axis=1).astype(np.float64)
         score = contrast / (contrast + LOG_HALF)
@@ -231,5 +233,5 @@ def typical_sigma(pixels: Float, points: Points) -> float:
     level, _ = photometry.background(patches, 5.0, 8.0)
     start = np.full(len(level), TYPICAL_SIGMA_PX, np.float32)
     sigma = photometry.gaussian_widths(patches, level, start, start / 2, start * 3)
-    height = patches.pixels.max(axis=1) - level
+    height = np.nanmax(patches.pixels, axis=1) - level
     return float(np.clip(np.median(sigma[height >= np.median(height)]), 0.7, 4.0))

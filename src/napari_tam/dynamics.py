@@ -167,7 +167,7 @@ def tidy(labels: Labels, min_area: float) -> Labels:
     """
     from scipy.ndimage import find_objects
 
-    kept: list[tuple[tuple[slice, slice], npt.NDArray[np.uint8]]] = []
+    kept: list[tuple[int, int, Any, npt.NDArray[np.bool_], npt.NDArray[np.bool_]]] = []
     for index, box in enumerate(find_objects(labels), start=1):
         if box is None:
             continue

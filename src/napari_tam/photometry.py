@@ -20,15 +20,23 @@ FWHM = 2 * float(np.sqrt(2 * np.log(2)))
 
 
 class Patches:
-    """Square windows of an image around points, with the distance of each pixel to its point."""
+    """Square windows of an image around points, with the distance of each pixel to its point.
+
+    Pixels beyond the image are NaN: not known, and not counted.
+    """
 
     def __init__(self, image: Float, points: Points, radius: int) -> None:
-        padded = cv2.copyMakeBorder(image, radius, radius, radius, radius, cv2.BORDER_REFLECT)
+        frame = (radius, radius, radius, radius)
+        padded = cv2.copyMakeBorder(image, *frame, cv2.BORDER_CONSTANT, value=float("nan"))
         corner = np.round(points).astype(np.intp)
         corner = np.clip(corner, 0, np.array(image.shape) - 1)
         windows = np.lib.stride_tricks.sliding_window_view(padded, (2 * radius + 1, 2 * radius + 1))
         self.pixels = windows[corner[:, 0], corner[:, 1]].reshape(len(points), (2 * radius + 1) ** 2)
         self.corner, self.size = corner, 2 * radius + 1
+        beyond = (corner < radius) | (corner >= np.array(image.shape) - radius)
+        #: The windows that reach beyond the image, and which of their pixels lie in it.
+        self.cut = np.flatnonzero(beyond.any(axis=1))
+        self.seen = ~np.isnan(self.pixels[self.cut])
         offset = np.arange(-radius, radius + 1, dtype=np.float32)
         shift = (points - corner).astype(np.float32)
         self._y = np.repeat(offset, 2 * radius + 1)[None, :]
@@ -41,6 +49,14 @@ class Patches:
         self.dy = self._y - shift[:, :1]
         self.dx = self._x - shift[:, 1:]
         self.squared = self.dy**2 + self.dx**2
+
+    def above(self, level: Float, others: Float | None = None) -> Float:
+        """Light above a level for each point, without the light of others; 0 beyond the image."""
+        light: Float = self.pixels - level[:, None]
+        if others is not None:
+            light -= others
+        light[self.cut] = np.nan_to_num(light[self.cut])
+        return light
 
     @property
     def points(self) -> Points:
@@ -60,6 +76,10 @@ def background(
     # Sort once: medians of a row with NaN at its end are a look-up.
     ring.sort(axis=1)
     level = _sorted_median(ring)
+    empty = np.isnan(level)
+    if empty.any():  # the annulus lies beyond a small image: all there is must do
+        ring[empty] = np.sort(pixels[empty], axis=1)
+        level[empty] = _sorted_median(ring[empty])
     spread = np.abs(ring - level[:, None])
     spread.sort(axis=1)
     return level, _sorted_median(spread) * np.float32(1.4826)
@@ -82,12 +102,14 @@ def gaussian_widths(
     Sigma starts at `start` and stays between `low` and `high`.
     """
     sigma = start.copy()
-    signal = patches.pixels - level[:, None]
+    signal, cut = patches.above(level), patches.cut
     for _ in range(rounds):
-        weight = np.exp(-0.5 * patches.squared / sigma[:, None] ** 2) * signal
+        bell = np.exp(-0.5 * patches.squared / sigma[:, None] ** 2)
+        weight = bell * signal
         total = weight.sum(axis=1)
-        # Where noise outweighs the light there is no centroid to speak of.
+        # Where noise outweighs the light, or the image's edge cuts it, there is no centroid to speak of.
         good = total > 0.3 * np.abs(weight).sum(axis=1)
+        good[cut] &= (bell[cut] * patches.seen).sum(axis=1) > 0.97 * bell[cut].sum(axis=1)
         safe = np.where(good, total, 1)
         # The weight pulls the centroid half-way back, hence the factor 2.
         step_y = np.where(good, 2 * (weight * patches.dy).sum(axis=1) / safe, 0)
@@ -135,9 +157,10 @@ def fit_peaks(patches: Patches, level: Float, sigma: Float, *, rounds: int = 60)
         shape=(count, count),
     )
     shape = np.exp(-0.5 * patches.squared / sigma[:, None] ** 2)
+    shape[patches.cut] *= patches.seen
     # A patch may hold part of a wide punctum only; its own overlap integral then does too.
     part = (shape**2).sum(axis=1) / (np.pi * sigma**2)
-    wanted = (shape * (patches.pixels - level[:, None])).sum(axis=1) / np.minimum(part, 1)
+    wanted = (shape * patches.above(level)).sum(axis=1) / np.minimum(part, 1)
     step = 1 / np.asarray(matrix.sum(axis=1)).ravel()
     peaks = np.maximum(wanted / (np.pi * sigma**2), 0)
     for _ in range(rounds if len(first) else 0):
@@ -172,8 +195,7 @@ class Model:
         rows = (patches.corner[:, :1] + offset)[:, :, None]
         columns = (patches.corner[:, 1:] + offset)[:, None, :]
         flat = (rows * self.canvas.shape[1] + columns).reshape(len(own), size**2)
-        light = np.bincount(flat.ravel(), own.ravel(), minlength=self.canvas.size)
-        self.canvas += light.reshape(self.canvas.shape).astype(np.float32)
+        np.add.at(self.canvas.reshape(-1), flat.ravel(), own.ravel())
 
     def others(self, patches: Patches, peak: Float, sigma: Float) -> Float:
         """Light of all other puncta in each patch."""
@@ -204,8 +226,9 @@ def settle_wide(
         reach = 3 * sigma[:, None] + 0.5
         level, _ = background(patches, reach, reach + 2.5)
         sigma = gaussian_widths(patches, level, sigma, low, high)
+    light = patches.above(level)
     shape = own_light(patches, np.ones_like(sigma), sigma)
-    light = patches.pixels - level[:, None]
+    shape[patches.cut] *= patches.seen
     peak = (shape * light).sum(axis=1) / (shape**2).sum(axis=1)
     inside = patches.squared <= (2.5 * sigma[:, None]) ** 2
     rest = ((light - peak[:, None] * shape) ** 2 * inside).sum(axis=1)
@@ -269,24 +292,37 @@ def measure(pixels: Float, points: Points, typical: float) -> Photometry:
     wide = np.flatnonzero(sigma > CROWDED[1] * typical)
     single = np.where(sigma > CROWDED[1] * typical, 0, peak)
     model = Model(shape, small, single, sigma, widest)
-    # Aggregates reach beyond the common window: modelled and measured in a larger one.
-    large = Patches(pixels, small.points[wide], widest)
-    model.add(large, peak[wide], sigma[wide])
+    points = small.points
     if len(wide):
+        # Aggregates reach beyond the common window: modelled and measured in a larger one.
+        large, without = Patches(pixels, points[wide], widest), model.canvas.copy()
+        shift = large.shift
+        model.add(large, peak[wide], sigma[wide])
         others = model.others(large, peak[wide], sigma[wide])
         wider, higher, fits = settle_wide(large, others, sigma[wide], WIDEST * typical)
         sigma[wide] = np.where(fits, wider, CROWDED[1] * typical)
         peak[wide] = np.where(fits, higher, peak[wide])
-        model = Model(shape, small, single, sigma, widest)
+        large.move(np.where(fits[:, None], large.shift, shift))
+        points[wide] = large.points
+        model.canvas = without
         model.add(large, peak[wide], sigma[wide])
     others = model.others(small, peak, sigma)
     level, noise = background(small, inner, inner + 2.5, others)
-    aperture = small.squared <= (3 * typical) ** 2
-    intensity = ((raw - others - level[:, None]) * aperture).sum(axis=1)
+    intensity = aperture_sum(small, level, others, np.full_like(sigma, 3 * typical), sigma)
     if len(wide):
         reach = 3 * sigma[wide, None] + 0.5
         others = model.others(large, peak[wide], sigma[wide])
         level[wide], noise[wide] = background(large, reach, reach + 2.5, others)
-        inside = large.squared <= reach**2
-        intensity[wide] = ((large.pixels - others - level[wide, None]) * inside).sum(axis=1)
-    return Photometry(small.points, intensity.astype(np.float32), peak, level, noise, sigma)
+        intensity[wide] = aperture_sum(large, level[wide], others, reach[:, 0], sigma[wide])
+    return Photometry(points, intensity, peak, level, noise, sigma)
+
+
+def aperture_sum(patches: Patches, level: Float, others: Float, radius: Float, sigma: Float) -> Float:
+    """Sum the light above `level` within a radius; what the image's edge cuts off is made up for."""
+    inside = patches.squared <= radius[:, None] ** 2
+    total = (patches.above(level, others) * inside).sum(axis=1)
+    cut = patches.cut
+    bell = np.exp(-0.5 * patches.squared[cut] / sigma[cut, None] ** 2) * inside[cut]
+    share = (bell * patches.seen).sum(axis=1) / bell.sum(axis=1)
+    total[cut] /= np.maximum(share, 0.2)
+    return np.asarray(total, np.float32)
