@@ -86,7 +86,7 @@ class Settings(BaseModel):
     flow_threshold: float = _setting(
         0.4,
         "Largest mean squared error between a mask's flows and the network's; lower drops more "
-        "doubtful masks, 0 keeps all.",
+        "doubtful masks, 0 keeps all. Where clear cells are missing, try 0.6 to 0.8.",
         group="segmentation",
         ge=0,
         le=10,
@@ -114,7 +114,7 @@ class Settings(BaseModel):
         lt=1,
     )
     puncta_min_snr: float = _setting(
-        2.0,
+        3.0,
         "A punctum is kept above this signal-to-noise ratio: peak over local background, divided by "
         "the local noise (SD).",
         group="puncta",

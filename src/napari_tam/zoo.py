@@ -8,6 +8,7 @@ give empty masks).
 from __future__ import annotations
 
 import logging
+import warnings
 from importlib.metadata import version
 from pathlib import Path
 from pickle import UnpicklingError
@@ -56,14 +57,7 @@ def check_file(path: Path) -> set[str]:
     InputError
         If it cannot be read, is no network, or belongs to the other generation.
     """
-    import torch
-
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except RuntimeError:
-        state = _load_plain(path)
-    except Exception as error:
-        raise _no_model(path, error) from error
+    state = _load_weights(path)
     names = {name for name in state if isinstance(name, str)} if isinstance(state, dict) else set()
     if any(name.startswith("downsample.") for name in names):
         found = 3
@@ -83,14 +77,21 @@ def check_file(path: Path) -> set[str]:
     return names
 
 
-def _load_plain(path: Path) -> Any:
-    """Read a file of the old format, which cannot be memory-mapped."""
+def _load_weights(path: Path) -> Any:
+    """Read a file as far as it holds weights, numbers and text; anything else is an error."""
     import torch
 
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise _no_model(path, error) from error
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of formats that are refused anyway
+        for mmap in (True, False):  # the old format cannot be memory-mapped
+            try:
+                return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
+            except RuntimeError as error:
+                reason: Exception = error
+            except Exception as error:
+                reason = error
+                break
+    raise _no_model(path, reason) from reason
 
 
 def _no_model(path: Path, reason: object) -> InputError:
@@ -129,8 +130,11 @@ class CellposeSegmenter:
     def __init__(
         self, name: str, kind: str, device: torch.device, typical_um: float, area_setting: str
     ) -> None:
+        import torch
         from cellpose.models import MODEL_DIR, CellposeModel
 
+        # Cellpose says nothing of it, and torch would warn of memory errors at the first masks.
+        torch.sparse.check_sparse_tensor_invariants.disable()  # type: ignore[no-untyped-call]
         logging.getLogger("cellpose").setLevel(logging.ERROR)
         path = Path(name).expanduser()
         known = zoo_names()
@@ -165,10 +169,12 @@ class CellposeSegmenter:
             ) from error
         except (RuntimeError, KeyError, AssertionError, ValueError) as error:
             raise _no_model(path, error) from error
-        # Cellpose 3 keeps random numbers for the weights that a file lacks.
-        wanted = {name for name in self.model.net.state_dict() if name.endswith((".weight", ".bias"))}
-        if stored and cellpose_generation() < 4 and wanted - stored:
-            raise _no_model(path, f"it lacks {len(wanted - stored)} of the network's {len(wanted)} weights")
+        if stored and cellpose_generation() < 4:
+            # Cellpose 3 keeps random numbers for the weights that a file lacks.
+            wanted = {key for key in self.model.net.state_dict() if key.endswith((".weight", ".bias"))}
+            if wanted - stored:
+                lacks = f"it lacks {len(wanted - stored)} of the network's {len(wanted)} weights"
+                raise _no_model(path, lacks)
         self.working_px = WORKING_PX[kind]
         if cellpose_generation() < 4:
             self.working_px = float(self.model.diam_mean)

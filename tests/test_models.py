@@ -1,0 +1,237 @@
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from bundled import need
+from safetensors.torch import save_file
+
+from napari_tam import models
+from napari_tam.detect import LogDetector, NetworkDetector
+from napari_tam.errors import InputError
+from napari_tam.flownet import FlowNet, Predictor
+from napari_tam.models import ModelCard, available_models, bundled_cards, load_models
+from napari_tam.segment import FlowNetSegmenter
+from napari_tam.settings import Settings
+
+torch.set_num_threads(1)
+
+CHANNELS = {"cells": 2, "nuclei": 1, "puncta": 1}
+#: The phenotype model has a card, tests and errors of its own.
+PLAIN = Settings(phenotype_model="none", device="cpu")
+
+
+def put(folder: Path, name: str, *, dtype: torch.dtype = torch.float32, **changes: Any) -> FlowNet:
+    """Write a tiny untrained network with its card."""
+    torch.manual_seed(len(name))
+    network = FlowNet(CHANNELS.get(name, 1), (4, 6), 1).eval()
+    weights = folder / f"{name}.safetensors"
+    save_file(
+        {
+            key: value.to(dtype) if value.is_floating_point() else value
+            for key, value in network.state_dict().items()
+        },
+        weights,
+    )
+    card = {
+        "name": name, "kind": name, "in_channels": CHANNELS.get(name, 1), "widths": [4, 6], "stem": 1,
+        "diameter_px": 30.0, "description": f"{name} of a test",
+        "sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
+    }  # fmt: skip
+    (folder / f"{name}.json").write_text(json.dumps(card | changes), encoding="utf-8")
+    return network
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Stands for models/ of the package, with three tiny networks."""
+    monkeypatch.setattr(models, "MODELS_FOLDER", tmp_path)
+    for name in CHANNELS:
+        put(tmp_path, name)
+    return tmp_path
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_a_network_comes_back_as_it_was_written(tmp_path: Path, dtype: torch.dtype) -> None:
+    network = put(tmp_path, "cells", dtype=dtype)
+    card = ModelCard.read(tmp_path / "cells.json")
+    loaded = card.load()
+    assert card.hash() == card.values["sha256"]
+    assert all(value.dtype in (torch.float32, torch.int64) for value in loaded.state_dict().values())
+    image = np.random.default_rng(0).normal(size=(2, 20, 24)).astype(np.float32)
+    one, other = (Predictor(net, dtype=torch.float32)(image) for net in (network, loaded))
+    assert np.abs(one - other).max() < (1e-6 if dtype == torch.float32 else 1e-2)
+
+
+def test_changed_weights_are_an_input_error(folder: Path) -> None:
+    weights = folder / "cells.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    with pytest.raises(InputError, match=r"cells\.safetensors: the weights differ from the sha256"):
+        load_models(PLAIN)
+
+
+def test_missing_weights_are_an_input_error(folder: Path) -> None:
+    (folder / "nuclei.safetensors").unlink()
+    with pytest.raises(
+        InputError, match=r"nuclei\.safetensors: the weights of a bundled network are missing"
+    ):
+        load_models(PLAIN)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"widths": [4, 8]},
+        {"in_channels": 3},
+        {"stem": 2},
+        {"widths": []},
+        {"widths": "ab"},
+        {"stem": None},
+        {"widths": [4, -1]},
+    ],
+    ids=str,
+)
+def test_weights_that_do_not_fit_their_card_are_an_input_error(
+    tmp_path: Path, changes: dict[str, Any]
+) -> None:
+    put(tmp_path, "cells", **changes)
+    with pytest.raises(
+        InputError, match=r"cells\.safetensors: the weights do not fit their card \(."
+    ) as caught:
+        ModelCard.read(tmp_path / "cells.json").load()
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("content", [b"", b"no weights", b"\xff" * 300])
+def test_weights_that_are_no_safetensors_are_an_input_error(tmp_path: Path, content: bytes) -> None:
+    put(tmp_path, "cells", sha256=hashlib.sha256(content).hexdigest())
+    (tmp_path / "cells.safetensors").write_bytes(content)
+    with pytest.raises(InputError, match="the weights do not fit their card"):
+        ModelCard.read(tmp_path / "cells.json").load()
+
+
+@pytest.mark.parametrize(
+    "content", ["", "{", "\udcff", "[1, 2]", "null", '"text"', "{}", '{"name": "cells"}']
+)
+def test_a_card_that_is_none_is_an_input_error(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "cells.json"
+    path.write_bytes(content.encode("utf-8", "surrogateescape"))
+    with pytest.raises(InputError, match=r"cells\.json: the model card (cannot be read|lacks)"):
+        ModelCard.read(path)
+
+
+def test_a_missing_card_is_an_input_error(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="the model card cannot be read"):
+        ModelCard.read(tmp_path / "cells.json")
+
+
+def test_what_a_card_lacks_is_named(tmp_path: Path) -> None:
+    put(tmp_path, "cells")
+    path = tmp_path / "cells.json"
+    values = json.loads(path.read_text(encoding="utf-8"))
+    del values["stem"], values["sha256"]
+    path.write_text(json.dumps(values), encoding="utf-8")
+    with pytest.raises(InputError, match="the model card lacks sha256, stem"):
+        ModelCard.read(path)
+
+
+def test_the_cards_of_a_folder_are_found_by_name(folder: Path) -> None:
+    (folder / f"{models.PHENOTYPE}.json").write_text("{}")  # another kind of card
+    assert list(bundled_cards()) == ["cells", "nuclei", "puncta"]
+
+
+def test_load_models_gives_what_the_settings_ask_for(folder: Path) -> None:
+    loaded = load_models(PLAIN)
+    assert isinstance(loaded.cells, FlowNetSegmenter)
+    assert isinstance(loaded.puncta, NetworkDetector)
+    assert loaded.phenotype is None
+    assert loaded.device == "cpu"
+    assert loaded.cells.predictor.in_channels == 2
+    assert loaded.cells.area_setting == "min_cell_area_um2"
+    assert loaded.nuclei.area_setting == "min_nucleus_area_um2"  # type: ignore[attr-defined]
+    expected = {
+        name: hashlib.sha256((folder / f"{name}.safetensors").read_bytes()).hexdigest() for name in CHANNELS
+    }
+    assert loaded.hashes == expected
+
+
+def test_log_needs_no_puncta_network(folder: Path) -> None:
+    for path in folder.glob("puncta.*"):
+        path.unlink()
+    loaded = load_models(PLAIN.updated(puncta_method="log"))
+    assert isinstance(loaded.puncta, LogDetector)
+    assert set(loaded.hashes) == {"cells", "nuclei"}
+    with pytest.raises(InputError, match="the bundled network 'puncta' is missing"):
+        load_models(PLAIN)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (
+            {"cells_model": "nuclei"},
+            "cells_model: the bundled network 'nuclei' finds nuclei, not cells.*use 'cells'",
+        ),
+        ({"cells_model": "puncta"}, "cells_model: the bundled network 'puncta' finds puncta, not cells"),
+        (
+            {"nuclei_model": "cells"},
+            "nuclei_model: the bundled network 'cells' finds cells, not nuclei.*'nuclei'",
+        ),
+        ({"cells_model": "nothing"}, "'nothing' is neither a file nor a model"),
+        ({"device": "cuda:77"}, "device: the device 'cuda:77' cannot be used"),
+    ],
+)
+def test_what_cannot_be_loaded_is_an_input_error(folder: Path, values: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        load_models(PLAIN.updated(**values))
+
+
+def test_a_users_own_file_goes_on_record(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[tuple[Any, ...]] = []
+    monkeypatch.setattr("napari_tam.zoo.CellposeSegmenter", lambda *values: given.append(values) or "theirs")
+    path = folder / "own.pt"
+    path.write_bytes(b"weights")
+    loaded = load_models(PLAIN.updated(cells_model=str(path), nuclei_model="a zoo name"))
+    assert loaded.cells == loaded.nuclei == "theirs"
+    assert [values[:2] for values in given] == [(str(path), "cells"), ("a zoo name", "nuclei")]
+    assert loaded.hashes[str(path)] == hashlib.sha256(b"weights").hexdigest()
+    assert set(loaded.hashes) == {str(path), "puncta"}
+
+
+def test_available_models_are_listed_with_their_state(folder: Path) -> None:
+    (folder / "nuclei.safetensors").write_bytes(b"changed")
+    (folder / "puncta.safetensors").unlink()
+    listed = {info.name: info for info in available_models()}
+    assert [listed[name].ok for name in CHANNELS] == [True, False, False]
+    assert listed["cells"].source == "bundled"
+    assert listed["cells"].description == "cells of a test"
+    assert listed["puncta"].sha256 == ""
+    zoo = [info for info in available_models() if info.source == "cellpose zoo"]
+    assert zoo
+    assert not any(info.name in CHANNELS for info in zoo if info.source == "bundled")
+
+
+@pytest.mark.parametrize("name", CHANNELS)
+def test_the_bundled_networks_load_and_run(name: str) -> None:
+    card = need(name)
+    network = card.load()
+    assert card.values["kind"] == name
+    assert network.in_channels == CHANNELS[name]
+    assert sum(p.numel() for p in network.parameters()) < 2e6
+    output = Predictor(network)(np.zeros((CHANNELS[name], 40, 52), np.float32))
+    assert output.shape == (3, 40, 52)
+    # An empty image has nothing in it.
+    assert (output[2] < 0).all()
+
+
+def test_the_bundled_networks_are_small() -> None:
+    for name in CHANNELS:
+        need(name)
+    assert sum(path.stat().st_size for path in models.MODELS_FOLDER.iterdir()) < 25e6

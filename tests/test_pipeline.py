@@ -1,0 +1,212 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import fakes
+import numpy as np
+import pandas as pd
+import pytest
+from flow_images import spots_image
+from hypothesis import given
+from hypothesis import settings as limits
+from hypothesis import strategies as st
+
+from napari_tam.columns import CELL_COLUMNS, PUNCTA_COLUMNS
+from napari_tam.detect import LogDetector
+from napari_tam.errors import InputError
+from napari_tam.field import Field
+from napari_tam.models import Models
+from napari_tam.pipeline import STEPS, Analysis, Progress, run, steps
+from napari_tam.segment import Segmentation
+from napari_tam.settings import Settings
+
+FEW = limits(max_examples=10, deadline=None)
+SETTINGS = Settings()
+ROLES = ("cell", "nucleus", "exosome")
+
+
+def field(data: np.ndarray | None = None, roles: tuple[str, ...] = ROLES) -> Field:
+    planes = dict(zip(ROLES, fakes.image() if data is None else data, strict=True))
+    return Field("a field", {role: planes[role] for role in roles}, fakes.PIXEL_UM)
+
+
+class Recorder:
+    """Passes calls on, and remembers their order and arguments."""
+
+    def __init__(self, name: str, inner: Any, calls: list[tuple[str, tuple[Any, ...]]]) -> None:
+        self.name, self.inner, self.calls = name, inner, calls
+
+    def segment(self, *given: Any) -> Segmentation:
+        self.calls.append((self.name, given))
+        result: Segmentation = self.inner.segment(*given)
+        return result
+
+    def detect(self, *given: Any) -> pd.DataFrame:
+        self.calls.append((self.name, given))
+        result: pd.DataFrame = self.inner.detect(*given)
+        return result
+
+
+def recording() -> tuple[Models, list[tuple[str, tuple[Any, ...]]]]:
+    calls: list[tuple[str, tuple[Any, ...]]] = []
+    plain = fakes.models()
+    inner = {name: Recorder(name, getattr(plain, name), calls) for name in ("cells", "nuclei", "puncta")}
+    return replace(plain, **inner), calls
+
+
+def test_each_step_is_announced_before_it_is_done() -> None:
+    made, calls = recording()
+    generator = steps(field(), SETTINGS, made)
+    seen = []
+    for expected_calls in (0, 1, 2, 3):
+        seen.append(next(generator))
+        assert len(calls) == expected_calls
+    with pytest.raises(StopIteration) as stop:
+        while True:
+            seen.append(next(generator))
+    assert seen == [Progress(step, number, len(STEPS)) for number, step in enumerate(STEPS)]
+    assert [name for name, _ in calls] == ["cells", "nuclei", "puncta"]
+    assert isinstance(stop.value.value, Analysis)
+    assert list(stop.value.value.seconds) == list(STEPS)
+    assert all(seconds >= 0 for seconds in stop.value.value.seconds.values())
+
+
+def test_every_network_gets_its_channel_and_diameter() -> None:
+    made, calls = recording()
+    chosen = Settings(cell_diameter_um=21, nucleus_diameter_um=8)
+    image = field()
+    run(image, chosen, made)
+    given_to = dict(calls)
+    cell, nucleus, exosome = (image.channels[role] for role in ROLES)
+    assert given_to["cells"][0] is cell
+    assert given_to["cells"][1] is nucleus
+    assert given_to["cells"][2:] == (fakes.PIXEL_UM, 21, chosen)
+    assert given_to["nuclei"][0] is nucleus
+    assert given_to["nuclei"][1:] == (None, fakes.PIXEL_UM, 8, chosen)
+    assert given_to["puncta"][0] is exosome
+    assert given_to["puncta"][1:] == (fakes.PIXEL_UM, chosen)
+
+
+@pytest.mark.parametrize(
+    ("roles", "message"),
+    [
+        (("cell", "nucleus"), "a field: no channel for the role exosome"),
+        (("nucleus", "exosome"), "a field: no channel for the role cell"),
+        (("nucleus",), "a field: no channel for the role cell and exosome"),
+    ],
+)
+def test_a_missing_role_is_an_input_error_before_anything_runs(roles: tuple[str, ...], message: str) -> None:
+    made, calls = recording()
+    with pytest.raises(InputError, match=message) as caught:
+        next(steps(field(roles=roles), SETTINGS, made))
+    assert "--channels" in str(caught.value)
+    assert not calls
+
+
+def test_without_a_nuclear_stain_the_cells_are_analysed_all_the_same() -> None:
+    made, calls = recording()
+    analysis = run(field(roles=("cell", "exosome")), SETTINGS, made)
+    assert analysis.nuclei is None
+    assert [name for name, _ in calls] == ["cells", "puncta"]
+    assert calls[0][1][1] is None
+    assert len(analysis.table) == 3
+    assert list(analysis.seconds) == list(STEPS)
+
+
+def test_the_analysis_counts_what_is_in_the_image() -> None:
+    analysis = run(field(), SETTINGS, fakes.models())
+    assert analysis.table["label"].tolist() == [1, 2, 3]
+    assert analysis.table["puncta_count"].tolist() == [2, 1, 0]
+    assert analysis.puncta["label"].tolist() == list(fakes.CELL_OF_SPOT)
+    assert analysis.summary["cells"] == 3
+    assert analysis.summary["cell_diameter_um"] == 16.0
+    assert analysis.field.name == "a field"
+    assert analysis.settings is SETTINGS
+
+
+def test_an_empty_image_is_a_result_with_complete_tables() -> None:
+    analysis = run(field(fakes.image((), cells=False)), SETTINGS, fakes.models())
+    assert not analysis.cells.any()
+    assert analysis.table.empty
+    assert analysis.puncta.empty
+    full = run(field(), SETTINGS, fakes.models())
+    assert list(analysis.table) == list(full.table)
+    assert list(analysis.table)[: len(CELL_COLUMNS)] == [column.name for column in CELL_COLUMNS]
+    assert set(analysis.puncta) >= {column.name for column in PUNCTA_COLUMNS}
+    assert analysis.summary["cells"] == 0
+
+
+@FEW
+@given(st.lists(st.tuples(st.integers(0, 11), st.integers(0, 15)), max_size=25, unique=True))
+def test_every_punctum_is_counted_once_in_a_cell_or_outside(places: list[tuple[int, int]]) -> None:
+    spots = [(8.0 * y + 4, 8.0 * x + 4) for y, x in places]
+    analysis = run(field(fakes.image(spots)), SETTINGS, fakes.models())
+    labels = analysis.cells[analysis.puncta["y_px"].astype(int), analysis.puncta["x_px"].astype(int)]
+    assert len(analysis.puncta) == len(spots)
+    assert analysis.puncta["label"].tolist() == labels.tolist()
+    outside = int((labels == 0).sum())
+    assert analysis.table["puncta_count"].sum() + outside == len(spots)
+    assert analysis.summary["puncta"] == len(spots)
+    assert analysis.summary["puncta_outside"] == outside
+    inside = analysis.puncta.loc[analysis.puncta["label"] > 0, "intensity"].sum()
+    assert analysis.table["puncta_intensity_sum"].sum() == pytest.approx(inside)
+
+
+@FEW
+@given(st.floats(0.2, 5), st.integers(0, 100))
+def test_exposure_scales_the_intensities_and_leaves_the_counts(gain: float, seed: int) -> None:
+    spots = [(y, x, fakes.AMPLITUDE, fakes.SIGMA) for y, x in fakes.SPOTS]
+    data = fakes.image().astype(np.float32)
+    data[2] = spots_image(fakes.SHAPE, spots, noise=5, seed=seed)
+    one, other = (
+        run(
+            field(np.stack([*data[:2], exposure * data[2]])),
+            SETTINGS,
+            replace(fakes.models(), puncta=LogDetector()),
+        )
+        for exposure in (np.float32(1), np.float32(gain))
+    )
+    assert one.table["puncta_count"].tolist() == other.table["puncta_count"].tolist() == [2, 1, 0]
+    for column in ("puncta_intensity_sum", "exosome_mean"):
+        assert other.table[column].to_numpy() == pytest.approx(gain * one.table[column].to_numpy(), rel=0.02)
+
+
+@FEW
+@given(st.permutations([1, 2, 3]))
+def test_the_numbers_of_the_cells_change_nothing_but_the_order(numbers: list[int]) -> None:
+    class Renumbered(fakes.ThresholdSegmenter):
+        def segment(self, *given: Any, **named: Any) -> Segmentation:
+            found = super().segment(*given, **named)
+            return replace(found, labels=np.array([0, *numbers], np.uint16)[found.labels])
+
+    one = run(field(), SETTINGS, fakes.models()).table
+    other = run(field(), SETTINGS, fakes.models(Renumbered())).table
+    order = [other.index[other["label"] == number][0] for number in numbers]
+    moved = other.loc[order].reset_index(drop=True)
+    pd.testing.assert_frame_equal(moved.drop(columns="label"), one.drop(columns="label"))
+
+
+def test_turning_the_image_changes_no_count() -> None:
+    data = fakes.image()
+    one = run(field(data), SETTINGS, fakes.models())
+    other = run(field(np.ascontiguousarray(np.rot90(data, axes=(1, 2)))), SETTINGS, fakes.models())
+    for column in ("puncta_count", "area_um2"):
+        assert sorted(one.table[column]) == pytest.approx(sorted(other.table[column]))
+    assert one.summary["puncta_outside"] == other.summary["puncta_outside"]
+
+
+def test_an_abandoned_analysis_goes_no_further() -> None:
+    made, calls = recording()
+    generator = steps(field(), SETTINGS, made)
+    next(generator)
+    next(generator)
+    generator.close()
+    assert [name for name, _ in calls] == ["cells"]
+
+
+def test_the_image_is_left_as_it_was() -> None:
+    data = fakes.image()
+    before = data.copy()
+    run(field(data), SETTINGS, fakes.models())
+    assert np.array_equal(data, before)
