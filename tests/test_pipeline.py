@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import fakes
 import numpy as np
@@ -16,10 +16,12 @@ from napari_tam.columns import CELL_COLUMNS, PUNCTA_COLUMNS
 from napari_tam.detect import LogDetector
 from napari_tam.errors import InputError
 from napari_tam.field import Field
-from napari_tam.models import Models
 from napari_tam.pipeline import STEPS, Analysis, Progress, run, steps
-from napari_tam.segment import Segmentation
 from napari_tam.settings import Settings
+
+if TYPE_CHECKING:
+    from napari_tam.models import Models
+    from napari_tam.segment import Segmentation
 
 FEW = limits(max_examples=10, deadline=None)
 SETTINGS = Settings()
@@ -118,7 +120,9 @@ def test_the_analysis_counts_what_is_in_the_image() -> None:
     analysis = run(field(), SETTINGS, fakes.models())
     assert analysis.table["label"].tolist() == [1, 2, 3]
     assert analysis.table["puncta_count"].tolist() == [2, 1, 0]
-    assert analysis.puncta["label"].tolist() == list(fakes.CELL_OF_SPOT)
+    owners = dict(zip(fakes.SPOTS, fakes.CELL_OF_SPOT, strict=True))
+    places = zip(analysis.puncta["y_px"], analysis.puncta["x_px"], strict=True)
+    assert analysis.puncta["label"].tolist() == [owners[place] for place in places]
     assert analysis.summary["cells"] == 3
     assert analysis.summary["cell_diameter_um"] == 16.0
     assert analysis.field.name == "a field"
