@@ -96,7 +96,7 @@ def cells() -> tuple[list[str], dict]:
     for group in ("BBBC020", "composite"):
         mean = np.mean([row[1:] for row in rows if str(row[0]).startswith(group)], axis=0)
         rows.append([f"{group} mean", *map(float, mean)])
-        values[group] = dict(zip(_columns(), map(float, mean.round(3)), strict=True))
+        values[group] = dict(zip(_columns(), (round(float(v), 3) for v in mean), strict=True))
     return ["Cells: AP, the field left out of training", *table(["field", *_columns()], rows), ""], values
 
 

@@ -58,7 +58,10 @@ def publish(name: str, lines: list[str], values: dict[str, Any]) -> None:
 
 def table(header: list[str], rows: list[list[object]]) -> list[str]:
     """Lay out a plain-text table in columns."""
-    cells = [header, *[[f"{c:.3f}" if isinstance(c, float | np.floating) else str(c) for c in row] for row in rows]]
+    cells = [
+        header,
+        *[[f"{c:.3f}" if isinstance(c, float | np.floating) else str(c) for c in row] for row in rows],
+    ]
     widths = [max(len(row[i]) for row in cells) for i in range(len(header))]
     lines = ["  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in cells]
     return [lines[0], "-" * len(lines[0]), *lines[1:]]

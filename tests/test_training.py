@@ -56,12 +56,8 @@ def samples(count: int = 3, channels: int = 2, group: str = "simulated") -> list
 
 
 def arguments(out: Path, **changes: Any) -> argparse.Namespace:
-    values = {
-        "network": "cells", "out": str(out), "steps": 3, "batch": 2, "crop": 48, "rate": 2e-3, "simulated": 1,
-        "leave_out": [], "init": None, "device": "cpu", "seed": 1, "average": 0.9, "threads": 0, "diameter": None,
-        "macrophages": 8,
-    }  # fmt: skip
-    return argparse.Namespace(**values | changes)
+    given = ["cells", "--out", str(out), "--steps", "3", "--batch", "2", "--crop", "48", "--average", "0.9"]
+    return argparse.Namespace(**vars(train_flownet.read_arguments(given)) | changes)
 
 
 @pytest.fixture

@@ -223,7 +223,8 @@ def train(args: argparse.Namespace) -> None:
     Path(args.out).with_suffix(".json").write_text(json.dumps(record, indent=1))
 
 
-if __name__ == "__main__":
+def read_arguments(given: list[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("network", choices=NETWORKS)
     parser.add_argument("--out", required=True, help="where the weights go (.pt)")
@@ -242,4 +243,8 @@ if __name__ == "__main__":
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=0, help="torch threads; 0: all")
     parser.add_argument("--seed", type=int, default=1)
-    train(parser.parse_args())
+    return parser.parse_args(given)
+
+
+if __name__ == "__main__":
+    train(read_arguments())

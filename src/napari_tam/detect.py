@@ -26,7 +26,7 @@ Points = npt.NDArray[np.float64]
 #: Width (sigma) of a punctum that detection starts from, in pixels.
 TYPICAL_SIGMA_PX = 1.4
 
-#: Candidates of the network are kept down to this score, whatever the setting, for moving the threshold later.
+#: Candidates of the network are kept down to this score, so that the threshold can be moved later.
 LOWEST_SCORE = 0.2
 
 #: LoG contrast (in SD of the response's noise) that counts as score 0.5.
