@@ -8,7 +8,7 @@ from napari_tam import models
 from napari_tam.models import ModelCard
 
 #: The networks are part of the project: a missing one is a failure, not a reason to skip.
-REQUIRED = False
+REQUIRED = True
 
 
 def need(name: str) -> ModelCard:

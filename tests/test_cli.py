@@ -254,10 +254,13 @@ def test_ctrl_c_ends_with_status_130_whole_tables_and_the_missing_named(
 def test_a_real_sigint_in_the_middle_of_a_network(tmp_path: Path) -> None:
     paths = [fakes.write_image(tmp_path / f"i{index}.ome.tif") for index in range(2)]
     code = """
-        import sys, time
+        import signal, sys, time
         import fakes
         from napari_tam import cli_analyse
         from napari_tam.cli import main
+
+        # A shell that runs the tests in the background has SIGINT ignored, and children inherit that.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
         class Slow(fakes.ThresholdSegmenter):
             calls = 0
@@ -279,6 +282,7 @@ def test_a_real_sigint_in_the_middle_of_a_network(tmp_path: Path) -> None:
         out, err = process.communicate(timeout=30)
     finally:
         process.kill()
+        process.communicate()
     assert process.returncode == 130, err
     assert "1 analysed" in out
     assert "not (wholly) analysed: i1. " in err

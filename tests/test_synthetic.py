@@ -82,6 +82,14 @@ def test_truth_is_consistent_whatever_the_parameters(scene: Scene) -> None:
     assert (spots[["amplitude_photons", "sigma_px"]] > 0).all(axis=None)
 
 
+def test_one_cell_may_cover_the_whole_field() -> None:
+    parameters = SceneParameters(
+        shape=(48, 48), cell_diameter_um=60, cells_per_field=8, overlap=0, membrane_bound=0.5
+    )
+    scenes_drawn = [Scene.draw(parameters, seed) for seed in range(6)]
+    assert any(scene.cells.all() for scene in scenes_drawn)
+
+
 def test_a_field_without_cells_is_a_field() -> None:
     scene = Scene.draw(replace(SMALL, cells_per_field=0, free_per_field=20), 0)
     assert not scene.cells.any()

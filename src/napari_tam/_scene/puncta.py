@@ -67,6 +67,7 @@ def _inside(
         for shift in (1, -1):
             same &= np.roll(labels, shift, axis) == labels
     depth = cv2.distanceTransform((same & (labels > 0)).astype(np.uint8), cv2.DIST_L2, 5)
+    depth = np.minimum(depth, 1e6)  # one cell over the whole field has no edge
     around = np.exp(-to_nucleus / (0.08 * diameter)) + 1e-4
     at_edge = np.exp(-(((depth - 1) / max(1.0, 0.02 * diameter)) ** 2)) + 1e-6
     shares = np.array([p.perinuclear, p.membrane_bound])
