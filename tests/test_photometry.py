@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from napari_tam.photometry import (
+    CROWDED,
     FWHM,
     Patches,
     Photometry,
@@ -143,6 +144,15 @@ def test_haze_that_looks_like_no_gaussian_is_not_measured_as_an_aggregate() -> N
         spots_image((120, 120), spots[1:], background=plateau, noise=3), np.array([[60.0, 60.0]]), SIGMA
     )
     assert abs(nothing.intensity[0]) < 0.25 * light(spots)[0]
+
+
+def test_a_ridge_of_haze_is_no_aggregate() -> None:
+    y, x = np.indices((120, 120))
+    ridge = 80 * np.exp(-(((y - 60) / 12) ** 2) - ((x - 60) / 4) ** 2)
+    spots = [(60.0, 60.0, 60.0, SIGMA), (20.0, 20.0, 300.0, SIGMA), (100.0, 100.0, 300.0, SIGMA)]
+    found = measured(spots_image((120, 120), spots, background=100 + ridge, noise=3), spots)
+    # No more than a single punctum may have; four times as wide where it is taken for an aggregate.
+    assert found.sigma[0] <= CROWDED[1] * SIGMA * 1.001
 
 
 @FEW

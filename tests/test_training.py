@@ -157,6 +157,7 @@ def test_batches_depend_on_seed_and_number_only() -> None:
     whole = list(itertools.islice(train_flownet.batches(drawn, "cells", 48, 2, 7, 0, WEIGHTS), 4))
     [third] = itertools.islice(train_flownet.batches(drawn, "cells", 48, 2, 7, 3, WEIGHTS), 1)
     assert all(torch.equal(one, other) for one, other in zip(whole[3], third, strict=True))
+    assert len({float(images.sum()) for images, _ in whole}) == 4
     [different] = itertools.islice(train_flownet.batches(drawn, "cells", 48, 2, 8, 3, WEIGHTS), 1)
     assert not torch.equal(third[0], different[0])
     images, targets = third
