@@ -167,16 +167,32 @@ class FlowNetSegmenter:
     ) -> npt.NDArray[np.int32]:
         """Return labels at working scale."""
         factor = self.diameter_px / diameter_px
-        size = (max(16, round(image.shape[1] * factor)), max(16, round(image.shape[0] * factor)))
+        size = working_size(image, factor)
         planes = [resize(image, size)]
         if self.predictor.in_channels == 2:
             planes.append(resize(second, size) if second is not None else np.zeros(size[::-1], np.float32))
         output = self.predictor(normalise(np.stack(planes)))
-        smallest = getattr(settings, self.area_setting) / pixel_size_um**2 * factor**2
-        logit = float(np.log(settings.cell_probability / (1 - settings.cell_probability)))
         return labels_from_flows(
-            output, threshold=logit, flow_threshold=settings.flow_threshold, min_area=max(smallest, 4.0)
+            output,
+            threshold=probability_logit(settings),
+            flow_threshold=settings.flow_threshold,
+            min_area=smallest_area(settings, self.area_setting, pixel_size_um, factor),
         )
+
+
+def working_size(image: Plane, factor: float) -> tuple[int, int]:
+    """Return the (width, height) of a plane brought to working scale; at least 16 px each."""
+    return max(16, round(image.shape[1] * factor)), max(16, round(image.shape[0] * factor))
+
+
+def probability_logit(settings: Settings) -> float:
+    """Return the threshold on the networks' probability logit."""
+    return float(np.log(settings.cell_probability / (1 - settings.cell_probability)))
+
+
+def smallest_area(settings: Settings, area_setting: str, pixel_size_um: float, factor: float) -> float:
+    """Return the smallest area that is kept, in pixels at working scale; never under 4."""
+    return max(float(getattr(settings, area_setting)) / pixel_size_um**2 * factor**2, 4.0)
 
 
 def resize(image: Plane, size: tuple[int, int]) -> npt.NDArray[np.float32]:

@@ -19,7 +19,14 @@ import numpy.typing as npt
 
 from napari_tam.dynamics import enlarge, tidy
 from napari_tam.errors import InputError
-from napari_tam.segment import Segmentation, median_diameter, resize
+from napari_tam.segment import (
+    Segmentation,
+    median_diameter,
+    probability_logit,
+    resize,
+    smallest_area,
+    working_size,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -209,10 +216,10 @@ class CellposeSegmenter:
         pixel_size_um: float,
     ) -> npt.NDArray[np.int32]:
         factor = self.working_px / diameter_px
-        size = (max(16, round(image.shape[1] * factor)), max(16, round(image.shape[0] * factor)))
+        size = working_size(image, factor)
         planes = [resize(plane, size) for plane in (image, second) if plane is not None]
         options: dict[str, Any] = {
-            "cellprob_threshold": float(np.log(settings.cell_probability / (1 - settings.cell_probability))),
+            "cellprob_threshold": probability_logit(settings),
             "flow_threshold": settings.flow_threshold,
             "min_size": -1,
         }
@@ -225,5 +232,5 @@ class CellposeSegmenter:
         if len(planes) > 1:
             options["channel_axis"] = -1
         labels = self.model.eval(stack, **options)[0]
-        smallest = getattr(settings, self.area_setting) / pixel_size_um**2 * factor**2
-        return tidy(np.asarray(labels, np.int32), max(smallest, 4.0))
+        smallest = smallest_area(settings, self.area_setting, pixel_size_um, factor)
+        return tidy(np.asarray(labels, np.int32), smallest)
