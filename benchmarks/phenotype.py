@@ -36,7 +36,7 @@ from napari_tam.settings import Settings
 from napari_tam.synthetic import Scene, SceneParameters
 
 SEED = 11
-SIZE = 400
+SIZE = 1024
 BBBC020_UM = 0.65
 SETTINGS = Settings()
 
@@ -45,7 +45,12 @@ def judged(cells: Cells, classifier: ModelClassifier) -> tuple[pd.DataFrame, np.
     """Call all cells; returns the columns and the true class (index, -1 for none)."""
     scores = classifier.model.score(cells.crops, cells.features)
     found = decide(
-        scores, classifier.classes, cells.border.astype(bool), classifier.model.unlike_above, SETTINGS
+        scores,
+        classifier.classes,
+        cells.table,
+        cells.table["pixel_size_um"].to_numpy(),
+        classifier.model.unlike_above,
+        SETTINGS,
     )
     return found, np.array([CLASSES.index(name) if name else -1 for name in cells.truth])
 
@@ -70,6 +75,7 @@ def simulated(classifier: ModelClassifier, segmenter, key: str, fields: int) -> 
             "uncertain": float(1 - called.mean()),
             "uncertain, whole cells": float(1 - called[whole].mean()),
             "unlike": float(found["phenotype_reason"].str.contains("unlike").mean()),
+            "too noisy": float(found["phenotype_reason"].str.contains("noisy").mean()),
             "calibration error": reliability(chances[use], truth[use]).error,
             "calibration error, called": reliability(chances[right], truth[right]).error,
         }
@@ -210,7 +216,7 @@ def speed(classifier: ModelClassifier) -> tuple[list[str], dict]:
 def main() -> None:
     """Measure and publish."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--fields", type=int, default=30, help="simulated fields inside the training range")
+    parser.add_argument("--fields", type=int, default=18, help="simulated fields inside the training range")
     parser.add_argument("--per-class", type=int, default=300, help="cells a class and replicate, retraining")
     parser.add_argument("--models", type=Path, default=ROOT / "models", help="where the cells network is")
     parser.add_argument("--phenotype-model", default="phenotype")

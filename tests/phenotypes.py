@@ -12,10 +12,12 @@ import torch
 from napari_tam.crops import CROP_SIZE, cell_crops
 from napari_tam.features import FEATURES, shape_features
 from napari_tam.field import Field
+from napari_tam.likeness import Likeness
 from napari_tam.measure import measure
 from napari_tam.morphology_net import MorphologyNet
-from napari_tam.phenotype_model import Likeness, PhenotypeModel
-from napari_tam.phenotype_training import LabelledCells, Recipe, fit
+from napari_tam.phenotype_model import PhenotypeModel
+from napari_tam.phenotype_report import LabelledCells
+from napari_tam.phenotype_training import Recipe, fit
 from napari_tam.settings import Settings
 
 if TYPE_CHECKING:

@@ -11,6 +11,7 @@ from phenotypes import CLASSES, ellipses, field_of, labelled, measured, trained,
 from napari_tam.classify import (
     BORDER,
     LOW,
+    NOISY,
     UNCERTAIN,
     UNLIKE,
     ModelClassifier,
@@ -83,11 +84,16 @@ def scores(chances: list[list[float]], distance: list[float]) -> Scores:
     return Scores(np.log(values).astype(np.float32), values, np.array(distance))
 
 
+def cells(border: list[bool], contrast: list[float] | None = None) -> pd.DataFrame:
+    return pd.DataFrame({"touches_border": border, "contrast_to_noise": contrast or [50.0] * len(border)})
+
+
 def test_every_reason_for_uncertain_is_stated() -> None:
     found = decide(
         scores([[0.9, 0.1], [0.9, 0.1], [0.9, 0.1], [0.6, 0.4], [0.2, 0.8]], [1, 1, 9, np.nan, 1]),
         CLASSES,
-        np.array([False, True, True, False, False]),
+        cells(border=[False, True, True, False, False]),
+        1.5,
         5.0,
         Settings(phenotype_min_probability=0.75),
     )
@@ -103,8 +109,20 @@ def test_every_reason_for_uncertain_is_stated() -> None:
 
 def test_the_border_can_be_allowed() -> None:
     given = scores([[0.9, 0.1]], [1])
-    found = decide(given, CLASSES, np.array([True]), 5.0, Settings(phenotype_border=False))
+    found = decide(given, CLASSES, cells([True]), 1.5, 5.0, Settings(phenotype_border=False))
     assert found["phenotype"].tolist() == ["M1"]
+
+
+def test_a_cell_that_hardly_stands_out_of_the_noise_is_uncertain_at_the_scale_of_the_crop() -> None:
+    given = scores([[0.9, 0.1]] * 4, [1] * 4)
+    table = cells([False] * 4, contrast=[2.9, 3.1, np.nan, np.inf])
+    found = decide(given, CLASSES, table, 1.5, 5.0, Settings())
+    assert found["phenotype_reason"].tolist() == [NOISY, "", "", ""]
+    # 3 × 3 pixels of 0.5 µm are one of the crop, with a third of the noise
+    assert decide(given, CLASSES, table, 0.5, 5.0, Settings())["phenotype_reason"].tolist() == [""] * 4
+    assert decide(given, CLASSES, table, 3.0, 5.0, Settings())["phenotype_reason"][0] == NOISY
+    allowed = decide(given, CLASSES, table, 1.5, 5.0, Settings(phenotype_min_contrast=0))
+    assert allowed["phenotype"].tolist() == ["M1"] * 4
 
 
 def test_other_and_more_classes_get_their_own_columns() -> None:

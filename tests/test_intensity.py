@@ -8,7 +8,14 @@ import pytest
 from label_images import disc
 from scipy import ndimage
 
-from napari_tam.intensity import background, focus_score, saturated_fractions, saturation_level
+from napari_tam.intensity import (
+    background,
+    contrast_to_noise,
+    focus_score,
+    noise,
+    saturated_fractions,
+    saturation_level,
+)
 from napari_tam.place import boundary_distance
 from napari_tam.regions import Regions
 
@@ -110,3 +117,29 @@ def test_focus_score_is_missing_where_it_has_no_meaning() -> None:
     labels[1, 1:4] = 1  # no inner pixel
     labels[4:9, 4:9] = 2  # mean 0
     assert np.isnan(focus_score(np.zeros((10, 10)), Regions(labels), np.array([1.0, 0.0]))).all()
+
+
+@pytest.mark.parametrize("sd", [1.0, 7.0])
+def test_noise_is_its_sd_whatever_else_is_in_the_image(sd: float) -> None:
+    rng = np.random.default_rng(0)
+    image = rng.normal(100, sd, (200, 200))
+    assert noise(image) == pytest.approx(sd, rel=0.03)
+    image[50:150, 50:150] += 500
+    image += np.arange(200)
+    assert noise(image) == pytest.approx(sd, rel=0.04)
+    assert noise(3 * image) == pytest.approx(3 * noise(image), rel=1e-4)
+
+
+def test_contrast_to_noise_is_the_height_above_the_background_in_noise_sds() -> None:
+    rng = np.random.default_rng(1)
+    labels = np.zeros((120, 120), np.uint16)
+    labels[30:60, 30:60], labels[80:110, 80:110] = 1, 2
+    regions = Regions(labels)
+    image = np.array([200.0, 220.0, 300.0])[labels] + rng.normal(0, 5, labels.shape)
+    mean = regions.sums(image) / regions.area
+    found = contrast_to_noise(image, regions, mean, boundary_distance(regions))
+    assert found == pytest.approx([4, 20], rel=0.08)
+    flat = np.array([200.0, 220.0, 200.0])[labels]
+    still = contrast_to_noise(flat, regions, np.array([220.0, 200.0]), boundary_distance(regions))
+    assert still[0] == np.inf
+    assert np.isnan(still[1])

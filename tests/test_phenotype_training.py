@@ -6,6 +6,7 @@ from phenotypes import labelled, untrained
 
 from napari_tam.calibration import balanced_accuracy
 from napari_tam.errors import InputError
+from napari_tam.phenotype_report import report_lines
 from napari_tam.phenotype_training import (
     Recipe,
     check_cells,
@@ -13,7 +14,6 @@ from napari_tam.phenotype_training import (
     group_folds,
     held_out,
     random_folds,
-    report_lines,
     train,
 )
 

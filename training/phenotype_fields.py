@@ -152,7 +152,7 @@ def scene_cells(
         match(scene, labels, table["label"].to_numpy()),
         np.full(len(table), index),
         table["touches_border"].to_numpy(),
-        table,
+        table.assign(pixel_size_um=um),
     )
 
 
@@ -195,7 +195,7 @@ def simulate(seed: int, fields: int, size: int, regime: str, segmenter, key: str
         CROP_SIZE,
         CROP_UM,
         repr(FEATURES),
-        4,
+        5,
     ]
     name = hashlib.sha256(json.dumps(facts, default=str).encode()).hexdigest()[:16]
     CACHE.mkdir(exist_ok=True)

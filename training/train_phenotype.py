@@ -19,7 +19,8 @@ from phenotype_fields import Cells, simulate
 
 from napari_tam._scene.cells import PHENOTYPES
 from napari_tam.calibration import balanced_accuracy, fit_temperature, reliability, softmax
-from napari_tam.phenotype_training import LIKE_QUANTILE, LabelledCells, Recipe, fit
+from napari_tam.phenotype_report import LabelledCells
+from napari_tam.phenotype_training import LIKE_QUANTILE, Recipe, fit
 
 ROOT = Path(__file__).resolve().parents[1]
 CLASSES = ("M1", "M2")
@@ -60,9 +61,9 @@ def labelled(cells: Cells) -> LabelledCells:
 def main() -> None:
     """Draw, fit, calibrate, write."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--fields", type=int, default=70, help="fields to fit on")
-    parser.add_argument("--held", type=int, default=25, help="fields to calibrate on")
-    parser.add_argument("--steps", type=int, default=600)
+    parser.add_argument("--fields", type=int, default=260, help="fields to fit on")
+    parser.add_argument("--held", type=int, default=60, help="fields to calibrate on")
+    parser.add_argument("--steps", type=int, default=2000)
     parser.add_argument("--models", type=Path, default=ROOT / "models", help="where the cells network is")
     parser.add_argument("--out", type=Path, default=ROOT / "models")
     args = parser.parse_args()

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_tam.columns import build_table, class_column, phenotype_columns
-from napari_tam.crops import cell_crops
+from napari_tam.crops import CROP_UM, cell_crops
 from napari_tam.errors import InputError
 from napari_tam.features import shape_features
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 UNCERTAIN = "uncertain"
 
 #: Why, in the order in which they are stated.
-BORDER, UNLIKE, LOW = "border", "unlike training", "low probability"
+BORDER, NOISY, UNLIKE, LOW = "border", "too noisy", "unlike training", "low probability"
 
 #: Value of the setting `phenotype_model` that switches the step off.
 OFF = "none"
@@ -86,15 +86,14 @@ class ModelClassifier:
         """See `Classifier.classify`."""
         crops = cell_crops(field.channels["cell"], cells, nuclei, table, field.pixel_size_um)
         scores = self.model.score(crops, shape_features(table), self.device)
-        return decide(
-            scores, self.classes, table["touches_border"].to_numpy(bool), self.model.unlike_above, settings
-        )
+        return decide(scores, self.classes, table, field.pixel_size_um, self.model.unlike_above, settings)
 
 
 def decide(
     scores: Scores,
     classes: tuple[str, ...],
-    border: npt.NDArray[np.bool_],
+    table: pd.DataFrame,
+    pixel_size_um: float | npt.NDArray[np.float64],
     unlike_above: float,
     settings: Settings,
 ) -> pd.DataFrame:
@@ -106,16 +105,21 @@ def decide(
         What the model says.
     classes
         Names of the classes.
-    border
-        Whether a cell touches the image's border.
+    table
+        One row a cell; `touches_border` and `contrast_to_noise` are used.
+    pixel_size_um
+        Pixel size of the image that the table is about, or one a row.
     unlike_above
         Distance above which a cell is unlike the training cells.
     settings
-        `phenotype_min_probability` and `phenotype_border` are used.
+        `phenotype_min_probability`, `phenotype_min_contrast` and `phenotype_border` are used.
     """
     chances = scores.probabilities
+    # A crop's pixel is a mean over many of a fine image's, and their noise averages out.
+    contrast = table["contrast_to_noise"].to_numpy(np.float64) * np.maximum(1.0, CROP_UM / pixel_size_um)
     reasons = {
-        BORDER: border & settings.phenotype_border,
+        BORDER: table["touches_border"].to_numpy(bool) & settings.phenotype_border,
+        NOISY: contrast < settings.phenotype_min_contrast,
         UNLIKE: ~(scores.distance <= unlike_above),
         LOW: chances.max(axis=1, initial=0) < settings.phenotype_min_probability,
     }

@@ -55,7 +55,8 @@ def train(arguments: argparse.Namespace) -> int:
     from napari_tam.layout import read_layout
     from napari_tam.phenotype_data import read_labelled
     from napari_tam.phenotype_figures import draw_validation
-    from napari_tam.phenotype_training import Recipe, report_lines
+    from napari_tam.phenotype_report import report_lines
+    from napari_tam.phenotype_training import Recipe
     from napari_tam.phenotype_training import train as train_model
     from napari_tam.settings import Settings
 

@@ -298,6 +298,15 @@ _QUALITY = (
         "variance of the Laplacian: Pech-Pacheco et al. 2000, ICPR",
     ),
     Column(
+        "contrast_to_noise",
+        "number",
+        "",
+        "quality",
+        "(cell_mean - median of the cell channel outside all cells) / SD of that channel's pixel noise, "
+        "which is 1.4826 × the median of |four-neighbour Laplacian| / √20.",
+        "after Immerkaer 1996, Comput Vis Image Underst 64:300",
+    ),
+    Column(
         "nucleus_count",
         "maybe_integer",
         "",
@@ -440,7 +449,8 @@ def phenotype_columns(classes: Sequence[str] = ("M1", "M2")) -> tuple[Column, ..
             "text",
             "",
             "phenotype",
-            "Why it is uncertain: border (the cell is cut), unlike training (its distance to the training "
+            "Why it is uncertain: border (the cell is cut), too noisy "
+            "(contrast_to_noise under phenotype_min_contrast), unlike training (its distance to the training "
             "cells is above the model's threshold), low probability (under phenotype_min_probability); "
             "several are separated by '; '.",
         ),

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from napari_tam.columns import CELL_COLUMNS, PUNCTA_COLUMNS, build_table
-from napari_tam.intensity import background, focus_score, saturated_fractions
+from napari_tam.intensity import background, contrast_to_noise, focus_score, saturated_fractions
 from napari_tam.place import (
     boundary_distance,
     edge_distance,
@@ -85,6 +85,9 @@ def measure(
     values |= _nuclei_of_cells(nuclear, owner, values["area_um2"], field.pixel_size_um)
     values["saturated_fraction"], saturated = saturated_fractions(exosome, regions)
     values["focus_score"] = focus_score(field.channels["cell"], regions, values["cell_mean"])
+    values["contrast_to_noise"] = contrast_to_noise(
+        field.channels["cell"], regions, values["cell_mean"], distance
+    )
     values["touches_border"] = regions.touches_border
     values["contact_fraction"] = regions.contacts / regions.crossings[:2].sum(axis=0)
     table = build_table(CELL_COLUMNS, {"image": field.name, "frame": field.frame, **values}, len(regions))

@@ -14,7 +14,7 @@ from napari_tam.errors import InputError
 from napari_tam.features import FEATURES, shape_features
 from napari_tam.images import read_fields
 from napari_tam.layout import GROUPS, Layout, read_text_table, well_of
-from napari_tam.phenotype_training import LabelledCells
+from napari_tam.phenotype_report import LabelledCells
 from napari_tam.results import OK, read_results
 from napari_tam.settings import Settings
 

@@ -14,22 +14,23 @@ import numpy.typing as npt
 import torch
 from torch.nn import functional
 
-from napari_tam.calibration import balanced_accuracy, confusion, fit_temperature, reliability, softmax
+from napari_tam.calibration import balanced_accuracy, fit_temperature
 from napari_tam.errors import InputError
+from napari_tam.likeness import Likeness
 from napari_tam.morphology_net import MorphologyNet, run_network
-from napari_tam.phenotype_model import Likeness, PhenotypeModel
+from napari_tam.phenotype_model import PhenotypeModel
+from napari_tam.phenotype_report import validation
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
+
+    from napari_tam.phenotype_report import LabelledCells
 
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
 
 #: Share of held-out cells that are as near to the training cells as "like training" asks.
 LIKE_QUANTILE = 0.99
-
-#: A random split that is better than the grouped one by more than this is worth a warning.
-LARGE_GAP = 0.1
 
 #: More groups than this share folds.
 MOST_FOLDS = 5
@@ -39,46 +40,6 @@ CURVE = (0.25, 0.5)
 
 #: A class with fewer cells than this cannot be learnt.
 FEWEST = 10
-
-
-@dataclass(frozen=True)
-class LabelledCells:
-    """Cells of known class.
-
-    Attributes
-    ----------
-    crops, features
-        See `napari_tam.crops` and `napari_tam.features`.
-    truth
-        Index of each cell's class in `classes`.
-    groups
-        The replicate, donor, plate … of each cell.
-    classes
-        Names.
-    grouped_by
-        What the groups are, for the report.
-    """
-
-    crops: npt.NDArray[Any]
-    features: Floats
-    truth: Ints
-    groups: npt.NDArray[Any]
-    classes: tuple[str, ...]
-    grouped_by: str = "group"
-
-    def __len__(self) -> int:
-        """Return the number of cells."""
-        return len(self.truth)
-
-    def where(self, chosen: npt.NDArray[Any]) -> LabelledCells:
-        """Keep some cells (a mask or indices)."""
-        return replace(
-            self,
-            crops=self.crops[chosen],
-            features=self.features[chosen],
-            truth=self.truth[chosen],
-            groups=self.groups[chosen],
-        )
 
 
 @dataclass(frozen=True)
@@ -334,7 +295,7 @@ def train(
     tell("the final model, on all cells")
     unlike = float(np.quantile(distance, LIKE_QUANTILE))
     temperature = fit_temperature(logits, cells.truth)
-    report = _report(cells, folds, logits, distance, mixed, unlike, min_probability)
+    report = validation(cells, folds, logits, distance, mixed, unlike, min_probability)
     report |= {
         "grouped_by": "nothing: a single group" if single else cells.grouped_by,
         "independent": not single,
@@ -347,109 +308,3 @@ def train(
     model.card["unlike"] = {"quantile_of_held_out_cells": LIKE_QUANTILE}
     model.card["validation"] = report
     return model, report
-
-
-def fold_probabilities(logits: Floats, truth: Ints, folds: Ints) -> npt.NDArray[np.float64]:
-    """Calibrate each fold with the temperature of the others, so that no cell calibrates itself."""
-    chances = np.zeros(logits.shape)
-    for fold in range(int(folds.max()) + 1):
-        test = folds == fold
-        chances[test] = softmax(logits[test], fit_temperature(logits[~test], truth[~test]))
-    return chances
-
-
-def _report(
-    cells: LabelledCells,
-    folds: Ints,
-    logits: Floats,
-    distance: npt.NDArray[np.float64],
-    mixed: Floats,
-    unlike: float,
-    min_probability: float,
-) -> dict[str, Any]:
-    truth, found = cells.truth, logits.argmax(axis=1)
-    chances = fold_probabilities(logits, truth, folds)
-    bins = reliability(chances, truth)
-    called = (chances.max(axis=1) >= min_probability) & (distance <= unlike)
-    grouped, random = (balanced_accuracy(truth, part.argmax(axis=1)) for part in (logits, mixed))
-    groups = [
-        {
-            "group": str(name),
-            "cells": int((cells.groups == name).sum()),
-            "balanced_accuracy": round(balanced_accuracy(truth[at], found[at]), 4),
-        }
-        for name in np.unique(cells.groups)
-        for at in [cells.groups == name]
-    ]
-    return {
-        "cells": {name: int((truth == k).sum()) for k, name in enumerate(cells.classes)},
-        "balanced_accuracy": round(grouped, 4),
-        "balanced_accuracy_random_split": round(random, 4),
-        "warnings": _warnings(grouped, random, cells.grouped_by),
-        "share_called": round(float(called.mean()), 4),
-        "balanced_accuracy_called": round(balanced_accuracy(truth[called], found[called]), 4)
-        if called.any()
-        else None,
-        "least_probability": min_probability,
-        "groups": groups,
-        "confusion": {
-            "rows": "true class",
-            "columns": "class with the largest probability",
-            "classes": list(cells.classes),
-            "cells": confusion(truth, found, len(cells.classes)).tolist(),
-        },
-        "calibration": {"expected_error": round(bins.error, 4), "bins": bins.rows()},
-    }
-
-
-def _warnings(grouped: float, random: float, by: str) -> list[str]:
-    if random - grouped <= LARGE_GAP:
-        return []
-    return [
-        f"a random split gives {random:.2f}, leaving out each {by} {grouped:.2f}: the network knows "
-        f"the {by}, so only the second figure says what to expect of a new {by}"
-    ]
-
-
-def report_lines(report: dict[str, Any]) -> list[str]:
-    """Lay a report out as text."""
-    by = report["grouped_by"]
-    lines = [
-        "cells              " + ", ".join(f"{name} {n}" for name, n in report["cells"].items()),
-        f"balanced accuracy  {report['balanced_accuracy']:.3f} (left out: each {by}; {report['folds']} folds)"
-        if report["independent"]
-        else f"balanced accuracy  {report['balanced_accuracy']:.3f} (RANDOM SPLIT of a single group: says "
-        "nothing about another replicate, donor or plate)",
-    ]
-    if report["independent"]:
-        lines.append(f"by a random split  {report['balanced_accuracy_random_split']:.3f}")
-    if report["balanced_accuracy_called"] is not None:
-        lines.append(
-            f"called             {report['share_called']:.1%} of the cells have p ≥ "
-            f"{report['least_probability']:g} and are like the training cells; of these "
-            f"{report['balanced_accuracy_called']:.3f}"
-        )
-    lines.append(f"calibration error  {report['calibration']['expected_error']:.3f}")
-    lines += [f"warning            {text}" for text in report["warnings"]]
-    lines += ["", "group: cells, balanced accuracy"]
-    lines += [f"  {g['group']}: {g['cells']}, {g['balanced_accuracy']:.3f}" for g in report["groups"]]
-    lines += ["", "confusion (rows: true; columns: called, without 'uncertain')"]
-    lines += _confusion_lines(report["confusion"]["classes"], report["confusion"]["cells"])
-    lines += ["", "calibration (probability of the called class: cells, mean, share right)"]
-    lines += [
-        f"  {b['from']:.2f}-{b['to']:.2f}: {b['cells']}, {b['mean_probability']:.3f}, {b['share_right']:.3f}"
-        for b in report["calibration"]["bins"]
-    ]
-    lines += ["", "learning curve (share of the training cells: balanced accuracy)"]
-    lines += [
-        f"  {p['share_of_training_cells']:.0%}: {p['balanced_accuracy']:.3f}"
-        for p in report["learning_curve"]
-    ]
-    return lines
-
-
-def _confusion_lines(classes: Sequence[str], cells: Sequence[Sequence[int]]) -> list[str]:
-    width = max(6, *(len(name) for name in classes))
-    head = "  " + " " * width + "".join(f" {name:>{width}}" for name in classes)
-    rows = zip(classes, cells, strict=True)
-    return [head, *(f"  {name:<{width}}" + "".join(f" {n:>{width}}" for n in row) for name, row in rows)]

@@ -158,6 +158,14 @@ class Settings(BaseModel):
         ge=0,
         lt=1,
     )
+    phenotype_min_contrast: float = _setting(
+        3.0,
+        "A cell is uncertain if its stain stands out from the background by fewer SDs of the noise than "
+        "this (contrast_to_noise, in pixels of 1.5 µm): its outline is then guesswork. 0 allows all.",
+        group="phenotype",
+        ge=0,
+        le=1000,
+    )
     phenotype_border: bool = _setting(
         True, "Cells that the image's border cuts are uncertain.", group="phenotype"
     )
