@@ -61,7 +61,7 @@ def labelled(cells: Cells) -> LabelledCells:
 def main() -> None:
     """Draw, fit, calibrate, write."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--fields", type=int, default=260, help="fields to fit on")
+    parser.add_argument("--fields", type=int, default=200, help="fields to fit on")
     parser.add_argument("--held", type=int, default=60, help="fields to calibrate on")
     parser.add_argument("--steps", type=int, default=2000)
     parser.add_argument("--models", type=Path, default=ROOT / "models", help="where the cells network is")
