@@ -8,6 +8,7 @@ Retraining: a simulated plate of three replicates.
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
 import time
@@ -31,6 +32,7 @@ from napari_tam.crops import cell_crops
 from napari_tam.features import shape_features
 from napari_tam.field import Field
 from napari_tam.measure import measure
+from napari_tam.output import write_json
 from napari_tam.phenotype_training import Recipe, group_folds, held_out, train
 from napari_tam.settings import Settings
 from napari_tam.synthetic import Scene, SceneParameters
@@ -82,7 +84,7 @@ def simulated(classifier: ModelClassifier, segmenter, key: str, fields: int) -> 
             "calibration error, called": reliability(chances[right], truth[right]).error,
         }
         rows.append([regime, *row.values()])
-        values[regime] = {k: round(float(v), 4) for k, v in row.items()}
+        values[regime] = {k: round(float(v), 4) if np.isfinite(v) else None for k, v in row.items()}
     header = ["regime", *next(iter(values.values()))]
     return [
         f"Simulated fields, segmented by {key} (whole: not cut by the border)",
@@ -241,7 +243,21 @@ def main() -> None:
         text, values[name] = parts[name]()
         print("\n".join(text), flush=True)
         lines += text
-    publish(Path(__file__).stem if not args.only else f"phenotype_{'_'.join(wanted)}", lines, values)
+    if args.only:
+        publish(f"phenotype_{'_'.join(wanted)}", lines, values)
+        return
+    publish("phenotype", lines, values)
+    if args.phenotype_model == "phenotype":
+        state_on_card(values)
+
+
+def state_on_card(values: dict) -> None:
+    """Write what was measured on the bundled model's card."""
+    path = ROOT / "models" / "phenotype.json"
+    card = json.loads(path.read_text(encoding="utf-8"))
+    names = ("simulated", "real", "retraining")
+    card["accuracy"] = {"what": "benchmarks/results/phenotype.txt", **{name: values[name] for name in names}}
+    write_json(path, card)
 
 
 if __name__ == "__main__":
