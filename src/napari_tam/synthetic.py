@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_tam._scene import cells as shapes
-from napari_tam._scene import optics, puncta, stains
+from napari_tam._scene import lysosomes, optics, puncta, stains
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from numpy.random import Generator
 
 CHANNEL_NAMES = ("CD11b", "DAPI", "exosome")
+
+#: Name of the fourth channel of a scene that has lysosomes.
+LYSOSOME_NAME = "LysoTracker"
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,12 @@ class SceneParameters:
     gain: float = 2.0  # grey values per photon
     offset: float = 100.0
     read_noise: float = 3.0  # grey values
+    light_centre: tuple[float, float] | None = None  # brightest point, relative; drawn when None
+    lysosomes_per_cell: float = 0.0  # above 0: a fourth channel
+    lysosome_diameter_um: float = 1.2
+    lysosome_photons: float = 150.0  # median height before blur
+    colocalised: float = 0.0  # share of the puncta in cells that are put into a lysosome
+    channel_shift_um: tuple[float, float] = (0.0, 0.0)  # how far exosomes appear from the cells (y, x)
 
 
 @dataclass(frozen=True)
@@ -78,14 +87,19 @@ class Scene:
     Attributes
     ----------
     image
-        CYX uint16: cell stain, nuclear stain, exosomes.
+        CYX uint16: cell stain, nuclear stain, exosomes; and lysosomes, if there are any.
     cells, nuclei
         YX uint16 labels; a nucleus carries the label of its cell (two nuclei share it).
     puncta
         One row a punctum: y_px, x_px, cell (0 = outside), amplitude_photons (height of the
-        Gaussian), sigma_px, aggregate (0 or 1).
+        Gaussian), sigma_px, aggregate (0 or 1); and, in a scene with lysosomes, lysosome: the
+        label of the lysosome under it (0 = none). Where they are, not where a channel shift shows them.
     phenotypes
         One row a cell: label, phenotype ("M1" or "M2"), axis_ratio of the drawn body.
+    lysosomes
+        YX labels of the lysosomes, or None.
+    light
+        YX, what reaches each pixel relative to the brightest point.
     """
 
     image: npt.NDArray[np.uint16]
@@ -94,6 +108,8 @@ class Scene:
     puncta: pd.DataFrame
     phenotypes: pd.DataFrame
     parameters: SceneParameters = field(repr=False)
+    lysosomes: npt.NDArray[np.uint16] | None = None
+    light: npt.NDArray[np.float32] | None = field(default=None, repr=False)
 
     @classmethod
     def draw(cls, parameters: SceneParameters, seed: int | Generator) -> Scene:
@@ -106,17 +122,31 @@ class Scene:
         cell = optics.blur(stains.cell_stain(p, population, nuclei, rng), blur_px)
         nucleus = optics.blur(stains.nuclear_stain(p, nuclei, rng), blur_px)
         spots = puncta.draw_puncta(p, labels, nuclei, rng)
-        exosome = optics.render_spots(p.shape, spots)
-        exosome += optics.blur(stains.haze(p, labels, nuclei, rng), 2 * blur_px)
-        exosome += p.bleed_through * cell
-        light = optics.illumination(p.shape, p.illumination, rng)
-        image = np.stack(
-            [
-                optics.camera(light * (channel + p.background_photons), p.gain, p.offset, p.read_noise, rng)
-                for channel in (cell, nucleus, exosome)
-            ]
+        organelles = None
+        if p.lysosomes_per_cell > 0:
+            # A stream of its own: the other channels are those of the scene without lysosomes.
+            own = rng.spawn(1)[0]
+            organelles = lysosomes.draw_lysosomes(p, labels, nuclei, own)
+            spots = lysosomes.colocalise(p, spots, organelles, own)
+        seen = spots.assign(
+            y_px=spots["y_px"] + p.channel_shift_um[0] / p.pixel_size_um,
+            x_px=spots["x_px"] + p.channel_shift_um[1] / p.pixel_size_um,
         )
-        return cls(image, labels, nuclei, spots, population.phenotypes, p)
+        exosome = optics.render_spots(p.shape, seen)
+        faint = optics.blur(stains.haze(p, labels, nuclei, rng), 2 * blur_px)
+        exosome += optics.moved(faint, p.channel_shift_um, p.pixel_size_um)
+        exosome += p.bleed_through * cell
+        light = optics.illumination(p.shape, p.illumination, rng, p.light_centre)
+        image = [
+            optics.camera(light * (channel + p.background_photons), p.gain, p.offset, p.read_noise, rng)
+            for channel in (cell, nucleus, exosome)
+        ]
+        if organelles is not None:
+            stain = optics.blur(organelles.photons, p.spot_sigma_um / p.pixel_size_um)
+            stain = light * (stain + p.background_photons)
+            image.append(optics.camera(stain, p.gain, p.offset, p.read_noise, own))
+        marked = None if organelles is None else organelles.labels
+        return cls(np.stack(image), labels, nuclei, spots, population.phenotypes, p, marked, light)
 
 
 def random_parameters(
@@ -199,6 +229,7 @@ def write_fields(
     from napari_tam.errors import InputError
 
     base = parameters or SceneParameters(shape=(size, size))
+    names = [*CHANNEL_NAMES, LYSOSOME_NAME]
     written = []
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -218,7 +249,7 @@ def write_fields(
                 image,
                 scene.image,
                 compression="zlib",
-                metadata={"axes": "CYX", "Channel": {"Name": list(CHANNEL_NAMES)}, **pixels},
+                metadata={"axes": "CYX", "Channel": {"Name": names[: len(scene.image)]}, **pixels},
             )
             tifffile.imwrite(f"{stem}_masks.tif", scene.cells, compression="zlib")
             tifffile.imwrite(f"{stem}_nuclei.tif", scene.nuclei, compression="zlib")

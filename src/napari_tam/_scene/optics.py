@@ -49,9 +49,25 @@ def render_spots(shape: tuple[int, int], spots: pd.DataFrame) -> Image:
     return image
 
 
-def illumination(shape: tuple[int, int], fall: float, rng: Generator) -> Image:
-    """Light that falls by `fall` from its brightest point to the far corner (parabola)."""
-    centre = rng.uniform(0.3, 0.7, 2) * shape
+def moved(image: Image, shift_um: tuple[float, float], pixel_size_um: float) -> Image:
+    """Shift an image by (y, x), linearly interpolated; its edge is drawn out."""
+    if not any(shift_um):
+        return image
+    y, x = (value / pixel_size_um for value in shift_um)
+    matrix = np.array([[1, 0, x], [0, 1, y]], np.float64)
+    size = (image.shape[1], image.shape[0])
+    return np.asarray(cv2.warpAffine(image, matrix, size, borderMode=cv2.BORDER_REPLICATE), np.float32)
+
+
+def illumination(
+    shape: tuple[int, int], fall: float, rng: Generator, centre: tuple[float, float] | None = None
+) -> Image:
+    """Light that falls by `fall` from its brightest point to the far corner (parabola).
+
+    The brightest point (relative to the image) is drawn when `centre` is None.
+    """
+    drawn = rng.uniform(0.3, 0.7, 2)
+    centre = (drawn if centre is None else np.array(centre)) * shape
     y = (np.arange(shape[0]) - centre[0])[:, None] / shape[0]
     x = (np.arange(shape[1]) - centre[1])[None, :] / shape[1]
     squared = y**2 + x**2
