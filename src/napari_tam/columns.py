@@ -270,6 +270,68 @@ _PLACE = (
     ),
 )
 
+_CHANCE = (
+    " when the channel is turned inside the cell: mean of the setting colocalisation_randomisations turns, "
+    "each pixel within its shell of equal relative depth below the edge (6 shells), by 10 % to 90 % of the "
+    "circle. What chance gives."
+)
+
+_PARTNERS = (
+    Column(
+        "lysosome_pearson",
+        "number",
+        "",
+        "partners",
+        "Pearson's correlation of exosome and lysosome channel over all pixels of the cell. This and what "
+        "follows is missing without a lysosome channel.",
+        "Manders et al. 1992, J Cell Sci 103:857",
+    ),
+    Column(
+        "manders_m1",
+        "number",
+        "",
+        "partners",
+        "Share of the exosome light that lies on lysosome: Σ(I - b) over the pixels above both thresholds / "
+        "over those above exosome_threshold, b the cell's median. Missing if none is.",
+        "Manders et al. 1993, J Microsc 169:375",
+    ),
+    Column("manders_m1_random", "number", "", "partners", "manders_m1" + _CHANCE, "Costes et al. 2004 (idea)"),
+    Column(
+        "manders_m2",
+        "number",
+        "",
+        "partners",
+        "Share of the lysosome light that lies on exosome, with the channels' parts exchanged.",
+        "Manders et al. 1993, J Microsc 169:375",
+    ),
+    Column("manders_m2_random", "number", "", "partners", "manders_m2" + _CHANCE, "Costes et al. 2004 (idea)"),
+    Column(
+        "lysosome_overlap",
+        "number",
+        "",
+        "partners",
+        "Share of the puncta whose centroid lies on a pixel above lysosome_threshold.",
+    ),
+    Column("lysosome_overlap_random", "number", "", "partners", "lysosome_overlap" + _CHANCE),
+    Column(
+        "lysosome_area_fraction",
+        "number",
+        "",
+        "partners",
+        "Share of the cell's pixels above lysosome_threshold.",
+    ),
+    Column(
+        "exosome_threshold",
+        "number",
+        "counts",
+        "partners",
+        "The cell's median + the threshold by the setting colocalisation_threshold, at least "
+        "colocalisation_k SDs of the cell's noise (from the median absolute deviation below the median).",
+        "Otsu 1979; Costes et al. 2004, Biophys J 86:3993",
+    ),
+    Column("lysosome_threshold", "number", "counts", "partners", "The same of the lysosome channel."),
+)
+
 _QUALITY = (
     Column("touches_border", "flag", "", "quality", "The mask reaches the image's border: the cell is cut."),
     Column(
@@ -326,7 +388,15 @@ _QUALITY = (
 )
 
 #: The per-cell table.
-CELL_COLUMNS: tuple[Column, ...] = (*_KEYS, *_SHAPE, *_PUNCTA, *_WHOLE_CELL, *_PLACE, *_QUALITY)
+CELL_COLUMNS: tuple[Column, ...] = (
+    *_KEYS,
+    *_SHAPE,
+    *_PUNCTA,
+    *_WHOLE_CELL,
+    *_PLACE,
+    *_PARTNERS,
+    *_QUALITY,
+)
 
 #: The puncta table. A detector's further columns follow after these.
 PUNCTA_COLUMNS: tuple[Column, ...] = (

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from napari_tam.colocalisation import colocalise
 from napari_tam.columns import CELL_COLUMNS, PUNCTA_COLUMNS, build_table
 from napari_tam.intensity import background, contrast_to_noise, focus_score, saturated_fractions
 from napari_tam.place import (
@@ -38,6 +39,7 @@ def measure(
     nuclei: npt.NDArray[Any] | None,
     spots: pd.DataFrame,
     settings: Settings,
+    raw_exosome: npt.NDArray[Any] | None = None,
 ) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, object]]:
     """Measure every cell and every punctum of a field.
 
@@ -53,7 +55,9 @@ def measure(
         Puncta: `y_px`, `x_px` (pixel centres at integers) and what the detector knows of them
         (`napari_tam.columns.PUNCTA_COLUMNS`); missing columns become NaN, others are kept.
     settings
-        `perinuclear_distance_um` and `central_radius` are used.
+        `perinuclear_distance_um`, `central_radius` and those of the co-localisation are used.
+    raw_exosome
+        The exosome channel before corrections, which judges saturation; None: that of `field`.
 
     Returns
     -------
@@ -83,7 +87,14 @@ def measure(
     values |= _puncta_of_cells(puncta, rank, values["area_um2"], settings)
     values |= _intensities(field, regions, level)
     values |= _nuclei_of_cells(nuclear, owner, values["area_um2"], field.pixel_size_um)
-    values["saturated_fraction"], saturated = saturated_fractions(exosome, regions)
+    if "lysosome" in field.channels:
+        at = rank >= 0
+        row, col = nearest_pixel(puncta["y_px"].to_numpy(), puncta["x_px"].to_numpy(), regions.shape)
+        centroids = (row * regions.shape[1] + col)[at]
+        values |= colocalise(exosome, field.channels["lysosome"], regions, distance, centroids, settings)
+    values["saturated_fraction"], saturated = saturated_fractions(
+        exosome if raw_exosome is None else raw_exosome, regions
+    )
     values["focus_score"] = focus_score(field.channels["cell"], regions, values["cell_mean"])
     values["contrast_to_noise"] = contrast_to_noise(
         field.channels["cell"], regions, values["cell_mean"], distance

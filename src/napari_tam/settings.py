@@ -144,6 +144,30 @@ class Settings(BaseModel):
         lt=1,
     )
 
+    colocalisation_threshold: Literal["otsu", "costes", "noise"] = _setting(
+        "otsu",
+        "With a lysosome channel: from which height above the cell's background on a pixel counts for "
+        "Manders' coefficients. Otsu's or Costes' threshold over the cells of an image, or colocalisation_k "
+        "SDs of the cell's noise.",
+        group="place",
+    )
+    colocalisation_k: float = _setting(
+        3.0,
+        "Height above the cell's background in SDs of its noise: the threshold of 'noise', and the least one "
+        "of 'otsu' and 'costes'.",
+        group="place",
+        ge=0,
+        le=100,
+    )
+    colocalisation_randomisations: int = _setting(
+        50,
+        "How often the exosome channel is turned inside each cell to find the overlap that chance gives; 0: "
+        "not at all.",
+        group="place",
+        ge=0,
+        le=1000,
+    )
+
     phenotype_model: str = _setting(
         "phenotype",
         "Model for the phenotype: 'phenotype' (bundled; trained on simulated cells), the folder of a model "

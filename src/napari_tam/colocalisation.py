@@ -1,0 +1,282 @@
+"""Exosomes and lysosomes in the same place? Pearson, Manders and object overlap inside each cell.
+
+Each is beside what chance gives: the same figure after one channel was turned inside the cell. The
+turn keeps every pixel in its shell of equal relative depth below the cell's edge, so that a mere
+gathering of both around the nucleus is chance, too.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from napari_tam.shape import inscribed_radius
+
+if TYPE_CHECKING:
+    from napari_tam.regions import Floats, Ints, Regions
+    from napari_tam.settings import Settings
+
+Image = npt.NDArray[Any]
+
+#: Shells of equal relative depth that a cell is cut into for the randomised control.
+SHELLS = 6
+
+#: A turn is between this share of the full circle and the rest of it: a smaller one leaves both in place.
+LEAST_TURN = 0.1
+
+#: Seed of the turns.
+SEED = 0
+
+#: Thresholds are applied to the channels after a Gaussian filter of this sigma, below that of any
+#: microscope's own blur, so that noise makes few holes and specks; the light itself is not filtered.
+SMOOTHING_PX = 0.7
+
+#: Costes' search uses at most so many pixels, evenly taken.
+COSTES_PIXELS = 400_000
+
+#: Standard deviation over median absolute deviation, for a normal distribution.
+_MAD_TO_SD = 1.4826
+
+
+@dataclass(frozen=True)
+class _Pixels:
+    """The pixels of all cells, ordered by cell, shell and angle around the cell's centroid.
+
+    Attributes
+    ----------
+    flat
+        Position of each pixel in the image.
+    first
+        Where each cell starts (n + 1 offsets).
+    shell_start, shell_size
+        Start and size of each pixel's shell.
+    rank
+        Cell of each pixel.
+    """
+
+    flat: Ints
+    first: Ints
+    shell_start: Ints
+    shell_size: Ints
+    rank: Ints
+
+    @classmethod
+    def of(cls, regions: Regions, distance: npt.NDArray[np.float32]) -> _Pixels:
+        width = regions.shape[1]
+        flat = np.flatnonzero(regions.labels > 0)
+        rank = regions.rank_of(flat)
+        row, col = (flat // width).astype(np.float32), (flat % width).astype(np.float32)
+        middle_y, middle_x = (
+            (np.bincount(rank, axis, minlength=len(regions)) / regions.area).astype(np.float32)
+            for axis in (row, col)
+        )
+        deepest = inscribed_radius(regions, distance).astype(np.float32)
+        depth = (distance.ravel()[flat] + np.float32(0.5)) / deepest[rank]
+        shell = rank * SHELLS + np.minimum(depth * SHELLS, SHELLS - 1).astype(np.int64)
+        angle = np.arctan2(row - middle_y[rank], col - middle_x[rank])
+        turn = np.floor((angle + np.float32(np.pi)) * np.float32(4095 / (2 * np.pi))).astype(np.int64)
+        # One number a pixel, its place in the list included, so that the order never depends on the sort.
+        key = (((shell << 12) | turn) << 32) | np.arange(len(flat))
+        key.sort()
+        order = key & 0xFFFFFFFF
+        shell = shell[order]
+        size = np.bincount(shell, minlength=len(regions) * SHELLS)
+        start = np.cumsum(size) - size
+        ends = np.append(0, np.cumsum(regions.area)).astype(np.int64)
+        return cls(flat[order], ends, start[shell], size[shell], rank[order])
+
+    def total(self, values: npt.NDArray[Any]) -> Floats:
+        """Sum one value a pixel over each cell."""
+        return np.add.reduceat(values, self.first[:-1], dtype=np.float64)
+
+    def turned(self, at: Ints, share: float) -> Ints:
+        """Return where pixels come to lie when their shells turn by a share of the full circle."""
+        start, size = self.shell_start[at], self.shell_size[at]
+        moved = at - start + np.rint(share * size).astype(np.int64)
+        return start + np.where(moved >= size, moved - size, moved)
+
+
+@dataclass(frozen=True)
+class _Signal:
+    """A channel over the pixels of all cells: light above the cell's background, and the threshold."""
+
+    light: npt.NDArray[np.float32]
+    smooth: npt.NDArray[np.float32]
+    level: Floats
+    noise: Floats
+
+    @classmethod
+    def of(cls, image: Image, pixels: _Pixels) -> _Signal:
+        plane = image.astype(np.float32)
+        light = plane.ravel()[pixels.flat]
+        smooth = cv2.GaussianBlur(plane, (0, 0), SMOOTHING_PX).ravel()[pixels.flat]
+        cells = len(pixels.first) - 1
+        level, noise = np.zeros(cells), np.zeros(cells)
+        for cell in range(cells):
+            span = slice(pixels.first[cell], pixels.first[cell + 1])
+            level[cell] = np.median(light[span])
+            light[span] -= np.float32(level[cell])
+            smooth[span] -= np.float32(level[cell])
+            # the darker half only: the brighter one holds the puncta
+            darker = smooth[span][smooth[span] <= 0]
+            noise[cell] = -_MAD_TO_SD * np.median(darker) if len(darker) else 0
+        return cls(light, smooth, level, noise)
+
+
+def colocalise(
+    exosome: Image,
+    lysosome: Image,
+    regions: Regions,
+    distance: npt.NDArray[np.float32],
+    puncta: Ints,
+    settings: Settings,
+) -> dict[str, npt.NDArray[Any]]:
+    """Measure how far two channels coincide inside each cell.
+
+    The background of a channel is the cell's median (so haze is background), its noise the SD from
+    the median absolute deviation of the pixels below the median.
+
+    Parameters
+    ----------
+    exosome, lysosome
+        YX channels.
+    regions, distance
+        The cells and their `napari_tam.place.boundary_distance`.
+    puncta
+        Flat position of the pixel under the centroid of each punctum that lies in a cell.
+    settings
+        `colocalisation_threshold`, `colocalisation_k` and `colocalisation_randomisations`.
+
+    Returns
+    -------
+    dict
+        The columns of `napari_tam.columns` of the group "partners", one value a cell.
+    """
+    cells = len(regions)
+    if not cells:
+        return {}
+    pixels = _Pixels.of(regions, distance)
+    first, second = (_Signal.of(image, pixels) for image in (exosome, lysosome))
+    limits = _thresholds(first, second, settings)
+    above = [signal.smooth > limit[pixels.rank] for signal, limit in zip((first, second), limits, strict=True)]
+    place = np.zeros(regions.labels.size, np.int64)
+    place[pixels.flat] = np.arange(len(pixels.flat))
+    spots = place[puncta]
+    m1 = _Overlap(np.flatnonzero(above[0]), first.light, above[1])
+    m2 = _Overlap(np.flatnonzero(above[1]), second.light, above[0])
+    objects = _Overlap(spots, None, above[1])
+    turns = _turns(settings.colocalisation_randomisations)
+    return {
+        "lysosome_pearson": _pearson(first.light, second.light, pixels),
+        "manders_m1": m1.share(pixels),
+        "manders_m1_random": m1.by_chance(pixels, turns),
+        "manders_m2": m2.share(pixels),
+        "manders_m2_random": m2.by_chance(pixels, turns),
+        "lysosome_overlap": objects.share(pixels),
+        "lysosome_overlap_random": objects.by_chance(pixels, turns),
+        "lysosome_area_fraction": pixels.total(above[1]) / regions.area,
+        "exosome_threshold": first.level + limits[0],
+        "lysosome_threshold": second.level + limits[1],
+    }
+
+
+@dataclass(frozen=True)
+class _Overlap:
+    """What share of some pixels' light lies on a mask: `at` are positions among the pixels."""
+
+    at: Ints
+    light: npt.NDArray[np.float32] | None
+    mask: npt.NDArray[np.bool_]
+
+    def share(self, pixels: _Pixels) -> Floats:
+        """Return the share in each cell; NaN for a cell that has none of these pixels."""
+        return self._mean(self.mask[self.at].astype(np.float64), pixels)
+
+    def by_chance(self, pixels: _Pixels, turns: Floats) -> Floats:
+        """Return the mean share over all turns; NaN without turns."""
+        if not len(turns):
+            return np.full(len(pixels.first) - 1, np.nan)
+        hits = np.zeros(len(self.at))
+        for turn in turns:
+            hits += self.mask[pixels.turned(self.at, turn)]
+        return self._mean(hits / len(turns), pixels)
+
+    def _mean(self, values: Floats, pixels: _Pixels) -> Floats:
+        cells = len(pixels.first) - 1
+        rank = pixels.rank[self.at]
+        weight = np.ones(len(self.at)) if self.light is None else self.light[self.at].astype(np.float64)
+        total = np.bincount(rank, weight, minlength=cells)
+        on_mask = np.bincount(rank, weight * values, minlength=cells)
+        return np.divide(on_mask, total, out=np.full(cells, np.nan), where=total > 0)
+
+
+def _turns(number: int) -> Floats:
+    """Return turns as shares of the full circle, drawn one from each of as many equal parts."""
+    rng = np.random.default_rng(SEED)
+    return LEAST_TURN + (1 - 2 * LEAST_TURN) * (np.arange(number) + rng.random(number)) / max(number, 1)
+
+
+def _pearson(first: Image, second: Image, pixels: _Pixels) -> Floats:
+    """Return Pearson's correlation over all pixels of each cell; NaN where a channel is flat."""
+    count = np.diff(pixels.first)
+    # reduceat adds up in pairs, in double precision
+    sums = [pixels.total(values) for values in (first, second, first * first, second * second, first * second)]
+    x, y, xx, yy, xy = (total / count for total in sums)
+    spread = np.sqrt(np.maximum(xx - x * x, 0) * np.maximum(yy - y * y, 0))
+    valid = spread > 1e-6 * np.sqrt(xx * yy)
+    return np.divide(xy - x * y, spread, out=np.full(len(count), np.nan), where=valid & (spread > 0))
+
+
+def _thresholds(first: _Signal, second: _Signal, settings: Settings) -> tuple[Floats, Floats]:
+    """Return the thresholds of each cell, as heights above its background."""
+    noise = [settings.colocalisation_k * signal.noise for signal in (first, second)]
+    if settings.colocalisation_threshold == "noise":
+        return noise[0], noise[1]
+    find = _otsu if settings.colocalisation_threshold == "otsu" else _costes
+    common = find(first.smooth, second.smooth)
+    # Where there is no signal a rule would cut the noise in two.
+    return np.maximum(common[0], noise[0]), np.maximum(common[1], noise[1])
+
+
+def _otsu(first: npt.NDArray[np.float32], second: npt.NDArray[np.float32]) -> tuple[float, float]:
+    """Return Otsu's threshold of each channel over the pixels of all cells (Otsu 1979)."""
+    from skimage.filters import threshold_otsu
+
+    # Of a channel that is the same everywhere nothing is above its only value.
+    found = [float(threshold_otsu(light)) for light in (first, second)]  # type: ignore[no-untyped-call]
+    return found[0], found[1]
+
+
+def _costes(first: npt.NDArray[np.float32], second: npt.NDArray[np.float32]) -> tuple[float, float]:
+    """Return Costes' thresholds over the pixels of all cells (Costes et al. 2004, Biophys J 86:3993).
+
+    Both lie on the line of orthogonal regression, at the height below which the pixels do not
+    correlate any more (found by bisection). Without a positive correlation there is no such line,
+    and nothing is above the thresholds but what exceeds the brightest pixels.
+    """
+    step = max(1, len(first) // COSTES_PIXELS)
+    x, y = first[::step].astype(np.float64), second[::step].astype(np.float64)
+    covariance = np.cov(x, y) if len(x) > 1 else np.zeros((2, 2))
+    (xx, xy), (_, yy) = covariance
+    if xy <= 0:
+        return float(first.max()), float(second.max())
+    slope = (yy - xx + np.sqrt((yy - xx) ** 2 + 4 * xy**2)) / (2 * xy)
+    base = y.mean() - slope * x.mean()
+    low, high = float(x.mean()), float(x.max())
+    for _ in range(20):
+        middle = (low + high) / 2
+        below = (x < middle) | (y < slope * middle + base)
+        if _correlate(x[below], y[below]):
+            high = middle
+        else:
+            low = middle
+    return high, float(slope * high + base)
+
+
+def _correlate(x: Floats, y: Floats) -> bool:
+    """Tell whether two variables are positively correlated."""
+    return len(x) > 2 and float(((x - x.mean()) * (y - y.mean())).sum()) > 0
