@@ -62,7 +62,9 @@ def values(schema: dict[str, Any]) -> str:
         return ", ".join(f"`{value}`" for value in schema["enum"])
     bounds = {"exclusiveMinimum": "above", "minimum": "from", "exclusiveMaximum": "below", "maximum": "to"}
     limits = [f"{word} {schema[key]:g}" for key, word in bounds.items() if key in schema]
-    names = {"boolean": "`true`, `false`", "string": "text", "object": "`role: channel` pairs"}
+    if schema.get("type") == "object":
+        return f"`{schema['pairs'].replace('=', ': ')}` pairs"
+    names = {"boolean": "`true`, `false`", "string": "text"}
     return " ".join(limits) or names.get(schema.get("type", ""), "number")
 
 

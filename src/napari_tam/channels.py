@@ -128,6 +128,7 @@ def assign_roles(
     where: object,
     *,
     hint: str = "",
+    required: Sequence[str] = REQUIRED_ROLES,
 ) -> dict[str, int]:
     """Map roles to channel indices: those in `wanted` as it says, the others guessed from the names.
 
@@ -144,11 +145,13 @@ def assign_roles(
         The image, for messages.
     hint
         Further help for an image that has one channel only.
+    required
+        Roles without which the image is of no use.
 
     Returns
     -------
     dict
-        Role to channel index, each channel at most once; at least the roles of `REQUIRED_ROLES`.
+        Role to channel index, each channel at most once; at least those of `required`.
 
     Raises
     ------
@@ -158,7 +161,7 @@ def assign_roles(
     """
     padded = _padded(names, n_channels)
     listing = list_channels(names, n_channels)
-    if n_channels < 2:
+    if n_channels < len(required):
         advice = "save all channels of a field in one file, e.g. as OME-TIFF or an ImageJ hyperstack"
         raise InputError(
             f"the image has a single channel ({listing}), but a cell and an exosome channel are needed (a"
@@ -179,7 +182,7 @@ def assign_roles(
         roles[role] = index
     free = ["" if i in roles.values() else name for i, name in enumerate(padded)]
     roles |= {role: i for role, i in guess_roles(free).items() if role not in roles}
-    missing = [role for role in REQUIRED_ROLES if role not in roles]
+    missing = [role for role in required if role not in roles]
     if missing:
         raise InputError(
             f"cannot tell which channel is the {' and which the '.join(missing)}; the channels are {listing}",

@@ -162,7 +162,9 @@ def colocalise(
     pixels = _Pixels.of(regions, distance)
     first, second = (_Signal.of(image, pixels) for image in (exosome, lysosome))
     limits = _thresholds(first, second, settings)
-    above = [signal.smooth > limit[pixels.rank] for signal, limit in zip((first, second), limits, strict=True)]
+    above = [
+        signal.smooth > limit[pixels.rank] for signal, limit in zip((first, second), limits, strict=True)
+    ]
     place = np.zeros(regions.labels.size, np.int64)
     place[pixels.flat] = np.arange(len(pixels.flat))
     spots = place[puncta]
@@ -224,7 +226,9 @@ def _pearson(first: Image, second: Image, pixels: _Pixels) -> Floats:
     """Return Pearson's correlation over all pixels of each cell; NaN where a channel is flat."""
     count = np.diff(pixels.first)
     # reduceat adds up in pairs, in double precision
-    sums = [pixels.total(values) for values in (first, second, first * first, second * second, first * second)]
+    sums = [
+        pixels.total(values) for values in (first, second, first * first, second * second, first * second)
+    ]
     x, y, xx, yy, xy = (total / count for total in sums)
     spread = np.sqrt(np.maximum(xx - x * x, 0) * np.maximum(yy - y * y, 0))
     valid = spread > 1e-6 * np.sqrt(xx * yy)

@@ -18,7 +18,7 @@ from napari_tam.tiff import available_memory, open_tiff, reading
 from napari_tam.tiffmeta import pixel_size, read_metadata
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     import tifffile
 
@@ -28,7 +28,12 @@ __all__ = ["list_images", "read_fields", "stem_of", "unique_names"]
 
 
 def read_fields(
-    path: str | Path, settings: Settings, *, name: str | None = None, available_bytes: int | None = None
+    path: str | Path,
+    settings: Settings,
+    *,
+    name: str | None = None,
+    available_bytes: int | None = None,
+    required: Sequence[str] = REQUIRED_ROLES,
 ) -> Iterator[Field]:
     """Read an image file: one field for every position and time frame in it, one at a time.
 
@@ -44,6 +49,8 @@ def read_fields(
         has several positions (OME images), ``_t0000``, ``_t0001``, … when it has several frames.
     available_bytes
         Memory that may be used. Unset: what the computer has free.
+    required
+        Roles that the image must have, in channels that are not the same everywhere.
 
     Yields
     ------
@@ -61,7 +68,7 @@ def read_fields(
     budget = available_memory() if available_bytes is None else available_bytes
     with open_tiff(path) as (tif, series):
         chosen, notes = _choose_series(path, tif, series)
-        plans = [_Plan(path, tif, series, index, settings, budget, notes) for index in chosen]
+        plans = [_Plan(path, tif, series, index, settings, budget, notes, required) for index in chosen]
         positions = [(plan, i) for plan in plans for i in range(plan.stack.n_positions)]
         jobs = [(n, t) for n, (plan, _) in enumerate(positions) for t in range(plan.stack.n_times)]
         frames = len(jobs) > len(positions)
@@ -132,8 +139,10 @@ class _Plan:
         settings: Settings,
         budget: int | None,
         notes: tuple[str, ...],
+        required: Sequence[str] = REQUIRED_ROLES,
     ) -> None:
         self.path = path
+        self.required = required
         self.stack = Stack(path, tif, series[index])
         n_channels = self.stack.n_channels
         self.stack.check_memory(min(n_channels, len(ROLES)), budget)
@@ -141,7 +150,9 @@ class _Plan:
         with reading(path):
             metadata = read_metadata(tif, series, index, n_channels)
         self.names = metadata.channel_names
-        self.roles = assign_roles(settings.channels, self.names, n_channels, path, hint=self._hint())
+        self.roles = assign_roles(
+            settings.channels, self.names, n_channels, path, hint=self._hint(), required=required
+        )
         self.pixel_size_um = pixel_size(metadata, settings.pixel_size_um, path)
         self.projection = settings.z_projection
         guessed = {role: i for role, i in self.roles.items() if role not in settings.channels}
@@ -171,7 +182,7 @@ class _Plan:
                 channels[role] = plane
                 continue
             called = channel_label(self.names, index)
-            if role in REQUIRED_ROLES:
+            if role in self.required:
                 raise InputError(
                     f"the {role} channel ({called}) has the value {plane[0, 0]} everywhere",
                     where=self.path,

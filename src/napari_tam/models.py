@@ -12,6 +12,7 @@ from napari_tam.errors import InputError
 
 if TYPE_CHECKING:
     from napari_tam.classify import Classifier
+    from napari_tam.corrections import Corrections
     from napari_tam.detect import Detector
     from napari_tam.flownet import FlowNet
     from napari_tam.segment import Segmenter
@@ -30,7 +31,7 @@ AREA_SETTINGS = {"cells": "min_cell_area_um2", "nuclei": "min_nucleus_area_um2"}
 
 @dataclass(frozen=True)
 class Models:
-    """What `pipeline.steps` runs on, and what goes on record."""
+    """What `pipeline.steps` runs on, the microscope's corrections included, and what goes on record."""
 
     cells: Segmenter
     nuclei: Segmenter
@@ -38,6 +39,7 @@ class Models:
     device: str = "cpu"
     hashes: dict[str, str] = field(default_factory=dict)
     phenotype: Classifier | None = None
+    corrections: Corrections | None = None
 
 
 @dataclass(frozen=True)
@@ -144,6 +146,7 @@ def load_models(settings: Settings) -> Models:
         If a device or model cannot be used: one sentence that says which and why.
     """
     from napari_tam.classify import load_classifier
+    from napari_tam.corrections import read_corrections
     from napari_tam.detect import LogDetector, NetworkDetector
     from napari_tam.flownet import Predictor, choose_device
 
@@ -191,6 +194,10 @@ def load_models(settings: Settings) -> Models:
     phenotype = load_classifier(settings.phenotype_model, device)
     if phenotype is not None:
         hashes[settings.phenotype_model] = phenotype.model.card["sha256"]
+    corrections = None
+    if settings.corrections != "none":
+        corrections = read_corrections(Path(settings.corrections).expanduser())
+        hashes[settings.corrections] = corrections.sha256
     return Models(
         segmenter(settings.cells_model, "cells"),
         segmenter(settings.nuclei_model, "nuclei"),
@@ -198,6 +205,7 @@ def load_models(settings: Settings) -> Models:
         str(device),
         hashes,
         phenotype,
+        corrections,
     )
 
 

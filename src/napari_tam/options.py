@@ -54,7 +54,7 @@ def chosen_settings(arguments: argparse.Namespace) -> Settings:
     for key, given in vars(arguments).items():
         if key.startswith(_PREFIX):
             name = key.removeprefix(_PREFIX)
-            values[name] = _value(given, properties[name])
+            values[name] = _value(name, given, properties[name])
     # alone first, so that the sentence about a bad option does not speak of the file
     Settings.from_values(values, where="command line")
     return settings.updated(**values)
@@ -66,7 +66,7 @@ def _add_option(group: argparse._ArgumentGroup, name: str, schema: dict[str, Any
     if schema.get("type") == "boolean":
         options["action"] = argparse.BooleanOptionalAction
     elif schema.get("type") == "object":
-        options |= {"action": "append", "metavar": "ROLE=CHANNEL,…"}
+        options |= {"action": "append", "metavar": schema["pairs"] + ",…"}
     elif "enum" in schema:
         options["choices"] = schema["enum"]
     else:
@@ -98,27 +98,38 @@ def _limits(schema: dict[str, Any]) -> str:
     return " ".join(f"{word} {schema[key]:g}" for key, word in words.items() if key in schema)
 
 
-def _value(given: Any, schema: dict[str, Any]) -> Any:
+def _value(name: str, given: Any, schema: dict[str, Any]) -> Any:
     """Return what `Settings` takes for the text that was given."""
     if schema.get("type") == "object":
-        return _pairs(",".join(given))
+        pairs = _pairs(",".join(given), option_names(name)[0], schema["pairs"])
+        return {key: _item(text, schema["pairs"]) for key, text in pairs.items()}
     optional = any(part.get("type") == "null" for part in schema.get("anyOf", ()))
     if optional and isinstance(given, str) and given.casefold() in _UNSET:
         return None
     return given
 
 
-def _pairs(text: str) -> dict[str, int | str]:
-    """Read ``cell=0,nucleus=DAPI`` as roles and channel indices or names."""
-    pairs: dict[str, int | str] = {}
+def _item(text: str, pairs: str) -> int | str | list[str]:
+    """Return the value of one pair: numbers with a colon between them are a list."""
+    if ":" in pairs:
+        return [part.strip() for part in text.split(":")]
+    return int(text) if re.fullmatch(r"-?\d+", text) else text
+
+
+def _pairs(text: str, option: str, form: str) -> dict[str, str]:
+    """Read ``cell=0,nucleus=DAPI`` as names and what stands for each."""
+    pairs: dict[str, str] = {}
     for part in filter(None, (part.strip() for part in text.split(","))):
-        role, equals, channel = (piece.strip() for piece in part.partition("="))
-        if not (role and equals and channel):
-            raise InputError(
-                f"--channels: '{part}' is no ROLE=CHANNEL",
-                fix="write e.g. --channels cell=0,nucleus=1,exosome=2, or channel names for the numbers",
-            )
-        if role in pairs:
-            raise InputError(f"--channels: the role '{role}' is given twice")
-        pairs[role] = int(channel) if re.fullmatch(r"-?\d+", channel) else channel
+        key, equals, value = (piece.strip() for piece in part.partition("="))
+        if not (key and equals and value):
+            examples = {
+                "ROLE=CHANNEL": "--channels cell=0,nucleus=1,exosome=2, or channel names for the numbers",
+                "SOURCE_into_TARGET=FRACTION": "--bleed-through cell_into_exosome=0.03",
+                "ROLE=Y:X": "--channel-shift exosome=0.2:-0.1",
+            }
+            raise InputError(f"{option}: '{part}' is no {form}", fix=f"write e.g. {examples[form]}")
+        if key in pairs:
+            kind = "role " if form.startswith("ROLE") else ""
+            raise InputError(f"{option}: the {kind}'{key}' is given twice")
+        pairs[key] = value
     return pairs

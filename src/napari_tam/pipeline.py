@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from napari_tam.classify import phenotype_summary
+from napari_tam.correct import correct
 from napari_tam.errors import InputError
 from napari_tam.measure import measure
 from napari_tam.settings import REQUIRED_ROLES
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from napari_tam.settings import Settings
 
 #: The steps of an analysis, in order; each is announced by one `Progress`.
-STEPS = ("cells", "nuclei", "puncta", "measure", "classify")
+STEPS = ("correct", "cells", "nuclei", "puncta", "measure", "classify")
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class Analysis:
     Attributes
     ----------
     field, settings
-        What was analysed, and how.
+        What was analysed (after its corrections), and how.
     cells, nuclei
         Label images (YX, unsigned; 0 = background); nuclei is None without a nuclear stain.
     table
@@ -73,7 +74,7 @@ def steps(field: Field, settings: Settings, models: Models) -> Generator[Progres
     Raises
     ------
     InputError
-        If a required role has no channel.
+        If a required role has no channel, or a correction does not fit the image.
     """
     missing = [role for role in REQUIRED_ROLES if role not in field.channels]
     if missing:
@@ -91,27 +92,31 @@ def steps(field: Field, settings: Settings, models: Models) -> Generator[Progres
         seconds[step] = now - clock
         clock = now
 
-    yield Progress("cells", 0, len(STEPS))
+    yield Progress("correct", 0, len(STEPS))
+    corrected = correct(field, settings, models.corrections)
+    field = corrected.field
+    lap("correct")
+    yield Progress("cells", 1, len(STEPS))
     nucleus = field.channels.get("nucleus")
     cells = models.cells.segment(
         field.channels["cell"], nucleus, field.pixel_size_um, settings.cell_diameter_um, settings
     )
     lap("cells")
-    yield Progress("nuclei", 1, len(STEPS))
+    yield Progress("nuclei", 2, len(STEPS))
     nuclei = None
     if nucleus is not None:
         nuclei = models.nuclei.segment(
             nucleus, None, field.pixel_size_um, settings.nucleus_diameter_um, settings
         ).labels
     lap("nuclei")
-    yield Progress("puncta", 2, len(STEPS))
+    yield Progress("puncta", 3, len(STEPS))
     spots = models.puncta.detect(field.channels["exosome"], field.pixel_size_um, settings)
     lap("puncta")
-    yield Progress("measure", 3, len(STEPS))
-    table, puncta, summary = measure(field, cells.labels, nuclei, spots, settings)
+    yield Progress("measure", 4, len(STEPS))
+    table, puncta, summary = measure(field, cells.labels, nuclei, spots, settings, corrected.raw_exosome)
     summary["cell_diameter_um"] = cells.diameter_um
     lap("measure")
-    yield Progress("classify", 4, len(STEPS))
+    yield Progress("classify", 5, len(STEPS))
     if models.phenotype is not None:
         phenotypes = models.phenotype.classify(field, cells.labels, nuclei, table, settings)
         table = pd.concat([table, phenotypes], axis=1)

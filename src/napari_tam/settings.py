@@ -22,16 +22,31 @@ ROLES = ("cell", "nucleus", "exosome", "lysosome", "extra")
 #: Channel roles without which there is nothing to analyse.
 REQUIRED_ROLES = ("cell", "exosome")
 
+#: Channels of one microscope are never further apart.
+LARGEST_SHIFT_UM = 20.0
+
+
+def split_bleed_through(name: str) -> tuple[str, str]:
+    """Return source and target of ``cell_into_exosome``; target is empty if it is no such name."""
+    source, _, target = name.partition("_into_")
+    return source, target
+
 
 def _setting(
-    default: Any, description: str, *, group: str, unit: str = "", common: bool = False, **limits: Any
+    default: Any,
+    description: str,
+    *,
+    group: str,
+    unit: str = "",
+    common: bool = False,
+    pairs: str = "",
+    **limits: Any,
 ) -> Any:
-    return Field(
-        default,
-        description=description,
-        json_schema_extra={"group": group, "unit": unit, "common": common},
-        **limits,
-    )
+    """State one parameter; `pairs` shows how an item of a mapping is written on the command line."""
+    extra: dict[str, Any] = {"group": group, "unit": unit, "common": common}
+    if pairs:
+        extra["pairs"] = pairs
+    return Field(default, description=description, json_schema_extra=extra, **limits)
 
 
 class Settings(BaseModel):
@@ -45,11 +60,48 @@ class Settings(BaseModel):
         "index (from 0) or name. Empty: guessed from the channel names.",
         group="image",
         common=True,
+        pairs="ROLE=CHANNEL",
     )
     pixel_size_um: Annotated[float, Field(gt=0, le=100)] | None = _setting(
         None, "Pixel size. Unset: read from the file.", group="image", unit="µm", common=True
     )
     z_projection: Literal["max", "mean"] = _setting("max", "How a z-stack becomes one plane.", group="image")
+
+    corrections: str = _setting(
+        "none",
+        "Folder that 'napari-tam calibrate' wrote: flat fields, bleed-through and channel shifts of the "
+        "microscope, all of which are corrected; or 'none'.",
+        group="corrections",
+    )
+    bleed_through: dict[str, Annotated[float, Field(ge=0, lt=1)]] = _setting(
+        {},
+        "Fraction of a channel's light that is seen in another one and taken out of it, e.g. "
+        "cell_into_exosome: 0.03. Empty: as calibrated in the corrections folder.",
+        group="corrections",
+        pairs="SOURCE_into_TARGET=FRACTION",
+    )
+    channel_shift_um: dict[str, tuple[float, float]] = _setting(
+        {},
+        "How far (down, right) a channel is moved to lie on the cell channel, e.g. exosome: [0.2, -0.1]. "
+        "Empty: as calibrated in the corrections folder.",
+        group="corrections",
+        unit="µm",
+        pairs="ROLE=Y:X",
+    )
+    background_method: Literal["none", "mode", "rolling_ball"] = _setting(
+        "none",
+        "Background to subtract from the exosome, lysosome and extra channels: each image's most frequent "
+        "intensity, or what is below a rolling ball.",
+        group="corrections",
+    )
+    background_radius_um: float = _setting(
+        25.0,
+        "Radius of the rolling ball: larger than the largest thing that is to stay.",
+        group="corrections",
+        unit="µm",
+        gt=0,
+        le=1000,
+    )
 
     cells_model: str = _setting(
         "cells",
@@ -207,6 +259,25 @@ class Settings(BaseModel):
                 raise ValueError(f"{role} = {channel}: channel indices start at 0")
         return channels
 
+    @field_validator("bleed_through")
+    @classmethod
+    def _known_mixtures(cls, fractions: dict[str, float]) -> dict[str, float]:
+        for name in fractions:
+            source, target = split_bleed_through(name)
+            if source not in ROLES or target not in ROLES or source == target:
+                raise ValueError(f"'{name}' should be two of the roles, e.g. cell_into_exosome")
+        return fractions
+
+    @field_validator("channel_shift_um")
+    @classmethod
+    def _known_shifts(cls, shifts: dict[str, tuple[float, float]]) -> dict[str, tuple[float, float]]:
+        for role, shift in shifts.items():
+            if role not in ROLES or role == "cell":
+                raise ValueError(f"'{role}' should be a role other than cell, on which the others are moved")
+            if max(map(abs, shift)) > LARGEST_SHIFT_UM:
+                raise ValueError(f"{role} = {shift}: more than {LARGEST_SHIFT_UM:g} µm is no channel shift")
+        return shifts
+
     @field_validator("*", mode="before")
     @classmethod
     def _no_yes_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
@@ -269,11 +340,13 @@ class Settings(BaseModel):
             problems = []
             for item in error.errors():
                 name, message = str(item["loc"][0]), item["msg"].removeprefix("Value error, ")
-                if item["loc"][-1] == "[key]":
+                if item["loc"][-1] == "[key]" and name == "channels":
                     message = f"is no channel role (known: {', '.join(ROLES)})"
                 elif name == "channels" and len(item["loc"]) > 1:
                     # Reported twice: it is neither an integer nor text.
                     name, message = f"channels.{item['loc'][1]}", "should be a channel index (from 0) or name"
+                elif len(item["loc"]) > 1:
+                    name = f"{name}.{item['loc'][1]}"
                 problems.append(f"{name} = {item['input']!r}: {message}")
             problems = list(dict.fromkeys(problems))
             raise InputError(

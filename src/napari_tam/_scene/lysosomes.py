@@ -57,7 +57,9 @@ def draw_lysosomes(p: SceneParameters, labels: Labels, nuclei: Labels, rng: Gene
         if not len(pixels) or weight.sum() <= 0:
             continue
         chosen = rng.choice(pixels, rng.poisson(p.lysosomes_per_cell), p=weight / weight.sum())
-        yx = np.stack(np.unravel_index(chosen, labels.shape), axis=1) + rng.uniform(-0.5, 0.5, (len(chosen), 2))
+        yx = np.stack(np.unravel_index(chosen, labels.shape), axis=1) + rng.uniform(
+            -0.5, 0.5, (len(chosen), 2)
+        )
         radius = diameter / 2 * np.exp(rng.normal(0, 0.2, len(chosen)))
         places.append(np.column_stack([yx, radius, np.full(len(chosen), cell)]))
     table = np.concatenate(places) if places else np.zeros((0, 4))

@@ -67,9 +67,9 @@ def illumination(
     The brightest point (relative to the image) is drawn when `centre` is None.
     """
     drawn = rng.uniform(0.3, 0.7, 2)
-    centre = (drawn if centre is None else np.array(centre)) * shape
-    y = (np.arange(shape[0]) - centre[0])[:, None] / shape[0]
-    x = (np.arange(shape[1]) - centre[1])[None, :] / shape[1]
+    middle = (drawn if centre is None else np.array(centre)) * shape
+    y = (np.arange(shape[0]) - middle[0])[:, None] / shape[0]
+    x = (np.arange(shape[1]) - middle[1])[None, :] / shape[1]
     squared = y**2 + x**2
     return np.asarray(1 - fall * squared / squared.max(), np.float32)
 
