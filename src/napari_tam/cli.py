@@ -121,6 +121,18 @@ def _build(command: str) -> tuple[_Parser, dict[str, _Parser]]:
     own.add_argument("--force", action="store_true", help="replace FILE if it is there")
 
     own = add(
+        "calibrate",
+        _calibrate,
+        "Measure flat field, bleed-through or channel shift of the microscope",
+        "flat-field: from 8 or more fields of cells, or a uniform --reference. bleed-through: from "
+        "single-stain controls. shift: from beads that shine in all channels. Each is one part of the folder "
+        "for 'napari-tam analyse --corrections'.",
+    )
+    if command == "calibrate":
+        from napari_tam.cli_calibrate import add_calibrate_options
+
+        add_calibrate_options(own)
+    own = add(
         "train",
         _train,
         "Train a phenotype model on cells of your own",
@@ -166,6 +178,12 @@ def _analyse(arguments: argparse.Namespace) -> int:
 
     settings = chosen_settings(arguments)
     return analyse(arguments.images, arguments.out, settings, ["napari-tam", *arguments.argv])
+
+
+def _calibrate(arguments: argparse.Namespace) -> int:
+    from napari_tam.cli_calibrate import calibrate
+
+    return calibrate(arguments)
 
 
 def _train(arguments: argparse.Namespace) -> int:

@@ -97,7 +97,7 @@ class _Pixels:
         """Return where pixels come to lie when their shells turn by a share of the full circle."""
         start, size = self.shell_start[at], self.shell_size[at]
         moved = at - start + np.rint(share * size).astype(np.int64)
-        return start + np.where(moved >= size, moved - size, moved)
+        return np.asarray(start + np.where(moved >= size, moved - size, moved))
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,8 @@ class _Signal:
     def of(cls, image: Image, pixels: _Pixels) -> _Signal:
         plane = image.astype(np.float32)
         light = plane.ravel()[pixels.flat]
-        smooth = cv2.GaussianBlur(plane, (0, 0), SMOOTHING_PX).ravel()[pixels.flat]
+        blurred = np.asarray(cv2.GaussianBlur(plane, (0, 0), SMOOTHING_PX), np.float32)
+        smooth = blurred.ravel()[pixels.flat]
         cells = len(pixels.first) - 1
         level, noise = np.zeros(cells), np.zeros(cells)
         for cell in range(cells):
@@ -162,9 +163,7 @@ def colocalise(
     pixels = _Pixels.of(regions, distance)
     first, second = (_Signal.of(image, pixels) for image in (exosome, lysosome))
     limits = _thresholds(first, second, settings)
-    above = [
-        signal.smooth > limit[pixels.rank] for signal, limit in zip((first, second), limits, strict=True)
-    ]
+    above = [part.smooth > limit[pixels.rank] for part, limit in zip((first, second), limits, strict=True)]
     place = np.zeros(regions.labels.size, np.int64)
     place[pixels.flat] = np.arange(len(pixels.flat))
     spots = place[puncta]

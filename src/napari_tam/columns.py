@@ -295,9 +295,7 @@ _PARTNERS = (
         "over those above exosome_threshold, b the cell's median. Missing if none is.",
         "Manders et al. 1993, J Microsc 169:375",
     ),
-    Column(
-        "manders_m1_random", "number", "", "partners", "manders_m1" + _CHANCE, "Costes et al. 2004 (idea)"
-    ),
+    Column("manders_m1_random", "number", "", "partners", "manders_m1" + _CHANCE, "after Costes et al. 2004"),
     Column(
         "manders_m2",
         "number",
@@ -306,9 +304,7 @@ _PARTNERS = (
         "Share of the lysosome light that lies on exosome, with the channels' parts exchanged.",
         "Manders et al. 1993, J Microsc 169:375",
     ),
-    Column(
-        "manders_m2_random", "number", "", "partners", "manders_m2" + _CHANCE, "Costes et al. 2004 (idea)"
-    ),
+    Column("manders_m2_random", "number", "", "partners", "manders_m2" + _CHANCE, "after Costes et al. 2004"),
     Column(
         "lysosome_overlap",
         "number",

@@ -100,6 +100,8 @@ def correct(field: Field, settings: Settings, corrections: Corrections | None = 
             f"{value:.2%} of {source} out of {target}" for (source, target), value in fractions.items()
         )
         notes.append(f"bleed-through removed: {', '.join(listing)}")
+    if absent := [name for name in settings.bleed_through if not _present({name: 1.0}, channels)]:
+        notes.append(f"bleed-through not removed, as a channel is missing: {', '.join(absent)}")
     if settings.background_method != "none":
         roles = [role for role in MEASURED_ROLES if role in channels]
         for role in roles:

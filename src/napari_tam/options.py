@@ -60,6 +60,11 @@ def chosen_settings(arguments: argparse.Namespace) -> Settings:
     return settings.updated(**values)
 
 
+def parse_setting(name: str, texts: list[str]) -> Any:
+    """Return the value of a setting from its texts on a command line (raises InputError)."""
+    return _value(name, texts, Settings.model_json_schema()["properties"][name])
+
+
 def _add_option(group: argparse._ArgumentGroup, name: str, schema: dict[str, Any]) -> None:
     shown, *others = option_names(name)
     options: dict[str, Any] = {"dest": _PREFIX + name, "default": argparse.SUPPRESS}
