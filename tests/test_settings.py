@@ -22,6 +22,8 @@ CHANGED: dict[str, Any] = {
     "z_projection": "mean",
     "cells_model": "C:\\models\\my cells: v2 # final",
     "cell_diameter_um": 22.5,
+    "bleed_through": {"cell_into_exosome": 0.03},
+    "channel_shift_um": {"exosome": (0.2, -0.1), "nucleus": (1, 0)},
     "puncta_method": "log",
     "min_cell_area_um2": 0.00001,
     "overlays": False,
@@ -109,6 +111,13 @@ def test_an_unknown_name_is_refused_with_the_nearest_one(tmp_path: Path) -> None
         ({"channels": {"cell": 1.5}}, "channels.cell = 1.5: should be a channel index (from 0) or name"),
         ({"channels": {0: "cell"}}, "is no channel role"),
         ({"channels": "cell=0"}, "channels = 'cell=0'"),
+        ({"bleed_through": {"cell": 0.1}}, "'cell' should be two of the roles, e.g. cell_into_exosome"),
+        ({"bleed_through": {"cell_into_cell": 0.1}}, "should be two of the roles"),
+        ({"bleed_through": {"cell_into_exosome": 1.5}}, "bleed_through.cell_into_exosome = 1.5"),
+        ({"bleed_through": {"cell_into_exosome": True}}, "yes/no is no value here"),
+        ({"channel_shift_um": {"cell": [0, 1]}}, "'cell' should be a role other than cell"),
+        ({"channel_shift_um": {"exosome": [0, 100]}}, "more than 20 µm is no channel shift"),
+        ({"channel_shift_um": {"exosome": [1]}}, "channel_shift_um.exosome"),
     ],
 )
 def test_a_bad_value_is_named(values: dict[str, Any], told: str) -> None:

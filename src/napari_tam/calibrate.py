@@ -47,7 +47,7 @@ MOST_CLIPPED = 0.001
 SIGNAL_SDS = 6.0
 
 #: Channels that correlate less than this once aligned do not show the same thing.
-LEAST_CORRELATION = 0.3
+LEAST_CORRELATION = 0.7
 
 #: A shift is found to this fraction of a pixel.
 SHIFT_STEPS = 50

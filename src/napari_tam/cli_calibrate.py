@@ -83,6 +83,8 @@ def _flat_field(arguments: argparse.Namespace, settings: Settings) -> None:
                 print(
                     f"note    the dark level was estimated as {dark:.1f}; give it with --dark if you know it"
                 )
+    for flat in found.values():
+        flat.facts["dark_given"] = arguments.dark is not None
     write_corrections(arguments.out, flat_field=found)
     for role, flat in found.items():
         facts = flat.facts
@@ -111,6 +113,7 @@ def _dark(text: str) -> float:
 
 def _bleed_through(arguments: argparse.Namespace, settings: Settings) -> None:
     controls: list[tuple[str, dict[str, float]]] = []
+    names = []
     for text in arguments.inputs:
         source, equals, path = text.partition("=")
         if not equals or source not in ROLES:
@@ -122,8 +125,9 @@ def _bleed_through(arguments: argparse.Namespace, settings: Settings) -> None:
             if len(field.channels) < 2:
                 raise InputError("there is no second channel to look into", where=path, fix="see --channels")
             controls.append((source, bleed_through_of(field, source)))
+            names.append(f"{source}={field.name}")
     fractions = mean_bleed_through(controls)
-    write_corrections(arguments.out, bleed_through=fractions, facts={"images": list(arguments.inputs)})
+    write_corrections(arguments.out, bleed_through=fractions, facts={"images": names})
     for name, value in fractions.items():
         source, _, target = name.partition("_into_")
         print(f"{value:.2%} of {source} is seen in {target}")
