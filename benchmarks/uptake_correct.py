@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 sys.path.insert(0, str(Path(__file__).parent))
-from common import publish, table
+from common import table
 from skimage.filters import threshold_otsu
 
 from napari_tam._scene import lysosomes, optics
@@ -110,8 +110,8 @@ def illumination(models: Models, fields: int = 24, analysed: int = 12) -> tuple[
             row += [f"{flats[name]['exosome'].dark:.1f}", float(error)]
             values[f"{name}: gain error"] = round(float(error), 4)
         rows.append([*row, *[""] * (9 - len(row))])
-    header = ["light 2:1", "integrated: position", "rest", "puncta: position", "rest", "counts", "cells", "dark",
-              "gain error"]  # fmt: skip
+    header = ["light 2:1", "integrated: position", "rest", "puncta: position", "rest", "counts", "cells"]
+    header += ["dark", "gain error"]
     return [
         f"Spread of per-cell intensity by position (goal <= 0.05), flat field from {fields} fields:",
         *table(header, rows),
@@ -145,7 +145,7 @@ def exposure(models: Models, fields: int = 8) -> tuple[list[str], dict]:
 
 
 def bleed_through(models: Models, fields: int = 6, fraction: float = 0.08) -> tuple[list[str], dict]:
-    """The cell stain seen in the exosome channel, calibrated on single-stain controls."""
+    """Measure the cell stain in the exosome channel, calibrated on single-stain controls."""
     only = replace(BASE, puncta_per_cell=0.01, haze_photons=0.0, free_per_field=0, aggregates_per_field=0)
     controls = [Scene.draw(replace(only, bleed_through=fraction), 900 + k) for k in range(3)]
     measured = mean_bleed_through([("cell", bleed_through_of(field_of(scene), "cell")) for scene in controls])
@@ -184,7 +184,7 @@ def beads(shift_um: tuple[float, float], seed: int = 0) -> Field:
 def shift(
     models: Models, fields: int = 6, shift_um: tuple[float, float] = (1.5, -1.1)
 ) -> tuple[list[str], dict]:
-    """The exosome channel displaced, calibrated on an image of beads."""
+    """Displace the exosome channel, calibrated on an image of beads."""
     field = beads(shift_um)
     ((_, found),) = channel_shifts(field).items()
     measured = tuple(round(value * field.pixel_size_um, 4) for value in found)
@@ -285,9 +285,9 @@ def manders(models: Models, fields: int = 4) -> tuple[list[str], dict]:
     header = ["", "M1", "true", "M2", "true", "|M1 error| a cell", "M1 random", "anew", "M2 random", "anew",
               "overlap", "placed", "random", "anew", "cells"]  # fmt: skip
     return [
-        "Manders, mean over cells, against the noise-free images (goal: within 0.05), and the randomised control",
-        "against lysosomes drawn anew in the same cells; overlap: puncta on lysosomes, against where they were",
-        "placed.",
+        "Manders, mean over cells, against the noise-free images (goal: within 0.05), and the randomised",
+        "control against lysosomes drawn anew in the same cells; overlap: puncta on lysosomes, against where",
+        "they were placed.",
         *table(header, rows),
         "largest difference: " + ", ".join(f"{name} {value:.3f}" for name, value in worst.items()),
         "",
@@ -344,4 +344,4 @@ def run() -> tuple[list[str], dict]:
 
 
 if __name__ == "__main__":
-    publish(Path(__file__).stem, *run())
+    run()

@@ -161,3 +161,22 @@ def test_exchanging_the_channels_exchanges_the_coefficients(seed: int) -> None:
     np.testing.assert_allclose(one["lysosome_pearson"], other["lysosome_pearson"], atol=1e-6)
     np.testing.assert_allclose(one["manders_m1"], other["manders_m2"])
     np.testing.assert_allclose(one["manders_m1_random"], other["manders_m2_random"])
+
+
+def test_with_a_nucleus_the_control_keeps_the_distance_from_it() -> None:
+    # A nucleus off the centre with lysosomes around it, and puncta among them.
+    labels, nuclei, near = cells(), np.zeros(SHAPE, np.uint16), np.zeros(SHAPE, bool)
+    for y, x in CENTRES:
+        nuclei[disc(SHAPE, y, x + 20, 8)] = 1
+        near |= disc(SHAPE, y, x + 20, 20) & (nuclei == 0)
+    lysosome = np.where(near, 600, 100) + np.random.default_rng(0).normal(0, 2, SHAPE)
+    spots = [(60, 92), (72, 80), (60, 188), (48, 200)]
+    regions = Regions(labels)
+    flat = np.array([y * SHAPE[1] + x for y, x in spots])
+    distance, plane = boundary_distance(regions), lysosome.astype(np.float32)
+    with_it, without = (
+        colocalise(channel(0, spots), plane, regions, distance, flat, NOISE, given_)
+        for given_ in (nuclei, None)
+    )
+    assert with_it["lysosome_overlap_random"] == pytest.approx([1, 1], abs=0.1)
+    assert (without["lysosome_overlap_random"] < 0.8).all()

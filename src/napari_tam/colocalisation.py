@@ -1,8 +1,8 @@
 """Exosomes and lysosomes in the same place? Pearson, Manders and object overlap inside each cell.
 
 Each is beside what chance gives: the same figure after one channel was turned inside the cell. The
-turn keeps every pixel in its shell of equal relative depth below the cell's edge, so that a mere
-gathering of both around the nucleus is chance, too.
+turn keeps every pixel in its shell of equal distance from the nucleus (without one: of equal depth
+below the cell's edge), so that a mere gathering of both around the nucleus is chance, too.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 Image = npt.NDArray[Any]
 
-#: Shells of equal relative depth that a cell is cut into for the randomised control.
-SHELLS = 6
+#: Shells that a cell is cut into for the randomised control.
+SHELLS = 8
 
 #: A turn is between this share of the full circle and the rest of it: a smaller one leaves both in place.
 LEAST_TURN = 0.1
@@ -65,7 +65,9 @@ class _Pixels:
     rank: Ints
 
     @classmethod
-    def of(cls, regions: Regions, distance: npt.NDArray[np.float32]) -> _Pixels:
+    def of(
+        cls, regions: Regions, distance: npt.NDArray[np.float32], nuclei: npt.NDArray[Any] | None
+    ) -> _Pixels:
         width = regions.shape[1]
         flat = np.flatnonzero(regions.labels > 0)
         rank = regions.rank_of(flat)
@@ -76,7 +78,10 @@ class _Pixels:
         )
         deepest = inscribed_radius(regions, distance).astype(np.float32)
         depth = (distance.ravel()[flat] + np.float32(0.5)) / deepest[rank]
-        shell = rank * SHELLS + np.minimum(depth * SHELLS, SHELLS - 1).astype(np.int64)
+        height = (1 - depth).astype(np.float32)
+        if nuclei is not None:
+            height = _from_nucleus(nuclei, flat, rank, height, len(regions))
+        shell = rank * SHELLS + np.clip(height * SHELLS, 0, SHELLS - 1).astype(np.int64)
         angle = np.arctan2(row - middle_y[rank], col - middle_x[rank])
         turn = np.floor((angle + np.float32(np.pi)) * np.float32(4095 / (2 * np.pi))).astype(np.int64)
         # One number a pixel, its place in the list included, so that the order never depends on the sort.
@@ -98,6 +103,27 @@ class _Pixels:
         start, size = self.shell_start[at], self.shell_size[at]
         moved = at - start + np.rint(share * size).astype(np.int64)
         return np.asarray(start + np.where(moved >= size, moved - size, moved))
+
+
+def _from_nucleus(
+    nuclei: npt.NDArray[Any], flat: Ints, rank: Ints, height: npt.NDArray[np.float32], cells: int
+) -> npt.NDArray[np.float32]:
+    """Return each pixel's distance from the nucleus over the largest in its cell.
+
+    The pixels of a nucleus are all 0 and the others not below the second shell. Cells without a
+    nucleus keep `height`, which does the same for the depth below the edge.
+    """
+    over = np.ascontiguousarray(nuclei > 0).ravel()[flat]
+    has = (np.bincount(rank, over, minlength=cells) > 0)[rank]
+    if not has.any():
+        return height
+    outside = np.ascontiguousarray(nuclei <= 0, np.uint8)
+    apart = np.asarray(cv2.distanceTransform(outside, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)).ravel()[flat]
+    largest = np.zeros(cells, np.float32)
+    np.maximum.at(largest, rank, apart)
+    share = apart / np.maximum(largest, 1)[rank]
+    relative = np.where(over, 0, 1 / SHELLS + share * (1 - 1 / SHELLS))
+    return np.where(has, relative, height).astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -135,6 +161,7 @@ def colocalise(
     distance: npt.NDArray[np.float32],
     puncta: Ints,
     settings: Settings,
+    nuclei: npt.NDArray[Any] | None = None,
 ) -> dict[str, npt.NDArray[Any]]:
     """Measure how far two channels coincide inside each cell.
 
@@ -151,6 +178,8 @@ def colocalise(
         Flat position of the pixel under the centroid of each punctum that lies in a cell.
     settings
         `colocalisation_threshold`, `colocalisation_k` and `colocalisation_randomisations`.
+    nuclei
+        YX labels of the nuclei, if there are any.
 
     Returns
     -------
@@ -160,7 +189,7 @@ def colocalise(
     cells = len(regions)
     if not cells:
         return {}
-    pixels = _Pixels.of(regions, distance)
+    pixels = _Pixels.of(regions, distance, nuclei)
     first, second = (_Signal.of(image, pixels) for image in (exosome, lysosome))
     limits = _thresholds(first, second, settings)
     above = [part.smooth > limit[pixels.rank] for part, limit in zip((first, second), limits, strict=True)]

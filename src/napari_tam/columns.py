@@ -272,8 +272,8 @@ _PLACE = (
 
 _CHANCE = (
     " when the channel is turned inside the cell: mean of the setting colocalisation_randomisations turns, "
-    "each pixel within its shell of equal relative depth below the edge (6 shells), by 10 % to 90 % of the "
-    "circle. What chance gives."
+    "each pixel within its shell of equal distance from the nucleus (8 shells; without a nucleus: of equal "
+    "relative depth below the edge), by 10 % to 90 % of the circle. What chance gives."
 )
 
 _PARTNERS = (

@@ -91,7 +91,9 @@ def measure(
         at = rank >= 0
         row, col = nearest_pixel(puncta["y_px"].to_numpy(), puncta["x_px"].to_numpy(), regions.shape)
         centroids = (row * regions.shape[1] + col)[at]
-        values |= colocalise(exosome, field.channels["lysosome"], regions, distance, centroids, settings)
+        values |= colocalise(
+            exosome, field.channels["lysosome"], regions, distance, centroids, settings, nuclei
+        )
     values["saturated_fraction"], saturated = saturated_fractions(
         exosome if raw_exosome is None else raw_exosome, regions
     )
