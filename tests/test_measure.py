@@ -282,7 +282,10 @@ def test_turning_the_image_by_90_degrees_changes_nothing_but_the_positions(seed:
     other, moved, same = measure(
         changed(field, np.rot90), np.rot90(cells), np.rot90(nuclei), turned, SETTINGS
     )
-    position = ["centroid_y_px", "centroid_x_px", "orientation_deg"]
+    # The random turns start elsewhere in each shell: the same to the width of a pixel.
+    chance = [name for name in table if name.endswith("_random")]
+    np.testing.assert_allclose(table[chance], other[chance], atol=0.2)
+    position = ["centroid_y_px", "centroid_x_px", "orientation_deg", *chance]
     pd.testing.assert_frame_equal(
         table.drop(columns=position), other.drop(columns=position), rtol=1e-5, atol=1e-9
     )
