@@ -260,6 +260,51 @@ def test_bleed_through_shows_the_cell_stain_in_the_exosome_channel() -> None:
     assert correlation[1][0, 1] > 0.8
 
 
+def test_lysosomes_leave_the_other_channels_as_they_were() -> None:
+    plain = Scene.draw(SMALL, 7)
+    scene = Scene.draw(replace(SMALL, lysosomes_per_cell=12), 7)
+    assert plain.lysosomes is None
+    assert scene.lysosomes is not None
+    assert scene.image.shape[0] == 4
+    assert np.array_equal(scene.image[:3], plain.image)
+    inside = scene.lysosomes > 0
+    assert (scene.cells[inside] > 0).all()
+    assert (scene.nuclei[inside] > 0).mean() < 0.25  # none is centred in a nucleus
+    assert scene.image[3][inside].mean() > scene.image[3][~inside].mean() + 50
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+def test_the_share_of_puncta_in_lysosomes_is_as_asked_beside_chance(share: float) -> None:
+    scene = Scene.draw(replace(SMALL, lysosomes_per_cell=12, puncta_per_cell=60, colocalised=share), 7)
+    assert scene.lysosomes is not None
+    inside = scene.puncta[scene.puncta["cell"] > 0]
+    chance = (Scene.draw(replace(SMALL, lysosomes_per_cell=12, puncta_per_cell=60), 7).puncta)["lysosome"]
+    expected = share + (1 - share) * (chance[inside.index] > 0).mean()
+    assert (inside["lysosome"] > 0).mean() == pytest.approx(expected, abs=0.06)
+    assert np.array_equal(inside["lysosome"], under(scene.lysosomes, inside))
+    assert np.array_equal(inside["cell"], under(scene.cells, inside))
+
+
+def test_a_channel_shift_moves_what_is_seen_of_the_exosomes_only() -> None:
+    um = SMALL.pixel_size_um
+    quiet = replace(SMALL, haze_photons=0.0, punctum_photons=20000.0, illumination=0.0)
+    one = Scene.draw(quiet, 2)
+    other = Scene.draw(replace(quiet, channel_shift_um=(4 * um, -3 * um)), 2)
+    assert np.array_equal(one.image[:2], other.image[:2])
+    pd.testing.assert_frame_equal(one.puncta, other.puncta)
+    back = np.roll(other.image[2].astype(float), (-4, 3), (0, 1))[8:-8, 8:-8]
+    assert np.corrcoef(back.ravel(), one.image[2][8:-8, 8:-8].ravel())[0, 1] > 0.98
+
+
+def test_light_falls_to_a_half_from_the_centre_that_is_asked_for() -> None:
+    asked = replace(SMALL, illumination=0.5, light_centre=(0.25, 0.75))
+    first, second = Scene.draw(asked, 1), Scene.draw(asked, 2)
+    assert first.light is not None and second.light is not None
+    assert np.array_equal(first.light, second.light)
+    assert np.unravel_index(first.light.argmax(), asked.shape) == (40, 144)
+    assert first.light.max() / first.light.min() == pytest.approx(2, rel=1e-5)
+
+
 def test_written_fields_are_read_back_with_their_channels_guessed(tmp_path: Path) -> None:
     paths = write_fields(tmp_path / "deep" / "out", 2, seed=9, parameters=SMALL)
     assert [path.name for path in paths] == ["field_01.ome.tif", "field_02.ome.tif"]

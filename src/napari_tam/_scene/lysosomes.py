@@ -40,7 +40,7 @@ class Lysosomes:
 
 
 def draw_lysosomes(p: SceneParameters, labels: Labels, nuclei: Labels, rng: Generator) -> Lysosomes:
-    """Draw round lysosomes into the cells, most of them near the nucleus and none over it."""
+    """Draw round lysosomes into the cells, most of them near the nucleus and none centred in it."""
     diameter = p.lysosome_diameter_um / p.pixel_size_um
     cell_diameter = p.cell_diameter_um / p.pixel_size_um
     to_nucleus = cv2.distanceTransform((nuclei == 0).astype(np.uint8), cv2.DIST_L2, 5)
