@@ -178,3 +178,19 @@ def test_the_pipeline_measures_the_corrected_and_judges_saturation_on_the_raw_im
     moved = run(image, Settings(channel_shift_um={"exosome": (2.0, 0.0)}), fakes.models())
     assert moved.table["saturated_fraction"].sum() == pytest.approx(one.table["saturated_fraction"].sum())
     assert np.array_equal(planes["exosome"], data[2])  # the image is left as it was
+
+
+def test_every_plane_of_a_stack_is_corrected_alike() -> None:
+    asked = Settings(
+        channel_shift_um={"exosome": (0.7, -0.4)}, background_method="rolling_ball", background_radius_um=15
+    )
+    known = Corrections({"exosome": FlatField(light(), 40.0)})
+    plane = cells_image().astype(np.float32)
+    one = correct(field(cell=plane, exosome=plane), asked, known)
+    stack = np.stack([plane] * 3)
+    three = correct(field(cell=stack, exosome=stack), asked, known)
+    for z in range(3):
+        np.testing.assert_allclose(
+            three.field.channels["exosome"][z], one.field.channels["exosome"], atol=0.1
+        )
+        np.testing.assert_array_equal(three.raw_exosome[z], one.raw_exosome)

@@ -1,7 +1,8 @@
 """Corrections of a field before anything is found in it; each off unless asked for or calibrated.
 
 Order: flat field, channel shift, bleed-through, background. Intensities stay in the image's own
-units, and what was done is in the field's notes.
+units, and what was done is in the field's notes. Channels are YX planes, or ZYX stacks of which each
+plane is corrected alike.
 """
 
 from __future__ import annotations
@@ -123,10 +124,10 @@ def flatten(image: Plane, flat: FlatField, *, where: object = None) -> Float:
     InputError
         If the flat field has another size.
     """
-    if image.shape != flat.gain.shape:
+    if image.shape[-2:] != flat.gain.shape:
         height, width = flat.gain.shape
         raise InputError(
-            f"the flat field has {height} × {width} pixels, the image {image.shape[0]} × {image.shape[1]}",
+            f"the flat field has {height} × {width} pixels, the image {image.shape[-2]} × {image.shape[-1]}",
             where=where,
             fix="calibrate with images of the same camera, binning and crop",
         )
@@ -138,14 +139,17 @@ def shifted(image: Plane, shift_px: tuple[float, float]) -> Float:
     """Move a channel by (y, x) pixels with cubic splines; the edge that comes in repeats the last row."""
     from scipy.ndimage import shift
 
-    return np.asarray(shift(image.astype(np.float32), shift_px, order=3, mode="nearest"), np.float32)
+    # no step between the planes of a stack
+    by = (0.0,) * (image.ndim - 2) + shift_px
+    return np.asarray(shift(image.astype(np.float32), by, order=3, mode="nearest"), np.float32)
 
 
 def _rolled(image: Plane, shift_px: tuple[float, float]) -> Plane:
     """Move a channel by whole pixels, so that its clipped pixels stay clipped."""
     from scipy.ndimage import shift
 
-    moved: Plane = shift(image, np.rint(shift_px), order=0, mode="nearest")
+    by = (0.0,) * (image.ndim - 2) + tuple(np.rint(shift_px))
+    moved: Plane = shift(image, by, order=0, mode="nearest")
     return moved
 
 
@@ -226,7 +230,10 @@ def mode(image: Plane) -> float:
 def _without_background(image: Plane, pixel_size_um: float, settings: Settings) -> Float:
     if settings.background_method == "mode":
         return image.astype(np.float32) - np.float32(mode(image))
-    return image.astype(np.float32) - rolling_ball(image, settings.background_radius_um / pixel_size_um)
+    radius_px = settings.background_radius_um / pixel_size_um
+    if image.ndim > 2:
+        return np.stack([plane.astype(np.float32) - rolling_ball(plane, radius_px) for plane in image])
+    return image.astype(np.float32) - rolling_ball(image, radius_px)
 
 
 def rolling_ball(image: Plane, radius_px: float) -> Float:
