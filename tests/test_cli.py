@@ -129,6 +129,18 @@ VALUES: dict[str, tuple[list[str], Any]] = {
     "phenotype_model": (["none"], "none"),
     "phenotype_border": ([], False),
     "overlays": ([], False),
+    "positive_readout": (["puncta_count"], "puncta_count"),
+    "positive_control": (["no_exosome"], "no_exosome"),
+    "positive_rule": (["mean_sd"], "mean_sd"),
+    "positive_quantile": (["0.95"], 0.95),
+    "aggregate_width": (["2"], 2.0),
+    "comparison_readouts": (["puncta_count"], "puncta_count"),
+    "comparison_between": (["dose"], "dose"),
+    "comparison_reference": (["LPS"], "LPS"),
+    "comparison_unit": (["well"], "well"),
+    "comparison_paired_by": (["donor"], "donor"),
+    "comparison_correction": (["tukey"], "tukey"),
+    "comparison_mixed": ([], True),
 }
 
 
@@ -143,7 +155,7 @@ def test_every_setting_can_be_given_as_an_option(
         assert isinstance(default, float), f"give {name} a value here"
         texts, value = [str(default / 2)], default / 2
     for option in option_names(name):
-        flag = option if texts else option.replace("--", "--no-")
+        flag = option if texts or value is True else option.replace("--", "--no-")
         words = [word for text in texts for word in (flag, text)] or [flag]
         assert run("analyse", image, "--out", tmp_path / "out", *words) == 0
         assert fake_models.pop() == Settings().updated(**{name: value})
@@ -180,6 +192,7 @@ def test_analyse_writes_everything_and_says_where(
     assert str(out / "overlays") in said.out
     assert {path.name for path in out.iterdir()} == {
         *("cells.csv", "cells.parquet", "puncta.csv", "images.csv", "settings.yaml", "run.json"),
+        *("thresholds.csv", "replicates.csv", "comparisons.csv"),
         *("masks", "overlays"),
     }
     assert {path.name for path in (out / "masks").iterdir()} == {

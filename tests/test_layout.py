@@ -46,3 +46,60 @@ def test_two_rows_about_one_image_are_an_error(tmp_path) -> None:
     path = write(tmp_path / "l.csv", "image,condition\na*,x\n*b,y\n")
     with pytest.raises(InputError, match="two rows are about the image ab"):
         read_layout(path).describe(["ab"])
+
+
+def test_numbers_and_roles_are_read(tmp_path) -> None:
+    text = "well;dose;time;control_role;replicate\nB02;1,5;4;Dye-only;1\nB03;;0.5;M1;01\n"
+    table = read_layout(write(tmp_path / "l.csv", text)).columns_of(["x_B02", "x_B03", "x_C01"])
+    assert table["dose"].tolist()[0] == 1.5
+    assert table["dose"].isna().tolist() == [False, True, True]
+    assert table["time"].tolist()[:2] == [4, 0.5]
+    assert table["control_role"].tolist() == ["dye_only", "m1", ""]
+    assert table["replicate"].tolist() == ["1", "01", ""]
+    assert table["well"].tolist() == ["B02", "B03", "C01"]
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("well,condition\nB02,a\nb2,b\nC01,c\nC01,c\n", "more than one row for B02, C01"),
+        ("well,control_role\nB02,dye_onyl\n", r"'dye_onyl' is no control_role \(did you mean 'dye_only'\?\)"),
+        ("well,dose\nB02,10 ug\n", r"'10 ug' is no number \(column dose\)"),
+        ("well,time\nB02,inf\n", r"'inf' is no number \(column time\)"),
+        ("well,condition\n", "the layout has no row"),
+        ("well,condition\n,LPS\n", "the layout has no row"),
+        ("well,plate,condition\nB02,p1,a\nB02,p1,b\n", "more than one row for p1 B02"),
+    ],
+)
+def test_what_is_wrong_with_a_row_is_one_sentence(tmp_path, text: str, sentence: str) -> None:
+    with pytest.raises(InputError, match=sentence) as error:
+        read_layout(write(tmp_path / "l.csv", text))
+    assert "\n" not in str(error.value)
+
+
+def test_the_same_wells_of_several_plates_are_told_apart_by_the_names(tmp_path) -> None:
+    text = "well,plate,condition\nB02,P1,a\nB02,P2,b\nB03,P1,c\n"
+    layout = read_layout(write(tmp_path / "l.csv", text))
+    table = layout.describe(["P1_B02", "exp_p2_B02_s1", "P1_B03", "P2_B03"])
+    assert table["condition"].tolist() == ["a", "b", "c", ""]
+    with pytest.raises(InputError, match=r"two rows are about the image B02.*the plate's name must be part"):
+        layout.describe(["B02"])
+    numbered = read_layout(write(tmp_path / "n.csv", "well,plate,condition\nB02,1,a\nB02,2,b\n"))
+    assert numbered.describe(["plate2_B02_1", "plate-01_B02_2"])["condition"].tolist() == ["b", "a"]
+
+
+def test_rows_about_no_image_are_listed(tmp_path) -> None:
+    text = "well,image,condition\nB02,,a\nH12,,b\n,day9_*,c\n"
+    layout = read_layout(write(tmp_path / "l.csv", text))
+    with pytest.raises(InputError, match=r"2 rows of the layout are about no image: H12, day9_\*"):
+        layout.check(["x_B02"])
+    with pytest.raises(InputError, match="1 row of the layout is about no image: H12"):
+        layout.check(["x_B02"], patterns=False)
+    layout.check(["x_B02", "x_H12", "day9_1"])
+
+
+def test_a_layout_written_and_read_again_is_the_same(tmp_path) -> None:
+    text = 'well,condition,dose,control_role\nb2,"LPS, IFNg",1.50,dye only\nB03,IL-4,,\n'
+    first = read_layout(write(tmp_path / "l.csv", text))
+    again = read_layout(write(tmp_path / "m.csv", first.to_csv()))
+    assert again.rows.equals(first.rows)

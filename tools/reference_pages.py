@@ -11,8 +11,14 @@ from typing import Any
 
 from napari_tam.columns import (
     CELL_COLUMNS,
+    COMPARISON_COLUMNS,
+    DECISION_COLUMNS,
+    LAYOUT_COLUMNS,
     PUNCTA_COLUMNS,
+    PUNCTUM_DECISION_COLUMNS,
+    REPLICATE_COLUMNS,
     SUMMARY_COLUMNS,
+    THRESHOLD_COLUMNS,
     Column,
     phenotype_columns,
     phenotype_summary_columns,
@@ -80,9 +86,18 @@ without puncta) is missing; a count or a sum is 0. Files written beside these: s
 def columns_page() -> str:
     """Return the page of the tables' columns as Markdown."""
     tables = {
-        "cells.csv: one row a cell": (*CELL_COLUMNS, *phenotype_columns()),
-        "puncta.csv: one row a punctum": PUNCTA_COLUMNS,
-        "images.csv: one row an image": (*SUMMARY_COLUMNS, *phenotype_summary_columns()),
+        "cells.csv: one row a cell": (
+            *CELL_COLUMNS,
+            *phenotype_columns(),
+            *LAYOUT_COLUMNS,
+            *DECISION_COLUMNS,
+        ),
+        "puncta.csv: one row a punctum": (*PUNCTA_COLUMNS, *PUNCTUM_DECISION_COLUMNS),
+        "images.csv: one row an image": (*LAYOUT_COLUMNS, *SUMMARY_COLUMNS, *phenotype_summary_columns()),
+        "thresholds.csv: one row a plate": THRESHOLD_COLUMNS,
+        "replicates.csv: one row a replicate, and one for each phenotype in it; the means of the readouts "
+        "follow": REPLICATE_COLUMNS,
+        "comparisons.csv: one row a test": COMPARISON_COLUMNS,
     }
     sections = [COLUMNS_HEAD]
     for title, columns in tables.items():

@@ -100,18 +100,54 @@ def _build(command: str) -> tuple[_Parser, dict[str, _Parser]]:
         "its default. "
         "Exit status: 0 all images analysed, 1 some failed, 2 wrong use, 130 interrupted.",
     )
-    own.usage = "%(prog)s IMAGE… --out DIR [--settings FILE] [--SETTING VALUE]…"
+    own.usage = "%(prog)s IMAGE… --out DIR [--layout FILE] [--settings FILE] [--SETTING VALUE]…"
     own.add_argument("images", nargs="+", metavar="IMAGE", help="image files, folders of them, or patterns")
     own.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the results")
     own.add_argument("--settings", type=Path, metavar="FILE", help="settings file (YAML)")
+    own.add_argument(
+        "--layout",
+        type=Path,
+        metavar="FILE",
+        help="plate layout (CSV): what was done in which well, controls",
+    )
     if command == "analyse":
         from napari_tam.options import add_options
 
         add_options(own)
 
+    own = add(
+        "uptake",
+        _uptake,
+        "Decide again which cells are positive, and compare again",
+        "From the tables of an earlier analysis, by another layout or other settings; no image is read.",
+    )
+    if command == "uptake":
+        from napari_tam.cli_uptake import add_uptake_options
+
+        add_uptake_options(own)
+    own = add(
+        "compare",
+        _compare,
+        "Test conditions and phenotypes against one another",
+        "One replicate is one value, whatever its number of cells. Prints the tests and writes them to "
+        "RESULTS/comparisons.csv and replicates.csv.",
+    )
+    if command == "compare":
+        from napari_tam.cli_uptake import add_compare_options
+
+        add_compare_options(own)
+
     own = add("simulate", _simulate, "Write simulated fields and their truth")
     own.add_argument("out", type=Path, metavar="OUT", help="folder for the fields")
-    own.add_argument("--fields", type=_natural, default=3, metavar="N", help="how many (default: 3)")
+    own.add_argument(
+        "--fields", type=_natural, default=None, metavar="N", help="how many (default: 3; plate: 1)"
+    )
+    own.add_argument(
+        "--plate",
+        action="store_true",
+        help="a plate: doses, replicates, M1 and M2 cells, dye-only controls and layout.csv; --fields is "
+        "the number of fields a well",
+    )
     own.add_argument(
         "--seed", type=_natural, default=0, metavar="S", help="same seed, same fields (default: 0)"
     )
@@ -177,7 +213,25 @@ def _analyse(arguments: argparse.Namespace) -> int:
     from napari_tam.options import chosen_settings
 
     settings = chosen_settings(arguments)
-    return analyse(arguments.images, arguments.out, settings, ["napari-tam", *arguments.argv])
+    return analyse(
+        arguments.images,
+        arguments.out,
+        settings,
+        ["napari-tam", *arguments.argv],
+        layout=arguments.layout,
+    )
+
+
+def _uptake(arguments: argparse.Namespace) -> int:
+    from napari_tam.cli_uptake import uptake
+
+    return uptake(arguments)
+
+
+def _compare(arguments: argparse.Namespace) -> int:
+    from napari_tam.cli_uptake import compare
+
+    return compare(arguments)
 
 
 def _calibrate(arguments: argparse.Namespace) -> int:
@@ -201,7 +255,16 @@ def _explain(arguments: argparse.Namespace) -> int:
 def _simulate(arguments: argparse.Namespace) -> int:
     from napari_tam.synthetic import write_fields
 
-    for path in write_fields(arguments.out, arguments.fields, arguments.seed):
+    if arguments.plate:
+        from napari_tam.synthetic_plate import Plate, write_plate
+
+        for path in write_plate(
+            arguments.out, Plate(fields=1 if arguments.fields is None else arguments.fields), arguments.seed
+        ):
+            print(path)
+        return 0
+    fields = 3 if arguments.fields is None else arguments.fields
+    for path in write_fields(arguments.out, fields, arguments.seed):
         print(path)
     return 0
 
@@ -231,7 +294,7 @@ def _models(_arguments: argparse.Namespace) -> int:
     for model in available_models():
         state = model.description if model.ok else "DAMAGED: not the file that its card describes"
         rows.append((model.name, model.kind, model.source, state))
-    _print_table(rows)
+    print_table(rows)
     print("\nA path to a Cellpose model file can be used as well: --cells-model PATH, --nuclei-model PATH.")
     return 0
 
@@ -267,7 +330,7 @@ def _score(arguments: argparse.Namespace) -> int:
             values = report[group]
             rows.append((name, *("-" if values is None else _figure(values[key]) for key in names)))
         if any(report[group] for _, report in reports):
-            _print_table(rows)
+            print_table(rows)
         else:
             print(f"{group}: no truth")
         print()
@@ -280,7 +343,8 @@ def _figure(value: float | int | None) -> str:
     return "-" if value is None else str(value) if isinstance(value, int) else f"{value:.3f}"
 
 
-def _print_table(rows: Sequence[tuple[str, ...]]) -> None:
+def print_table(rows: Sequence[tuple[str, ...]]) -> None:
+    """Print rows in columns."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         print("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip())

@@ -12,7 +12,11 @@ import numpy.typing as npt
 
 from napari_tam.batch import BatchProgress, Outcome, analyse_files
 from napari_tam.cli import INTERRUPTED, SOME_FAILED
+from napari_tam.cli_uptake import print_conclusions
+from napari_tam.conclude import conclude
 from napari_tam.images import list_images
+from napari_tam.layout import read_layout
+from napari_tam.listing import unique_names
 from napari_tam.models import load_models
 from napari_tam.results import PENDING, prepare
 from napari_tam.tables import read_csv
@@ -27,15 +31,26 @@ if TYPE_CHECKING:
 SHOWN = 10
 
 
-def analyse(images: Sequence[str], out: Path, settings: Settings, command: Sequence[str] = ()) -> int:
+def analyse(
+    images: Sequence[str],
+    out: Path,
+    settings: Settings,
+    command: Sequence[str] = (),
+    *,
+    layout: Path | None = None,
+) -> int:
     """Analyse images into a results folder and print a summary; return the exit status.
 
     Raises
     ------
     InputError
-        If no image can be found, the folder not written, or a model not loaded.
+        If no image can be found, the folder not written, a model not loaded, or the layout not used.
     """
     paths = list_images(images)
+    about = None if layout is None else read_layout(layout)
+    if about is not None:
+        # before the work: a row of a wrong well is found at once
+        about.check(list(unique_names(paths).values()), patterns=False)
     prepare(out)
     tally = Tally()
     with _progress(len(paths)) as tell:
@@ -49,6 +64,8 @@ def analyse(images: Sequence[str], out: Path, settings: Settings, command: Seque
         except KeyboardInterrupt:
             interrupted = True
     tally.print(out, settings)
+    if tally.fields and not interrupted:
+        print_conclusions(conclude(out, settings, about), out)
     if interrupted:
         _print_missing(out)
         return INTERRUPTED

@@ -552,3 +552,137 @@ def phenotype_summary_columns(classes: Sequence[str] = ("M1", "M2")) -> tuple[Co
             for name in classes
         ),
     )
+
+
+#: What the layout says about an image, in cells.csv and images.csv.
+LAYOUT_COLUMNS: tuple[Column, ...] = (
+    Column("well", "text", "", "layout", "Well, by the layout or the image's name."),
+    Column("condition", "text", "", "layout", "What was done to the cells, as the layout calls it."),
+    Column("dose", "number", "", "layout", "Dose, in whatever unit the layout uses."),
+    Column("time", "number", "h", "layout", "Time with the exosomes."),
+    Column("donor", "text", "", "layout", "Donor or animal that the cells are from."),
+    Column("plate", "text", "", "layout", "Plate; each has a threshold of its own."),
+    Column("replicate", "text", "", "layout", "Independent repeat of the experiment."),
+    Column(
+        "control_role",
+        "text",
+        "",
+        "layout",
+        "What the well is a control for: dye_only, no_exosome, untreated, vehicle, m0, m1, m2, positive; or "
+        "empty.",
+    ),
+)
+
+#: What `napari_tam.uptake` decides about each cell.
+DECISION_COLUMNS: tuple[Column, ...] = (
+    Column(
+        "positive",
+        "maybe_flag",
+        "",
+        "decision",
+        "The readout positive_readout, without the cell's aggregates, is above the threshold of the cell's "
+        "plate (thresholds.csv). Missing without a control.",
+    ),
+    Column(
+        "aggregate_count",
+        "maybe_integer",
+        "",
+        "decision",
+        "Number of the cell's puncta that are aggregates (puncta.csv); they are part of puncta_count.",
+    ),
+    Column(
+        "aggregate_intensity",
+        "number",
+        "counts",
+        "decision",
+        "Sum of the intensities of these aggregates; part of puncta_intensity_sum.",
+    ),
+    Column(
+        "puncta_equivalents",
+        "number",
+        "",
+        "decision",
+        "Number of single puncta that would be as bright: (puncta_intensity_sum - aggregate_intensity) / "
+        "mean intensity of a single punctum of the plate (thresholds.csv). It counts crowded puncta, which "
+        "the microscope merges and puncta_count misses.",
+    ),
+)
+
+#: What it decides about each punctum.
+PUNCTUM_DECISION_COLUMNS: tuple[Column, ...] = (
+    Column(
+        "aggregate",
+        "maybe_flag",
+        "",
+        "decision",
+        "Too bright or too wide for a single punctum: log intensity more than aggregate_sd robust SD above "
+        "the median of the plate's puncta that stand alone; or wider than aggregate_width × their median "
+        "width and more than 2 SD brighter. Robust SD: median - 15.87th percentile, which aggregates do "
+        "not touch. Missing with fewer than 10 puncta on the plate.",
+    ),
+)
+
+#: thresholds.csv: one row a plate.
+THRESHOLD_COLUMNS: tuple[Column, ...] = (
+    Column("plate", "text", "", "keys", "Plate; empty if the layout names none."),
+    Column("readout", "text", "", "threshold", "What is compared with the threshold."),
+    Column("rule", "text", "", "threshold", "How the threshold was learnt, and from which control."),
+    Column("control_role", "text", "", "threshold", "The control: dye_only or no_exosome."),
+    Column("control_images", "integer", "", "threshold", "Number of the control's images."),
+    Column("control_cells", "integer", "", "threshold", "Number of cells in them."),
+    Column("threshold", "number", "", "threshold", "A cell is positive above it; missing without a control."),
+    Column(
+        "single_intensity",
+        "number",
+        "counts",
+        "threshold",
+        "Mean intensity of a single punctum: exp(m + s²/2), m the median and s the robust SD of log "
+        "intensity of the plate's puncta that stand alone (next one further away than 3 widths).",
+    ),
+    Column("note", "text", "", "threshold", "Why no cell is called positive, or what to beware of."),
+)
+
+_UNIT_KEYS = ("condition", "dose", "time", "donor", "plate", "replicate", "control_role")
+
+#: replicates.csv: one row a replicate and phenotype; the means of the readouts follow.
+REPLICATE_COLUMNS: tuple[Column, ...] = (
+    *(column for column in LAYOUT_COLUMNS if column.name in _UNIT_KEYS),
+    Column("unit", "text", "", "keys", "Independent experiment (n) that the row counts for in the tests."),
+    Column("phenotype", "text", "", "keys", "Cells of this phenotype only; empty: all cells."),
+    Column("cells", "integer", "", "counts", "Number of cells."),
+    Column(
+        "positive_fraction", "number", "", "decision", "Share of positive cells; missing without control."
+    ),
+)
+
+#: comparisons.csv: one row a test.
+COMPARISON_COLUMNS: tuple[Column, ...] = (
+    Column("readout", "text", "", "keys", "What is compared: mean over the cells of a replicate, or share."),
+    Column("comparison", "text", "", "keys", "B - A, and at which dose, time or condition."),
+    Column("group_a", "text", "", "keys", "First group; the reference, if there is one."),
+    Column("group_b", "text", "", "keys", "Second group; empty for a test over all groups."),
+    Column("unit", "text", "", "test", "What counts as one (n): donor, replicate, plate or well."),
+    Column("paired", "flag", "", "test", "Whether values of the same unit are paired."),
+    Column("test", "text", "", "test", "The test; empty if none was made."),
+    Column("n_a", "integer", "", "test", "Units in group A (over all groups: in all)."),
+    Column("n_b", "integer", "", "test", "Units in group B."),
+    Column("mean_a", "number", "", "test", "Mean of the units of group A."),
+    Column("mean_b", "number", "", "test", "Mean of the units of group B."),
+    Column("difference", "number", "", "test", "mean_b - mean_a; in the mixed model its fixed effect."),
+    Column("ratio", "number", "", "test", "mean_b / mean_a, if both are above 0."),
+    Column(
+        "effect_size",
+        "number",
+        "",
+        "test",
+        "Hedges' g: difference / SD × (1 - 3/(4 df - 1)); the SD is the pooled one of both groups (paired: "
+        "the root of their mean variance).",
+        "Hedges 1981, J Educ Stat 6:107; paired: Lakens 2013, Front Psychol 4:863, d_av",
+    ),
+    Column("ci_low", "number", "", "test", "Lower end of the 95 % interval of the difference."),
+    Column("ci_high", "number", "", "test", "Upper end of the 95 % interval of the difference."),
+    Column("p", "number", "", "test", "p value of this test alone, two-sided."),
+    Column("p_adjusted", "number", "", "test", "p value corrected for the number of tests."),
+    Column("correction", "text", "", "test", "How it was corrected, and over how many tests."),
+    Column("note", "text", "", "test", "Why no test was made, or what to beware of."),
+)

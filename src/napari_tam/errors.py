@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import difflib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
 
 class InputError(ValueError):
     """An input that cannot be used: what is wrong, where, and what to do, in one sentence.
@@ -21,3 +27,16 @@ class InputError(ValueError):
 def one_line(error: BaseException) -> str:
     """Return an error's text on one line; its type if it has none."""
     return " ".join(str(error).split()) or type(error).__name__
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return a remark for an unknown name: the nearest known one, or all of them."""
+    names = list(known)
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    return f" (did you mean '{close[0]}'?)" if close else f" (known: {', '.join(names)})"
+
+
+def some(names: Sequence[str], shown: int = 10) -> str:
+    """Return names as a list, of many the first only."""
+    more = f" and {len(names) - shown} more" if len(names) > shown else ""
+    return ", ".join(names[:shown]) + more

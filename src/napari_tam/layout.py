@@ -1,24 +1,28 @@
-"""The plate layout: a CSV table that says what each image is (condition, donor, replicate, …).
+"""The plate layout: a CSV table that says what each image is (condition, dose, donor, replicate, …).
 
 ::
 
-    well,condition,replicate,donor,control_role
-    B02,LPS+IFNg,1,D1,M1
-    B03,IL-4,1,D1,M2
+    well,condition,dose,time,replicate,donor,control_role
+    B02,LPS+IFNg,10,4,1,D1,M1
+    B03,IL-4,10,4,1,D1,M2
+    B04,medium,0,4,1,D1,dye_only
 
 A column `well` or `image` says which images a row is about: the well is looked for in the image's
 name (``plate1_B02_s3`` is in B02), `image` is the name or a pattern (``plate1_*``); with both, both
-must fit. All other columns are carried along as text.
+must fit. Where several plates have the same wells, the column `plate` tells them apart if the
+images' names hold it. `dose` and `time` are numbers; all other columns are carried along as text.
 """
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from napari_tam.errors import InputError, one_line
+from napari_tam.columns import LAYOUT_COLUMNS
+from napari_tam.errors import InputError, nearest, one_line, some
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,6 +32,12 @@ if TYPE_CHECKING:
 
 #: Columns that can tell independent experiments apart, the largest unit first.
 GROUPS = ("donor", "plate", "replicate")
+
+#: What a control well can be. Exosomes were given to none of the first two; see docs/uptake.md.
+CONTROL_ROLES = ("dye_only", "no_exosome", "untreated", "vehicle", "m0", "m1", "m2", "positive")
+
+#: Columns that hold numbers.
+NUMBERS = ("dose", "time")
 
 _WELL = re.compile(r"(?<![A-Za-z0-9])([A-Pa-p])(\d{1,2})(?![A-Za-z0-9])")
 
@@ -62,26 +72,116 @@ class Layout:
         """
         import pandas as pd
 
+        rows = self.rows.to_dict("records")
+        plates = sorted({row.get("plate", "") for row in rows} - {""})
         found = []
         for image in images:
-            fits = [row for _, row in self.rows.iterrows() if _fits(row, image)]
+            fits = self._fitting(rows, plates, image)
             if len(fits) > 1:
+                several = {rows[k].get("plate", "") for k in fits}
+                names_it = "the plate's name must be part of the image's, or "
                 raise InputError(
                     f"two rows are about the image {image}",
                     where=self.path,
-                    fix="make the patterns or wells exclude one another",
+                    fix=(names_it if len(several) > 1 else "")
+                    + "make the patterns or wells exclude one another",
                 )
-            values = fits[0].to_dict() if fits else {}
+            values = rows[fits[0]] if fits else {}
             found.append({**values, "image": image, "well": values.get("well") or well_of(image)})
         columns = list(dict.fromkeys(["image", "well", *self.rows.columns]))
         table = pd.DataFrame(found, columns=columns).fillna("")
         return table.set_index("image", drop=False)
 
+    def columns_of(self, images: Sequence[str]) -> pd.DataFrame:
+        """Return the layout's part of the tables for images, in their order.
 
-def _fits(row: pd.Series[str], image: str) -> bool:
+        Returns
+        -------
+        pandas.DataFrame
+            `napari_tam.columns.LAYOUT_COLUMNS`; dose and time are numbers (NaN where not given).
+
+        Raises
+        ------
+        InputError
+            If two rows are about the same image.
+        """
+        table = self.describe(images).reset_index(drop=True)
+        for column in LAYOUT_COLUMNS:
+            if column.name not in table:
+                table[column.name] = ""
+            if column.name in NUMBERS:
+                table[column.name] = [_number(value) for value in table[column.name]]
+        return table[[column.name for column in LAYOUT_COLUMNS]]
+
+    def check(self, images: Sequence[str], *, patterns: bool = True) -> None:
+        """See that every row is about an image.
+
+        Parameters
+        ----------
+        images
+            Names of all images.
+        patterns
+            Whether rows that have an image pattern are looked at, too. (The names of files are no
+            names of images yet where one file holds several positions.)
+
+        Raises
+        ------
+        InputError
+            One sentence that lists the rows that are about none.
+        """
+        rows = self.rows.to_dict("records")
+        plates = sorted({row.get("plate", "") for row in rows} - {""})
+        used = {k for image in images for k in self._fitting(rows, plates, image)}
+        idle = [
+            " ".join(
+                filter(
+                    None,
+                    [
+                        row.get("well", ""),
+                        row.get("image", ""),
+                        f"({row['plate']})" if row.get("plate") else "",
+                    ],
+                )
+            )
+            for k, row in enumerate(rows)
+            if k not in used and (patterns or not row.get("image"))
+        ]
+        if idle:
+            what = "row of the layout is" if len(idle) == 1 else "rows of the layout are"
+            raise InputError(
+                f"{len(idle)} {what} about no image: {some(idle)}",
+                where=self.path,
+                fix=f"correct or remove them (images are called e.g. {some(images, 3)})"
+                if len(images)
+                else "",
+            )
+
+    @staticmethod
+    def _fitting(rows: Sequence[dict[Any, Any]], plates: Sequence[str], image: str) -> list[int]:
+        """Return the numbers of the rows that are about an image."""
+        fits = [k for k, row in enumerate(rows) if _fits(row, image)]
+        named = {plate for plate in plates if _names(image, plate)}
+        if named:
+            fits = [k for k in fits if not rows[k].get("plate") or rows[k]["plate"] in named]
+        return fits
+
+    def to_csv(self) -> str:
+        """Return the layout as CSV text that `read_layout` reads back unchanged."""
+        text: str = self.rows.to_csv(index=False, lineterminator="\n")
+        return text
+
+
+def _fits(row: dict[str, str], image: str) -> bool:
     pattern, well = row.get("image", ""), row.get("well", "")
     by_name = not pattern or pattern == image or fnmatchcase(image, pattern)
-    return by_name and (not well or well == well_of(image))
+    return by_name and bool(pattern or well) and (not well or well == well_of(image))
+
+
+def _names(image: str, plate: str) -> bool:
+    """Whether an image's name holds a plate's: as a word, and a bare number after "plate" or "p" only."""
+    before = r"(?<![a-z0-9])" + (r"p(?:late)?[ _-]?0*" if plate.isdecimal() else "")
+    pattern = before + re.escape(plate.casefold().lstrip("0") if plate.isdecimal() else plate.casefold())
+    return re.search(pattern + r"(?![a-z0-9])", image.casefold()) is not None
 
 
 def read_layout(path: Path) -> Layout:
@@ -90,7 +190,8 @@ def read_layout(path: Path) -> Layout:
     Raises
     ------
     InputError
-        If it cannot be read, or has neither `well` nor `image`, or a well that is none.
+        If it cannot be read, has neither `well` nor `image`, no row, a well that is none or is there
+        twice, a dose or time that is no number, or an unknown control role.
     """
     rows = read_text_table(path, "the layout")
     if not {"well", "image"} & set(rows.columns):
@@ -99,12 +200,60 @@ def read_layout(path: Path) -> Layout:
             where=path,
             fix="one of them must say which images a row is about",
         )
+    twice = [name for name in rows.columns if list(rows.columns).count(name) > 1]
+    if twice:
+        raise InputError(f"the column '{twice[0]}' is there twice", where=path)
+    keys = [name for name in ("well", "image") if name in rows]
+    # a spreadsheet's empty lines, and rows that are about nothing
+    rows = rows[(rows[keys] != "").any(axis=1)].reset_index(drop=True)
+    if rows.empty:
+        raise InputError("the layout has no row", where=path, fix="write one row a well")
     if "well" in rows:
         bad = [value for value in rows["well"] if value and not well_of(value)]
         if bad:
             raise InputError(f"'{bad[0]}' is no well", where=path, fix="write e.g. B02")
         rows["well"] = [well_of(value) for value in rows["well"]]
+    for name in NUMBERS:
+        for value in rows[name] if name in rows else ():
+            if value and not math.isfinite(_number(value)):
+                raise InputError(
+                    f"'{value}' is no number (column {name})",
+                    where=path,
+                    fix="write the number alone, without its unit; leave unknown ones empty",
+                )
+    if "control_role" in rows:
+        rows["control_role"] = [_role(value, path) for value in rows["control_role"]]
+    keys = [name for name in ("plate", "well", "image") if name in rows]
+    same = rows.duplicated(keys)
+    if same.any():
+        again = sorted({" ".join(filter(None, row)) for row in rows.loc[same, keys].itertuples(index=False)})
+        raise InputError(
+            f"the layout has more than one row for {some(again)}",
+            where=path,
+            fix="keep one row for each well; tell plates apart in a column plate",
+        )
     return Layout(path, rows)
+
+
+def _role(text: str, path: Path) -> str:
+    role = re.sub(r"[\s-]+", "_", text.casefold())
+    if role and role not in CONTROL_ROLES:
+        raise InputError(
+            f"'{text}' is no control_role{nearest(role, CONTROL_ROLES)}",
+            where=path,
+            fix="leave it empty where a well is no control",
+        )
+    return role
+
+
+def _number(text: str) -> float:
+    """Return the number that a text is, NaN if it is none; a single comma is a decimal one."""
+    if text.count(",") == 1 and "." not in text:
+        text = text.replace(",", ".")
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
 
 
 def read_text_table(path: Path, what: str) -> pd.DataFrame:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import argparse
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from napari_tam.errors import InputError
 from napari_tam.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
 
 #: Prefix of the settings in the parsed arguments, which keeps them apart from the command's own.
 _PREFIX = "setting_"
@@ -16,12 +19,14 @@ _UNSET = ("unset", "none", "auto")
 _UNIT = re.compile(r"_(um2?)$")
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add an option for every setting, the common ones first, then by group.
+def add_options(parser: argparse.ArgumentParser, only: Collection[str] = ()) -> None:
+    """Add an option for every setting (of the groups `only`), the common ones first, then by group.
 
     A name that ends in a unit can be written without it: ``--pixel-size`` is ``--pixel-size-um``.
     """
     properties = Settings.model_json_schema()["properties"]
+    if only:
+        properties = {name: schema for name, schema in properties.items() if schema["group"] in only}
     common = [name for name in properties if properties[name]["common"]]
     titles = dict.fromkeys(common, "common settings")
     titles |= {name: f"{properties[name]['group']} settings" for name in properties if name not in common}
@@ -40,8 +45,17 @@ def option_names(name: str) -> list[str]:
     return list(dict.fromkeys((short, full)))
 
 
-def chosen_settings(arguments: argparse.Namespace) -> Settings:
+def chosen_settings(
+    arguments: argparse.Namespace, base: Settings | None = None, only: Collection[str] = ()
+) -> Settings:
     """Return the settings of the command line: an option goes before the file, the file before the default.
+
+    Parameters
+    ----------
+    arguments
+        What was parsed.
+    base, only
+        Settings to start from, and the groups of settings that the file may change.
 
     Raises
     ------
@@ -50,6 +64,10 @@ def chosen_settings(arguments: argparse.Namespace) -> Settings:
     """
     settings = Settings() if arguments.settings is None else Settings.from_yaml(arguments.settings)
     properties = Settings.model_json_schema()["properties"]
+    if base is not None:
+        names = [name for name in properties if properties[name]["group"] in only]
+        given = {} if arguments.settings is None else {name: getattr(settings, name) for name in names}
+        settings = base.updated(**given)
     values: dict[str, Any] = {}
     for key, given in vars(arguments).items():
         if key.startswith(_PREFIX):

@@ -3,6 +3,7 @@
 ::
 
     cells.csv  cells.parquet  puncta.csv  images.csv  settings.yaml  run.json
+    thresholds.csv  replicates.csv  comparisons.csv  layout.csv (see `napari_tam.conclude`)
     masks/<image>_cells.tif   masks/<image>_nuclei.tif   overlays/<image>.png
 
 Every file is written beside its place (``.part``) and moved there in one step, so that a cancel or

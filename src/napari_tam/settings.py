@@ -7,14 +7,13 @@ the fields below: their defaults, limits, units (``json_schema_extra["unit"]``),
 
 from __future__ import annotations
 
-import difflib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
-from napari_tam.errors import InputError
+from napari_tam.errors import InputError, nearest
 
 #: What a channel can be. ``extra`` channels are carried along and measured, nothing more.
 ROLES = ("cell", "nucleus", "exosome", "lysosome", "extra")
@@ -246,6 +245,93 @@ class Settings(BaseModel):
         True, "Cells that the image's border cuts are uncertain.", group="phenotype"
     )
 
+    positive_readout: Literal[
+        "puncta_intensity_sum", "puncta_count", "puncta_per_um2", "exosome_integrated"
+    ] = _setting(
+        "puncta_per_um2",
+        "What is compared with the control to call a cell positive, its aggregates left out.",
+        group="uptake",
+    )
+    positive_control: Literal["auto", "dye_only", "no_exosome"] = _setting(
+        "auto",
+        "Control that the threshold for positive is learnt from, plate by plate. auto: dye_only where the "
+        "plate has it, or else no_exosome.",
+        group="uptake",
+    )
+    positive_rule: Literal["quantile", "mean_sd"] = _setting(
+        "quantile",
+        "The threshold: a quantile of the control's cells, or their mean + positive_sd × SD.",
+        group="uptake",
+    )
+    positive_quantile: float = _setting(
+        0.99,
+        "With the rule quantile: this share of the control's cells is not positive.",
+        group="uptake",
+        gt=0,
+        lt=1,
+    )
+    positive_sd: float = _setting(
+        3.0, "With the rule mean_sd: so many SD above the control's mean.", group="uptake", ge=0, le=100
+    )
+    aggregate_sd: float = _setting(
+        5.0,
+        "A punctum is an aggregate if its log intensity is this many robust SD above that of single puncta.",
+        group="uptake",
+        gt=0,
+        le=100,
+    )
+    aggregate_width: float = _setting(
+        1.4,
+        "A punctum is also an aggregate if it is this many times wider than single puncta, and brighter than "
+        "2 robust SD above them.",
+        group="uptake",
+        ge=1,
+        le=10,
+    )
+
+    comparison_readouts: str = _setting(
+        "puncta_count, puncta_intensity_sum, positive_fraction",
+        "Readouts to compare: positive_fraction or number columns of cells.csv, separated by commas.",
+        group="comparison",
+    )
+    comparison_between: Literal["condition", "dose", "time", "donor", "plate"] = _setting(
+        "condition",
+        "Column of the layout whose values are compared, at the same dose and time (if it is not that).",
+        group="comparison",
+    )
+    comparison_reference: str = _setting(
+        "",
+        "Value that all others are compared with, e.g. a condition. Empty: all pairs.",
+        group="comparison",
+    )
+    comparison_unit: Literal["auto", "donor", "plate", "replicate", "well"] = _setting(
+        "auto",
+        "What counts as one independent experiment (n). auto: donor if there are several, or else replicate, "
+        "plate, well, whichever the layout tells apart.",
+        group="comparison",
+    )
+    comparison_paired_by: Literal["auto", "none", "donor", "plate", "replicate"] = _setting(
+        "auto",
+        "Pair the values of the same donor (plate, replicate). auto: by donor, if that is the unit and all "
+        "donors are in both groups.",
+        group="comparison",
+    )
+    comparison_correction: Literal["holm", "tukey"] = _setting(
+        "holm",
+        "For more than two groups: Welch's tests corrected by Holm, or Tukey's test (equal variances). Over "
+        "the readouts it is always Holm.",
+        group="comparison",
+    )
+    comparison_mixed: bool = _setting(
+        False,
+        "Test two groups by a linear mixed model of the cells, with the unit as random effect, in place of "
+        "a t-test of the units' means.",
+        group="comparison",
+    )
+    comparison_min_cells: float = _setting(
+        5.0, "A replicate with fewer cells is left out of the tests.", group="comparison", ge=1, le=1e6
+    )
+
     device: str = _setting("auto", "Where the networks run: auto, cpu, cuda, cuda:1, mps.", group="run")
     overlays: bool = _setting(True, "Write a picture of the result for every image.", group="run")
 
@@ -254,7 +340,7 @@ class Settings(BaseModel):
     def _known_roles(cls, channels: dict[str, int | str]) -> dict[str, int | str]:
         for role, channel in channels.items():
             if role not in ROLES:
-                raise ValueError(f"'{role}' is no channel role{_nearest(role, ROLES)}")
+                raise ValueError(f"'{role}' is no channel role{nearest(role, ROLES)}")
             if isinstance(channel, int) and channel < 0:
                 raise ValueError(f"{role} = {channel}: channel indices start at 0")
         return channels
@@ -277,6 +363,13 @@ class Settings(BaseModel):
             if max(map(abs, shift)) > LARGEST_SHIFT_UM:
                 raise ValueError(f"{role} = {shift}: more than {LARGEST_SHIFT_UM:g} µm is no channel shift")
         return shifts
+
+    @field_validator("comparison_readouts")
+    @classmethod
+    def _some_readout(cls, text: str) -> str:
+        if not [name for name in text.split(",") if name.strip()]:
+            raise ValueError("name one readout at least")
+        return text
 
     @field_validator("*", mode="before")
     @classmethod
@@ -332,7 +425,7 @@ class Settings(BaseModel):
         """
         unknown = [key for key in values if key not in cls.model_fields]
         if unknown:
-            problems = [f"'{key}' is no setting{_nearest(str(key), cls.model_fields)}" for key in unknown]
+            problems = [f"'{key}' is no setting{nearest(str(key), cls.model_fields)}" for key in unknown]
             raise InputError("; ".join(problems), where=where, fix="'napari-tam settings' lists all names")
         try:
             return cls(**values)
@@ -373,8 +466,3 @@ class Settings(BaseModel):
             value = {name: getattr(self, name)}
             lines.append(yaml.safe_dump(value, allow_unicode=True, default_flow_style=False).strip())
         return "\n".join(lines) + "\n"
-
-
-def _nearest(name: str, known: Any) -> str:
-    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
-    return f" (did you mean '{close[0]}'?)" if close else f" (known: {', '.join(known)})"

@@ -78,6 +78,11 @@ class SceneParameters:
     lysosome_photons: float = 150.0  # median height before blur
     colocalised: float = 0.0  # share of the puncta in cells that are put into a lysosome
     channel_shift_um: tuple[float, float] = (0.0, 0.0)  # how far exosomes appear from the cells (y, x)
+    # what a plate varies; the defaults draw nothing and leave every pixel as it was
+    uptake_share: float = 1.0  # share of cells that take up anything
+    m2_uptake: float = 1.0  # uptake of an M2 cell over that of an M1 cell of the same area
+    dye_particles_per_cell: float = 0.0  # dye without exosome, as bright as a punctum
+    aggregate_cells: float = 0.0  # share of cells that hold an aggregate
 
 
 @dataclass(frozen=True)
@@ -95,7 +100,8 @@ class Scene:
         Gaussian), sigma_px, aggregate (0 or 1); and, in a scene with lysosomes, lysosome: the
         label of the lysosome under it (0 = none). Where they are, not where a channel shift shows them.
     phenotypes
-        One row a cell: label, phenotype ("M1" or "M2"), axis_ratio of the drawn body.
+        One row a cell: label, phenotype ("M1" or "M2"), axis_ratio of the drawn body; with an
+        `uptake_share` below 1 also takes_up.
     lysosomes
         YX labels of the lysosomes, or None.
     light
@@ -121,7 +127,8 @@ class Scene:
         blur_px = p.blur_um / p.pixel_size_um
         cell = optics.blur(stains.cell_stain(p, population, nuclei, rng), blur_px)
         nucleus = optics.blur(stains.nuclear_stain(p, nuclei, rng), blur_px)
-        spots = puncta.draw_puncta(p, labels, nuclei, rng)
+        phenotypes, appetite = puncta.draw_appetite(p, population.phenotypes, rng)
+        spots = puncta.draw_puncta(p, labels, nuclei, rng, appetite)
         organelles = None
         if p.lysosomes_per_cell > 0:
             # A stream of its own: the other channels are those of the scene without lysosomes.
@@ -146,7 +153,7 @@ class Scene:
             stain = light * (stain + p.background_photons)
             image.append(optics.camera(stain, p.gain, p.offset, p.read_noise, own))
         marked = None if organelles is None else organelles.labels
-        return cls(np.stack(image), labels, nuclei, spots, population.phenotypes, p, marked, light)
+        return cls(np.stack(image), labels, nuclei, spots, phenotypes, p, marked, light)
 
 
 def random_parameters(
@@ -224,12 +231,9 @@ def write_fields(
     InputError
         If the folder cannot be written.
     """
-    import tifffile
-
     from napari_tam.errors import InputError
 
     base = parameters or SceneParameters(shape=(size, size))
-    names = [*CHANNEL_NAMES, LYSOSOME_NAME]
     written = []
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -237,25 +241,7 @@ def write_fields(
             rng = np.random.default_rng([seed, index])
             scene = Scene.draw(_vary(base, rng), rng)
             stem = out / f"field_{index + 1:02d}"
-            image = stem.with_suffix(".ome.tif")
-            um = scene.parameters.pixel_size_um
-            pixels: dict[str, Any] = {
-                "PhysicalSizeX": um,
-                "PhysicalSizeXUnit": "µm",
-                "PhysicalSizeY": um,
-                "PhysicalSizeYUnit": "µm",
-            }
-            tifffile.imwrite(
-                image,
-                scene.image,
-                compression="zlib",
-                metadata={"axes": "CYX", "Channel": {"Name": names[: len(scene.image)]}, **pixels},
-            )
-            tifffile.imwrite(f"{stem}_masks.tif", scene.cells, compression="zlib")
-            tifffile.imwrite(f"{stem}_nuclei.tif", scene.nuclei, compression="zlib")
-            scene.puncta.round(3).to_csv(f"{stem}_puncta.csv", index=False)
-            scene.phenotypes.round(3).to_csv(f"{stem}_cells.csv", index=False)
-            written.append(image)
+            written.append(write_scene(scene, stem))
     except OSError as error:
         raise InputError(
             f"the simulated fields cannot be written ({error.strerror or error})",
@@ -263,6 +249,32 @@ def write_fields(
             fix="choose a folder that you may write to, with enough room",
         ) from error
     return written
+
+
+def write_scene(scene: Scene, stem: Path) -> Path:
+    """Write a field and its truth as files that begin with `stem`; return the image's path."""
+    import tifffile
+
+    image = stem.with_name(f"{stem.name}.ome.tif")
+    names = [*CHANNEL_NAMES, LYSOSOME_NAME]
+    um = scene.parameters.pixel_size_um
+    pixels: dict[str, Any] = {
+        "PhysicalSizeX": um,
+        "PhysicalSizeXUnit": "µm",
+        "PhysicalSizeY": um,
+        "PhysicalSizeYUnit": "µm",
+    }
+    tifffile.imwrite(
+        image,
+        scene.image,
+        compression="zlib",
+        metadata={"axes": "CYX", "Channel": {"Name": names[: len(scene.image)]}, **pixels},
+    )
+    tifffile.imwrite(f"{stem}_masks.tif", scene.cells, compression="zlib")
+    tifffile.imwrite(f"{stem}_nuclei.tif", scene.nuclei, compression="zlib")
+    scene.puncta.round(3).to_csv(f"{stem}_puncta.csv", index=False)
+    scene.phenotypes.round(3).to_csv(f"{stem}_cells.csv", index=False)
+    return image
 
 
 def _vary(base: SceneParameters, rng: Generator) -> SceneParameters:

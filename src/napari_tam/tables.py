@@ -58,15 +58,29 @@ def read_csv(path: Path) -> pd.DataFrame:
     InputError
         If it cannot be read or is no CSV table.
     """
+    frame: pd.DataFrame = read_arrow(path).to_pandas()
+    return frame
+
+
+def read_arrow(path: Path) -> pa.Table:
+    """Read a table that `write_csv` wrote, or a Parquet file, as an Arrow table.
+
+    Written again it is the same, byte by byte.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read or is no table.
+    """
     import pyarrow as pa
     import pyarrow.compute as pc
     import pyarrow.csv
+    import pyarrow.parquet
 
-    from napari_tam.columns import CELL_COLUMNS, PUNCTA_COLUMNS, SUMMARY_COLUMNS, phenotype_columns
-
-    columns = (*CELL_COLUMNS, *PUNCTA_COLUMNS, *SUMMARY_COLUMNS, *phenotype_columns())
-    texts = {"source", "status", "error", *(column.name for column in columns if column.kind == "text")}
     try:
+        if path.suffix == ".parquet":
+            return pyarrow.parquet.read_table(path)
+        texts = _text_columns()
         table = pyarrow.csv.read_csv(
             path,
             parse_options=pyarrow.csv.ParseOptions(newlines_in_values=True),
@@ -81,8 +95,24 @@ def read_csv(path: Path) -> pd.DataFrame:
     for index, column in enumerate(table.schema):
         if pa.types.is_null(column.type):  # a column without any value: NaN rather than None
             table = table.set_column(index, column.name, table.column(index).cast(pa.float64()))
-    frame: pd.DataFrame = table.to_pandas()
-    return frame
+    return table
+
+
+def _text_columns() -> set[str]:
+    """Names of the columns that hold texts, whatever they look like."""
+    from napari_tam import columns
+
+    known = (
+        *columns.CELL_COLUMNS,
+        *columns.PUNCTA_COLUMNS,
+        *columns.SUMMARY_COLUMNS,
+        *columns.phenotype_columns(),
+        *columns.LAYOUT_COLUMNS,
+        *columns.THRESHOLD_COLUMNS,
+        *columns.REPLICATE_COLUMNS,
+        *columns.COMPARISON_COLUMNS,
+    )
+    return {"source", "status", "error", *(column.name for column in known if column.kind == "text")}
 
 
 def stack(frames: Sequence[pd.DataFrame]) -> pa.Table:

@@ -18,7 +18,24 @@ if TYPE_CHECKING:
 PUNCTA_COLUMNS = ("y_px", "x_px", "cell", "amplitude_photons", "sigma_px", "aggregate")
 
 
-def draw_puncta(p: SceneParameters, labels: Labels, nuclei: Labels, rng: Generator) -> pd.DataFrame:
+def draw_appetite(
+    p: SceneParameters, phenotypes: pd.DataFrame, rng: Generator
+) -> tuple[pd.DataFrame, npt.NDArray[np.float64]]:
+    """Return what each cell takes up relative to others of its area, and the cells' table with it."""
+    factor = np.where(phenotypes["phenotype"].to_numpy(str) == "M2", p.m2_uptake, 1.0).astype(np.float64)
+    if p.uptake_share < 1:
+        takes = rng.random(len(phenotypes)) < p.uptake_share
+        return phenotypes.assign(takes_up=takes.astype(int)), factor * takes
+    return phenotypes, factor
+
+
+def draw_puncta(
+    p: SceneParameters,
+    labels: Labels,
+    nuclei: Labels,
+    rng: Generator,
+    appetite: npt.NDArray[np.float64] | None = None,
+) -> pd.DataFrame:
     """Draw the puncta of a field: taken up, bound to the membrane, free, and dye aggregates.
 
     Uptake varies between cells (log-normal) around `p.puncta_per_cell` for the mean cell area.
@@ -31,12 +48,20 @@ def draw_puncta(p: SceneParameters, labels: Labels, nuclei: Labels, rng: Generat
         areas = np.bincount(labels.ravel(), minlength=count + 1)[1:].astype(float)
         uptake = np.exp(rng.normal(-(p.uptake_spread**2) / 2, p.uptake_spread, count))
         expected = p.puncta_per_cell * uptake * areas / areas.mean()
+        if appetite is not None:
+            expected = expected * appetite
         positions.append(_inside(p, labels, nuclei, rng.poisson(expected), rng))
     free = rng.uniform(0, p.shape, (rng.poisson(p.free_per_field), 2)) - 0.5
     outside = labels[tuple(np.clip(np.round(free).astype(int), 0, np.array(p.shape) - 1).T)] == 0
     positions.append(free[outside])
+    if count and p.dye_particles_per_cell > 0:
+        particles = rng.poisson(p.dye_particles_per_cell * areas / areas.mean())
+        positions.append(_inside(p, labels, nuclei, particles, rng))
     single = np.concatenate(positions)
     aggregates = rng.uniform(0, p.shape, (rng.poisson(p.aggregates_per_field), 2)) - 0.5
+    if count and p.aggregate_cells > 0:
+        holders = (rng.random(count) < p.aggregate_cells).astype(np.intp)
+        aggregates = np.concatenate([aggregates, _inside(p, labels, nuclei, holders, rng)])
     points = np.concatenate([single, aggregates])
     is_aggregate = np.arange(len(points)) >= len(single)
     photons = p.punctum_photons * np.exp(rng.normal(0, p.punctum_spread, len(points)))

@@ -1,0 +1,184 @@
+"""``napari-tam uptake`` and ``napari-tam compare``: decisions and tests from an earlier analysis."""
+
+from __future__ import annotations
+
+import math
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari_tam.cli import print_table
+from napari_tam.conclude import compare_again, conclude, layout_of, settings_of
+from napari_tam.layout import read_layout
+from napari_tam.options import add_options, chosen_settings
+from napari_tam.output import write_text
+
+if TYPE_CHECKING:
+    import argparse
+
+    import pandas as pd
+
+    from napari_tam.conclude import Conclusions
+
+#: Groups of settings that can be changed after the analysis of the images.
+LATER = ("uptake", "comparison")
+
+
+def add_uptake_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of ``napari-tam uptake``."""
+    parser.add_argument(
+        "results", type=Path, metavar="RESULTS", help="results folder of 'napari-tam analyse'"
+    )
+    parser.add_argument(
+        "--layout", type=Path, metavar="FILE", help="plate layout (default: the one that was used last)"
+    )
+    parser.add_argument(
+        "--settings", type=Path, metavar="FILE", help="settings file: its groups uptake and comparison"
+    )
+    add_options(parser, LATER)
+
+
+def uptake(arguments: argparse.Namespace) -> int:
+    """Decide and compare again; the tables of the results folder are replaced."""
+    folder: Path = arguments.results
+    settings = chosen_settings(arguments, settings_of(folder), LATER)
+    layout = layout_of(folder) if arguments.layout is None else read_layout(arguments.layout)
+    found = conclude(folder, settings, layout)
+    write_text(folder / "settings.yaml", settings.to_yaml())
+    print_conclusions(found, folder)
+    return 0
+
+
+def add_compare_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of ``napari-tam compare``."""
+    parser.add_argument(
+        "results", type=Path, metavar="RESULTS", help="results folder of 'napari-tam analyse'"
+    )
+    parser.add_argument(
+        "--settings", type=Path, metavar="FILE", help="settings file: its groups uptake and comparison"
+    )
+    short = {
+        "--between": ("comparison_between", {"choices": ["condition", "dose", "time", "donor", "plate"]}),
+        "--reference": ("comparison_reference", {"metavar": "NAME"}),
+        "--unit": (
+            "comparison_unit",
+            {"choices": ["auto", "donor", "plate", "replicate", "well"]},
+        ),
+        "--paired-by": (
+            "comparison_paired_by",
+            {"choices": ["auto", "none", "donor", "plate", "replicate"]},
+        ),
+        "--correction": ("comparison_correction", {"choices": ["holm", "tukey"]}),
+        "--readouts": ("comparison_readouts", {"metavar": "A,B,…"}),
+    }
+    import argparse as module
+
+    for option, (name, details) in short.items():
+        parser.add_argument(
+            option,
+            dest=f"setting_{name}",
+            default=module.SUPPRESS,
+            help=f"the setting {name}, for this time",
+            **details,  # type: ignore[arg-type]
+        )
+    parser.add_argument(
+        "--mixed",
+        dest="setting_comparison_mixed",
+        action="store_true",
+        default=module.SUPPRESS,
+        help="linear mixed model of the cells in place of t-tests",
+    )
+
+
+def compare(arguments: argparse.Namespace) -> int:
+    """Test again and print the tests as a table."""
+    folder: Path = arguments.results
+    settings = chosen_settings(arguments, settings_of(folder), LATER)
+    _, comparisons = compare_again(folder, settings)
+    print_comparisons(comparisons)
+    print(f"\ntables   {folder / 'comparisons.csv'}, replicates.csv")
+    return 0
+
+
+def print_conclusions(found: Conclusions, folder: Path) -> None:
+    """Print thresholds, shares of positive cells and what to beware of."""
+    for row in found.thresholds.to_dict("records"):
+        if math.isfinite(row["threshold"]):
+            plate = f"plate {row['plate']}: " if row["plate"] else ""
+            print(
+                f"positive {plate}{row['readout']} above {row['threshold']:.4g} "
+                f"({row['rule']}, {row['control_cells']} cells)"
+            )
+    flags = found.cells["positive"].astype("boolean")
+    if flags.notna().any():
+        groups = [found.cells[name] for name in ("condition", "control_role")]
+        for key, called in flags.dropna().groupby(groups):
+            condition, role = (str(part) for part in key)
+            name = " ".join(filter(None, [condition, f"({role})" if role else ""])) or "(not in the layout)"
+            print(f"         {called.mean():6.1%} of {len(called):,} cells  {name}")
+    aggregates = found.cells["aggregate_count"].sum()
+    if aggregates:
+        print(f"         {int(aggregates):,} aggregates in cells (puncta.csv says which)")
+    tested = int((found.comparisons["test"] != "").sum())
+    if tested:
+        print(f"compare  {tested} tests in {folder / 'comparisons.csv'} ('napari-tam compare {folder}')")
+    for note in found.notes:
+        print(f"note     {note}")
+    sys.stdout.flush()
+
+
+def print_comparisons(comparisons: pd.DataFrame) -> None:
+    """Print comparisons as a table, those that were not tested with the reason."""
+    rows: list[tuple[str, ...]] = [
+        (
+            "readout",
+            "comparison",
+            "n",
+            "mean A",
+            "mean B",
+            "ratio",
+            "difference (95 %)",
+            "g",
+            "p",
+            "adjusted",
+            "test",
+        )
+    ]
+    rows += [_shown(row) for row in comparisons.to_dict("records")]
+    print_table(rows)
+    corrections = dict.fromkeys(text for text in comparisons["correction"] if text)
+    if corrections:
+        print("\nadjusted: " + "; ".join(corrections))
+
+
+def _shown(row: dict[Any, Any]) -> tuple[str, ...]:
+    interval = ""
+    if math.isfinite(row["ci_low"]):
+        interval = f" ({_figure(row['ci_low'])} to {_figure(row['ci_high'])})"
+    number = f"{row['n_a']}+{row['n_b']}" if row["n_b"] and not row["paired"] else str(row["n_a"] or "")
+    note = f"; {row['note']}" if row["note"] and row["test"] else row["note"]
+    return (
+        row["readout"],
+        row["comparison"],
+        number,
+        _figure(row["mean_a"]),
+        _figure(row["mean_b"]),
+        _figure(row["ratio"]),
+        _figure(row["difference"]) + interval,
+        _figure(row["effect_size"]),
+        _chance(row["p"]),
+        _chance(row["p_adjusted"]),
+        f"{row['test']}{note}",
+    )
+
+
+def _figure(value: float) -> str:
+    if not math.isfinite(value):
+        return ""
+    return f"{value:,.0f}" if abs(value) >= 10000 else f"{value:.3g}"
+
+
+def _chance(value: float) -> str:
+    if not math.isfinite(value):
+        return ""
+    return "< 0.0001" if value < 0.0001 else f"{value:.4f}"

@@ -1,0 +1,249 @@
+"""What follows from all images of a results folder together: decisions, replicates, comparisons.
+
+Each step reads the tables of the folder and replaces its own part of them, so that it can be
+repeated with another layout or other settings, and gives what a fresh run would.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from napari_tam import output, tables
+from napari_tam.columns import (
+    DECISION_COLUMNS,
+    LAYOUT_COLUMNS,
+    PUNCTUM_DECISION_COLUMNS,
+)
+from napari_tam.errors import InputError
+from napari_tam.layout import read_layout, well_of
+from napari_tam.settings import Settings
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pandas as pd
+    import pyarrow as pa
+
+    from napari_tam.layout import Layout
+
+#: The layout that was used last, in the results folder.
+LAYOUT_FILE = "layout.csv"
+
+_LAYOUT_NAMES = [column.name for column in LAYOUT_COLUMNS]
+
+
+@dataclass(frozen=True)
+class Conclusions:
+    """What the images of a run say together.
+
+    Attributes
+    ----------
+    cells
+        cells.csv with all its columns.
+    thresholds, replicates, comparisons
+        The tables of these names.
+    notes
+        What a reader should know: sentences.
+    """
+
+    cells: pd.DataFrame
+    thresholds: pd.DataFrame
+    replicates: pd.DataFrame
+    comparisons: pd.DataFrame
+    notes: tuple[str, ...]
+
+
+def conclude(folder: Path, settings: Settings, layout: Layout | None = None) -> Conclusions:
+    """Describe, decide and compare; the tables of a results folder are replaced, the settings kept.
+
+    Parameters
+    ----------
+    folder
+        The results folder.
+    settings
+        The groups uptake and comparison are used.
+    layout
+        What the images are. Without one no cell is called positive and nothing is compared.
+
+    Raises
+    ------
+    InputError
+        If the folder or the layout cannot be used; then nothing is written.
+    """
+    from napari_tam import stats
+    from napari_tam.uptake import decide
+
+    found = _Tables.read(folder)
+    images, cells, puncta = (table.to_pandas() for table in (found.images, found.cells, found.puncta))
+    names = images["image"].tolist()
+    if layout is not None:
+        layout.check(names)
+    about = _described(names, layout)
+    described = cells[["image"]].merge(about, on="image", how="left", validate="many_to_one")
+    cells = cells.assign(**{name: described[name].to_numpy() for name in _LAYOUT_NAMES})
+    decisions = decide(cells, puncta, about, settings)
+    for name in decisions.cells:
+        cells[name] = decisions.cells[name].array
+    replicates = stats.replicates(cells, settings)
+    comparisons = stats.compare(cells, replicates, settings)
+    # nothing was written so far; now everything is
+    found.images = _extend(found.images, about[_LAYOUT_NAMES], after="image")
+    found.cells = _extend(found.cells, cells[_LAYOUT_NAMES + list(decisions.cells)])
+    found.puncta = _extend(found.puncta, decisions.puncta)
+    _write_text(folder, layout)
+    found.write(folder)
+    for name, frame in (
+        ("thresholds", decisions.thresholds),
+        ("replicates", replicates),
+        ("comparisons", comparisons),
+    ):
+        tables.write_csv(folder / f"{name}.csv", _arrow(frame))
+    unknown = [name for name, known in zip(names, about["described"], strict=True) if not known]
+    notes = list(_notes(decisions.thresholds, layout, unknown))
+    return Conclusions(cells, decisions.thresholds, replicates, comparisons, tuple(notes))
+
+
+def compare_again(folder: Path, settings: Settings) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Repeat the comparisons of a results folder; replicates.csv and comparisons.csv are replaced.
+
+    Returns
+    -------
+    replicates, comparisons
+        See `napari_tam.columns.REPLICATE_COLUMNS` and `COMPARISON_COLUMNS`.
+
+    Raises
+    ------
+    InputError
+        If the folder cannot be read, or was never given a layout.
+    """
+    from napari_tam import stats
+
+    found = _Tables.read(folder, bare=False)
+    if "condition" not in found.cells.column_names:
+        raise InputError(
+            "nothing says which condition an image is of",
+            where=folder,
+            fix="run 'napari-tam uptake RESULTS --layout FILE' first",
+        )
+    cells = found.cells.to_pandas()
+    for column in (*LAYOUT_COLUMNS, *DECISION_COLUMNS):
+        if column.kind == "maybe_flag":
+            cells[column.name] = cells[column.name].astype("boolean")
+    replicates = stats.replicates(cells, settings)
+    comparisons = stats.compare(cells, replicates, settings)
+    tables.write_csv(folder / "replicates.csv", _arrow(replicates))
+    tables.write_csv(folder / "comparisons.csv", _arrow(comparisons))
+    return replicates, comparisons
+
+
+def settings_of(folder: Path) -> Settings:
+    """Return the settings that a results folder was made with."""
+    path = folder / "settings.yaml"
+    return Settings.from_yaml(path) if path.exists() else Settings()
+
+
+def layout_of(folder: Path) -> Layout | None:
+    """Return the layout that a results folder was described with last, or None."""
+    path = folder / LAYOUT_FILE
+    return read_layout(path) if path.exists() else None
+
+
+@dataclass
+class _Tables:
+    """The measured tables of a results folder, without what conclusions added."""
+
+    images: pa.Table
+    cells: pa.Table
+    puncta: pa.Table
+
+    @classmethod
+    def read(cls, folder: Path, *, bare: bool = True) -> _Tables:
+        if not (folder / "images.csv").exists():
+            raise InputError(
+                "not a results folder (it has no images.csv)",
+                where=folder,
+                fix="give the --out folder of 'napari-tam analyse'",
+            )
+        # Parquet keeps the types; the CSV is for folders that lost it
+        parquet = folder / "cells.parquet"
+        read = cls(
+            tables.read_arrow(folder / "images.csv"),
+            tables.read_arrow(parquet if parquet.exists() else folder / "cells.csv"),
+            tables.read_arrow(folder / "puncta.csv"),
+        )
+        if bare:
+            read.images = _without(read.images, _LAYOUT_NAMES)
+            decided = [column.name for column in DECISION_COLUMNS]
+            read.cells = _without(read.cells, [*_LAYOUT_NAMES, *decided])
+            read.puncta = _without(read.puncta, [column.name for column in PUNCTUM_DECISION_COLUMNS])
+        return read
+
+    def write(self, folder: Path) -> None:
+        tables.write_csv(folder / "cells.csv", self.cells)
+        tables.write_parquet(folder / "cells.parquet", self.cells)
+        tables.write_csv(folder / "puncta.csv", self.puncta)
+        tables.write_csv(folder / "images.csv", self.images)
+
+
+def _described(images: list[str], layout: Layout | None) -> pd.DataFrame:
+    """Return image, the layout's columns and whether the layout is about it, for each image."""
+    import pandas as pd
+
+    if layout is None:
+        table = pd.DataFrame({"image": images})
+        for column in LAYOUT_COLUMNS:
+            table[column.name] = float("nan") if column.kind == "number" else ""
+        return table.assign(well=[well_of(name) for name in images], described=False)
+    known = layout.columns_of(images)
+    rows = layout.describe(images)
+    others = [name for name in layout.rows.columns if name not in ("image", "well")]
+    described = (rows[others] != "").any(axis=1).to_numpy() if others else False
+    return known.assign(image=images, described=described)
+
+
+def _notes(thresholds: pd.DataFrame, layout: Layout | None, unknown: list[str]) -> list[str]:
+    from napari_tam.errors import some
+
+    if layout is None:
+        return ["no layout: nothing says what the images are, so no cell is called positive"]
+    notes = []
+    for row in thresholds.to_dict("records"):
+        if row["note"]:
+            notes.append((f"plate {row['plate']}: " if row["plate"] else "") + str(row["note"]))
+    if unknown:
+        notes.append(f"the layout says nothing about {len(unknown)} images: {some(unknown)}")
+    return notes
+
+
+def _write_text(folder: Path, layout: Layout | None) -> None:
+    """Keep the layout beside the results; that of an earlier run goes."""
+    path = folder / LAYOUT_FILE
+    if layout is None:
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise output.OutputError(path, error) from error
+    elif layout.path != path:
+        output.write_text(path, layout.to_csv())
+
+
+def _without(table: pa.Table, names: list[str]) -> pa.Table:
+    return table.select([name for name in table.column_names if name not in names])
+
+
+def _extend(table: pa.Table, frame: pd.DataFrame, after: str = "") -> pa.Table:
+    """Put columns at a table's end, or after one of its columns."""
+    place = table.column_names.index(after) + 1 if after else table.num_columns
+    new = _arrow(frame)
+    for name in reversed(new.column_names):
+        table = table.add_column(place, name, new.column(name))
+    return table
+
+
+def _arrow(frame: pd.DataFrame) -> pa.Table:
+    """Return a table whose missing numbers are empty, not NaN."""
+    import pyarrow as pa
+
+    table: Any = pa.Table.from_pandas(frame, preserve_index=False)
+    return table.replace_schema_metadata(None)

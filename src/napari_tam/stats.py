@@ -1,0 +1,363 @@
+"""Comparing conditions and phenotypes, with the replicate as the unit.
+
+Cells of one well share its dose, its plating and its focus: with the cell as n, more than half of
+the tests find an effect where there is none (Lord et al. 2020, J Cell Biol 219:e202001064). So the
+cells of a replicate become one mean, and the means are tested.
+"""
+
+from __future__ import annotations
+
+from itertools import combinations
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_tam.columns import COMPARISON_COLUMNS, REPLICATE_COLUMNS, build_table
+from napari_tam.errors import InputError, nearest
+from napari_tam.group_tests import (
+    LEAST_UNITS,
+    Groups,
+    anova,
+    holm,
+    mixed_test,
+    paired_test,
+    tukey_test,
+    welch_test,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    import pandas as pd
+
+    from napari_tam.settings import Settings
+
+#: Wells of these got no exosomes: they set the threshold, and are no treatment to compare.
+NOT_TREATED = ("dye_only", "no_exosome")
+#: The share of positive cells, which is no column of cells.csv.
+POSITIVE = "positive_fraction"
+#: What a row of replicates.csv is about.
+KEYS = ("condition", "dose", "time", "donor", "plate", "replicate", "control_role")
+#: Smaller numbers of units that can be the unit by themselves, the strictest first.
+UNITS = ("donor", "replicate", "plate", "well")
+
+#: Where doses and times were put together.
+_OVER_ALL = " over all"
+
+_Row = dict[str, Any]
+
+
+def readouts_of(cells: pd.DataFrame, settings: Settings) -> list[str]:
+    """Return the readouts that the settings name.
+
+    Raises
+    ------
+    InputError
+        If one is no number column of the cells.
+    """
+    wanted = dict.fromkeys(name.strip() for name in settings.comparison_readouts.split(","))
+    numbers = [POSITIVE, *cells.select_dtypes("number").columns]
+    for name in filter(None, wanted):
+        if name not in numbers:
+            raise InputError(
+                f"'{name}' is no readout{nearest(name, numbers)}",
+                where="comparison_readouts",
+                fix="name positive_fraction or number columns of cells.csv",
+            )
+    return [name for name in wanted if name]
+
+
+def unit_of(cells: pd.DataFrame, settings: Settings) -> str:
+    """Return what counts as one independent experiment.
+
+    auto: donors if there are several, else what the layout calls replicates, else plates if there are
+    several, else wells.
+    """
+    if settings.comparison_unit != "auto":
+        return settings.comparison_unit
+    differ = {name: set(cells[name]) - {""} for name in UNITS}
+    if len(differ["donor"]) > 1:
+        return "donor"
+    if differ["replicate"]:
+        return "replicate"
+    return "plate" if len(differ["plate"]) > 1 else "well"
+
+
+def replicates(cells: pd.DataFrame, settings: Settings) -> pd.DataFrame:
+    """Return replicates.csv: the means of the cells of each replicate, of all cells and by phenotype.
+
+    Parameters
+    ----------
+    cells
+        cells.csv with the columns of layout and decisions.
+    settings
+        The group comparison is used.
+    """
+    import pandas as pd
+
+    names = [name for name in readouts_of(cells, settings) if name != POSITIVE]
+    unit = unit_of(cells, settings)
+    cells = cells.assign(unit=_unit_names(cells, unit))
+    keys = [*KEYS, "unit"]
+    parts = [("", cells)]
+    parts += [(name, cells[cells["phenotype"] == name]) for name in phenotypes_of(cells)]
+    rows: list[_Row] = []
+    for phenotype, part in parts:
+        known = part[(part["condition"] != "") | (part["control_role"] != "")]
+        for values, group in known.groupby(keys, sort=True, dropna=False):
+            row: _Row = dict(zip(keys, values, strict=True))
+            row |= {"phenotype": phenotype, "cells": len(group)}
+            flags = group["positive"].astype("boolean")
+            row[POSITIVE] = float(flags.mean()) if flags.notna().any() else np.nan
+            row |= {name: float(group[name].mean()) for name in names}
+            rows.append(row)
+    listed = [column.name for column in REPLICATE_COLUMNS]
+    table = build_table(REPLICATE_COLUMNS, {name: [row[name] for row in rows] for name in listed}, len(rows))
+    means = pd.DataFrame({name: pd.Series([row[name] for row in rows], dtype=float) for name in names})
+    return pd.concat([table, means], axis=1)
+
+
+def phenotypes_of(cells: pd.DataFrame) -> list[str]:
+    """Return the phenotypes that cells were called, without "uncertain"."""
+    if "phenotype" not in cells:
+        return []
+    return sorted(set(cells["phenotype"].dropna()) - {"", "uncertain"})
+
+
+def _unit_names(cells: pd.DataFrame, unit: str) -> pd.Series[str]:
+    """Return the name of the independent experiment that each cell belongs to; empty: none is known."""
+    name = cells[unit].astype(str)
+    if unit in ("donor", "plate"):
+        return name
+    plate = cells["plate"].astype(str)
+    return name.where((plate == "") | (name == ""), plate + "/" + name)
+
+
+def compare(cells: pd.DataFrame, table: pd.DataFrame, settings: Settings) -> pd.DataFrame:
+    """Return comparisons.csv: groups against one another, and phenotypes within and across them.
+
+    Parameters
+    ----------
+    cells
+        As for `replicates`; the mixed model takes them.
+    table
+        What `replicates` returned.
+    settings
+        The group comparison is used.
+    """
+    rows: list[_Row] = []
+    unit = unit_of(cells, settings)
+    use = table[~table["control_role"].isin(NOT_TREATED) & (table["condition"] != "")]
+    use = use[(use["cells"] >= settings.comparison_min_cells) & (use["unit"] != "")]
+    everyone = use[use["phenotype"] == ""]
+    for readout in readouts_of(cells, settings):
+        if not np.isfinite(everyone[readout].to_numpy(float)).any():
+            why = "no cell was called positive or negative" if readout == POSITIVE else "it has no values"
+            rows.append(_untested(readout, "", f"not tested: {why}" if len(everyone) else _nothing(table)))
+            continue
+        rows += _between(everyone, readout, unit, cells, settings)
+        rows += _phenotypes(use, readout, unit)
+    _correct(rows)
+    columns = [column.name for column in COMPARISON_COLUMNS]
+    blank: _Row = {column.name: _BLANK[column.kind] for column in COMPARISON_COLUMNS}
+    filled = [{**blank, "unit": unit, **row} for row in rows]
+    return build_table(
+        COMPARISON_COLUMNS, {name: [row[name] for row in filled] for name in columns}, len(filled)
+    )
+
+
+_BLANK: dict[str, Any] = {"text": "", "number": float("nan"), "integer": 0, "flag": False}
+
+
+def _nothing(table: pd.DataFrame) -> str:
+    if table.empty:
+        return "not tested: the layout names no condition"
+    return "not tested: no replicate of a treated condition has enough cells"
+
+
+def _untested(readout: str, comparison: str, note: str) -> _Row:
+    return {"readout": readout, "comparison": comparison, "note": note}
+
+
+def _strata(table: pd.DataFrame, between: str) -> Iterator[tuple[str, pd.DataFrame]]:
+    """Split rows by what else differs (condition, dose, time); the text names what does."""
+    others = [name for name in ("condition", "dose", "time") if name != between and table[name].nunique() > 1]
+    if not others:
+        yield "", table
+        return
+    for values, part in table.groupby(others, sort=True, dropna=False):
+        named = [
+            str(value) if name == "condition" else f"{name} {value:g}"
+            for name, value in zip(others, values, strict=True)
+        ]
+        yield " at " + ", ".join(named), part
+
+
+def _between(
+    table: pd.DataFrame, readout: str, unit: str, cells: pd.DataFrame, settings: Settings
+) -> Iterator[_Row]:
+    """Compare the values of a layout column."""
+    between = settings.comparison_between
+    every = _Names(table[between])
+    reference = settings.comparison_reference
+    if reference and reference not in every.texts:
+        raise InputError(
+            f"there is no {between} '{reference}'{nearest(reference, every.texts)}", where="--reference"
+        )
+    if len(every.texts) < 2:
+        have = f"one {between} only ({every.texts[0]})" if every.texts else f"no {between} is named"
+        yield _untested(readout, "", f"not tested: {have}")
+        return
+    places = list(_strata(table, between))
+    if len(places) > 1:
+        # one value a unit: the mean over what all groups have (dose and time)
+        places.insert(0, (_OVER_ALL, _common(places, between)))
+    for place, part in places:
+        names = _Names(part[between])
+        groups = {text: _units(part[names.of(part[between]) == text], readout) for text in names.texts}
+        groups = {text: values for text, values in groups.items() if len(values)}
+        if len(groups) < 2:
+            continue
+        order = sorted(groups, key=lambda text: (text != reference, names.texts.index(text)))
+        pairs = [(a, b) for a, b in combinations(order, 2) if not reference or a == reference]
+        if len(order) > 2:
+            yield {
+                "readout": readout,
+                "comparison": f"all {len(order)} groups of {between}{place}",
+                "family": f"{between} in general" if place != _OVER_ALL else f"{between} over all",
+                **anova([groups[name] for name in order]),
+            }
+        joint = settings.comparison_correction == "tukey" and len(order) > 2
+        for a, b in pairs:
+            both = Groups(a, b, groups[a], groups[b])
+            paired, broken = _is_paired(part, both, unit, settings)
+            row: _Row
+            if broken:
+                row = both.untested(broken)
+            elif settings.comparison_mixed:
+                row = mixed_test(
+                    both, _cells_of(cells, part, unit, between, names, (a, b)), readout, paired=paired
+                )
+            elif paired:
+                row = paired_test(both)
+            elif joint:
+                row = tukey_test(both, [groups[name] for name in order], order.index(a), order.index(b))
+            else:
+                row = welch_test(both)
+            yield {
+                "readout": readout,
+                "comparison": f"{b} - {a}{place}",
+                "family": _family(between, place, f"{b} - {a}" if joint else ""),
+                **row,
+            }
+
+
+def _common(places: Sequence[tuple[str, pd.DataFrame]], between: str) -> pd.DataFrame:
+    """Return the rows of the doses and times that all groups have, or else all rows."""
+    import pandas as pd
+
+    groups = [set(_Names(part[between]).texts) for _, part in places]
+    every = set().union(*groups)
+    full = [part for (_, part), here in zip(places, groups, strict=True) if here == every]
+    return pd.concat(full or [part for _, part in places])
+
+
+def _family(between: str, place: str, pair: str) -> str:
+    """Name the tests that are corrected together: over all, or at each dose and time."""
+    what = f"readouts of {pair}" if pair else f"pairs of {between}"
+    return f"{what} over all" if place == _OVER_ALL else f"{what}{place if pair else ''}"
+
+
+class _Names:
+    """The values of a column as texts, in order: numbers by size."""
+
+    def __init__(self, values: pd.Series[Any]) -> None:
+        self._numbers = values.dtype.kind == "f"
+        known = values.dropna() if self._numbers else values[values != ""]
+        self.texts = [self._text(value) for value in sorted(set(known))]
+
+    def _text(self, value: Any) -> str:
+        return f"{value:g}" if self._numbers else str(value)
+
+    def of(self, values: pd.Series[Any]) -> pd.Series[str]:
+        return values.map(self._text)
+
+
+def _units(table: pd.DataFrame, readout: str) -> pd.Series[float]:
+    """Return one value a unit: the mean of its replicates."""
+    return table.dropna(subset=[readout]).groupby("unit", sort=True)[readout].mean()
+
+
+def _is_paired(table: pd.DataFrame, both: Groups, unit: str, settings: Settings) -> tuple[bool, str]:
+    """Whether the units of two groups are pairs; and why they cannot be where it was asked for."""
+    wanted = settings.comparison_paired_by
+    if wanted == "none":
+        return False, ""
+    same = set(both.values_a.index) == set(both.values_b.index)
+    if wanted == "auto":
+        return unit == "donor" and same, ""
+    if wanted != unit:
+        if not (table[wanted] != "").all():
+            return False, f"not tested: the layout does not name the {wanted} of every well"
+        return False, f"not tested: paired by {wanted}, but the unit is the {unit} (see comparison_unit)"
+    shared = set(both.values_a.index) & set(both.values_b.index)
+    if len(shared) < LEAST_UNITS:
+        return False, f"not tested: only {len(shared)} {wanted}s are in both groups (3 are needed)"
+    return True, ""
+
+
+def _cells_of(
+    cells: pd.DataFrame, table: pd.DataFrame, unit: str, between: str, names: _Names, pair: tuple[str, str]
+) -> pd.DataFrame:
+    """Return the cells behind some rows of replicates, with their unit and group (A or B)."""
+    keys = [*KEYS, "unit"]
+    here = cells.assign(unit=_unit_names(cells, unit)).merge(table[keys], on=keys, how="inner")
+    text = names.of(here[between])
+    here = here[text.isin(pair)]
+    return here.assign(group=text[here.index].map({pair[0]: "A", pair[1]: "B"}))
+
+
+def _phenotypes(table: pd.DataFrame, readout: str, unit: str) -> Iterator[_Row]:
+    """Compare phenotypes: in each condition, and across all; paired, as each unit has both."""
+    classes = [name for name in sorted(set(table["phenotype"])) if name]
+    parts = [("within " + place.removeprefix(" at "), part) for place, part in _strata(table, "phenotype")]
+    whole = "across all conditions" if len(parts) > 1 else "in all wells"
+    parts = [(whole, table), *(parts if len(parts) > 1 else [])]
+    for a, b in combinations(classes, 2):
+        for place, part in parts:
+            found = _balanced(part, a, b, readout)
+            if not len(found):
+                continue
+            values = found.groupby("unit", sort=True)[[a, b]].mean()
+            row = paired_test(Groups(a, b, values[a], values[b]))
+            yield {
+                "readout": readout,
+                "comparison": f"{b} - {a} {place}",
+                "family": "phenotypes across" if place == whole else "phenotypes within",
+                **row,
+            }
+
+
+def _balanced(table: pd.DataFrame, a: str, b: str, readout: str) -> pd.DataFrame:
+    """Return the replicates that have both phenotypes: one column each."""
+    keys = [*KEYS, "unit"]
+    both = [table[table["phenotype"] == name] for name in (a, b)]
+    left, right = (
+        part[[*keys, readout]].rename(columns={readout: name})
+        for part, name in zip(both, (a, b), strict=True)
+    )
+    return left.merge(right, on=keys, how="inner").dropna(subset=[a, b])
+
+
+def _correct(rows: Sequence[_Row]) -> None:
+    """Add p_adjusted: Holm over the tests of one family (all readouts)."""
+    families: dict[str, list[_Row]] = {}
+    for row in rows:
+        family = row.pop("family", "")
+        if np.isfinite(row.get("p", np.nan)):
+            families.setdefault(family, []).append(row)
+    for family, members in families.items():
+        tukey = "Tukey over the pairs, " if members[0].get("test", "").startswith("Tukey") else ""
+        for row, value in zip(members, holm([row["p"] for row in members]), strict=True):
+            row["p_adjusted"] = value
+            row["correction"] = f"{tukey}Holm over {len(members)} tests ({family})"

@@ -1,0 +1,256 @@
+"""Which cells are positive, and which puncta are aggregates.
+
+A cell is positive if its readout is above a threshold learnt from the control of its plate: cells
+that got the dye without exosomes (dye_only), or neither (no_exosome). Without a control nothing is
+called positive: dye nanoparticles look like labelled exosomes, so that no threshold on the image
+alone can tell (PubMed 29551275). Aggregates are told from single puncta by brightness and width;
+they stay in all tables and are left out of this one decision.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from napari_tam.columns import DECISION_COLUMNS, PUNCTUM_DECISION_COLUMNS, THRESHOLD_COLUMNS, build_table
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from napari_tam.settings import Settings
+
+Floats = npt.NDArray[np.float64]
+
+#: With fewer puncta on a plate, nothing is said about aggregates.
+LEAST_PUNCTA = 10
+#: A punctum stands alone if the next one is further away than this many widths.
+ALONE = 3.0
+#: A wide punctum is an aggregate if its log intensity is this many robust SD above single puncta.
+WIDE_SD = 2.0
+#: Robust SD of log intensity is taken as this at least: puncta of one dye differ by more.
+LEAST_SD = 0.1
+#: Share of a normal distribution below mean - SD.
+_BELOW_ONE_SD = 0.158655
+
+
+@dataclass(frozen=True)
+class Decisions:
+    """What was decided.
+
+    Attributes
+    ----------
+    cells
+        `DECISION_COLUMNS`, one row a cell.
+    puncta
+        `PUNCTUM_DECISION_COLUMNS`, one row a punctum.
+    thresholds
+        `THRESHOLD_COLUMNS`, one row a plate.
+    """
+
+    cells: pd.DataFrame
+    puncta: pd.DataFrame
+    thresholds: pd.DataFrame
+
+
+def decide(cells: pd.DataFrame, puncta: pd.DataFrame, images: pd.DataFrame, settings: Settings) -> Decisions:
+    """Flag aggregates and positive cells.
+
+    Parameters
+    ----------
+    cells
+        `napari_tam.columns.CELL_COLUMNS`, `plate` and `control_role`; one row a cell.
+    puncta
+        At least image, label, intensity and width_um.
+    images
+        image, plate and control_role; one row an image.
+    settings
+        The groups uptake and comparison are used.
+    """
+    plates = dict(zip(images["image"], images["plate"], strict=True))
+    plate_of = puncta["image"].map(plates).fillna("").to_numpy(object)
+    aggregate = np.full(len(puncta), np.nan)
+    singles = {}
+    for plate in sorted(set(images["plate"])):
+        here = plate_of == plate
+        singles[plate] = single_puncta(puncta[here])
+        if (single := singles[plate]) is not None:
+            aggregate[here] = find_aggregates(puncta[here], single, settings)
+    counts, sums = _per_cell(cells, puncta, aggregate)
+    one = np.array([np.nan if s is None else s.intensity for s in map(singles.get, cells["plate"])], float)
+    readout = readout_without_aggregates(cells, counts, sums, settings.positive_readout)
+    positive = np.full(len(cells), np.nan)
+    rows = []
+    for plate in sorted(set(images["plate"])) or [""]:
+        here = (cells["plate"] == plate).to_numpy()
+        row = _threshold(
+            readout[here], cells.loc[here, "control_role"], images[images["plate"] == plate], settings
+        )
+        single = singles.get(plate)
+        row["single_intensity"] = np.nan if single is None else single.intensity
+        rows.append({"plate": plate, **row})
+        limit = float(row["threshold"])
+        if np.isfinite(limit):
+            known = here & np.isfinite(readout)
+            positive[known] = readout[known] > limit
+    decided = {
+        "positive": _flags(positive),
+        "aggregate_count": _whole(counts),
+        "aggregate_intensity": sums,
+        "puncta_equivalents": (cells["puncta_intensity_sum"].to_numpy(np.float64) - sums) / one,
+    }
+    names = [column.name for column in THRESHOLD_COLUMNS]
+    return Decisions(
+        build_table(DECISION_COLUMNS, decided, len(cells)),
+        build_table(PUNCTUM_DECISION_COLUMNS, {"aggregate": _flags(aggregate)}, len(puncta)),
+        build_table(THRESHOLD_COLUMNS, {name: [row[name] for row in rows] for name in names}, len(rows)),
+    )
+
+
+@dataclass(frozen=True)
+class Single:
+    """What single puncta of a plate are like.
+
+    Attributes
+    ----------
+    log_intensity, spread
+        Median and robust SD of the natural log of their intensity.
+    width_um
+        Median width.
+    """
+
+    log_intensity: float
+    spread: float
+    width_um: float
+
+    @property
+    def intensity(self) -> float:
+        """Mean intensity: that of a log-normal distribution of this median and SD."""
+        return float(np.exp(self.log_intensity + self.spread**2 / 2))
+
+
+def single_puncta(puncta: pd.DataFrame) -> Single | None:
+    """Learn from the puncta of a plate what a single one is like; None with fewer than 10.
+
+    Puncta that stand alone (no other within `ALONE` widths) are single but for aggregates, so their
+    median says how bright and how wide a single one is, and the distance from it to the 15.87th
+    percentile is one SD: aggregates lie on the other side of the median and move neither by much.
+    """
+    lit = puncta[(puncta["intensity"] > 0) & np.isfinite(puncta["width_um"])]
+    if len(lit) < LEAST_PUNCTA:
+        return None
+    alone = lit[_stand_alone(lit)]
+    used = alone if len(alone) >= LEAST_PUNCTA else lit
+    light = np.log(used["intensity"].to_numpy(np.float64))
+    middle = float(np.median(light))
+    spread = max(middle - float(np.quantile(light, _BELOW_ONE_SD)), LEAST_SD)
+    return Single(middle, spread, float(np.median(used["width_um"])))
+
+
+def _stand_alone(puncta: pd.DataFrame) -> npt.NDArray[np.bool_]:
+    from scipy.spatial import cKDTree
+
+    reach = ALONE * float(np.median(puncta["width_um"]))
+    alone = np.zeros(len(puncta), bool)
+    axes = [name for name in ("z_um", "y_um", "x_um") if name in puncta]
+    places = puncta[axes].fillna(0).to_numpy(np.float64)
+    for rows in puncta.groupby("image", sort=False).indices.values():
+        nearest = cKDTree(places[rows]).query(places[rows], k=2)[0][:, 1]
+        alone[rows] = nearest > reach
+    return alone
+
+
+def find_aggregates(puncta: pd.DataFrame, single: Single, settings: Settings) -> npt.NDArray[np.bool_]:
+    """Tell aggregates from single puncta: too bright, or too wide and rather bright."""
+    intensity, width = (puncta[name].to_numpy(np.float64) for name in ("intensity", "width_um"))
+    light = np.full(len(puncta), -np.inf)
+    np.log(intensity, out=light, where=intensity > 0)
+    above = (light - single.log_intensity) / single.spread
+    wide = width > settings.aggregate_width * single.width_um
+    return (above > settings.aggregate_sd) | (wide & (above > WIDE_SD))
+
+
+def readout_without_aggregates(cells: pd.DataFrame, counts: Floats, sums: Floats, name: str) -> Floats:
+    """Return a readout of the cells without what their aggregates (`counts`, `sums`) add to it."""
+    values: Floats = cells[name].to_numpy(np.float64)
+    counts, sums = np.nan_to_num(counts), np.nan_to_num(sums)
+    if name == "puncta_count":
+        return values - counts
+    if name == "puncta_per_um2":
+        return np.asarray(values - counts / cells["area_um2"].to_numpy(np.float64), np.float64)
+    return np.asarray(values - sums, np.float64)
+
+
+def _per_cell(cells: pd.DataFrame, puncta: pd.DataFrame, aggregate: Floats) -> tuple[Floats, Floats]:
+    """Return number and summed intensity of each cell's aggregates; NaN where they are not known."""
+    import pandas as pd
+
+    keys = ["image", "label"]
+    table = puncta[keys].assign(
+        count=aggregate, light=np.where(aggregate > 0, puncta["intensity"].to_numpy(np.float64), 0.0)
+    )
+    known = pd.Series(np.isfinite(aggregate)).groupby(puncta["image"].to_numpy()).all()
+    sums = table.groupby(keys).sum()
+    index = pd.MultiIndex.from_frame(cells[keys])
+    found = sums.reindex(index, fill_value=0.0)
+    count, light = (found[name].to_numpy(np.float64) for name in ("count", "light"))
+    unknown = ~cells["image"].map(known).fillna(True).to_numpy(bool)
+    return np.where(unknown, np.nan, count), np.where(unknown, np.nan, light)
+
+
+def _threshold(
+    readout: Floats, roles: pd.Series[str], images: pd.DataFrame, settings: Settings
+) -> dict[str, Any]:
+    """Learn the threshold of one plate; a row of thresholds.csv without the plate."""
+    wanted = (
+        ("dye_only", "no_exosome") if settings.positive_control == "auto" else (settings.positive_control,)
+    )
+    there = set(images["control_role"])
+    role = next((name for name in wanted if name in there), "")
+    values = readout[(roles == role).to_numpy()] if role else np.zeros(0)
+    values = values[np.isfinite(values)]
+    row: dict[str, Any] = {
+        "readout": settings.positive_readout,
+        "rule": "",
+        "control_role": role,
+        "control_images": int((images["control_role"] == role).sum()) if role else 0,
+        "control_cells": len(values),
+        "threshold": np.nan,
+        "note": "",
+    }
+    if not role:
+        names = " or ".join(wanted)
+        return row | {"note": f"no cell is called positive: no image has the control_role {names}"}
+    if not len(values):
+        return row | {"note": f"no cell is called positive: the {role} control has no cells"}
+    if settings.positive_rule == "quantile":
+        share = settings.positive_quantile
+        row |= {"rule": f"quantile {share:g} of {role}", "threshold": float(np.quantile(values, share))}
+        needed = int(np.ceil(round(1 / min(share, 1 - share), 6)))
+    else:
+        factor = settings.positive_sd
+        if len(values) < 2:
+            return row | {"note": f"no cell is called positive: one cell of {role} has no SD"}
+        limit = float(values.mean() + factor * values.std(ddof=1))
+        row |= {"rule": f"mean + {factor:g} SD of {role}", "threshold": limit}
+        needed = 30
+    if len(values) < needed:
+        row["note"] = (
+            f"only {len(values)} control cells: the threshold is uncertain ({needed} or more are better)"
+        )
+    return row
+
+
+def _flags(values: Floats) -> pd.Series[bool]:
+    """Return 1, 0 and NaN as flags."""
+    import pandas as pd
+
+    return pd.Series(values).map({1.0: True, 0.0: False}).astype("boolean")
+
+
+def _whole(values: Floats) -> pd.Series[int]:
+    import pandas as pd
+
+    return pd.Series(values).astype("Int64")
