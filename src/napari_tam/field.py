@@ -1,4 +1,4 @@
-"""Field: one image plane set to analyse, whatever file it came from."""
+"""Field: one image to analyse, whatever file it came from."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Field:
-    """One 2-D multi-channel field of view.
+    """One multi-channel field of view: a plane, or a volume (a z-stack).
 
     Attributes
     ----------
     name
         Name of the image in every table and file name; unique within a run.
     channels
-        Role (see `napari_tam.settings.ROLES`) to a YX array of finite numbers, of the file's own
+        Role (see `napari_tam.settings.ROLES`) to a YX (volume: ZYX) array of finite numbers, of the file's own
         dtype and intensity; all of one shape.
     pixel_size_um
         Edge length of a (square) pixel in µm.
@@ -29,6 +29,8 @@ class Field:
         The file it was read from, if any.
     frame
         Index on the file's time axis; 0 when there is none.
+    z_step_um
+        Distance of the planes of a volume in µm; None for a plane.
     notes
         Sentences about what was done on reading (e.g. a z-stack was projected) for the output.
     """
@@ -39,9 +41,16 @@ class Field:
     source: Path | None = None
     frame: int = 0
     notes: tuple[str, ...] = field(default=())
+    z_step_um: float | None = None
 
     @property
     def shape(self) -> tuple[int, int]:
         """Height and width in pixels."""
         first = next(iter(self.channels.values()))
-        return first.shape[0], first.shape[1]
+        return first.shape[-2], first.shape[-1]
+
+    @property
+    def planes(self) -> int:
+        """Number of planes of a volume, 1 for a plane."""
+        first = next(iter(self.channels.values()))
+        return first.shape[0] if first.ndim > 2 else 1

@@ -48,11 +48,14 @@ class Metadata:
         Height and width of a pixel in µm; None when not told.
     pixel_source
         Where `pixel_um` was found.
+    z_um
+        Distance of the planes in µm; None when not told.
     """
 
     channel_names: tuple[str, ...] = ()
     pixel_um: tuple[float, float] | None = None
     pixel_source: str = ""
+    z_um: float | None = None
 
 
 def read_metadata(
@@ -72,7 +75,10 @@ def read_metadata(
         size, source = _imagej_size(imagej, page), "ImageJ metadata"
     if size is None:
         size, source = _tag_size(page), "TIFF resolution"
-    return Metadata(names, size, source if size else "")
+    depth = _ome_length(image, "Z")
+    if depth is None:
+        depth = to_um(_number(imagej.get("spacing")), str(imagej.get("zunit") or imagej.get("unit", "")))
+    return Metadata(names, size, source if size else "", depth)
 
 
 def pixel_size(metadata: Metadata, setting: float | None, where: Path) -> float:
@@ -102,6 +108,25 @@ def pixel_size(metadata: Metadata, setting: float | None, where: Path) -> float:
             fix=f"resample the image to square pixels; or, if the file is wrong, {_GIVE_IT}",
         )
     return width
+
+
+def z_step(metadata: Metadata, setting: float | None, where: Path) -> float:
+    """Return the distance of the planes of a stack in µm: the setting, or what the file says.
+
+    Raises
+    ------
+    InputError
+        If neither tells, or the file tells of an impossible distance.
+    """
+    if setting is not None:
+        return setting
+    fix = "give it in µm: --z-step, or z_step_um in the settings"
+    if metadata.z_um is None:
+        raise InputError("the z-stack does not tell the distance of its planes", where=where, fix=fix)
+    low, high = _POSSIBLE
+    if not low <= metadata.z_um <= high:
+        raise InputError(f"a distance of planes of {metadata.z_um:.4g} µm is not possible", where=where, fix=fix)
+    return metadata.z_um
 
 
 def to_um(value: float, unit: str) -> float | None:
@@ -148,18 +173,25 @@ def _ome_names(image: ElementTree.Element | None) -> tuple[str, ...]:
 
 
 def _ome_size(image: ElementTree.Element | None) -> tuple[float, float] | None:
+    told = [size for axis in "YX" if (size := _ome_length(image, axis)) is not None]
+    return (told[0], told[-1]) if told else None
+
+
+def _ome_length(image: ElementTree.Element | None, axis: str) -> float | None:
+    """Return the size of a voxel along an axis in µm."""
     pixels = None if image is None else next((e for e in image if _tag(e) == "Pixels"), None)
     if pixels is None:
         return None
-    sizes = []
-    for axis in "YX":
-        try:
-            value = float(pixels.get(f"PhysicalSize{axis}", ""))
-        except ValueError:
-            continue
-        sizes.append(to_um(value, pixels.get(f"PhysicalSize{axis}Unit", "µm")))
-    told = [size for size in sizes if size is not None]
-    return (told[0], told[-1]) if told else None
+    value = _number(pixels.get(f"PhysicalSize{axis}"))
+    return to_um(value, pixels.get(f"PhysicalSize{axis}Unit", "µm"))
+
+
+def _number(value: Any) -> float:
+    """Return a number, NaN for what is none."""
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return math.nan
 
 
 def _imagej_names(imagej: dict[str, Any]) -> tuple[str, ...]:
