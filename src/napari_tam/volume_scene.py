@@ -132,7 +132,8 @@ class _Slab:
 def _heights(p: VolumeParameters, labels: Labels, rng: Generator) -> _Slab:
     """Give every cell a dome that falls to its thin outline; some also rise from the glass there."""
     um, shape = p.field.pixel_size_um, labels.shape
-    bottom, top = (np.full(shape, p.glass_um, np.float32) for _ in range(2))
+    glass = p.glass_um + rng.uniform(-0.5, 0.5) * p.z_step_um  # anywhere between two planes
+    bottom, top = (np.full(shape, glass, np.float32) for _ in range(2))
     ruffles = optics.texture(shape, p.field.cell_diameter_um / um * 0.08, rng)
     for index, box in enumerate(_boxes(labels), start=1):
         height = p.cell_height_um * np.exp(rng.normal(0, p.height_spread))
@@ -142,7 +143,7 @@ def _heights(p: VolumeParameters, labels: Labels, rng: Generator) -> _Slab:
         away = np.clip(depth / max(1.0, flatness * float(depth.max())), 0, 1)
         dome = p.lamella_um + (height - p.lamella_um) * np.sqrt(1 - (1 - away) ** 2)
         dome = np.maximum(dome * (1 + 0.05 * p.field.ruffles * ruffles[box]), p.lamella_um)
-        low = p.glass_um + rise * np.clip(height - dome, 0, None) * 0.5
+        low = glass + rise * np.clip(height - dome, 0, None) * 0.5
         bottom[box] = np.where(mask, low, bottom[box])
         top[box] = np.where(mask, low + dome, top[box])
     return _Slab(bottom, top)
