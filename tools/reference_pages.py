@@ -13,6 +13,9 @@ from napari_tam.columns import (
     CELL_COLUMNS,
     PUNCTA_COLUMNS,
     SUMMARY_COLUMNS,
+    VOLUME_CELL_COLUMNS,
+    VOLUME_PUNCTA_COLUMNS,
+    VOLUME_SUMMARY_COLUMNS,
     Column,
     phenotype_columns,
     phenotype_summary_columns,
@@ -83,6 +86,9 @@ def columns_page() -> str:
         "cells.csv: one row a cell": (*CELL_COLUMNS, *phenotype_columns()),
         "puncta.csv: one row a punctum": PUNCTA_COLUMNS,
         "images.csv: one row an image": (*SUMMARY_COLUMNS, *phenotype_summary_columns()),
+        "cells.csv of volumes: further columns": VOLUME_CELL_COLUMNS,
+        "puncta.csv of volumes: further columns": VOLUME_PUNCTA_COLUMNS,
+        "images.csv of volumes: further columns": VOLUME_SUMMARY_COLUMNS,
     }
     sections = [COLUMNS_HEAD]
     for title, columns in tables.items():

@@ -77,7 +77,7 @@ def build_table(columns: Iterable[Column], values: Mapping[str, Any], rows: int)
     unknown = set(values) - {column.name for column in columns}
     if unknown:
         raise ValueError(f"not among the columns: {sorted(unknown)}")
-    missing = {"maybe_integer": pd.NA, "maybe_flag": pd.NA, "number": float("nan")}
+    missing = {"text": "", "maybe_integer": pd.NA, "maybe_flag": pd.NA, "number": float("nan")}
     index = pd.RangeIndex(rows)
     return pd.DataFrame(
         {
@@ -483,6 +483,116 @@ SUMMARY_COLUMNS: tuple[Column, ...] = (
     ),
     Column("focus_score", "number", "", "quality", "Median focus_score of the cells; missing without cells."),
     Column("notes", "text", "", "quality", "What was done on reading and measuring that one should know."),
+)
+
+#: What a volume's per-cell table has besides `CELL_COLUMNS`. Of those, shape (area to
+#: protrusion_fraction, centroids in y and x, contact_fraction, touches_border, focus_score and
+#: nucleus_area) is that of the maximum projection, which the phenotype model needs; puncta, intensities,
+#: saturation, nuclei and place are of the volume.
+VOLUME_CELL_COLUMNS: tuple[Column, ...] = (
+    Column("centroid_z_px", "number", "px", "volume", "Mean plane of the mask, from 0."),
+    Column("volume_um3", "number", "µm³", "volume", "Number of voxels × voxel volume."),
+    Column(
+        "surface_um2",
+        "number",
+        "µm²",
+        "volume",
+        "Area of the mask's surface as a mesh (marching cubes after a blur of 1 px in y and x). The stack's "
+        "border counts as surface.",
+        "Lewiner et al. 2003, J Graph Tools 8:1; skimage marching_cubes",
+    ),
+    Column("equivalent_diameter_3d_um", "number", "µm", "volume", "Diameter of the ball of the same volume."),
+    Column(
+        "sphericity",
+        "number",
+        "",
+        "volume",
+        "π × equivalent_diameter_3d² / surface: 1 for a ball, less for anything else.",
+        "Wadell 1935, J Geol 43:250",
+    ),
+    Column("height_um", "number", "µm", "volume", "Number of planes that the cell reaches into × z-step."),
+    Column(
+        "inscribed_radius_3d_um",
+        "number",
+        "µm",
+        "volume",
+        "Largest distance from a voxel centre to the cell's surface.",
+    ),
+    Column("touches_stack_end", "flag", "", "volume", "The mask reaches the first or last plane: it is cut."),
+    Column("puncta_per_um3", "number", "1/µm³", "volume", "puncta_count / volume."),
+    Column("internal_count", "integer", "", "volume", "Number of the cell's puncta that are inside it."),
+    Column("membrane_count", "integer", "", "volume", "Number of the cell's puncta on its membrane."),
+    Column(
+        "internal_fraction",
+        "number",
+        "",
+        "volume",
+        "Share of the cell's puncta that are inside: deeper below the 3-D surface than "
+        "membrane_distance_um (a setting; used value in the images table).",
+    ),
+    Column(
+        "membrane_fraction",
+        "number",
+        "",
+        "volume",
+        "Share within that distance of the surface, on either side.",
+    ),
+    Column("puncta_depth_um", "number", "µm", "volume", "Mean depth of the cell's puncta (depth_um)."),
+    Column(
+        "nucleus_volume_um3",
+        "number",
+        "µm³",
+        "volume",
+        "Total volume of the cell's nuclei; missing without a nuclear stain.",
+    ),
+    Column("nucleus_cell_volume_ratio", "number", "", "volume", "nucleus_volume / volume."),
+)
+
+#: What a volume's puncta table has besides `PUNCTA_COLUMNS`; there, intensity is summed over the
+#: ellipsoid of 3 sigma, background is the median of the shell around it, label is the cell within
+#: whose surface or membrane distance the centroid lies, and distances are in 3-D.
+VOLUME_PUNCTA_COLUMNS: tuple[Column, ...] = (
+    Column("z_px", "number", "px", "volume", "Plane of the centroid, from 0; between planes a fraction."),
+    Column("z_um", "number", "µm", "volume", "z_px × z-step."),
+    Column(
+        "width_z_um",
+        "number",
+        "µm",
+        "volume",
+        "Full width at half maximum along z (width_um is that in y and x).",
+    ),
+    Column(
+        "depth_um",
+        "number",
+        "µm",
+        "volume",
+        "Depth of the centroid below the 3-D surface of its cell; negative outside, to the nearest cell; "
+        "missing where there is no cell.",
+    ),
+    Column(
+        "location",
+        "text",
+        "",
+        "volume",
+        "inside: deeper than membrane_distance_um. membrane: within that distance of the surface, on either "
+        "side. outside: else.",
+    ),
+)
+
+#: What a volume adds to the images table.
+VOLUME_SUMMARY_COLUMNS: tuple[Column, ...] = (
+    Column("planes", "integer", "", "volume", "Number of planes of the stack."),
+    Column("z_step_um", "number", "µm", "volume", "Distance of the planes."),
+    Column(
+        "membrane_distance_um",
+        "number",
+        "µm",
+        "volume",
+        "The distance from the surface that counts as membrane: the setting, or half of the puncta's median "
+        "width along z and at least one pixel.",
+    ),
+    Column("puncta_internal", "integer", "", "volume", "Puncta inside cells."),
+    Column("puncta_membrane", "integer", "", "volume", "Puncta on cell membranes."),
 )
 
 

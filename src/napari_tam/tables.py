@@ -62,9 +62,21 @@ def read_csv(path: Path) -> pd.DataFrame:
     import pyarrow.compute as pc
     import pyarrow.csv
 
-    from napari_tam.columns import CELL_COLUMNS, PUNCTA_COLUMNS, SUMMARY_COLUMNS, phenotype_columns
+    from napari_tam.columns import (
+        CELL_COLUMNS,
+        PUNCTA_COLUMNS,
+        SUMMARY_COLUMNS,
+        VOLUME_PUNCTA_COLUMNS,
+        phenotype_columns,
+    )
 
-    columns = (*CELL_COLUMNS, *PUNCTA_COLUMNS, *SUMMARY_COLUMNS, *phenotype_columns())
+    columns = (
+        *CELL_COLUMNS,
+        *PUNCTA_COLUMNS,
+        *SUMMARY_COLUMNS,
+        *VOLUME_PUNCTA_COLUMNS,
+        *phenotype_columns(),
+    )
     texts = {"source", "status", "error", *(column.name for column in columns if column.kind == "text")}
     try:
         table = pyarrow.csv.read_csv(
