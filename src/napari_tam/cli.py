@@ -111,6 +111,14 @@ def _build(command: str) -> tuple[_Parser, dict[str, _Parser]]:
 
     own = add("simulate", _simulate, "Write simulated fields and their truth")
     own.add_argument("out", type=Path, metavar="OUT", help="folder for the fields")
+    own.add_argument(
+        "--planes",
+        type=_natural,
+        nargs="?",
+        const=20,
+        metavar="N",
+        help="write z-stacks of N planes (default: 20) with puncta inside, on and outside the cells",
+    )
     own.add_argument("--fields", type=_natural, default=3, metavar="N", help="how many (default: 3)")
     own.add_argument(
         "--seed", type=_natural, default=0, metavar="S", help="same seed, same fields (default: 0)"
@@ -199,9 +207,15 @@ def _explain(arguments: argparse.Namespace) -> int:
 
 
 def _simulate(arguments: argparse.Namespace) -> int:
-    from napari_tam.synthetic import write_fields
+    if arguments.planes is not None:
+        from napari_tam.volume_scene import write_volumes
 
-    for path in write_fields(arguments.out, arguments.fields, arguments.seed):
+        written = write_volumes(arguments.out, arguments.fields, arguments.seed, planes=arguments.planes)
+    else:
+        from napari_tam.synthetic import write_fields
+
+        written = write_fields(arguments.out, arguments.fields, arguments.seed)
+    for path in written:
         print(path)
     return 0
 

@@ -21,8 +21,8 @@ class Field:
     name
         Name of the image in every table and file name; unique within a run.
     channels
-        Role (see `napari_tam.settings.ROLES`) to a YX (volume: ZYX) array of finite numbers, of the file's own
-        dtype and intensity; all of one shape.
+        Role (see `napari_tam.settings.ROLES`) to a YX (volume: ZYX) array of finite numbers, of the file's
+        own dtype and intensity; all of one shape.
     pixel_size_um
         Edge length of a (square) pixel in µm.
     source

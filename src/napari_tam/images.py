@@ -55,8 +55,8 @@ def read_fields(
     Yields
     ------
     Field
-        Channels of the roles that were found, each YX (ZYX with `z_stack` volume) in the file's own type (bool as uint8, float16
-        as float32, and float32 for a mean projection).
+        Channels of the roles that were found, each YX (ZYX with `z_stack` volume) in the file's own
+        type (bool as uint8, float16 as float32, and float32 for a mean projection).
 
     Raises
     ------

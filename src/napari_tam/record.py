@@ -111,7 +111,7 @@ class Record:
             if labels is None:
                 _remove(path)
             else:
-                results.write_mask(path, labels, field.pixel_size_um)
+                results.write_mask(path, labels, field.pixel_size_um, field.z_step_um)
         path = results.overlay_path(self.out, field.name)
         if analysis.settings.overlays:
             with output.replacing(path) as part:

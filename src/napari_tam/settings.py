@@ -164,8 +164,8 @@ class Settings(BaseModel):
     )
     stitch_iou: float = _setting(
         0.25,
-        "In a volume, masks of neighbouring planes are one cell (or nucleus) if they overlap by this share of "
-        "their union (intersection over union).",
+        "In a volume, masks of neighbouring planes are one cell (or nucleus) if they overlap by this share "
+        "of their union (intersection over union).",
         group="segmentation",
         gt=0,
         lt=1,
@@ -234,8 +234,8 @@ class Settings(BaseModel):
     membrane_distance_um: Annotated[float, Field(gt=0, le=100)] | None = _setting(
         None,
         "In a volume, a punctum is membrane-bound within this distance of its cell's 3-D surface, on either "
-        "side; inside if deeper, outside otherwise. Unset: half of the full width at half maximum of a punctum "
-        "along z, and at least one voxel: nearer to the surface the microscope cannot tell.",
+        "side; inside if deeper, outside otherwise. Unset: half of a punctum's full width at half maximum "
+        "along z, and at least one pixel: nearer to the surface the microscope cannot tell.",
         group="place",
         unit="µm",
     )

@@ -167,9 +167,10 @@ class Stack:
         height, width = self.shape
         needed = planes * height * width * (n_channels * self.dtype.itemsize + BYTES_PER_PIXEL)
         if available is not None and needed > available:
+            many = f"{planes} planes of " if planes > 1 else ""
             raise InputError(
-                f"{f'{planes} planes of ' if planes > 1 else ''}{height} × {width} pixels with {n_channels} channels need about {_gigabytes(needed)} of"
-                f" memory, {_gigabytes(available)} are free",
+                f"{many}{height} × {width} pixels with {n_channels} channels need about {_gigabytes(needed)}"
+                f" of memory, {_gigabytes(available)} are free",
                 where=self.path,
                 fix="crop or bin the image, or use a machine with more memory",
             )

@@ -125,7 +125,9 @@ def z_step(metadata: Metadata, setting: float | None, where: Path) -> float:
         raise InputError("the z-stack does not tell the distance of its planes", where=where, fix=fix)
     low, high = _POSSIBLE
     if not low <= metadata.z_um <= high:
-        raise InputError(f"a distance of planes of {metadata.z_um:.4g} µm is not possible", where=where, fix=fix)
+        raise InputError(
+            f"a distance of planes of {metadata.z_um:.4g} µm is not possible", where=where, fix=fix
+        )
     return metadata.z_um
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from napari_tam.detect import Detector
     from napari_tam.settings import Settings
 
-Stack = npt.NDArray[np.generic]
+Stack = npt.NDArray[Any]
 Float = npt.NDArray[np.float32]
 Points = npt.NDArray[np.float64]
 

@@ -80,7 +80,7 @@ class Windows:
 
     def light(self, level: Float, others: Float | float = 0.0) -> Float:
         """Light above a level, without that of others; 0 beyond the stack."""
-        return np.nan_to_num(self.pixels - level[:, None] - others)
+        return np.asarray(np.nan_to_num(self.pixels - level[:, None] - others), np.float32)
 
 
 def _level(windows: Windows, squared: Float, others: Float | float = 0.0) -> tuple[Float, Float]:
@@ -225,9 +225,8 @@ def measure(volume: Float, peaks: Voxels, typical: npt.NDArray[np.float64]) -> P
     alone = np.ones(count, bool)
     alone[first[peak[second] > 0.25 * peak[first]]] = False
     alone[second[peak[first] > 0.25 * peak[second]]] = False
-    found = Photometry(
-        points, *(np.zeros(count, np.float32) for _ in range(4)), np.zeros((count, 2), np.float32)
-    )
+    empty = [np.zeros(count, np.float32) for _ in range(4)]
+    found = Photometry(points, empty[0], empty[1], empty[2], empty[3], np.zeros((count, 2), np.float32))
     for part in _batches(count, typical):
         windows = Windows(volume, peaks[part], _reach(typical))
         squared = windows.squared((points[part] - peaks[part]).astype(np.float32), own[part])

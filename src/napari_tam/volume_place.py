@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -11,7 +11,8 @@ import numpy.typing as npt
 from scipy.ndimage import distance_transform_edt, find_objects
 from scipy.spatial import cKDTree
 
-from napari_tam.regions import Floats, Ints, Regions
+if TYPE_CHECKING:
+    from napari_tam.regions import Floats, Ints, Regions
 
 Labels = npt.NDArray[Any]
 Points = npt.NDArray[np.float64]
@@ -52,7 +53,9 @@ class Surfaces:
         margin = 3
         for rank, label in enumerate(ids):
             box = boxes[label - 1]
-            mask = np.pad((cells[box] == label).astype(np.float32), [(1, 1), (margin, margin), (margin, margin)])
+            mask = np.pad(
+                (cells[box] == label).astype(np.float32), [(1, 1), (margin, margin), (margin, margin)]
+            )
             soft = np.stack([cv2.GaussianBlur(plane, (0, 0), _SMOOTH_PX) for plane in mask])
             # A part so thin that the blur would lose it keeps its voxels.
             soft = np.where(mask > 0, np.maximum(soft, 0.501), soft)

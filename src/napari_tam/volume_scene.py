@@ -72,7 +72,7 @@ class VolumeParameters:
     lamella_um: float = 0.6  # thickness of a cell at its outline
     membrane_share: float = 0.3  # of a cell's puncta: on its surface
     outside_share: float = 0.3  # of all puncta: in the medium, within 5 µm of a cell or anywhere
-    gap_um: float = 1.2  # puncta inside and outside are at least this far from the surface
+    gap_um: float = 1.0  # puncta inside and outside are at least this far from the surface
 
 
 @dataclass(frozen=True)
@@ -268,9 +268,9 @@ def _surface(p: VolumeParameters, labels: Labels, body: _Slab) -> tuple[Points, 
                 y, x = np.nonzero((labels[here] > 0) & (np.abs(gap) > _SURFACE_STEP_UM))
                 count = np.ceil(np.abs(gap[y, x]) / _SURFACE_STEP_UM).astype(int)
                 which = np.repeat(np.arange(len(y)), count)
-                share = (np.arange(len(which)) - np.repeat(np.cumsum(count) - count, count) + 0.5) / np.repeat(
-                    count, count
-                )
+                share = (
+                    np.arange(len(which)) - np.repeat(np.cumsum(count) - count, count) + 0.5
+                ) / np.repeat(count, count)
                 oy, ox = here[0].start or 0, here[1].start or 0
                 sign = 1 if here is one else -1
                 along = 0.5 * sign * um
@@ -284,7 +284,9 @@ def _surface(p: VolumeParameters, labels: Labels, body: _Slab) -> tuple[Points, 
     return np.concatenate(found), np.concatenate(owners)
 
 
-def _draw_puncta(p: VolumeParameters, labels: Labels, body: _Slab, core: _Slab, rng: Generator) -> pd.DataFrame:
+def _draw_puncta(
+    p: VolumeParameters, labels: Labels, body: _Slab, core: _Slab, rng: Generator
+) -> pd.DataFrame:
     """Draw puncta inside (not in the nucleus), on the surface, and in the medium."""
     f, um, count = p.field, p.field.pixel_size_um, int(labels.max())
     size = np.array([(p.planes - 1) * p.z_step_um, (labels.shape[0] - 1) * um, (labels.shape[1] - 1) * um])
@@ -329,7 +331,9 @@ def _draw_puncta(p: VolumeParameters, labels: Labels, body: _Slab, core: _Slab, 
 
     points = np.concatenate([part[0] for part in parts])
     location = np.concatenate([np.full(len(part[0]), part[2], dtype="<U8") for part in parts])
-    cell = np.concatenate([part[1] if part[2] != "outside" else np.zeros(len(part[0]), int) for part in parts])
+    cell = np.concatenate(
+        [part[1] if part[2] != "outside" else np.zeros(len(part[0]), int) for part in parts]
+    )
     depth = tree.query(points)[0] * np.where(location == "outside", -1, 1)
     photons = f.punctum_photons * np.exp(rng.normal(0, f.punctum_spread, len(points)))
     z, y, x = (points / [p.z_step_um, um, um]).T

@@ -8,12 +8,13 @@ overlap become one object (Cellpose's stitching by intersection over union; Stri
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
-from scipy.ndimage import find_objects, maximum_filter1d, minimum_filter1d
+from scipy.ndimage import find_objects
 
 from napari_tam.segment import Segmentation
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from napari_tam.segment import Segmenter
     from napari_tam.settings import Settings
 
-Stack = npt.NDArray[np.generic]
+Stack = npt.NDArray[Any]
 Labels = npt.NDArray[np.int32]
 
 #: Stitched masks may be wrong by so much in z, where the surface is looked for (µm).
@@ -131,7 +132,7 @@ def stitch(planes: Labels, iou: float) -> Labels:
     """
     size = np.bincount(planes.ravel())
     root = np.arange(len(size), dtype=np.int32)
-    for before, here in zip(planes[:-1], planes[1:], strict=True):
+    for before, here in pairwise(planes):
         both = (before > 0) & (here > 0)
         pairs, shared = np.unique(np.stack([before[both], here[both]]), axis=1, return_counts=True)
         value = shared / (size[pairs[0]] + size[pairs[1]] - shared)
