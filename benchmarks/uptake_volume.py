@@ -11,9 +11,9 @@ from __future__ import annotations
 import argparse
 import time
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 from common import SHARED, publish, table
 
 from napari_tam.field import Field
@@ -26,6 +26,9 @@ from napari_tam.volume import stack_models
 from napari_tam.volume_measure import measure_volume
 from napari_tam.volume_scene import LOCATIONS, Scene3D, VolumeParameters
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 SEED = 4003
 ROLES = ("cell", "nucleus", "exosome")
 GOAL = 0.90
@@ -33,9 +36,9 @@ REAL = "nuclear_condensates_*_zstack.tif"
 
 
 def conditions() -> dict[str, VolumeParameters]:
-    """What is simulated: the default, and what microscopes and labels do to it."""
+    """Return what is simulated: the default, and what microscopes and labels do to it."""
     base = VolumeParameters()
-    plane = base.field
+    plane = base.plane
     return {
         "default: 0.25 µm, z 0.5 µm": base,
         "gap 0.7 µm instead of 1": replace(base, gap_um=0.7),
@@ -46,13 +49,13 @@ def conditions() -> dict[str, VolumeParameters]:
             z_step_um=1.0,
             planes=11,
             spot_sigma_z_um=0.75,
-            field=replace(plane, pixel_size_um=0.325, spot_sigma_um=0.27, shape=(300, 300)),
+            plane=replace(plane, pixel_size_um=0.325, spot_sigma_um=0.27, shape=(300, 300)),
         ),
         "a third of the light": replace(
-            base, field=replace(plane, stain_photons=40, nucleus_photons=50, punctum_photons=500)
+            base, plane=replace(plane, stain_photons=40, nucleus_photons=50, punctum_photons=500)
         ),
-        "membrane stain": replace(base, field=replace(plane, stain=(0.1, 0.9, 0.0))),
-        "20 x 512 x 512": replace(base, field=replace(plane, shape=(512, 512), cells_per_field=25)),
+        "membrane stain": replace(base, plane=replace(plane, stain=(0.1, 0.9, 0.0))),
+        "20 x 512 x 512": replace(base, plane=replace(plane, shape=(512, 512), cells_per_field=25)),
     }
 
 
@@ -60,13 +63,13 @@ def field_of(scene: Scene3D) -> Field:
     """Return a scene as the pipeline takes it."""
     p = scene.parameters
     channels = dict(zip(ROLES, scene.image, strict=True))
-    return Field("scene", channels, p.field.pixel_size_um, z_step_um=p.z_step_um)
+    return Field("scene", channels, p.plane.pixel_size_um, z_step_um=p.z_step_um)
 
 
 def calls(scene: Scene3D, puncta: pd.DataFrame) -> tuple[np.ndarray, np.ndarray, int]:
     """Return true and called location (index in LOCATIONS) of the puncta found, and how many were found."""
     p = scene.parameters
-    voxel = np.array([p.z_step_um, p.field.pixel_size_um, p.field.pixel_size_um])
+    voxel = np.array([p.z_step_um, p.plane.pixel_size_um, p.plane.pixel_size_um])
     axes = ["z_px", "y_px", "x_px"]
     true, found = scene.puncta[axes].to_numpy() * voxel, puncta[axes].to_numpy() * voxel
     pairs = match_points(true, found, 0.5)
@@ -137,7 +140,7 @@ def ablation(models: Models) -> tuple[list[str], dict]:
         settings = Settings(device="cpu").updated(**changes)
         segmenter = stack_models(models, p.z_step_um).cells
         cell, nucleus = scene.image[:2]
-        found = segmenter.segment(cell, nucleus, p.field.pixel_size_um, None, settings).labels
+        found = segmenter.segment(cell, nucleus, p.plane.pixel_size_um, None, settings).labels
         true, own, hits = count_masks(scene.cells, found)
         thick = [(labels > 0).sum(axis=0) * p.z_step_um for labels in (scene.cells, found)]
         both = (thick[0] > 0) & (thick[1] > 0)
@@ -153,7 +156,7 @@ def run(stacks: int = 2) -> tuple[list[str], dict]:
     """Run all conditions; returns the report and the figures."""
     models = load_models(Settings(device="cpu", phenotype_model="none"))
     # Compiles what Cellpose compiles at its first use.
-    small = replace(VolumeParameters(), field=replace(VolumeParameters().field, shape=(128, 128)), planes=12)
+    small = replace(VolumeParameters(), plane=replace(VolumeParameters().plane, shape=(128, 128)), planes=12)
     analyse(field_of(Scene3D.draw(small, 1)), Settings(device="cpu"), models)
     values, rows = {}, []
     for name, parameters in conditions().items():

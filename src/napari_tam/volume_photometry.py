@@ -209,18 +209,25 @@ def measure(volume: Float, peaks: Voxels, typical: npt.NDArray[np.float64]) -> P
     """
     count = len(peaks)
     points = peaks.astype(np.float64)
-    wanted, level = np.zeros(count, np.float32), np.zeros(count, np.float32)
     own = np.repeat(typical[None], count, axis=0).astype(np.float32)
-    for part in _batches(count, typical):
-        windows = Windows(volume, peaks[part], _reach(typical))
-        still = np.zeros((len(own[part]), 3), np.float32)
-        level[part], _ = _level(windows, windows.squared(still, own[part]))
-        shift, _ = _moments(windows, level[part], own[part])
-        points[part] = peaks[part] + shift
-        bell = np.exp(-0.5 * windows.squared(shift, own[part])) * windows.inside
-        wanted[part] = (bell * windows.light(level[part])).sum(axis=1) / (bell**2).sum(axis=1)
-    peak = _share_light(wanted, points, typical)
-    model = _render(volume.shape, peaks, points, peak, own, typical)
+    wanted = np.zeros(count, np.float32)
+    model: Float | None = None
+    # At the voxels first: a neighbour's light, not yet known, would pull a place towards it.
+    peak = np.zeros(count)
+    for _ in range(2):
+        for part in _batches(count, typical):
+            windows = Windows(volume, peaks[part], _reach(typical))
+            squared = windows.squared((points[part] - peaks[part]).astype(np.float32), own[part])
+            others = np.zeros_like(squared) if model is None else _others(model, windows, squared, peak[part])
+            level, _ = _level(windows, squared, others)
+            if model is not None:
+                points[part] = peaks[part] + _moments(windows, level, own[part], others)[0]
+                squared = windows.squared((points[part] - peaks[part]).astype(np.float32), own[part])
+            bell = np.exp(-0.5 * squared) * windows.inside
+            wanted[part] = (bell * windows.light(level)).sum(axis=1) / (bell**2).sum(axis=1)
+        peak = _share_light(wanted, points, typical)
+        model = _render(volume.shape, peaks, points, peak, own, typical)
+    assert model is not None
     first, second, _ = _neighbours(points, typical)
     alone = np.ones(count, bool)
     alone[first[peak[second] > 0.25 * peak[first]]] = False
@@ -230,8 +237,7 @@ def measure(volume: Float, peaks: Voxels, typical: npt.NDArray[np.float64]) -> P
     for part in _batches(count, typical):
         windows = Windows(volume, peaks[part], _reach(typical))
         squared = windows.squared((points[part] - peaks[part]).astype(np.float32), own[part])
-        mine = np.asarray(peak[part], np.float32)[:, None] * np.exp(-0.5 * squared)
-        others = np.maximum(model.ravel()[windows.flat] - mine, 0)
+        others = _others(model, windows, squared, peak[part])
         base, noise = _level(windows, squared, others)
         shift, sigma = _moments(windows, base, own[part], others)
         sure = peak[part] > 4 * noise  # only a clear punctum that stands alone tells its width
@@ -249,6 +255,12 @@ def measure(volume: Float, peaks: Voxels, typical: npt.NDArray[np.float64]) -> P
         found.intensity[part], found.peak[part] = total, np.maximum(height, 0)
         found.level[part], found.noise[part], found.sigma[part] = base, noise, sigma
     return found
+
+
+def _others(model: Float, windows: Windows, squared: Float, peak: npt.NDArray[np.float64]) -> Float:
+    """Light of all other puncta in each window."""
+    mine = peak.astype(np.float32)[:, None] * np.exp(-0.5 * squared)
+    return np.asarray(np.maximum(model.ravel()[windows.flat] - mine, 0), np.float32)
 
 
 def _render(

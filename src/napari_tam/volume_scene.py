@@ -43,12 +43,12 @@ _SURFACE_STEP_UM = 0.2
 class VolumeParameters:
     """What a stack looks like. Lengths in µm, intensities in photons.
 
-    `field` has what a plane has, too: size, pixel, cells, stains, camera. Its `spot_sigma_um` is the
+    `plane` has what a plane has, too: size, pixel, cells, stains, camera. Its `spot_sigma_um` is the
     width of the point spread function in x and y, for all channels; `blur_um` and
     `aggregates_per_field` are not used.
     """
 
-    field: SceneParameters = field(
+    plane: SceneParameters = field(
         default_factory=lambda: SceneParameters(
             shape=(384, 384),
             pixel_size_um=0.25,
@@ -102,7 +102,7 @@ class Scene3D:
     def draw(cls, parameters: VolumeParameters, seed: int | Sequence[int] | Generator) -> Scene3D:
         """Draw a stack; the same parameters and seed give the same voxels."""
         rng = np.random.default_rng(seed)
-        p, plane = parameters, parameters.field
+        p, plane = parameters, parameters.plane
         population = shapes.draw_cells(plane, rng)
         labels, nuclei = population.labels, shapes.draw_nuclei(plane, population, rng)
         body = _heights(p, labels, rng)
@@ -131,10 +131,10 @@ class _Slab:
 
 def _heights(p: VolumeParameters, labels: Labels, rng: Generator) -> _Slab:
     """Give every cell a dome that falls to its thin outline; some also rise from the glass there."""
-    um, shape = p.field.pixel_size_um, labels.shape
+    um, shape = p.plane.pixel_size_um, labels.shape
     glass = p.glass_um + rng.uniform(-0.5, 0.5) * p.z_step_um  # anywhere between two planes
     bottom, top = (np.full(shape, glass, np.float32) for _ in range(2))
-    ruffles = optics.texture(shape, p.field.cell_diameter_um / um * 0.08, rng)
+    ruffles = optics.texture(shape, p.plane.cell_diameter_um / um * 0.08, rng)
     for index, box in enumerate(_boxes(labels), start=1):
         height = p.cell_height_um * np.exp(rng.normal(0, p.height_spread))
         flatness, rise = rng.uniform(0.5, 1.0), rng.uniform(0, 0.4)
@@ -142,7 +142,7 @@ def _heights(p: VolumeParameters, labels: Labels, rng: Generator) -> _Slab:
         depth = cv2.distanceTransform(np.pad(mask, 1).astype(np.uint8), cv2.DIST_L2, 5)[1:-1, 1:-1]
         away = np.clip(depth / max(1.0, flatness * float(depth.max())), 0, 1)
         dome = p.lamella_um + (height - p.lamella_um) * np.sqrt(1 - (1 - away) ** 2)
-        dome = np.maximum(dome * (1 + 0.05 * p.field.ruffles * ruffles[box]), p.lamella_um)
+        dome = np.maximum(dome * (1 + 0.05 * p.plane.ruffles * ruffles[box]), p.lamella_um)
         low = glass + rise * np.clip(height - dome, 0, None) * 0.5
         bottom[box] = np.where(mask, low, bottom[box])
         top[box] = np.where(mask, low + dome, top[box])
@@ -178,7 +178,7 @@ def _cell_stain(
     p: VolumeParameters, labels: Labels, body: _Slab, filled: Volume, kernel: Volume, rng: Generator
 ) -> Volume:
     """Photons of the cell stain: cytoplasm and membrane, of random shares and brightness in each cell."""
-    plane, count = p.field, int(labels.max()) + 1
+    plane, count = p.plane, int(labels.max()) + 1
     diameter = plane.cell_diameter_um / plane.pixel_size_um
     brightness = plane.stain_photons * np.exp(rng.normal(0, plane.stain_spread, count))
     share = rng.dirichlet(8 * np.array(plane.stain[:2]) + 0.15, count)[:, 1]  # of the membrane
@@ -209,7 +209,7 @@ def _same(labels: Labels) -> npt.NDArray[np.bool_]:
 
 def _blur(p: VolumeParameters, volume: Volume) -> Volume:
     """Blur with the microscope's Gaussian."""
-    sigma = p.field.spot_sigma_um / p.field.pixel_size_um
+    sigma = p.plane.spot_sigma_um / p.plane.pixel_size_um
     planes = np.stack([optics.blur(plane, sigma) for plane in volume])
     return np.asarray(
         gaussian_filter1d(planes, p.spot_sigma_z_um / p.z_step_um, axis=0, mode="nearest"), np.float32
@@ -217,7 +217,7 @@ def _blur(p: VolumeParameters, volume: Volume) -> Volume:
 
 
 def _photograph(p: VolumeParameters, volume: Volume, light: Volume, rng: Generator) -> npt.NDArray[np.uint16]:
-    f = p.field
+    f = p.plane
     return np.stack(
         [
             optics.camera(light * (plane + f.background_photons), f.gain, f.offset, f.read_noise, rng)
@@ -228,8 +228,8 @@ def _photograph(p: VolumeParameters, volume: Volume, light: Volume, rng: Generat
 
 def _render(p: VolumeParameters, spots: pd.DataFrame) -> Volume:
     """Sum the Gaussians of all puncta."""
-    volume = np.zeros((p.planes, *p.field.shape), np.float32)
-    sigma = np.array([p.spot_sigma_z_um / p.z_step_um, *[p.field.spot_sigma_um / p.field.pixel_size_um] * 2])
+    volume = np.zeros((p.planes, *p.plane.shape), np.float32)
+    sigma = np.array([p.spot_sigma_z_um / p.z_step_um, *[p.plane.spot_sigma_um / p.plane.pixel_size_um] * 2])
     reach = np.ceil(4.5 * sigma).astype(int)
     for *centre, photons in spots[["z_px", "y_px", "x_px", "photons"]].to_numpy():
         low = np.maximum(np.round(centre).astype(int) - reach, 0)
@@ -250,7 +250,7 @@ def _surface(p: VolumeParameters, labels: Labels, body: _Slab) -> tuple[Points, 
 
     Tops and bottoms of all columns, and between them wherever one stands above its neighbour.
     """
-    um = p.field.pixel_size_um
+    um = p.plane.pixel_size_um
     rows, columns = np.nonzero(labels)
     place = np.stack([rows, columns], axis=1) * um
     found = [np.column_stack([side[rows, columns], place]) for side in (body.bottom, body.top)]
@@ -288,7 +288,7 @@ def _draw_puncta(
     p: VolumeParameters, labels: Labels, body: _Slab, core: _Slab, rng: Generator
 ) -> pd.DataFrame:
     """Draw puncta inside (not in the nucleus), on the surface, and in the medium."""
-    f, um, count = p.field, p.field.pixel_size_um, int(labels.max())
+    f, um, count = p.plane, p.plane.pixel_size_um, int(labels.max())
     size = np.array([(p.planes - 1) * p.z_step_um, (labels.shape[0] - 1) * um, (labels.shape[1] - 1) * um])
     if not count:
         raise ValueError("no cell was drawn: more cells_per_field, or a larger field")
@@ -365,7 +365,7 @@ def write_volumes(
         raise InputError(f"{planes} planes are no stack", where="--planes", fix="give 4 or more")
     # As many planes as asked for, over the same height.
     base = replace(base, planes=planes, z_step_um=base.z_step_um * base.planes / planes)
-    um = base.field.pixel_size_um
+    um = base.plane.pixel_size_um
     size: dict[str, Any] = {"PhysicalSizeX": um, "PhysicalSizeY": um, "PhysicalSizeZ": base.z_step_um}
     size |= {f"PhysicalSize{axis}Unit": "µm" for axis in "XYZ"}
     written = []

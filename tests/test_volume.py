@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from napari_tam.field import Field
+from napari_tam.volume import project_field, project_labels
+
+
+def test_a_column_shows_the_label_with_most_voxels_in_it() -> None:
+    labels = np.zeros((5, 1, 3), np.uint16)
+    labels[:3, 0, 0], labels[3:, 0, 0] = 1, 2
+    labels[0, 0, 1], labels[2:, 0, 1] = 1, 2
+    assert project_labels(labels).tolist() == [[1, 2, 0]]
+
+
+def test_a_label_that_others_would_hide_keeps_its_columns() -> None:
+    labels = np.zeros((5, 1, 2), np.uint16)
+    labels[:4] = 1
+    labels[4, 0, 1] = 2
+    assert project_labels(labels).tolist() == [[1, 2]]
+
+
+@given(hnp.arrays(np.uint16, (4, 3, 3), elements=st.integers(0, 3)))
+def test_the_projection_covers_what_the_volume_covers(labels: np.ndarray) -> None:
+    flat = project_labels(labels)
+    assert np.array_equal(flat > 0, (labels > 0).any(axis=0))
+    assert ((labels == flat).any(axis=0) | (flat == 0)).all()
+
+
+def test_planes_stay_as_they_are() -> None:
+    labels = np.array([[0, 1], [2, 2]], np.uint16)
+    assert project_labels(labels) is labels
+    field = Field("a", {"cell": labels}, 1.0)
+    assert project_field(field) is field
+
+
+def test_the_projection_of_a_field_is_a_plane() -> None:
+    stack = np.arange(24, dtype=np.uint16).reshape(2, 3, 4)
+    field = Field("a", {"cell": stack}, 0.2, z_step_um=0.5)
+    assert (field.shape, field.planes) == ((3, 4), 2)
+    flat = project_field(field)
+    assert (flat.shape, flat.planes, flat.z_step_um) == ((3, 4), 1, None)
+    assert np.array_equal(flat.channels["cell"], stack[1])
