@@ -346,6 +346,37 @@ def test_simulate_passes_number_and_seed(
     assert capsys.readouterr().out.strip().endswith("field_01.ome.tif")
 
 
+@pytest.mark.parametrize(("given", "planes"), [(["--planes"], 20), (["--planes", 9], 9)])
+def test_simulate_writes_stacks(
+    given: list[object], planes: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: dict[str, object] = {}
+
+    def write_volumes(*_: object, **named: object) -> list[Path]:
+        seen.update(named)
+        return []
+
+    monkeypatch.setattr("napari_tam.volume_scene.write_volumes", write_volumes)
+    assert run("simulate", tmp_path, "--fields", 1, *given) == 0
+    assert seen == {"planes": planes}
+
+
+def test_a_run_of_volumes_reports_a_plane_among_them(
+    tmp_path: Path, fake_models: list[Settings], capsys: pytest.CaptureFixture[str]
+) -> None:
+    fakes.write_image(tmp_path / "plane.ome.tif")
+    fakes.write_image(tmp_path / "stack.ome.tif", fakes.stack(), "CZYX")
+    status = run("analyse", tmp_path, "--out", tmp_path / "out", "--z-stack", "volume", "--z-step", 0.6)
+    assert status == 1
+    assert "single plane" in capsys.readouterr().err
+    found = read_results(tmp_path / "out")
+    assert found.images["status"].tolist() == ["failed", "ok"]
+    assert set(found.puncta["location"]) <= {"inside", "membrane", "outside"}
+    masks = found.masks("stack")
+    assert masks is not None
+    assert masks.shape == (7, *fakes.SHAPE)
+
+
 def test_models_lists_names_and_marks_the_damaged(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -130,7 +130,7 @@ def _moments(
 
 
 def typical_sigma(volume: Float, peaks: Voxels, start: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Return sigma along z and in y and x of a single punctum: the median of up to 300 bright ones.
+    """Return sigma along z and in y and x of a punctum: the median of up to 300 bright ones that stand alone.
 
     Parameters
     ----------
@@ -141,6 +141,8 @@ def typical_sigma(volume: Float, peaks: Voxels, start: npt.NDArray[np.float64]) 
     start
         Sigma to begin with; the result is between a third and three times of it.
     """
+    alone = _alone(peaks / start[[0, 1, 1]])
+    peaks = peaks[alone] if alone.any() else peaks
     value = volume[tuple(peaks.T)]
     chosen = peaks[np.argsort(-value, kind="stable")[: max(1, min(300, len(peaks) // 2))]]
     sigma = np.array(start, np.float64)
@@ -150,6 +152,14 @@ def typical_sigma(volume: Float, peaks: Voxels, start: npt.NDArray[np.float64]) 
         level, _ = _level(windows, windows.squared(np.zeros((len(chosen), 3), np.float32), own))
         sigma = np.median(_moments(windows, level, own)[1], axis=0).astype(np.float64)
     return np.clip(sigma, np.maximum(np.array(start) / 3, 0.4), np.array(start) * 3)
+
+
+def _alone(scaled: Points) -> npt.NDArray[np.bool_]:
+    """Tell which points have no other within their shell."""
+    from scipy.spatial import cKDTree
+
+    nearest: npt.NDArray[np.float64] = cKDTree(scaled).query(scaled, k=2)[0][:, 1]
+    return nearest > SHELL
 
 
 def _reach(sigma: npt.NDArray[np.float64]) -> Voxels:
