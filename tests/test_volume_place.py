@@ -67,3 +67,22 @@ def test_the_distance_to_the_nucleus_counts_in_z_with_the_real_step() -> None:
     found = nucleus_distance_um(nuclei, np.array([0]), points, rank, np.array([0.5, 0.25, 0.25]))
     assert found[:3] == pytest.approx([0, 10 * 0.5 - 0.125, 10 * 0.25 - 0.125])
     assert np.isnan(found[3])
+
+
+def test_where_the_stack_cuts_a_cell_there_is_no_membrane() -> None:
+    cells = ball()[15:]  # cut through the middle
+    surfaces = Surfaces(cells, np.array([1]), VOXEL)
+    assert surfaces.area[0] == pytest.approx(2 * np.pi * RADIUS**2, rel=0.06)
+    points = np.array([[0.0, 48, 48], [0.0, 48, 48 + 18.8]])
+    place = assign(cells, regions_of(cells), surfaces, points, VOXEL, 0.6)
+    assert place.location.tolist() == ["inside", "membrane"]
+    assert place.depth_um[0] == pytest.approx(RADIUS, abs=0.3)
+
+
+def test_a_cell_that_fills_the_stack_has_no_surface_and_holds_its_puncta() -> None:
+    cells = np.ones((4, 20, 20), np.uint16)
+    surfaces = Surfaces(cells, np.array([1]), VOXEL)
+    place = assign(cells, regions_of(cells), surfaces, np.array([[1.0, 5, 5]]), VOXEL, 0.6)
+    assert place.location.tolist() == ["inside"]
+    assert np.isnan(place.depth_um[0])
+    assert np.isnan(deepest_points(cells, np.array([1]), VOXEL)[0])

@@ -498,7 +498,7 @@ VOLUME_CELL_COLUMNS: tuple[Column, ...] = (
         "µm²",
         "volume",
         "Area of the mask's surface as a mesh (marching cubes after a blur of 1 px in y and x). The stack's "
-        "border counts as surface.",
+        "border is no surface: a cell that it cuts is open there.",
         "Lewiner et al. 2003, J Graph Tools 8:1; skimage marching_cubes",
     ),
     Column("equivalent_diameter_3d_um", "number", "µm", "volume", "Diameter of the ball of the same volume."),
@@ -507,7 +507,8 @@ VOLUME_CELL_COLUMNS: tuple[Column, ...] = (
         "number",
         "",
         "volume",
-        "π × equivalent_diameter_3d² / surface: 1 for a ball, less for anything else.",
+        "π × equivalent_diameter_3d² / surface: 1 for a ball, less for other shapes; too large for a cell "
+        "that the stack's border cuts.",
         "Wadell 1935, J Geol 43:250",
     ),
     Column("height_um", "number", "µm", "volume", "Number of planes that the cell reaches into × z-step."),
@@ -566,8 +567,8 @@ VOLUME_PUNCTA_COLUMNS: tuple[Column, ...] = (
         "number",
         "µm",
         "volume",
-        "Depth of the centroid below the 3-D surface of its cell; negative outside, to the nearest cell; "
-        "missing where there is no cell.",
+        "Depth of the centroid below the 3-D surface of its cell, as far as the stack shows it; negative "
+        "outside, to the nearest cell; missing where there is no surface.",
     ),
     Column(
         "location",

@@ -113,7 +113,7 @@ def measure_volume(
         "exosome_background_mean": level.mean,
         "exosome_background_method": level.method,
         "saturated_fraction": float(clipped.mean()),
-        "notes": "; ".join([*field.notes, *level.notes]),
+        "notes": "; ".join([*field.notes, *level.notes, *_cut_note(table)]),
         "planes": field.planes,
         "z_step_um": step,
         "membrane_distance_um": membrane_um,
@@ -121,6 +121,14 @@ def measure_volume(
         "puncta_membrane": int((puncta["location"] == "membrane").sum()),
     }
     return table, puncta, summary
+
+
+def _cut_note(table: pd.DataFrame) -> tuple[str, ...]:
+    """Say how many cells reach beyond the stack."""
+    cut = int(table["touches_stack_end"].sum())
+    if not cut:
+        return ()
+    return (f"{cut} of {len(table)} cells reach the first or last plane: what lies beyond is not known",)
 
 
 def membrane_distance(spots: pd.DataFrame, settings: Settings, least_um: float) -> float:

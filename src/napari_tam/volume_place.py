@@ -24,7 +24,7 @@ _SMOOTH_PX = 1.0
 class Surfaces:
     """The surface of every cell as a mesh (marching cubes), in µm.
 
-    The stack's border counts as surface.
+    The stack's border is no surface: a cell that it cuts is open there, because its membrane is not.
 
     Parameters
     ----------
@@ -50,18 +50,18 @@ class Surfaces:
         vertices: list[Points] = [np.zeros((0, 3))]
         owners: list[Ints] = [np.zeros(0, np.int64)]
         boxes = find_objects(cells.astype(np.int32, copy=False))
-        margin = 3
         for rank, label in enumerate(ids):
-            box = boxes[label - 1]
-            mask = np.pad(
-                (cells[box] == label).astype(np.float32), [(1, 1), (margin, margin), (margin, margin)]
+            mask, start = _cut_out(cells, boxes[label - 1], label, (1, 3, 3))
+            # OpenCV mirrors at the border, which is right where the stack cuts the cell.
+            soft = np.stack(
+                [cv2.GaussianBlur(plane, (0, 0), _SMOOTH_PX) for plane in mask.astype(np.float32)]
             )
-            soft = np.stack([cv2.GaussianBlur(plane, (0, 0), _SMOOTH_PX) for plane in mask])
             # A part so thin that the blur would lose it keeps its voxels.
-            soft = np.where(mask > 0, np.maximum(soft, 0.501), soft)
+            soft = np.where(mask, np.maximum(soft, 0.501), soft)
+            if min(soft.shape) < 2 or mask.all():
+                continue  # it fills the stack: its surface is nowhere to be seen
             corners, faces, _, _ = marching_cubes(soft, 0.5, spacing=tuple(voxel))  # type: ignore[no-untyped-call]
             self.area[rank] = mesh_surface_area(corners, faces)  # type: ignore[no-untyped-call]
-            start = np.array([side.start for side in box]) - [1, margin, margin]
             vertices.append(corners + start * voxel)
             owners.append(np.full(len(corners), rank, np.int64))
         self.points, self.owner = np.concatenate(vertices), np.concatenate(owners)
@@ -71,21 +71,41 @@ class Surfaces:
         self._any = cKDTree(self.points, balanced_tree=False)
 
     def own_distance(self, points: Points, rank: Ints) -> Floats:
-        """Return the distance (µm) of points to the surface of the cell that each is given."""
+        """Return the distance (µm) of points to the surface of the cell that each is given.
+
+        Infinite for a cell of which no surface is seen.
+        """
         distance: Floats = self._own.query(np.column_stack([points, self._far * rank]))[0]
-        return distance
+        return np.where(distance < self._far / 2, distance, np.inf)
 
     def nearest(self, points: Points) -> tuple[Floats, Ints]:
-        """Return distance (µm) and rank of the cell whose surface is nearest."""
+        """Return distance (µm) and rank of the cell whose surface is nearest; infinite without any."""
+        if not len(self.owner):
+            return np.full(len(points), np.inf), np.zeros(len(points), np.int64)
         distance, index = self._any.query(points)
         return distance, self.owner[index]
+
+
+def _cut_out(
+    cells: Labels, box: tuple[slice, ...], label: int, margin: tuple[int, int, int]
+) -> tuple[npt.NDArray[np.bool_], Ints]:
+    """Return the mask of a label with a margin of background, and the voxel at which it begins.
+
+    No margin where the stack cuts the cell.
+    """
+    pad = [
+        (0 if side.start == 0 else m, 0 if side.stop == size else m)
+        for side, size, m in zip(box, cells.shape, margin, strict=True)
+    ]
+    start = np.array([side.start - before for side, (before, _) in zip(box, pad, strict=True)], np.int64)
+    return np.pad(cells[box] == label, pad), start
 
 
 @dataclass(frozen=True)
 class Place:
     """Where puncta are: rank of the cell (-1 = none), depth below its surface in µm, and location.
 
-    Outside cells the depth is negative, to the nearest cell; NaN where there is none.
+    Outside cells the depth is negative, to the nearest cell; NaN where no surface is seen.
     """
 
     rank: Ints
@@ -129,18 +149,22 @@ def assign(
     location = np.full(count, "outside", dtype=object)
     location[rank >= 0] = "membrane"
     location[depth > membrane_um] = "inside"
-    return Place(rank, depth, location)
+    return Place(rank, np.where(np.isfinite(depth), depth, np.nan), location)
 
 
 def deepest_points(cells: Labels, ids: Ints, voxel: npt.NDArray[np.float64]) -> Floats:
     """Return the largest distance (µm) from a voxel centre to the surface, for each label.
 
-    The stack's border counts as surface, which is half a voxel beyond the outermost centres.
+    The surface is half a voxel beyond the outermost centres, and the stack's border is none; NaN for a
+    cell that fills the stack.
     """
     boxes = find_objects(cells.astype(np.int32, copy=False))
     result = np.zeros(len(ids))
     for rank, label in enumerate(ids):
-        mask = np.pad(cells[boxes[label - 1]] == label, 1)
+        mask, _ = _cut_out(cells, boxes[label - 1], label, (1, 1, 1))
+        if mask.all():
+            result[rank] = np.nan
+            continue
         result[rank] = distance_transform_edt(mask, sampling=voxel).max() - voxel.min() / 2
     return result
 
