@@ -55,7 +55,7 @@ def conditions() -> dict[str, VolumeParameters]:
             base, plane=replace(plane, stain_photons=40, nucleus_photons=50, punctum_photons=500)
         ),
         "membrane stain": replace(base, plane=replace(plane, stain=(0.1, 0.9, 0.0))),
-        "20 x 512 x 512": replace(base, plane=replace(plane, shape=(512, 512), cells_per_field=25)),
+        "20 × 512 × 512 voxels": replace(base, plane=replace(plane, shape=(512, 512), cells_per_field=25)),
     }
 
 
@@ -160,7 +160,7 @@ def run(stacks: int = 2) -> tuple[list[str], dict]:
     analyse(field_of(Scene3D.draw(small, 1)), Settings(device="cpu"), models)
     values, rows = {}, []
     for name, parameters in conditions().items():
-        number = 1 if "512" in name else stacks
+        number = stacks if parameters.gap_um < 1 or name.startswith("default") else 1
         found = values[name] = judge(name, parameters, number, models)
         rows.append(
             [

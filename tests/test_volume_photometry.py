@@ -57,3 +57,12 @@ def test_the_width_of_the_microscope_is_measured() -> None:
     image = stack(APART, 5000.0, (1.9, 1.0))
     found = typical_sigma(image, np.round(APART).astype(np.intp), np.array([1.2, 1.4]))
     assert found == pytest.approx([1.9, 1.0], rel=0.08)
+
+
+def test_a_stack_thinner_than_a_punctum_still_tells_its_width_in_the_plane() -> None:
+    points = APART - [8, 0, 0]
+    image = stack(points, 9000.0, (3.0, 1.0))[:5]
+    found = typical_sigma(
+        image, np.clip(np.round(points), 0, [4, 59, 59]).astype(np.intp), np.array([3.0, 1.4])
+    )
+    assert found == pytest.approx([3.0, 1.0], rel=0.1)

@@ -96,3 +96,12 @@ def test_a_stack_without_cells_has_none() -> None:
     stack = np.random.default_rng(0).integers(8, 12, (4, 64, 64)).astype(np.uint16)
     segmenter = StackSegmenter(fakes.ThresholdSegmenter(), 0.5, "min_cell_area_um2")
     assert not segmenter.segment(stack, None, 0.5, 16.0, Settings()).labels.any()
+
+
+def test_noise_in_single_columns_makes_no_holes() -> None:
+    labels = np.zeros((8, 40, 40), np.int32)
+    labels[1:7, 5:35, 5:35] = 1
+    stain = np.where(labels > 0, 200.0, 10.0)
+    stain[5:, 18:20, 18:20] = 10.0  # a dark speck at the top
+    refined = refine_surface(labels, stain, 0.5, reach=2)
+    assert refined[6, 10:30, 10:30].all()

@@ -69,6 +69,8 @@ class Windows:
         at = np.clip(at, 0, np.array(volume.shape) - 1)
         self.flat = np.ravel_multi_index(tuple(np.moveaxis(at, -1, 0)), volume.shape)
         self.inside = inside
+        #: Voxels in planes of the stack, whether or not y and x are in it.
+        self.plane_inside = (corner[:, :1] + grid[:, 0] >= 0) & (corner[:, :1] + grid[:, 0] < volume.shape[0])
         self.pixels = np.where(inside, volume.ravel()[self.flat], np.float32(np.nan))
         self.grid = grid.astype(np.float32)
 
@@ -113,17 +115,20 @@ def _moments(
         bell = np.exp(-0.5 * windows.squared(shift, width))
         weight = bell * light
         total = weight.sum(axis=1)
-        seen = (bell * windows.inside).sum(axis=1) / bell.sum(axis=1)
-        good = (total > 0.3 * np.abs(weight).sum(axis=1)) & (seen > 0.9)
-        safe = np.where(good, total, 1)[:, None]
+        clear = total > 0.3 * np.abs(weight).sum(axis=1)
+        # A stack thinner than the bell tells nothing of z, but still of y and x.
+        seen = (bell * windows.inside).sum(axis=1) > 0.9 * bell.sum(axis=1)
+        level_seen = (bell * windows.inside).sum(axis=1) > 0.9 * (bell * windows.plane_inside).sum(axis=1)
+        good = np.stack([clear & seen, clear & level_seen], axis=1)
+        safe = np.where(clear, total, 1)[:, None]
         away = windows.grid[None] - shift[:, None]
         # The weight, centred on the old place, pulls the centroid back by this factor.
         pull = 1 + (sigma / width)[:, [0, 1, 1]] ** 2
-        step = np.where(good[:, None], pull * np.einsum("nk,nkd->nd", weight, away) / safe, 0)
+        step = np.where(good[:, [0, 1, 1]], pull * np.einsum("nk,nkd->nd", weight, away) / safe, 0)
         second = np.einsum("nk,nkd->nd", weight, away**2) / safe
         moment = np.stack([second[:, 0], second[:, 1:].mean(axis=1)], axis=1)
         solved = moment * width**2 / np.maximum(width**2 - moment, 0.15 * width**2)
-        wanted = np.where(good[:, None], np.sqrt(np.maximum(solved, 0.1)), sigma)
+        wanted = np.where(good, np.sqrt(np.maximum(solved, 0.1)), sigma)
         shift = np.clip(shift + np.clip(step, -0.5, 0.5), -1.2, 1.2).astype(np.float32)
         sigma = np.clip(np.clip(wanted, sigma / 1.4, sigma * 1.4), low, high).astype(np.float32)
     return shift, sigma

@@ -194,6 +194,10 @@ def refine_surface(labels: Labels, stain: Stack, level: float, reach: float) -> 
         above = allowed & (light > level * np.maximum(peak, 1e-6))
         low = np.where(above, order, len(labels)).min(axis=0)
         high = np.where(above, order, -1).max(axis=0)
+        # Single columns that noise ended too early would be holes; the outline stays as it is.
+        inner = cv2.erode(foot.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
+        for ends in (low, high):
+            ends[inner] = cv2.medianBlur(ends.astype(np.float32), 5)[inner]
         result[window][allowed & (order >= low) & (order <= high)] = index
     return result
 
