@@ -141,3 +141,14 @@ def test_the_membrane_distance_follows_the_microscope_unless_it_is_given() -> No
 def test_labels_of_another_shape_are_a_mistake_of_the_caller() -> None:
     with pytest.raises(ValueError, match="cell labels"):
         measure_volume(field(), CELLS[1:], None, spots([]), SETTINGS)
+
+
+def test_a_lysosome_channel_is_measured_in_the_volume_and_saturation_before_corrections() -> None:
+    plain = field()
+    lysosome = np.where(CELLS > 0, 70, 20).astype(np.uint16)
+    both = Field("a", {**plain.channels, "lysosome": lysosome}, UM, z_step_um=STEP)
+    raw = np.where(CELLS == 2, 65535, plain.channels["exosome"]).astype(np.uint16)
+    table, _, summary = measure_volume(both, CELLS, NUCLEI, spots([1.0]), SETTINGS, raw)
+    assert table["lysosome_mean"].tolist() == [70, 70]
+    assert table["saturated_fraction"].tolist() == [0, 1]
+    assert summary["saturated_fraction"] == pytest.approx((CELLS == 2).mean())

@@ -119,9 +119,7 @@ def steps(field: Field, settings: Settings, models: Models) -> Generator[Progres
     lap("puncta")
     yield Progress("measure", 4, len(STEPS))
     measuring = measure_volume if volume else measure
-    table, puncta, summary = measuring(
-        field, cells.labels, nuclei, spots, settings, corrected.raw_exosome
-    )
+    table, puncta, summary = measuring(field, cells.labels, nuclei, spots, settings, corrected.raw_exosome)
     summary["cell_diameter_um"] = cells.diameter_um
     lap("measure")
     yield Progress("classify", 5, len(STEPS))

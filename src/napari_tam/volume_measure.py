@@ -36,6 +36,7 @@ def measure_volume(
     nuclei: npt.NDArray[Any] | None,
     spots: pd.DataFrame,
     settings: Settings,
+    raw_exosome: npt.NDArray[Any] | None = None,
 ) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, object]]:
     """Measure every cell and every punctum of a volume.
 
@@ -49,6 +50,8 @@ def measure_volume(
         Puncta: `z_px`, `y_px`, `x_px` and what the detector knows of them.
     settings
         `membrane_distance_um`, `spot_sigma_z_um`, `perinuclear_distance_um` and `central_radius` are used.
+    raw_exosome
+        The exosome channel before corrections, which judges saturation; None: that of `field`.
 
     Returns
     -------
@@ -69,7 +72,7 @@ def measure_volume(
     voxel = np.array([step, um, um])
     flat_cells = project_labels(cells)
     flat_nuclei = None if nuclei is None else project_labels(nuclei)
-    table, _, summary = measure(project_field(field), flat_cells, flat_nuclei, pd.DataFrame(), settings)
+    table, _, summary = measure(project_field(field), flat_cells, flat_nuclei, spots, settings)
 
     # Sums over labels do not care how the planes lie: one below the other makes a plane of them.
     regions = Regions(cells.reshape(-1, shape[2]))
@@ -88,8 +91,9 @@ def measure_volume(
     level = background(exosome.reshape(-1, shape[2]), regions, _clear_of(flat, len(exosome)))
     stacked = {role: stack.reshape(-1, shape[2]) for role, stack in field.channels.items()}
     values |= cell_intensities(stacked, regions, level)
-    clipped_at = saturation_level(exosome)
-    clipped = np.zeros(exosome.shape, bool) if clipped_at is None else exosome == clipped_at
+    raw = exosome if raw_exosome is None else raw_exosome
+    clipped_at = saturation_level(raw)
+    clipped = np.zeros(raw.shape, bool) if clipped_at is None else raw == clipped_at
     values["saturated_fraction"] = regions.sums(clipped.reshape(-1, shape[2])) / regions.area
     if nuclear is not None and owner is not None:
         values |= _nuclei(nuclear, owner, len(regions), float(voxel.prod()))
