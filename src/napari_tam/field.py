@@ -29,6 +29,8 @@ class Field:
         The file it was read from, if any.
     frame
         Index on the file's time axis; 0 when there is none.
+    frame_interval_min
+        Time between two frames in minutes, None when nobody tells it (or there is one frame only).
     notes
         Sentences about what was done on reading (e.g. a z-stack was projected) for the output.
     """
@@ -38,6 +40,7 @@ class Field:
     pixel_size_um: float
     source: Path | None = None
     frame: int = 0
+    frame_interval_min: float | None = field(default=None, kw_only=True)
     notes: tuple[str, ...] = field(default=())
 
     @property
