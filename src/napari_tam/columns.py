@@ -580,8 +580,8 @@ _HALF = "ln 2 / rate: the time in which half of the rise is done."
 #: The table of `napari_tam.kinetics`.
 KINETICS_COLUMNS = (
     Column("condition", "text", "", "keys", "Condition of the layout; empty without one."),
-    Column("dose", "text", "", "keys", "Dose of the layout; empty without one."),
-    Column("movie", "text", "", "keys", "Name of the movie; empty where the movies of a condition are pooled."),
+    Column("dose", "number", "the layout's", "keys", "Dose of the layout."),
+    Column("movie", "text", "", "keys", "Name of the movie; empty where movies are pooled."),
     Column("track", "maybe_integer", "", "keys", "Track in cells.csv; empty for the mean curve of all."),
     Column("readout", "text", "", "keys", "Column of cells.csv that was fitted."),
     Column(
@@ -603,5 +603,5 @@ KINETICS_COLUMNS = (
     Column("half_time_frames_high", "number", "frames", "fit", "Upper limit of its 95 % interval."),
     Column("n", "integer", "", "fit", "Number of what `unit` says."),
     Column("unit", "text", "", "fit", "What n counts: frames, tracks or replicate means."),
-    Column("note", "text", "", "fit", "What one should know: how the interval was made, why there is no fit."),
+    Column("note", "text", "", "fit", "How the interval was made, or why there is no fit."),
 )

@@ -191,9 +191,7 @@ class _Plan:
                 )
             notes += (f"the {role} channel ({called}) is the same everywhere and was left out",)
         interval = self.frame_interval_min if self.stack.n_times > 1 else None
-        return Field(
-            name, channels, self.pixel_size_um, self.path, time, notes, frame_interval_min=interval
-        )
+        return Field(name, channels, self.pixel_size_um, self.path, time, notes, frame_interval_min=interval)
 
     def _project(self, role: str, position: int, time: int, channel: int) -> npt.NDArray[Any]:
         """Read a channel, its z-planes projected one by one to spare memory."""

@@ -17,7 +17,6 @@ import numpy.typing as npt
 import pandas as pd
 
 from napari_tam._scene import motion, optics, puncta, stains
-from napari_tam._scene import cells as shapes
 from napari_tam.synthetic import CHANNEL_NAMES, SceneParameters
 
 if TYPE_CHECKING:
@@ -165,7 +164,10 @@ def tracks_of(frame: Frame, index: int) -> pd.DataFrame:
     """Return the truth of one frame: frame, track (= label), centroid, area and number of puncta."""
     from skimage.measure import regionprops_table
 
-    found = pd.DataFrame(regionprops_table(frame.cells, properties=("label", "centroid", "area")))
+    table = regionprops_table(  # type: ignore[no-untyped-call]
+        frame.cells, properties=("label", "centroid", "area")
+    )
+    found = pd.DataFrame(table)
     found.columns = ["track", "y_px", "x_px", "area_px"]
     counts = frame.puncta["cell"].value_counts()
     found["puncta"] = found["track"].map(counts).fillna(0).astype(int)

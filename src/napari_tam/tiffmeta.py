@@ -187,7 +187,7 @@ def to_minutes(value: float, unit: str) -> float | None:
 
 
 def _ome_interval(image: ElementTree.Element | None) -> float | None:
-    """Return the time between frames in minutes: TimeIncrement, else the median step of the planes' DeltaT."""
+    """Return the minutes between frames: TimeIncrement, else the median step of the planes' DeltaT."""
     pixels = None if image is None else next((e for e in image if _tag(e) == "Pixels"), None)
     if pixels is None:
         return None

@@ -9,7 +9,17 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from napari_tam._scene.cells import PHENOTYPES, Body, Labels, Points, Population, _clip, _one_piece, fill, outline
+from napari_tam._scene.cells import (
+    PHENOTYPES,
+    Body,
+    Labels,
+    Points,
+    Population,
+    _clip,
+    _one_piece,
+    fill,
+    outline,
+)
 
 if TYPE_CHECKING:
     from numpy.random import Generator
@@ -80,7 +90,9 @@ class Walk:
             ratio = min(float((values[1] / max(values[0], 1e-9)) ** 0.25), 1.8)
             circle = np.stack([np.sin(angle) / np.sqrt(ratio), np.cos(angle) * np.sqrt(ratio)], axis=1)
             ellipse = size / 2 * circle @ axes.T
-            clipped = _clip(*fill(ellipse, self.centres[frame, cell] + 0.5 * middle), labels.shape)
+            clipped = _clip(
+                *fill(ellipse, self.centres[frame, cell] + 0.5 * middle), (labels.shape[0], labels.shape[1])
+            )
             if clipped is not None:
                 window = (clipped[0], clipped[1])
                 nuclei[window][clipped[2] & (labels[window] == cell + 1)] = cell + 1
@@ -138,8 +150,10 @@ def draw_walk(parameters: MovieParameters, rng: Generator) -> Walk:
 
 
 def draw_arrivals(parameters: MovieParameters, walk: Walk, rng: Generator) -> list[Arrivals]:
-    """Draw each cell's puncta: each is taken up after an exponential time, so that the number rises as
-    ``plateau * (1 - exp(-rate t))``; plateaus vary between cells as in `draw_puncta`.
+    """Draw each cell's puncta, each taken up after an exponential time.
+
+    So the number rises as ``plateau * (1 - exp(-rate t))``; plateaus vary between cells as in
+    `napari_tam._scene.puncta.draw_puncta`.
     """
     p = parameters.scene
     areas = np.array([_area(points) for points in walk.outlines[0]])
