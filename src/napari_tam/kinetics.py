@@ -19,6 +19,7 @@ from napari_tam.uptake_curves import (
 from napari_tam.uptake_fit import UptakeFit, fit_uptake, with_interval
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
     import pandas as pd
 
 #: What is fitted.
@@ -129,8 +130,7 @@ def _timed(cells: pd.DataFrame, readout: str, seed: int, resamples: int) -> dict
         note = f"interval: from the fit, as a time has fewer than {MIN_REPLICATES} replicates"
         if min(map(len, members)) >= MIN_REPLICATES:
             rng = np.random.default_rng(seed)
-            picks = [rng.choice(own, (resamples, len(own))) for own in members]
-            curves = np.stack([value[pick].mean(axis=1) for pick in picks], axis=1)
+            curves = np.stack([_drawn_means(value[own], resamples, rng) for own in members], axis=1)
             weights = np.tile([float(len(own)) for own in members], (resamples, 1))
             fit, limit = with_interval(fit, times, curves, weights)
             how = "interval: bootstrap over the replicates of every time"
@@ -146,3 +146,15 @@ def _timed(cells: pd.DataFrame, readout: str, seed: int, resamples: int) -> dict
         "half_time_high": fit.high,
         "note": "; ".join(filter(None, ["other cells at every time", note])),
     }
+
+
+def _drawn_means(
+    values: npt.NDArray[np.float64], resamples: int, rng: np.random.Generator
+) -> npt.NDArray[np.float64]:
+    """Return bootstrapped means, spread by sqrt(n / (n - 1)): draws from few vary too little.
+
+    (Davison & Hinkley 1997, Bootstrap Methods and their Application)
+    """
+    means = rng.choice(values, (resamples, len(values))).mean(axis=1)
+    middle = values.mean()
+    return np.asarray(middle + (means - middle) * np.sqrt(len(values) / (len(values) - 1)))

@@ -195,13 +195,9 @@ def uptake_curves(cells: pd.DataFrame, readout: str) -> pd.DataFrame:
         about = {"condition": "", "dose": np.nan, **group.about}
         if not group.followed:
             means = replicate_means(group.cells, readout).groupby("time")["mean"].agg(["mean", "size"])
-            parts.append(
-                pd.DataFrame(
-                    {**about, "time": means.index, "time_unit": "h", "mean": means["mean"].to_numpy()}
-                )
-                .assign(n=means["size"].to_numpy())
-                .reset_index(drop=True)
-            )
+            mean, number = means["mean"].to_numpy(), means["size"].to_numpy(float)
+            about |= {"time": means.index.to_numpy(), "time_unit": "h", "mean": mean, "n": number}
+            parts.append(pd.DataFrame(about))
             continue
         tracks = Tracks.of(group.cells, readout)
         if not intervals_agree(group.cells) or not len(tracks.levels):

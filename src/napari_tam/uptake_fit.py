@@ -159,13 +159,10 @@ def best_log_rate(logs: Floats, time: Floats, curves: Floats, weights: Floats) -
     y = np.where(weights > 0, curves, 0.0)
     y = np.where(weights > 0, y - ((weights * y).sum(axis=1) / total)[:, None], 0.0)
     yy = (weights * y**2).sum(axis=1)
-    errors = np.empty((len(curves), len(logs)))
-    for k, log_rate in enumerate(logs):
-        f = 1 - np.exp(-np.exp(log_rate) * time)
-        mean = weights @ f / total
-        variance = weights @ f**2 - total * mean**2
-        # y has no mean, so that the plateau is cov(f, y) / var(f)
-        errors[:, k] = yy - ((weights * y) @ f) ** 2 / np.maximum(variance, 1e-300)
+    rises = 1 - np.exp(-np.exp(logs)[:, None] * time)
+    variance = weights @ (rises**2).T - (weights @ rises.T) ** 2 / total[:, None]
+    # y has no mean, so that the plateau is cov(rise, y) / var(rise)
+    errors = yy[:, None] - ((weights * y) @ rises.T) ** 2 / np.maximum(variance, 1e-300)
     at = np.clip(errors.argmin(axis=1), 1, len(logs) - 2)
     row = np.arange(len(curves))
     before, here, after = (errors[row, at + d] for d in (-1, 0, 1))
