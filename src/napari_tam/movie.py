@@ -52,6 +52,9 @@ class MovieParameters:
     rate_per_h, plateau
         Uptake: mean number of puncta of a cell of mean area is ``plateau * (1 - exp(-rate t))``, t from
         the first frame.
+    autofluorescence
+        Share of the scene's haze that is there from the start; the rest is label that spreads through
+        the cell, and rises with the uptake.
     """
 
     scene: SceneParameters = field(default_factory=lambda: SceneParameters(overlap=0.05, clustering=0.3))
@@ -63,6 +66,7 @@ class MovieParameters:
     leaving: float = 0.05
     rate_per_h: float = 1.0
     plateau: float = 15.0
+    autofluorescence: float = 0.25
 
 
 @dataclass(frozen=True)
@@ -122,7 +126,10 @@ class Movie:
         spots = self._puncta(index, labels)
         keeps = np.random.default_rng([self.seed, 5])
         exosome = optics.render_spots(p.shape, spots)
-        exosome += optics.blur(stains.haze(p, labels, nuclei, keeps), 2 * blur_px)
+        taken_up = 1 - np.exp(-self.parameters.rate_per_h * self.hours[index])
+        label = self.parameters.autofluorescence + (1 - self.parameters.autofluorescence) * taken_up
+        haze = replace(p, haze_photons=float(p.haze_photons * label))
+        exosome += optics.blur(stains.haze(haze, labels, nuclei, keeps), 2 * blur_px)
         exosome += p.bleed_through * cell
         light = optics.illumination(p.shape, p.illumination, np.random.default_rng([self.seed, 6]))
         planes = [
@@ -240,7 +247,8 @@ def write_movie(movie: Movie, stem: Path) -> Path:
             for index in range(p.frames):
                 frame = movie.frame(index)
                 tracks.append(tracks_of(frame, index))
-                masks.write(frame.cells, compression="zlib", contiguous=False)
+                # without metadata every page counts as a frame of one stack
+                masks.write(frame.cells, compression="zlib", metadata=None)
                 yield from frame.image
 
         tifffile.imwrite(
