@@ -16,6 +16,7 @@ from napari_tam.kinetics import READOUTS
 from napari_tam.layout import read_layout
 from napari_tam.results import read_results
 from napari_tam.settings import Settings
+from napari_tam.tables import read_csv
 from napari_tam.time_results import follow_results, write_kinetics
 
 if TYPE_CHECKING:
@@ -66,6 +67,7 @@ def test_tracks_and_times_come_into_the_tables(analysed: Path, capsys: pytest.Ca
     fits = pd.read_csv(analysed / "kinetics.csv")
     assert set(fits["readout"]) == set(READOUTS)
     assert set(fits["movie"]) == {"m"}
+    assert read_csv(analysed / "kinetics.csv")["condition"].eq("").all()
     said = capsys.readouterr().out
     assert f"movie    m: {FRAMES} frames, 3 tracks, median length {FRAMES}" in said
 
@@ -136,3 +138,13 @@ def test_wrong_options_are_one_sentence(analysed: Path, capsys: pytest.CaptureFi
     assert capsys.readouterr().err.count("\n") == 1
     assert track(analysed / "masks") == 2
     assert "not a results folder" in capsys.readouterr().err
+
+
+def test_a_movie_is_simulated_from_the_command_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["simulate", str(tmp_path), "--fields", "1", "--frames", "2", "--seed", "3"]) == 0
+    assert capsys.readouterr().out.strip() == str(tmp_path / "movie_01.ome.tif")
+    with tifffile.TiffFile(tmp_path / "movie_01.ome.tif") as tif:
+        assert tif.series[0].axes == "TCYX"
+        assert tif.series[0].shape == (2, 3, 512, 512)

@@ -163,8 +163,8 @@ def _build(command: str) -> tuple[_Parser, dict[str, _Parser]]:
         "track",
         _track,
         "Follow the cells of movies through their frames and fit their uptake kinetics",
-        "'napari-tam analyse' does it, too; this repeats it with another layout or other settings. Adds "
-        "the column track to cells.csv and writes kinetics.csv.",
+        "Adds the columns track and time_h to cells.csv and writes kinetics.csv. Can be repeated with "
+        "another layout or other settings.",
     )
     if command == "track":
         from napari_tam.cli_track import add_track_options

@@ -62,9 +62,15 @@ def read_csv(path: Path) -> pd.DataFrame:
     import pyarrow.compute as pc
     import pyarrow.csv
 
-    from napari_tam.columns import CELL_COLUMNS, PUNCTA_COLUMNS, SUMMARY_COLUMNS, phenotype_columns
+    from napari_tam.columns import (
+        CELL_COLUMNS,
+        KINETICS_COLUMNS,
+        PUNCTA_COLUMNS,
+        SUMMARY_COLUMNS,
+        phenotype_columns,
+    )
 
-    columns = (*CELL_COLUMNS, *PUNCTA_COLUMNS, *SUMMARY_COLUMNS, *phenotype_columns())
+    columns = (*CELL_COLUMNS, *PUNCTA_COLUMNS, *SUMMARY_COLUMNS, *phenotype_columns(), *KINETICS_COLUMNS)
     texts = {"source", "status", "error", *(column.name for column in columns if column.kind == "text")}
     try:
         table = pyarrow.csv.read_csv(
