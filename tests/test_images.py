@@ -808,3 +808,51 @@ def test_a_volume_with_nan_is_refused_and_memory_counts_all_planes(tmp_path: Pat
     enough_for_a_plane = HEIGHT * WIDTH * 80
     with pytest.raises(InputError, match="3 planes of"):
         one(path, VOLUME, available_bytes=enough_for_a_plane)
+
+
+def interval_of(path: Path, **given: Any) -> set[float | None]:
+    return {field.frame_interval_min for field in read_fields(path, SAID.updated(**given))}
+
+
+@pytest.mark.parametrize(
+    ("told", "minutes"),
+    [
+        ({"TimeIncrement": 90}, 1.5),  # seconds, unless it says otherwise
+        ({"TimeIncrement": 10, "TimeIncrementUnit": "min"}, 10.0),
+        ({"TimeIncrement": 0.5, "TimeIncrementUnit": "h"}, 30.0),
+        ({"TimeIncrement": 500, "TimeIncrementUnit": "ms"}, 0.5 / 60),
+        ({"TimeIncrement": 0}, None),
+        ({"TimeIncrement": 3, "TimeIncrementUnit": "pixel"}, None),
+        ({"Plane": {"DeltaT": [0, 1, 2, 60.5, 61, 62], "TheT": [0, 0, 0, 1, 1, 1]}}, 60.5 / 60),
+        ({}, None),
+    ],
+)
+def test_the_frame_interval_is_read_from_ome(
+    tmp_path: Path, told: dict[str, Any], minutes: float | None
+) -> None:
+    path = ome(tmp_path / "a.ome.tif", pixels("TCYX"), "TCYX", metadata=told)
+    [found] = interval_of(path)
+    assert found == (None if minutes is None else pytest.approx(minutes))
+
+
+@pytest.mark.parametrize(
+    ("told", "minutes"),
+    [
+        ({"finterval": 120.0}, 2.0),
+        ({"finterval": 2.0, "tunit": "min"}, 2.0),
+        ({"fps": 7.0}, None),
+        ({}, None),
+    ],
+)
+def test_the_frame_interval_is_read_from_imagej(
+    tmp_path: Path, told: dict[str, Any], minutes: float | None
+) -> None:
+    path = imagej(tmp_path / "a.tif", pixels("TZCYX"), "TZCYX", **told)
+    assert interval_of(path) == {minutes}
+
+
+def test_the_frame_interval_of_the_settings_goes_first_and_single_frames_have_none(tmp_path: Path) -> None:
+    path = ome(tmp_path / "a.ome.tif", pixels("TCYX"), "TCYX", metadata={"TimeIncrement": 60})
+    assert interval_of(path, frame_interval_min=5.0) == {5.0}
+    single = ome(tmp_path / "b.ome.tif", pixels("CYX"), "CYX", metadata={"TimeIncrement": 60})
+    assert interval_of(single) == interval_of(single, frame_interval_min=5.0) == {None}

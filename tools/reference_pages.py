@@ -11,8 +11,10 @@ from typing import Any
 
 from napari_tam.columns import (
     CELL_COLUMNS,
+    KINETICS_COLUMNS,
     PUNCTA_COLUMNS,
     SUMMARY_COLUMNS,
+    TIME_COLUMNS,
     VOLUME_CELL_COLUMNS,
     VOLUME_PUNCTA_COLUMNS,
     VOLUME_SUMMARY_COLUMNS,
@@ -83,12 +85,13 @@ without puncta) is missing; a count or a sum is 0. Files written beside these: s
 def columns_page() -> str:
     """Return the page of the tables' columns as Markdown."""
     tables = {
-        "cells.csv: one row a cell": (*CELL_COLUMNS, *phenotype_columns()),
+        "cells.csv: one row a cell": (*CELL_COLUMNS, *phenotype_columns(), *TIME_COLUMNS),
         "puncta.csv: one row a punctum": PUNCTA_COLUMNS,
         "images.csv: one row an image": (*SUMMARY_COLUMNS, *phenotype_summary_columns()),
         "cells.csv of volumes: further columns": VOLUME_CELL_COLUMNS,
         "puncta.csv of volumes: further columns": VOLUME_PUNCTA_COLUMNS,
         "images.csv of volumes: further columns": VOLUME_SUMMARY_COLUMNS,
+        "kinetics.csv: one row a curve": KINETICS_COLUMNS,
     }
     sections = [COLUMNS_HEAD]
     for title, columns in tables.items():

@@ -123,6 +123,9 @@ def _build(command: str) -> tuple[_Parser, dict[str, _Parser]]:
     own.add_argument(
         "--seed", type=_natural, default=0, metavar="S", help="same seed, same fields (default: 0)"
     )
+    own.add_argument(
+        "--frames", type=_natural, metavar="N", help="movies of N frames in the place of single fields"
+    )
 
     own = add("settings", _settings, "Write a settings file with all defaults and comments")
     own.add_argument("file", type=Path, nargs="?", metavar="FILE", help="the file (default: the terminal)")
@@ -163,6 +166,18 @@ def _build(command: str) -> tuple[_Parser, dict[str, _Parser]]:
         from napari_tam.cli_phenotype import add_explain_options
 
         add_explain_options(own)
+
+    own = add(
+        "track",
+        _track,
+        "Follow the cells of movies through their frames and fit their uptake kinetics",
+        "Adds the columns track and time_h to cells.csv and writes kinetics.csv. Can be repeated with "
+        "another layout or other settings.",
+    )
+    if command == "track":
+        from napari_tam.cli_track import add_track_options
+
+        add_track_options(own)
 
     add("models", _models, "List the networks that can be used")
     add("doctor", _doctor, "Check the installation")
@@ -206,8 +221,18 @@ def _explain(arguments: argparse.Namespace) -> int:
     return explain(arguments)
 
 
+def _track(arguments: argparse.Namespace) -> int:
+    from napari_tam.cli_track import track
+
+    return track(arguments)
+
+
 def _simulate(arguments: argparse.Namespace) -> int:
-    if arguments.planes is not None:
+    if arguments.frames is not None:
+        from napari_tam.movie import write_movies
+
+        written = write_movies(arguments.out, arguments.fields, arguments.frames, arguments.seed)
+    elif arguments.planes is not None:
         from napari_tam.volume_scene import write_volumes
 
         written = write_volumes(arguments.out, arguments.fields, arguments.seed, planes=arguments.planes)

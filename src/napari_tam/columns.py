@@ -664,3 +664,56 @@ def phenotype_summary_columns(classes: Sequence[str] = ("M1", "M2")) -> tuple[Co
             for name in classes
         ),
     )
+
+
+#: What `napari_tam.tracking` adds to the per-cell table, after `frame`.
+TIME_COLUMNS = (
+    Column(
+        "track",
+        "maybe_integer",
+        "",
+        "time",
+        "Number of the cell's track: the same cell in the frames of a movie. Unique in a results folder; "
+        "missing for an image that is no frame of a movie.",
+        "LapTrack: Fukai & Kawaguchi 2023, Bioinformatics; Jaqaman et al. 2008, Nat Methods",
+    ),
+    Column(
+        "time_h",
+        "number",
+        "h",
+        "time",
+        "frame × frame interval, from the first frame of the movie; missing when the interval is unknown. "
+        "The layout's time is another thing.",
+    ),
+)
+
+_HALF = "ln 2 / rate: the time in which half of the rise is done."
+
+#: The table of `napari_tam.kinetics`.
+KINETICS_COLUMNS = (
+    Column("condition", "text", "", "keys", "Condition of the layout; empty without one."),
+    Column("dose", "number", "the layout's", "keys", "Dose of the layout."),
+    Column("movie", "text", "", "keys", "Name of the movie; empty where movies are pooled."),
+    Column("track", "maybe_integer", "", "keys", "Track in cells.csv; empty for the mean curve of all."),
+    Column("readout", "text", "", "keys", "Column of cells.csv that was fitted."),
+    Column(
+        "rate_per_h",
+        "number",
+        "1/h",
+        "fit",
+        "rate of offset + plateau × (1 - exp(-rate × t)), by least squares; missing, as all that follows, "
+        "where the note says why.",
+    ),
+    Column("plateau", "number", "the readout's", "fit", "Rise from t = 0 to the end of time."),
+    Column("offset", "number", "the readout's", "fit", "Level at t = 0 (the first frame)."),
+    Column("half_time_h", "number", "h", "fit", _HALF),
+    Column("half_time_low", "number", "h", "fit", "Lower limit of its 95 % interval; the note says how."),
+    Column("half_time_high", "number", "h", "fit", "Upper limit of its 95 % interval."),
+    Column("rate_per_frame", "number", "1/frame", "fit", "The rate with time in frames (movies only)."),
+    Column("half_time_frames", "number", "frames", "fit", "The half-time in frames (movies only)."),
+    Column("half_time_frames_low", "number", "frames", "fit", "Lower limit of its 95 % interval."),
+    Column("half_time_frames_high", "number", "frames", "fit", "Upper limit of its 95 % interval."),
+    Column("n", "integer", "", "fit", "Number of what `unit` says."),
+    Column("unit", "text", "", "fit", "What n counts: frames, tracks or replicate means."),
+    Column("note", "text", "", "fit", "How the interval was made, or why there is no fit."),
+)

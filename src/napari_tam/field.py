@@ -31,6 +31,8 @@ class Field:
         Index on the file's time axis; 0 when there is none.
     z_step_um
         Distance of the planes of a volume in µm; None for a plane.
+    frame_interval_min
+        Time between two frames in minutes, None when nobody tells it (or there is one frame only).
     notes
         Sentences about what was done on reading (e.g. a z-stack was projected) for the output.
     """
@@ -40,6 +42,7 @@ class Field:
     pixel_size_um: float
     source: Path | None = None
     frame: int = 0
+    frame_interval_min: float | None = field(default=None, kw_only=True)
     notes: tuple[str, ...] = field(default=())
     z_step_um: float | None = None
 

@@ -43,7 +43,7 @@ def read_fields(
         OME-TIFF, ImageJ hyperstack or plain TIFF, of any axes order, integer or float type, byte
         order, tiling and compression.
     settings
-        Uses `channels`, `pixel_size_um`, `z_stack`, `z_step_um` and `z_projection`.
+        Uses `channels`, `pixel_size_um`, `frame_interval_min`, `z_stack`, `z_step_um` and `z_projection`.
     name
         Name of the fields instead of the file's stem. ``_s00``, ``_s01``, … is appended when the file
         has several positions (OME images), ``_t0000``, ``_t0001``, … when it has several frames.
@@ -163,6 +163,7 @@ class _Plan:
         )
         self.pixel_size_um = pixel_size(metadata, settings.pixel_size_um, path)
         self.z_step_um = z_step(metadata, settings.z_step_um, path) if self.volume else None
+        self.frame_interval_min = settings.frame_interval_min or metadata.frame_interval_min
         self.projection = settings.z_projection
         guessed = {role: i for role, i in self.roles.items() if role not in settings.channels}
         if guessed:
@@ -199,7 +200,16 @@ class _Plan:
                     fix="check the export, and which channel plays which role (--channels)",
                 )
             notes += (f"the {role} channel ({called}) is the same everywhere and was left out",)
-        return Field(name, channels, self.pixel_size_um, self.path, time, notes, self.z_step_um)
+        return Field(
+            name,
+            channels,
+            self.pixel_size_um,
+            self.path,
+            time,
+            notes,
+            self.z_step_um,
+            frame_interval_min=self.frame_interval_min if self.stack.n_times > 1 else None,
+        )
 
     def _channel(self, role: str, position: int, time: int, channel: int) -> npt.NDArray[Any]:
         """Read a channel: all its planes, or their projection, made one by one to spare memory."""

@@ -13,7 +13,7 @@ from napari_tam.settings import Settings
 _PREFIX = "setting_"
 #: Words that give an optional setting its "unset" back, whatever the settings file says.
 _UNSET = ("unset", "none", "auto")
-_UNIT = re.compile(r"_(um2?)$")
+_UNIT = re.compile(r"_(um2?|min)$")
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

@@ -43,6 +43,7 @@ IMAGE_COLUMNS = (
     "height_px",
     "width_px",
     "pixel_size_um",
+    "frame_interval_min",
 )
 
 

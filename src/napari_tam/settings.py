@@ -65,6 +65,13 @@ class Settings(BaseModel):
     pixel_size_um: Annotated[float, Field(gt=0, le=100)] | None = _setting(
         None, "Pixel size. Unset: read from the file.", group="image", unit="µm", common=True
     )
+    frame_interval_min: Annotated[float, Field(gt=0, le=100_000)] | None = _setting(
+        None,
+        "Time between two frames of a movie. Unset: read from the file; if that does not tell it either, "
+        "times are in frames.",
+        group="image",
+        unit="min",
+    )
     z_stack: Literal["project", "volume"] = _setting(
         "project",
         "What is done with a z-stack: projected to one plane (2-D), or analysed as a volume (3-D).",
@@ -288,6 +295,22 @@ class Settings(BaseModel):
     )
     phenotype_border: bool = _setting(
         True, "Cells that the image's border cuts are uncertain.", group="phenotype"
+    )
+
+    track_max_movement_um: Annotated[float, Field(gt=0, le=1000)] | None = _setting(
+        None,
+        "How far a cell moves at most between two frames of a movie. Unset: the movie's median cell "
+        "diameter.",
+        group="time",
+        unit="µm",
+    )
+    track_max_missed: int = _setting(
+        2,
+        "A cell may be missing in so many frames in a row and keep its track.",
+        group="time",
+        unit="frames",
+        ge=0,
+        le=100,
     )
 
     device: str = _setting("auto", "Where the networks run: auto, cpu, cuda, cuda:1, mps.", group="run")

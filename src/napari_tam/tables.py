@@ -64,6 +64,7 @@ def read_csv(path: Path) -> pd.DataFrame:
 
     from napari_tam.columns import (
         CELL_COLUMNS,
+        KINETICS_COLUMNS,
         PUNCTA_COLUMNS,
         SUMMARY_COLUMNS,
         VOLUME_PUNCTA_COLUMNS,
@@ -76,6 +77,7 @@ def read_csv(path: Path) -> pd.DataFrame:
         *SUMMARY_COLUMNS,
         *VOLUME_PUNCTA_COLUMNS,
         *phenotype_columns(),
+        *KINETICS_COLUMNS,
     )
     texts = {"source", "status", "error", *(column.name for column in columns if column.kind == "text")}
     try:

@@ -1,7 +1,8 @@
-"""What the metadata of a TIFF file say about its channels and pixel size."""
+"""What the metadata of a TIFF file say about its channels, pixel size and frame interval."""
 
 from __future__ import annotations
 
+import contextlib
 import math
 import re
 from dataclasses import dataclass
@@ -30,6 +31,16 @@ UNITS_UM = {
 }
 #: Printers and scanners live in these units: believed only for a size that a microscope can have.
 _PRINT_UNITS = {"cm": (0.01, 10.0), "inch": (0.01, 10.0), "in": (0.01, 10.0), "inches": (0.01, 10.0)}
+#: Units of time in minutes, as OME and ImageJ write them (lower case, µ as u).
+UNITS_MIN = {
+    **dict.fromkeys(("s", "sec", "secs", "second", "seconds"), 1 / 60),
+    **dict.fromkeys(("ms", "msec", "millisecond", "milliseconds"), 1 / 60_000),
+    **dict.fromkeys(("min", "mins", "minute", "minutes"), 1.0),
+    **dict.fromkeys(("h", "hr", "hrs", "hour", "hours"), 60.0),
+    **dict.fromkeys(("d", "day", "days"), 1440.0),
+    "us": 1 / 60e6,
+    "ns": 1 / 60e9,
+}
 #: Any declared pixel size outside of this range, in µm, is a mistake in the metadata.
 _POSSIBLE = (0.001, 100.0)
 
@@ -50,18 +61,21 @@ class Metadata:
         Where `pixel_um` was found.
     z_um
         Distance of the planes in µm; None when not told.
+    frame_interval_min
+        Time between two frames in minutes; None when not told.
     """
 
     channel_names: tuple[str, ...] = ()
     pixel_um: tuple[float, float] | None = None
     pixel_source: str = ""
     z_um: float | None = None
+    frame_interval_min: float | None = None
 
 
 def read_metadata(
     tif: tifffile.TiffFile, series: Sequence[tifffile.TiffPageSeries], index: int, n_channels: int
 ) -> Metadata:
-    """Return channel names and pixel size of ``series[index]``: from OME, else ImageJ, else TIFF tags.
+    """Return what is told of ``series[index]``: from OME, else ImageJ, else (pixel size) TIFF tags.
 
     Values that make no sense (a size of 0, one name for all channels, 72 dpi) count as not told.
     """
@@ -78,7 +92,10 @@ def read_metadata(
     depth = _ome_length(image, "Z")
     if depth is None:
         depth = to_um(_number(imagej.get("spacing")), str(imagej.get("zunit") or imagej.get("unit", "")))
-    return Metadata(names, size, source if size else "", depth)
+    interval = _ome_interval(image)
+    if interval is None:
+        interval = _imagej_interval(imagej)
+    return Metadata(names, size, source if size else "", depth, interval)
 
 
 def pixel_size(metadata: Metadata, setting: float | None, where: Path) -> float:
@@ -194,6 +211,42 @@ def _number(value: Any) -> float:
         return float(value)
     except (TypeError, ValueError):
         return math.nan
+
+
+def to_minutes(value: float, unit: str) -> float | None:
+    """Convert a time to minutes; None for an unknown unit (such as ``frame``) or a time that is none."""
+    unit = unit.strip().lower().translate(dict.fromkeys(map(ord, "\u00b5\u03bc"), "u"))
+    factor = UNITS_MIN.get(unit)
+    return value * factor if factor is not None and math.isfinite(value) and value > 0 else None
+
+
+def _ome_interval(image: ElementTree.Element | None) -> float | None:
+    """Return the minutes between frames: TimeIncrement, else the median step of the planes' DeltaT."""
+    pixels = None if image is None else next((e for e in image if _tag(e) == "Pixels"), None)
+    if pixels is None:
+        return None
+    with contextlib.suppress(ValueError):
+        told = to_minutes(float(pixels.get("TimeIncrement", "")), pixels.get("TimeIncrementUnit", "s"))
+        if told is not None:
+            return told
+    times: dict[int, float] = {}
+    for plane in (e for e in pixels if _tag(e) == "Plane"):
+        with contextlib.suppress(ValueError):
+            # since the start, which is 0 for the first plane; the earliest plane of a frame is its time
+            delta, frame = float(plane.get("DeltaT", "")), int(plane.get("TheT", ""))
+            minutes = delta * UNITS_MIN.get(plane.get("DeltaTUnit", "s").lower(), math.nan)
+            times[frame] = min(minutes, times.get(frame, math.inf))
+    steps = sorted(times[frame + 1] - times[frame] for frame in times if frame + 1 in times)
+    return to_minutes(steps[len(steps) // 2], "min") if steps else None
+
+
+def _imagej_interval(imagej: dict[str, Any]) -> float | None:
+    """Return the frame interval of Image > Properties; ``fps`` is only the speed at which it is played."""
+    try:
+        value = float(imagej.get("finterval", ""))
+    except (TypeError, ValueError):
+        return None
+    return to_minutes(value, str(imagej.get("tunit", "s")))
 
 
 def _imagej_names(imagej: dict[str, Any]) -> tuple[str, ...]:
