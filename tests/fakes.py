@@ -115,6 +115,23 @@ class PeakDetector:
             }
         )
 
+    #: Whatever the thresholds.
+    candidates = detect
+
+
+def stack(planes: int = 7, first: int = 2, last: int = 4) -> npt.NDArray[np.uint16]:
+    """Return a CZYX image: `image` from plane `first` to `last`, cells flat; puncta in the middle one."""
+    empty, plane = image((), cells=False), image(())
+    volume = np.stack([plane if first <= z <= last else empty for z in range(planes)], axis=1).astype(float)
+    rows, columns = np.indices(SHAPE)
+    for z in range(planes):
+        along = np.exp(-((z - (first + last) / 2) ** 2) / (2 * 0.9**2))
+        for y, x in SPOTS:
+            volume[2, z] += (
+                AMPLITUDE * along * np.exp(-((rows - y) ** 2 + (columns - x) ** 2) / (2 * SIGMA**2))
+            )
+    return volume.round().astype(np.uint16)
+
 
 @dataclass
 class FailingSegmenter(ThresholdSegmenter):

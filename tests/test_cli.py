@@ -118,13 +118,20 @@ VALUES: dict[str, tuple[list[str], Any]] = {
     "background_method": (["mode"], "mode"),
     "colocalisation_threshold": (["costes"], "costes"),
     "colocalisation_randomisations": (["7"], 7),
+    "z_stack": (["volume"], "volume"),
     "z_projection": (["mean"], "mean"),
+    "z_step_um": (["0.3"], 0.3),
     "cells_model": (["cyto3"], "cyto3"),
     "nuclei_model": (["./my model"], "./my model"),
     "cell_diameter_um": (["21.5"], 21.5),
     "nucleus_diameter_um": (["9"], 9.0),
     "puncta_method": (["log"], "log"),
     "spot_sigma_um": (["0.2"], 0.2),
+    "spot_sigma_z_um": (["0.6"], 0.6),
+    "membrane_distance_um": (["0.5"], 0.5),
+    "frame_interval_min": (["7.5"], 7.5),
+    "track_max_movement_um": (["12"], 12.0),
+    "track_max_missed": (["4"], 4),
     "device": (["cpu"], "cpu"),
     "phenotype_model": (["none"], "none"),
     "phenotype_border": ([], False),
@@ -157,7 +164,8 @@ def test_every_setting_can_be_given_as_an_option(
     for option in option_names(name):
         flag = option if texts or value is True else option.replace("--", "--no-")
         words = [word for text in texts for word in (flag, text)] or [flag]
-        assert run("analyse", image, "--out", tmp_path / "out", *words) == 0
+        status = run("analyse", image, "--out", tmp_path / "out", *words)
+        assert status == (1 if name == "z_stack" else 0)  # the image is no volume
         assert fake_models.pop() == Settings().updated(**{name: value})
         assert Settings.from_yaml(tmp_path / "out" / "settings.yaml") == Settings().updated(**{name: value})
 
@@ -353,6 +361,37 @@ def test_simulate_passes_number_and_seed(
     assert run("simulate", tmp_path, "--fields", 5, "--seed", 7) == 0
     assert seen == [tmp_path, 5, 7]
     assert capsys.readouterr().out.strip().endswith("field_01.ome.tif")
+
+
+@pytest.mark.parametrize(("given", "planes"), [(["--planes"], 20), (["--planes", 9], 9)])
+def test_simulate_writes_stacks(
+    given: list[object], planes: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: dict[str, object] = {}
+
+    def write_volumes(*_: object, **named: object) -> list[Path]:
+        seen.update(named)
+        return []
+
+    monkeypatch.setattr("napari_tam.volume_scene.write_volumes", write_volumes)
+    assert run("simulate", tmp_path, "--fields", 1, *given) == 0
+    assert seen == {"planes": planes}
+
+
+def test_a_run_of_volumes_reports_a_plane_among_them(
+    tmp_path: Path, fake_models: list[Settings], capsys: pytest.CaptureFixture[str]
+) -> None:
+    fakes.write_image(tmp_path / "plane.ome.tif")
+    fakes.write_image(tmp_path / "stack.ome.tif", fakes.stack(), "CZYX")
+    status = run("analyse", tmp_path, "--out", tmp_path / "out", "--z-stack", "volume", "--z-step", 0.6)
+    assert status == 1
+    assert "single plane" in capsys.readouterr().err
+    found = read_results(tmp_path / "out")
+    assert found.images["status"].tolist() == ["failed", "ok"]
+    assert set(found.puncta["location"]) <= {"inside", "membrane", "outside"}
+    masks = found.masks("stack")
+    assert masks is not None
+    assert masks.shape == (7, *fakes.SHAPE)
 
 
 def test_models_lists_names_and_marks_the_damaged(

@@ -750,3 +750,109 @@ def test_tifffile_says_nothing_on_the_screen(
     # Outside of our reading, the logger is as it was.
     logging.getLogger("tifffile").warning("still heard")
     assert [record.message for record in caplog.records] == ["still heard"]
+
+
+VOLUME = Settings(channels={"cell": 0, "exosome": 1}, z_stack="volume")
+
+
+def test_a_stack_is_read_as_a_volume_with_its_voxel_size(tmp_path: Path) -> None:
+    data = pixels("ZCYX")
+    size = {"PhysicalSizeZ": 500.0, "PhysicalSizeZUnit": "nm"}
+    field = one(ome(tmp_path / "a.tif", data, "ZCYX", metadata=size), VOLUME)
+    assert (field.planes, field.shape) == (3, (HEIGHT, WIDTH))
+    assert (field.z_step_um, field.pixel_size_um) == (0.5, 0.325)
+    assert np.array_equal(field.channels["exosome"], data[:, 1])
+    assert field.channels["cell"].dtype == np.uint16
+    assert not any("projected" in note for note in field.notes)
+
+
+def test_the_distance_of_planes_is_read_from_imagej_too(tmp_path: Path) -> None:
+    path = imagej(tmp_path / "a.tif", pixels("ZCYX"), "ZCYX", spacing=0.4)
+    assert one(path, VOLUME).z_step_um == 0.4
+
+
+def test_a_stack_without_z_spacing_is_one_sentence_unless_it_is_given(tmp_path: Path) -> None:
+    path = ome(tmp_path / "a.tif", pixels("ZCYX"), "ZCYX")
+    with pytest.raises(InputError, match=r"does not tell the distance of its planes.*--z-step"):
+        one(path, VOLUME)
+    assert one(path, VOLUME.updated(z_step_um=0.7)).z_step_um == 0.7
+
+
+@pytest.mark.parametrize("step", [0.0, -1.0, 5000.0])
+def test_an_impossible_distance_of_planes_is_refused(tmp_path: Path, step: float) -> None:
+    path = ome(tmp_path / "a.tif", pixels("ZCYX"), "ZCYX", metadata={"PhysicalSizeZ": step})
+    with pytest.raises(InputError, match="planes"):
+        one(path, VOLUME)
+
+
+def test_a_single_plane_is_no_volume(tmp_path: Path) -> None:
+    path = ome(tmp_path / "a.tif", pixels("CYX"), "CYX", metadata={"PhysicalSizeZ": 0.5})
+    with pytest.raises(InputError, match=r"single plane, which has no volume.*--z-stack project"):
+        one(path, VOLUME)
+
+
+def test_a_volume_channel_that_is_the_same_everywhere_is_refused(tmp_path: Path) -> None:
+    data = pixels("ZCYX")
+    data[:, 1] = 7
+    path = ome(tmp_path / "a.tif", data, "ZCYX", metadata={"PhysicalSizeZ": 0.5})
+    with pytest.raises(InputError, match="the value 7 everywhere"):
+        one(path, VOLUME)
+
+
+def test_a_volume_with_nan_is_refused_and_memory_counts_all_planes(tmp_path: Path) -> None:
+    data = pixels("ZCYX", "float32")
+    data[2, 1, 5, 5] = np.nan
+    path = ome(tmp_path / "a.tif", data, "ZCYX", metadata={"PhysicalSizeZ": 0.5})
+    with pytest.raises(InputError, match="1 pixels of the exosome channel"):
+        one(path, VOLUME)
+    enough_for_a_plane = HEIGHT * WIDTH * 80
+    with pytest.raises(InputError, match="3 planes of"):
+        one(path, VOLUME, available_bytes=enough_for_a_plane)
+
+
+def interval_of(path: Path, **given: Any) -> set[float | None]:
+    return {field.frame_interval_min for field in read_fields(path, SAID.updated(**given))}
+
+
+@pytest.mark.parametrize(
+    ("told", "minutes"),
+    [
+        ({"TimeIncrement": 90}, 1.5),  # seconds, unless it says otherwise
+        ({"TimeIncrement": 10, "TimeIncrementUnit": "min"}, 10.0),
+        ({"TimeIncrement": 0.5, "TimeIncrementUnit": "h"}, 30.0),
+        ({"TimeIncrement": 500, "TimeIncrementUnit": "ms"}, 0.5 / 60),
+        ({"TimeIncrement": 0}, None),
+        ({"TimeIncrement": 3, "TimeIncrementUnit": "pixel"}, None),
+        ({"Plane": {"DeltaT": [0, 1, 2, 60.5, 61, 62], "TheT": [0, 0, 0, 1, 1, 1]}}, 60.5 / 60),
+        ({}, None),
+    ],
+)
+def test_the_frame_interval_is_read_from_ome(
+    tmp_path: Path, told: dict[str, Any], minutes: float | None
+) -> None:
+    path = ome(tmp_path / "a.ome.tif", pixels("TCYX"), "TCYX", metadata=told)
+    [found] = interval_of(path)
+    assert found == (None if minutes is None else pytest.approx(minutes))
+
+
+@pytest.mark.parametrize(
+    ("told", "minutes"),
+    [
+        ({"finterval": 120.0}, 2.0),
+        ({"finterval": 2.0, "tunit": "min"}, 2.0),
+        ({"fps": 7.0}, None),
+        ({}, None),
+    ],
+)
+def test_the_frame_interval_is_read_from_imagej(
+    tmp_path: Path, told: dict[str, Any], minutes: float | None
+) -> None:
+    path = imagej(tmp_path / "a.tif", pixels("TZCYX"), "TZCYX", **told)
+    assert interval_of(path) == {minutes}
+
+
+def test_the_frame_interval_of_the_settings_goes_first_and_single_frames_have_none(tmp_path: Path) -> None:
+    path = ome(tmp_path / "a.ome.tif", pixels("TCYX"), "TCYX", metadata={"TimeIncrement": 60})
+    assert interval_of(path, frame_interval_min=5.0) == {5.0}
+    single = ome(tmp_path / "b.ome.tif", pixels("CYX"), "CYX", metadata={"TimeIncrement": 60})
+    assert interval_of(single) == interval_of(single, frame_interval_min=5.0) == {None}

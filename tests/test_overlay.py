@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from typing import Any
 
@@ -169,3 +170,14 @@ def test_a_large_field_is_drawn_at_once() -> None:
     started = time.process_time()
     encode_png(overlay(result))
     assert time.process_time() - started < 1.5  # of the processor; 0.25 s on an idle machine
+
+
+def test_a_volume_is_shown_as_its_projection() -> None:
+    data, cells = np.zeros((3, 600, 600), np.uint16), np.zeros((600, 600), np.uint16)
+    cells[100:200, 300:500] = 1
+    flat = overlay(analysis_of(data, cells, None, [(150, 400, 1)]))
+    deep = analysis_of(np.repeat(data[:, None], 4, axis=1), np.repeat(cells[None], 4, axis=0), None, [])
+    field = dataclasses.replace(deep.field, z_step_um=0.5)
+    table = pd.DataFrame([(2, 150, 400, 1)], columns=["z_px", "y_px", "x_px", "label"])
+    shown = overlay(dataclasses.replace(deep, field=field, puncta=table))
+    np.testing.assert_array_equal(shown, flat)

@@ -215,3 +215,28 @@ def test_the_image_is_left_as_it_was() -> None:
     before = data.copy()
     run(field(data), SETTINGS, fakes.models())
     assert np.array_equal(data, before)
+
+
+def test_a_volume_goes_the_same_way_and_is_called_by_its_projection() -> None:
+    volume = Field("a stack", dict(zip(ROLES, fakes.stack(), strict=True)), fakes.PIXEL_UM, z_step_um=0.6)
+    seen: list[tuple[int, ...]] = []
+
+    class Classifier:
+        classes = ("M1", "M2")
+
+        def classify(
+            self, flat: Field, cells: np.ndarray, nuclei: np.ndarray, table: pd.DataFrame, *_: Any
+        ) -> pd.DataFrame:
+            seen.extend([flat.channels["cell"].shape, cells.shape, nuclei.shape])
+            names = {"phenotype": "uncertain", "phenotype_reason": "", "p_m1": 0.5, "p_m2": 0.5}
+            return pd.DataFrame(names, index=table.index)
+
+    analysis = run(volume, SETTINGS, replace(fakes.models(), phenotype=Classifier()))
+    assert seen == [fakes.SHAPE] * 3
+    assert analysis.cells.shape == (7, *fakes.SHAPE)
+    assert len(analysis.table) == 3
+    assert sorted(analysis.table["puncta_count"]) == [0, 1, 2]
+    puncta = analysis.puncta
+    assert puncta["z_px"].to_numpy() == pytest.approx(3, abs=0.1)
+    assert (analysis.summary["puncta_in_cells"], analysis.summary["puncta_outside"]) == (3, 1)
+    assert list(analysis.seconds) == list(STEPS)

@@ -230,3 +230,13 @@ def test_a_folder_without_results_is_said_to_be_none(tmp_path: Path) -> None:
     (tmp_path / "images.csv").write_text("")
     with pytest.raises(InputError, match="cannot be read"):
         read_results(tmp_path)
+
+
+def test_masks_of_volumes_keep_their_planes_and_voxel_size(tmp_path: Path) -> None:
+    mask = np.arange(5 * 20 * 30, dtype=np.uint16).reshape(5, 20, 30) % 300
+    write_mask(tmp_path / "m.tif", mask, 0.2, 0.5)
+    with tifffile.TiffFile(tmp_path / "m.tif") as tif:
+        assert tif.series[0].axes == "ZYX"
+        size = tifffile.xml2dict(tif.ome_metadata)["OME"]["Image"]["Pixels"]
+    assert (size["PhysicalSizeX"], size["PhysicalSizeZ"], size["PhysicalSizeZUnit"]) == (0.2, 0.5, "µm")
+    np.testing.assert_array_equal(read_mask(tmp_path / "m.tif"), mask)

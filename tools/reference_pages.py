@@ -13,12 +13,17 @@ from napari_tam.columns import (
     CELL_COLUMNS,
     COMPARISON_COLUMNS,
     DECISION_COLUMNS,
+    KINETICS_COLUMNS,
     LAYOUT_COLUMNS,
     PUNCTA_COLUMNS,
     PUNCTUM_DECISION_COLUMNS,
     REPLICATE_COLUMNS,
     SUMMARY_COLUMNS,
     THRESHOLD_COLUMNS,
+    TIME_COLUMNS,
+    VOLUME_CELL_COLUMNS,
+    VOLUME_PUNCTA_COLUMNS,
+    VOLUME_SUMMARY_COLUMNS,
     Column,
     phenotype_columns,
     phenotype_summary_columns,
@@ -89,15 +94,20 @@ def columns_page() -> str:
         "cells.csv: one row a cell": (
             *CELL_COLUMNS,
             *phenotype_columns(),
+            *TIME_COLUMNS,
             *LAYOUT_COLUMNS,
             *DECISION_COLUMNS,
         ),
         "puncta.csv: one row a punctum": (*PUNCTA_COLUMNS, *PUNCTUM_DECISION_COLUMNS),
         "images.csv: one row an image": (*LAYOUT_COLUMNS, *SUMMARY_COLUMNS, *phenotype_summary_columns()),
+        "cells.csv of volumes: further columns": VOLUME_CELL_COLUMNS,
+        "puncta.csv of volumes: further columns": VOLUME_PUNCTA_COLUMNS,
+        "images.csv of volumes: further columns": VOLUME_SUMMARY_COLUMNS,
         "thresholds.csv: one row a plate": THRESHOLD_COLUMNS,
         "replicates.csv: one row a replicate, and one for each phenotype in it; the means of the readouts "
         "follow": REPLICATE_COLUMNS,
         "comparisons.csv: one row a test": COMPARISON_COLUMNS,
+        "kinetics.csv: one row a curve": KINETICS_COLUMNS,
     }
     sections = [COLUMNS_HEAD]
     for title, columns in tables.items():

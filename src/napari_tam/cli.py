@@ -139,14 +139,26 @@ def _build(command: str) -> tuple[_Parser, dict[str, _Parser]]:
 
     own = add("simulate", _simulate, "Write simulated fields and their truth")
     own.add_argument("out", type=Path, metavar="OUT", help="folder for the fields")
-    own.add_argument(
-        "--fields", type=_natural, default=None, metavar="N", help="how many (default: 3; plate: 1)"
+    kind = own.add_mutually_exclusive_group()
+    kind.add_argument(
+        "--planes",
+        type=_natural,
+        nargs="?",
+        const=20,
+        metavar="N",
+        help="write z-stacks of N planes (default: 20) with puncta inside, on and outside the cells",
     )
-    own.add_argument(
+    kind.add_argument(
+        "--frames", type=_natural, metavar="N", help="movies of N frames in the place of single fields"
+    )
+    kind.add_argument(
         "--plate",
         action="store_true",
         help="a plate: doses, replicates, M1 and M2 cells, dye-only controls and layout.csv; --fields is "
         "the number of fields a well",
+    )
+    own.add_argument(
+        "--fields", type=_natural, default=None, metavar="N", help="how many (default: 3; plate: 1)"
     )
     own.add_argument(
         "--seed", type=_natural, default=0, metavar="S", help="same seed, same fields (default: 0)"
@@ -191,6 +203,18 @@ def _build(command: str) -> tuple[_Parser, dict[str, _Parser]]:
         from napari_tam.cli_phenotype import add_explain_options
 
         add_explain_options(own)
+
+    own = add(
+        "track",
+        _track,
+        "Follow the cells of movies through their frames and fit their uptake kinetics",
+        "Adds the columns track and time_h to cells.csv and writes kinetics.csv. Can be repeated with "
+        "another layout or other settings.",
+    )
+    if command == "track":
+        from napari_tam.cli_track import add_track_options
+
+        add_track_options(own)
 
     add("models", _models, "List the networks that can be used")
     add("doctor", _doctor, "Check the installation")
@@ -252,19 +276,33 @@ def _explain(arguments: argparse.Namespace) -> int:
     return explain(arguments)
 
 
-def _simulate(arguments: argparse.Namespace) -> int:
-    from napari_tam.synthetic import write_fields
+def _track(arguments: argparse.Namespace) -> int:
+    from napari_tam.cli_track import track
 
+    return track(arguments)
+
+
+def _simulate(arguments: argparse.Namespace) -> int:
+    fields = arguments.fields
+    if fields is None:
+        fields = 1 if arguments.plate else 3
     if arguments.plate:
         from napari_tam.synthetic_plate import Plate, write_plate
 
-        for path in write_plate(
-            arguments.out, Plate(fields=1 if arguments.fields is None else arguments.fields), arguments.seed
-        ):
-            print(path)
-        return 0
-    fields = 3 if arguments.fields is None else arguments.fields
-    for path in write_fields(arguments.out, fields, arguments.seed):
+        written = list(write_plate(arguments.out, Plate(fields=fields), arguments.seed))
+    elif arguments.frames is not None:
+        from napari_tam.movie import write_movies
+
+        written = write_movies(arguments.out, fields, arguments.frames, arguments.seed)
+    elif arguments.planes is not None:
+        from napari_tam.volume_scene import write_volumes
+
+        written = write_volumes(arguments.out, fields, arguments.seed, planes=arguments.planes)
+    else:
+        from napari_tam.synthetic import write_fields
+
+        written = write_fields(arguments.out, fields, arguments.seed)
+    for path in written:
         print(path)
     return 0
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_tam.cli import print_table
+from napari_tam.cli_track import print_kinetics
 from napari_tam.conclude import compare_again, conclude, layout_of, settings_of
 from napari_tam.layout import read_layout
 from napari_tam.options import add_options, chosen_settings
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from napari_tam.conclude import Conclusions
 
 #: Groups of settings that can be changed after the analysis of the images.
-LATER = ("uptake", "comparison")
+LATER = ("time", "uptake", "comparison")
 
 
 def add_uptake_options(parser: argparse.ArgumentParser) -> None:
@@ -33,7 +34,7 @@ def add_uptake_options(parser: argparse.ArgumentParser) -> None:
         "--layout", type=Path, metavar="FILE", help="plate layout (default: the one that was used last)"
     )
     parser.add_argument(
-        "--settings", type=Path, metavar="FILE", help="settings file: its groups uptake and comparison"
+        "--settings", type=Path, metavar="FILE", help="settings file: its groups time, uptake and comparison"
     )
     add_options(parser, LATER)
 
@@ -55,7 +56,7 @@ def add_compare_options(parser: argparse.ArgumentParser) -> None:
         "results", type=Path, metavar="RESULTS", help="results folder of 'napari-tam analyse'"
     )
     parser.add_argument(
-        "--settings", type=Path, metavar="FILE", help="settings file: its groups uptake and comparison"
+        "--settings", type=Path, metavar="FILE", help="settings file: its groups time, uptake and comparison"
     )
     short = {
         "--between": ("comparison_between", {"choices": ["condition", "dose", "time", "donor", "plate"]}),
@@ -122,6 +123,7 @@ def print_conclusions(found: Conclusions, folder: Path) -> None:
     tested = int((found.comparisons["test"] != "").sum())
     if tested:
         print(f"compare  {tested} tests in {folder / 'comparisons.csv'} ('napari-tam compare {folder}')")
+    print_kinetics(found.kinetics)
     for note in found.notes:
         print(f"note     {note}")
     sys.stdout.flush()

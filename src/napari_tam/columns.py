@@ -77,7 +77,7 @@ def build_table(columns: Iterable[Column], values: Mapping[str, Any], rows: int)
     unknown = set(values) - {column.name for column in columns}
     if unknown:
         raise ValueError(f"not among the columns: {sorted(unknown)}")
-    missing = {"maybe_integer": pd.NA, "maybe_flag": pd.NA, "number": float("nan")}
+    missing = {"text": "", "maybe_integer": pd.NA, "maybe_flag": pd.NA, "number": float("nan")}
     index = pd.RangeIndex(rows)
     return pd.DataFrame(
         {
@@ -485,6 +485,118 @@ SUMMARY_COLUMNS: tuple[Column, ...] = (
     Column("notes", "text", "", "quality", "What was done on reading and measuring that one should know."),
 )
 
+#: What a volume's per-cell table has besides `CELL_COLUMNS`. Of those, shape (area to
+#: protrusion_fraction, centroids in y and x, contact_fraction, touches_border, focus_score and
+#: nucleus_area) is that of the maximum projection, which the phenotype model needs, and so are
+#: contrast_to_noise and the co-localisation; puncta, intensities,
+#: saturation, nuclei and place are of the volume.
+VOLUME_CELL_COLUMNS: tuple[Column, ...] = (
+    Column("centroid_z_px", "number", "px", "volume", "Mean plane of the mask, from 0."),
+    Column("volume_um3", "number", "µm³", "volume", "Number of voxels × voxel volume."),
+    Column(
+        "surface_um2",
+        "number",
+        "µm²",
+        "volume",
+        "Area of the mask's surface as a mesh (marching cubes after a blur of 1 px in y and x). The stack's "
+        "border is no surface: a cell that it cuts is open there.",
+        "Lewiner et al. 2003, J Graph Tools 8:1; skimage marching_cubes",
+    ),
+    Column("equivalent_diameter_3d_um", "number", "µm", "volume", "Diameter of the ball of the same volume."),
+    Column(
+        "sphericity",
+        "number",
+        "",
+        "volume",
+        "π × equivalent_diameter_3d² / surface: 1 for a ball, less for other shapes; too large for a cell "
+        "that the stack's border cuts.",
+        "Wadell 1935, J Geol 43:250",
+    ),
+    Column("height_um", "number", "µm", "volume", "Number of planes that the cell reaches into × z-step."),
+    Column(
+        "inscribed_radius_3d_um",
+        "number",
+        "µm",
+        "volume",
+        "Largest distance from a voxel centre to the cell's surface.",
+    ),
+    Column("touches_stack_end", "flag", "", "volume", "The mask reaches the first or last plane: it is cut."),
+    Column("puncta_per_um3", "number", "1/µm³", "volume", "puncta_count / volume."),
+    Column("internal_count", "integer", "", "volume", "Number of the cell's puncta that are inside it."),
+    Column("membrane_count", "integer", "", "volume", "Number of the cell's puncta on its membrane."),
+    Column(
+        "internal_fraction",
+        "number",
+        "",
+        "volume",
+        "Share of the cell's puncta that are inside: deeper below the 3-D surface than "
+        "membrane_distance_um (a setting; used value in the images table).",
+    ),
+    Column(
+        "membrane_fraction",
+        "number",
+        "",
+        "volume",
+        "Share within that distance of the surface, on either side.",
+    ),
+    Column("puncta_depth_um", "number", "µm", "volume", "Mean depth of the cell's puncta (depth_um)."),
+    Column(
+        "nucleus_volume_um3",
+        "number",
+        "µm³",
+        "volume",
+        "Total volume of the cell's nuclei; missing without a nuclear stain.",
+    ),
+    Column("nucleus_cell_volume_ratio", "number", "", "volume", "nucleus_volume / volume."),
+)
+
+#: What a volume's puncta table has besides `PUNCTA_COLUMNS`; there, intensity is summed over the
+#: ellipsoid of 3 sigma, background is the median of the shell around it, label is the cell within
+#: whose surface or membrane distance the centroid lies, and distances are in 3-D.
+VOLUME_PUNCTA_COLUMNS: tuple[Column, ...] = (
+    Column("z_px", "number", "px", "volume", "Plane of the centroid, from 0; between planes a fraction."),
+    Column("z_um", "number", "µm", "volume", "z_px × z-step."),
+    Column(
+        "width_z_um",
+        "number",
+        "µm",
+        "volume",
+        "Full width at half maximum along z (width_um is that in y and x).",
+    ),
+    Column(
+        "depth_um",
+        "number",
+        "µm",
+        "volume",
+        "Depth of the centroid below the 3-D surface of its cell, as far as the stack shows it; negative "
+        "outside, to the nearest cell; missing where there is no surface.",
+    ),
+    Column(
+        "location",
+        "text",
+        "",
+        "volume",
+        "inside: deeper than membrane_distance_um. membrane: within that distance of the surface, on either "
+        "side. outside: else.",
+    ),
+)
+
+#: What a volume adds to the images table.
+VOLUME_SUMMARY_COLUMNS: tuple[Column, ...] = (
+    Column("planes", "integer", "", "volume", "Number of planes of the stack."),
+    Column("z_step_um", "number", "µm", "volume", "Distance of the planes."),
+    Column(
+        "membrane_distance_um",
+        "number",
+        "µm",
+        "volume",
+        "The distance from the surface that counts as membrane: the setting, or half of the puncta's median "
+        "width along z and at least one pixel.",
+    ),
+    Column("puncta_internal", "integer", "", "volume", "Puncta inside cells."),
+    Column("puncta_membrane", "integer", "", "volume", "Puncta on cell membranes."),
+)
+
 
 def class_column(name: str) -> str:
     """Return the part of column names that stands for a class: ``M1`` becomes ``m1``."""
@@ -685,4 +797,57 @@ COMPARISON_COLUMNS: tuple[Column, ...] = (
     Column("p_adjusted", "number", "", "test", "p value corrected for the number of tests."),
     Column("correction", "text", "", "test", "How it was corrected, and over how many tests."),
     Column("note", "text", "", "test", "Why no test was made, or what to beware of."),
+)
+
+
+#: What `napari_tam.tracking` adds to the per-cell table, after `frame`.
+TIME_COLUMNS = (
+    Column(
+        "track",
+        "maybe_integer",
+        "",
+        "time",
+        "Number of the cell's track: the same cell in the frames of a movie. Unique in a results folder; "
+        "missing for an image that is no frame of a movie.",
+        "LapTrack: Fukai & Kawaguchi 2023, Bioinformatics; Jaqaman et al. 2008, Nat Methods",
+    ),
+    Column(
+        "time_h",
+        "number",
+        "h",
+        "time",
+        "frame × frame interval, from the first frame of the movie; missing when the interval is unknown. "
+        "The layout's time is another thing.",
+    ),
+)
+
+_HALF = "ln 2 / rate: the time in which half of the rise is done."
+
+#: The table of `napari_tam.kinetics`.
+KINETICS_COLUMNS = (
+    Column("condition", "text", "", "keys", "Condition of the layout; empty without one."),
+    Column("dose", "number", "the layout's", "keys", "Dose of the layout."),
+    Column("movie", "text", "", "keys", "Name of the movie; empty where movies are pooled."),
+    Column("track", "maybe_integer", "", "keys", "Track in cells.csv; empty for the mean curve of all."),
+    Column("readout", "text", "", "keys", "Column of cells.csv that was fitted."),
+    Column(
+        "rate_per_h",
+        "number",
+        "1/h",
+        "fit",
+        "rate of offset + plateau × (1 - exp(-rate × t)), by least squares; missing, as all that follows, "
+        "where the note says why.",
+    ),
+    Column("plateau", "number", "the readout's", "fit", "Rise from t = 0 to the end of time."),
+    Column("offset", "number", "the readout's", "fit", "Level at t = 0 (the first frame)."),
+    Column("half_time_h", "number", "h", "fit", _HALF),
+    Column("half_time_low", "number", "h", "fit", "Lower limit of its 95 % interval; the note says how."),
+    Column("half_time_high", "number", "h", "fit", "Upper limit of its 95 % interval."),
+    Column("rate_per_frame", "number", "1/frame", "fit", "The rate with time in frames (movies only)."),
+    Column("half_time_frames", "number", "frames", "fit", "The half-time in frames (movies only)."),
+    Column("half_time_frames_low", "number", "frames", "fit", "Lower limit of its 95 % interval."),
+    Column("half_time_frames_high", "number", "frames", "fit", "Upper limit of its 95 % interval."),
+    Column("n", "integer", "", "fit", "Number of what `unit` says."),
+    Column("unit", "text", "", "fit", "What n counts: frames, tracks or replicate means."),
+    Column("note", "text", "", "fit", "How the interval was made, or why there is no fit."),
 )

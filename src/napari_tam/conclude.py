@@ -1,4 +1,4 @@
-"""What follows from all images of a results folder together: decisions, replicates, comparisons.
+"""What follows from all images of a results folder together: tracks, decisions, comparisons, kinetics.
 
 Each step reads the tables of the folder and replaces its own part of them, so that it can be
 repeated with another layout or other settings, and gives what a fresh run would.
@@ -41,7 +41,7 @@ class Conclusions:
     ----------
     cells
         cells.csv with all its columns.
-    thresholds, replicates, comparisons
+    thresholds, replicates, comparisons, kinetics
         The tables of these names.
     notes
         What a reader should know: sentences.
@@ -51,18 +51,21 @@ class Conclusions:
     thresholds: pd.DataFrame
     replicates: pd.DataFrame
     comparisons: pd.DataFrame
+    kinetics: pd.DataFrame
     notes: tuple[str, ...]
 
 
 def conclude(folder: Path, settings: Settings, layout: Layout | None = None) -> Conclusions:
-    """Describe, decide and compare; the tables of a results folder are replaced, the settings kept.
+    """Follow cells through movies, describe, decide, compare, and fit kinetics.
+
+    The tables of a results folder are replaced, the settings kept.
 
     Parameters
     ----------
     folder
         The results folder.
     settings
-        The groups uptake and comparison are used.
+        The groups time, uptake and comparison are used.
     layout
         What the images are. Without one no cell is called positive and nothing is compared.
 
@@ -72,13 +75,17 @@ def conclude(folder: Path, settings: Settings, layout: Layout | None = None) -> 
         If the folder or the layout cannot be used; then nothing is written.
     """
     from napari_tam import stats
+    from napari_tam.time_results import follow_results, write_kinetics
     from napari_tam.uptake import decide
 
     found = _Tables.read(folder)
-    images, cells, puncta = (table.to_pandas() for table in (found.images, found.cells, found.puncta))
-    names = images["image"].tolist()
+    names = found.images["image"].to_pylist()
     if layout is not None:
         layout.check(names)
+    followed = follow_results(folder, settings)
+    if followed.movies or "track" in found.cells.column_names:
+        found = _Tables.read(folder)
+    cells, puncta = found.cells.to_pandas(), found.puncta.to_pandas()
     about = _described(names, layout)
     described = cells[["image"]].merge(about, on="image", how="left", validate="many_to_one")
     cells = cells.assign(**{name: described[name].to_numpy() for name in _LAYOUT_NAMES})
@@ -100,8 +107,9 @@ def conclude(folder: Path, settings: Settings, layout: Layout | None = None) -> 
     ):
         tables.write_csv(folder / f"{name}.csv", _arrow(frame))
     unknown = [name for name, known in zip(names, about["described"], strict=True) if not known]
-    notes = list(_notes(decisions.thresholds, layout, unknown))
-    return Conclusions(cells, decisions.thresholds, replicates, comparisons, tuple(notes))
+    kinetics = write_kinetics(folder)
+    notes = [*followed.notes, *_notes(decisions.thresholds, layout, unknown)]
+    return Conclusions(cells, decisions.thresholds, replicates, comparisons, kinetics, tuple(notes))
 
 
 def compare_again(folder: Path, settings: Settings) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -1,4 +1,4 @@
-"""Field: one image plane set to analyse, whatever file it came from."""
+"""Field: one image to analyse, whatever file it came from."""
 
 from __future__ import annotations
 
@@ -14,21 +14,25 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Field:
-    """One 2-D multi-channel field of view.
+    """One multi-channel field of view: a plane, or a volume (a z-stack).
 
     Attributes
     ----------
     name
         Name of the image in every table and file name; unique within a run.
     channels
-        Role (see `napari_tam.settings.ROLES`) to a YX array of finite numbers, of the file's own
-        dtype and intensity; all of one shape.
+        Role (see `napari_tam.settings.ROLES`) to a YX (volume: ZYX) array of finite numbers, of the file's
+        own dtype and intensity; all of one shape.
     pixel_size_um
         Edge length of a (square) pixel in µm.
     source
         The file it was read from, if any.
     frame
         Index on the file's time axis; 0 when there is none.
+    z_step_um
+        Distance of the planes of a volume in µm; None for a plane.
+    frame_interval_min
+        Time between two frames in minutes, None when nobody tells it (or there is one frame only).
     notes
         Sentences about what was done on reading (e.g. a z-stack was projected) for the output.
     """
@@ -38,10 +42,18 @@ class Field:
     pixel_size_um: float
     source: Path | None = None
     frame: int = 0
+    frame_interval_min: float | None = field(default=None, kw_only=True)
     notes: tuple[str, ...] = field(default=())
+    z_step_um: float | None = None
 
     @property
     def shape(self) -> tuple[int, int]:
         """Height and width in pixels."""
         first = next(iter(self.channels.values()))
-        return first.shape[0], first.shape[1]
+        return first.shape[-2], first.shape[-1]
+
+    @property
+    def planes(self) -> int:
+        """Number of planes of a volume, 1 for a plane."""
+        first = next(iter(self.channels.values()))
+        return first.shape[0] if first.ndim > 2 else 1

@@ -15,7 +15,7 @@ from napari_tam.listing import list_images, stem_of, unique_names
 from napari_tam.settings import REQUIRED_ROLES, ROLES
 from napari_tam.stack import CHANNEL_COUNTS, MIN_SIDE_PX, Stack
 from napari_tam.tiff import available_memory, open_tiff, reading
-from napari_tam.tiffmeta import pixel_size, read_metadata
+from napari_tam.tiffmeta import pixel_size, read_metadata, z_step
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -43,7 +43,7 @@ def read_fields(
         OME-TIFF, ImageJ hyperstack or plain TIFF, of any axes order, integer or float type, byte
         order, tiling and compression.
     settings
-        Uses `channels`, `pixel_size_um` and `z_projection`.
+        Uses `channels`, `pixel_size_um`, `frame_interval_min`, `z_stack`, `z_step_um` and `z_projection`.
     name
         Name of the fields instead of the file's stem. ``_s00``, ``_s01``, … is appended when the file
         has several positions (OME images), ``_t0000``, ``_t0001``, … when it has several frames.
@@ -55,8 +55,8 @@ def read_fields(
     Yields
     ------
     Field
-        Channels of the roles that were found, each YX in the file's own type (bool as uint8, float16
-        as float32, and float32 for a mean projection).
+        Channels of the roles that were found, each YX (ZYX with `z_stack` volume) in the file's own
+        type (bool as uint8, float16 as float32, and float32 for a mean projection).
 
     Raises
     ------
@@ -145,7 +145,15 @@ class _Plan:
         self.required = required
         self.stack = Stack(path, tif, series[index])
         n_channels = self.stack.n_channels
-        self.stack.check_memory(min(n_channels, len(ROLES)), budget)
+        self.volume = settings.z_stack == "volume"
+        if self.volume and self.stack.n_z == 1:
+            raise InputError(
+                "this is a single plane, which has no volume",
+                where=path,
+                fix="analyse it with --z-stack project, and z-stacks in a run of their own",
+            )
+        planes = self.stack.n_z if self.volume else 1
+        self.stack.check_memory(min(n_channels, len(ROLES)), budget, planes)
         self.stack.check_complete()
         with reading(path):
             metadata = read_metadata(tif, series, index, n_channels)
@@ -154,6 +162,8 @@ class _Plan:
             settings.channels, self.names, n_channels, path, hint=self._hint(), required=required
         )
         self.pixel_size_um = pixel_size(metadata, settings.pixel_size_um, path)
+        self.z_step_um = z_step(metadata, settings.z_step_um, path) if self.volume else None
+        self.frame_interval_min = settings.frame_interval_min or metadata.frame_interval_min
         self.projection = settings.z_projection
         guessed = {role: i for role, i in self.roles.items() if role not in settings.channels}
         if guessed:
@@ -161,7 +171,7 @@ class _Plan:
             notes += (f"channel roles guessed from the names: {listing}",)
         if settings.pixel_size_um is None and metadata.pixel_source == "TIFF resolution":
             notes += (f"pixel size {self.pixel_size_um:.4g} µm taken from the TIFF resolution",)
-        if self.stack.n_z > 1:
+        if self.stack.n_z > 1 and not self.volume:
             notes += (f"{self.stack.n_z} z-planes projected ({self.projection})",)
         self.notes = self.stack.notes + notes
 
@@ -176,31 +186,46 @@ class _Plan:
         """Read one field; raises InputError for pixels that cannot be analysed."""
         channels, notes = {}, self.notes
         for role, index in self.roles.items():
-            plane = self._project(role, position, time, index)
+            plane = self._channel(role, position, time, index)
             # The corners first: nearly always enough, and the whole plane costs a pass over it.
-            if plane[0, 0] != plane[-1, -1] or (plane != plane[0, 0]).any():
+            first = plane.flat[0]
+            if first != plane.flat[-1] or (plane != first).any():
                 channels[role] = plane
                 continue
             called = channel_label(self.names, index)
             if role in self.required:
                 raise InputError(
-                    f"the {role} channel ({called}) has the value {plane[0, 0]} everywhere",
+                    f"the {role} channel ({called}) has the value {first} everywhere",
                     where=self.path,
                     fix="check the export, and which channel plays which role (--channels)",
                 )
             notes += (f"the {role} channel ({called}) is the same everywhere and was left out",)
-        return Field(name, channels, self.pixel_size_um, self.path, time, notes)
+        return Field(
+            name,
+            channels,
+            self.pixel_size_um,
+            self.path,
+            time,
+            notes,
+            self.z_step_um,
+            frame_interval_min=self.frame_interval_min if self.stack.n_times > 1 else None,
+        )
 
-    def _project(self, role: str, position: int, time: int, channel: int) -> npt.NDArray[Any]:
-        """Read a channel, its z-planes projected one by one to spare memory."""
-        mean = self.projection == "mean" and self.stack.n_z > 1
+    def _channel(self, role: str, position: int, time: int, channel: int) -> npt.NDArray[Any]:
+        """Read a channel: all its planes, or their projection, made one by one to spare memory."""
+        mean = self.projection == "mean" and self.stack.n_z > 1 and not self.volume
         result: npt.NDArray[Any] | None = None
+        if self.volume:
+            result = np.empty((self.stack.n_z, *self.stack.shape), self.stack.dtype)
         bad = 0
         for z in range(self.stack.n_z):
             plane: npt.NDArray[Any] = self.stack.plane(position, time, z, channel)
             if plane.dtype.kind == "f":
                 bad += plane.size - int(np.count_nonzero(np.isfinite(plane)))
-            if result is None:
+            if self.volume:
+                assert result is not None
+                result[z] = plane
+            elif result is None:
                 result = plane.astype(np.float64) if mean else plane
             elif mean:
                 result += plane

@@ -84,8 +84,8 @@ def measure(
     puncta, rank = _puncta(field, regions, distance, nuclear, owner, spots)
     values: _Columns = {"label": regions.ids}
     values |= shape(regions, distance, field.pixel_size_um)
-    values |= _puncta_of_cells(puncta, rank, values["area_um2"], settings)
-    values |= _intensities(field, regions, level)
+    values |= puncta_of_cells(puncta, rank, values["area_um2"], settings)
+    values |= cell_intensities(field.channels, regions, level)
     values |= _nuclei_of_cells(nuclear, owner, values["area_um2"], field.pixel_size_um)
     if "lysosome" in field.channels:
         at = rank >= 0
@@ -175,7 +175,7 @@ def _puncta(
     return pd.concat([table, spots[further].reset_index(drop=True)], axis=1), rank
 
 
-def _puncta_of_cells(puncta: pd.DataFrame, rank: Ints, area_um2: Floats, settings: Settings) -> _Columns:
+def puncta_of_cells(puncta: pd.DataFrame, rank: Ints, area_um2: Floats, settings: Settings) -> _Columns:
     """Return the columns that summarise each cell's puncta."""
     n = len(area_um2)
     at = rank >= 0
@@ -220,12 +220,14 @@ def _medians(values: npt.NDArray[Any], group: Ints, n: int) -> Floats:
     return np.where((count > 0) & ~np.isnan(ordered[last]), middle, np.nan)
 
 
-def _intensities(field: Field, regions: Regions, level: Background) -> _Columns:
-    """Return the whole-cell sums and means of all channels."""
+def cell_intensities(
+    channels: dict[str, npt.NDArray[np.generic]], regions: Regions, level: Background
+) -> _Columns:
+    """Return the whole-cell sums and means of all channels (YX, by role)."""
     columns: _Columns = {}
     for role in ROLES:
-        if role in field.channels:
-            total = regions.sums(field.channels[role])
+        if role in channels:
+            total = regions.sums(channels[role])
             columns[f"{role}_mean"] = total / regions.area
             if role == "exosome":
                 columns["exosome_integrated"] = total - regions.area * level.median

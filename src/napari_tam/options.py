@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _PREFIX = "setting_"
 #: Words that give an optional setting its "unset" back, whatever the settings file says.
 _UNSET = ("unset", "none", "auto")
-_UNIT = re.compile(r"_(um2?)$")
+_UNIT = re.compile(r"_(um2?|min)$")
 
 
 def add_options(parser: argparse.ArgumentParser, only: Collection[str] = ()) -> None:

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_tam.errors import InputError
+from napari_tam.volume import project_field, project_labels
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -55,7 +56,7 @@ def overlay(analysis: Analysis, *, numbers: bool = True) -> Picture:
     Parameters
     ----------
     analysis
-        What was found.
+        What was found. A volume is shown as its projection.
     numbers
         Write each cell's label into it, where the cells are large enough for that.
 
@@ -64,20 +65,20 @@ def overlay(analysis: Analysis, *, numbers: bool = True) -> Picture:
     Picture
         RGB, uint8, at most `MAX_SIDE_PX` on a side.
     """
-    field = analysis.field
+    field = project_field(analysis.field)
     height, width = field.shape
     scale = _scale(height, width)
     shape = max(1, round(height * scale)), max(1, round(width * scale))
     picture = composite(field, shape)
 
-    cells = _nearest(analysis.cells, shape)
+    cells = _nearest(project_labels(analysis.cells), shape)
     edge = _outline(cells)
     colours = _phenotype_colours(analysis.table)
     picture[edge] = CELL_OUTLINE if colours is None else colours[cells[edge]]
     if analysis.nuclei is not None:
         # light blue is the second class where there are phenotypes
         nucleus = NUCLEUS_OUTLINE if colours is None else NUCLEUS_BESIDE_PHENOTYPES
-        picture[_outline(_nearest(analysis.nuclei, shape))] = nucleus
+        picture[_outline(_nearest(project_labels(analysis.nuclei), shape))] = nucleus
     _draw_puncta(picture, analysis.puncta, scale)
     if numbers:
         _draw_numbers(picture, cells)

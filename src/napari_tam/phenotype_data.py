@@ -17,6 +17,7 @@ from napari_tam.layout import GROUPS, Layout, read_text_table, well_of
 from napari_tam.phenotype_report import LabelledCells
 from napari_tam.results import OK, read_results
 from napari_tam.settings import Settings
+from napari_tam.volume import project_field, project_labels
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -245,13 +246,14 @@ def image_crops(
     masks = results.masks(image)
     if masks is None:
         raise InputError(f"the masks of {image} are missing", where=results.folder / "masks")
-    field = source_field(results, image, settings)
+    nuclei = results.masks(image, "nuclei")
+    # Of a volume, the phenotype looks at the projection.
+    masks, nuclei = project_labels(masks), None if nuclei is None else project_labels(nuclei)
+    field = project_field(source_field(results, image, settings))
     if masks.shape != field.shape:
         raise InputError(f"the masks of {image} have another size than the image", where=field.source)
     try:
-        return cell_crops(
-            field.channels["cell"], masks, results.masks(image, "nuclei"), cells, field.pixel_size_um
-        )
+        return cell_crops(field.channels["cell"], masks, nuclei, cells, field.pixel_size_um)
     except ValueError as error:
         raise InputError(
             f"masks and cells.csv do not agree about {image} ({error})", where=results.folder

@@ -13,6 +13,8 @@ from napari_tam.correct import correct
 from napari_tam.errors import InputError
 from napari_tam.measure import measure
 from napari_tam.settings import REQUIRED_ROLES
+from napari_tam.volume import project_field, project_labels, stack_models
+from napari_tam.volume_measure import measure_volume
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -46,7 +48,7 @@ class Analysis:
     field, settings
         What was analysed (after its corrections), and how.
     cells, nuclei
-        Label images (YX, unsigned; 0 = background); nuclei is None without a nuclear stain.
+        Label images (YX, of a volume ZYX, unsigned; 0 = background); nuclei is None without a nuclear stain.
     table
         One row a cell; `label` is its value in `cells`. See `napari_tam.measure`, and
         `napari_tam.classify` for its last columns.
@@ -83,6 +85,9 @@ def steps(field: Field, settings: Settings, models: Models) -> Generator[Progres
             where=field.name,
             fix="say which it is, e.g. --channels cell=0,nucleus=1,exosome=2",
         )
+    volume = field.z_step_um is not None
+    if field.z_step_um is not None:
+        models = stack_models(models, field.z_step_um)
     seconds: dict[str, float] = {}
     clock = time.perf_counter()
 
@@ -113,12 +118,17 @@ def steps(field: Field, settings: Settings, models: Models) -> Generator[Progres
     spots = models.puncta.detect(field.channels["exosome"], field.pixel_size_um, settings)
     lap("puncta")
     yield Progress("measure", 4, len(STEPS))
-    table, puncta, summary = measure(field, cells.labels, nuclei, spots, settings, corrected.raw_exosome)
+    measuring = measure_volume if volume else measure
+    table, puncta, summary = measuring(field, cells.labels, nuclei, spots, settings, corrected.raw_exosome)
     summary["cell_diameter_um"] = cells.diameter_um
     lap("measure")
     yield Progress("classify", 5, len(STEPS))
     if models.phenotype is not None:
-        phenotypes = models.phenotype.classify(field, cells.labels, nuclei, table, settings)
+        # Told by the projection, which is what the model was trained on.
+        flat_nuclei = None if nuclei is None else project_labels(nuclei)
+        phenotypes = models.phenotype.classify(
+            project_field(field), project_labels(cells.labels), flat_nuclei, table, settings
+        )
         table = pd.concat([table, phenotypes], axis=1)
         summary |= phenotype_summary(phenotypes, models.phenotype.classes)
     lap("classify")

@@ -43,6 +43,7 @@ LIBRARIES = (
     "pyarrow",
     "tifffile",
     "imagecodecs",
+    "laptrack",
     "pydantic",
 )
 
@@ -111,7 +112,7 @@ class Record:
             if labels is None:
                 _remove(path)
             else:
-                results.write_mask(path, labels, field.pixel_size_um)
+                results.write_mask(path, labels, field.pixel_size_um, field.z_step_um)
         path = results.overlay_path(self.out, field.name)
         if analysis.settings.overlays:
             with output.replacing(path) as part:
@@ -136,6 +137,7 @@ class Record:
             "height_px": field.shape[0],
             "width_px": field.shape[1],
             "pixel_size_um": field.pixel_size_um,
+            "frame_interval_min": field.frame_interval_min,
         }
         row |= {name: value for name, value in analysis.summary.items() if name not in row}
         self._done.append((row, analysis.table, analysis.puncta))

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-#: A label image: YX, 0 = background.
+#: A label image: YX, of a volume ZYX; 0 = background.
 Labels = npt.NDArray[np.unsignedinteger[Any]]
 
 #: What `images.csv` says about an image.
@@ -44,6 +44,7 @@ IMAGE_COLUMNS = (
     "height_px",
     "width_px",
     "pixel_size_um",
+    "frame_interval_min",
 )
 
 
@@ -67,21 +68,24 @@ def prepare(out: Path) -> None:
         (folder / ".writable").unlink()
 
 
-def write_mask(path: Path, labels: Labels, pixel_size_um: float) -> None:
-    """Write a label image as a compressed OME-TIFF that carries its pixel size.
+def write_mask(path: Path, labels: Labels, pixel_size_um: float, z_step_um: float | None = None) -> None:
+    """Write a label image as a compressed OME-TIFF that carries its pixel (voxel) size.
 
     Parameters
     ----------
     path
         The file.
     labels
-        YX, 0 = background; stored as uint16, or uint32 when there are more than 65,535 labels.
+        YX or ZYX, 0 = background; stored as uint16, or uint32 when there are more than 65,535 labels.
     pixel_size_um
         Edge length of a pixel in µm.
+    z_step_um
+        Distance of the planes of ZYX labels in µm.
     """
     import tifffile
 
     dtype = np.uint16 if labels.size == 0 or labels.max() <= np.iinfo(np.uint16).max else np.uint32
+    sizes = {"X": pixel_size_um, "Y": pixel_size_um} | ({} if z_step_um is None else {"Z": z_step_um})
     with replacing(path) as part:
         tifffile.imwrite(
             part,
@@ -93,11 +97,9 @@ def write_mask(path: Path, labels: Labels, pixel_size_um: float) -> None:
             compressionargs={"level": 1},
             predictor=False,
             metadata={
-                "axes": "YX",
-                "PhysicalSizeX": pixel_size_um,
-                "PhysicalSizeXUnit": "µm",
-                "PhysicalSizeY": pixel_size_um,
-                "PhysicalSizeYUnit": "µm",
+                "axes": "ZYX"[-labels.ndim :],
+                **{f"PhysicalSize{axis}": size for axis, size in sizes.items()},
+                **{f"PhysicalSize{axis}Unit": "µm" for axis in sizes},
             },
         )
 
@@ -120,7 +122,7 @@ class Results:
     puncta: pd.DataFrame
 
     def masks(self, image: str, kind: str = "cells") -> Labels | None:
-        """Return the label image (YX) of ``cells`` or ``nuclei``, or None if none was written."""
+        """Return the labels (YX, of a volume ZYX) of ``cells`` or ``nuclei``, or None without them."""
         path = mask_path(self.folder, image, kind)
         return read_mask(path) if path.exists() else None
 
@@ -136,12 +138,12 @@ def overlay_path(folder: Path, image: str) -> Path:
 
 
 def read_mask(path: Path) -> Labels:
-    """Read a label image (YX).
+    """Read a label image (YX or ZYX).
 
     Raises
     ------
     InputError
-        If it cannot be read or is no 2-D image of whole numbers.
+        If it cannot be read or is no 2-D or 3-D image of whole numbers.
     """
     import tifffile
 
@@ -149,11 +151,11 @@ def read_mask(path: Path) -> Labels:
         labels = tifffile.imread(path)
     except Exception as error:  # a damaged TIFF raises nearly anything
         raise InputError(f"the mask cannot be read ({one_line(error)})", where=path) from error
-    if labels.ndim != 2 or labels.dtype.kind not in "iub" or (labels.size and labels.min() < 0):
+    if labels.ndim not in (2, 3) or labels.dtype.kind not in "iub" or (labels.size and labels.min() < 0):
         raise InputError(
             f"not a label image (shape {labels.shape}, {labels.dtype})",
             where=path,
-            fix="it must be one plane of whole numbers, 0 = background",
+            fix="it must be one plane (or z-stack) of whole numbers, 0 = background",
         )
     unsigned: Labels = labels.astype(np.uint32)
     return unsigned

@@ -183,7 +183,9 @@ def _score_image(found: Results, name: str, truth: Path, stem: str) -> ImageScor
     if path.exists():
         true_spots = _read_puncta(path)
         spots = found.puncta[found.puncta["image"] == name]
-        true_yx, yx = (table[["y_px", "x_px"]].to_numpy(float) for table in (true_spots, spots))
+        deep = all("z_px" in table and table["z_px"].notna().all() for table in (true_spots, spots))
+        axes = [*(["z_px"] if deep else []), "y_px", "x_px"]
+        true_yx, yx = (table[axes].to_numpy(float) for table in (true_spots, spots))
         puncta = Puncta(len(true_yx), len(yx), len(match_points(true_yx, yx)))
         if pairs["cells"] is not None and "cell" in true_spots:
             counts = _cell_counts(*pairs["cells"], true_spots, spots)

@@ -64,7 +64,27 @@ class Settings(BaseModel):
     pixel_size_um: Annotated[float, Field(gt=0, le=100)] | None = _setting(
         None, "Pixel size. Unset: read from the file.", group="image", unit="µm", common=True
     )
-    z_projection: Literal["max", "mean"] = _setting("max", "How a z-stack becomes one plane.", group="image")
+    frame_interval_min: Annotated[float, Field(gt=0, le=100_000)] | None = _setting(
+        None,
+        "Time between two frames of a movie. Unset: read from the file; if that does not tell it either, "
+        "times are in frames.",
+        group="image",
+        unit="min",
+    )
+    z_stack: Literal["project", "volume"] = _setting(
+        "project",
+        "What is done with a z-stack: projected to one plane (2-D), or analysed as a volume (3-D).",
+        group="image",
+    )
+    z_projection: Literal["max", "mean"] = _setting(
+        "max", "How a z-stack becomes one plane (z_stack: project).", group="image"
+    )
+    z_step_um: Annotated[float, Field(gt=0, le=100)] | None = _setting(
+        None,
+        "Distance of the planes of a z-stack (z_stack: volume). Unset: read from the file.",
+        group="image",
+        unit="µm",
+    )
 
     corrections: str = _setting(
         "none",
@@ -148,6 +168,23 @@ class Settings(BaseModel):
     min_nucleus_area_um2: float = _setting(
         5.0, "Nuclei smaller than this are dropped.", group="segmentation", unit="µm²", ge=0
     )
+    stitch_iou: float = _setting(
+        0.25,
+        "In a volume, masks of neighbouring planes are one cell (or nucleus) if they overlap by this share "
+        "of their union (intersection over union).",
+        group="segmentation",
+        gt=0,
+        lt=1,
+    )
+    surface_level: float = _setting(
+        0.5,
+        "In a volume, a cell's top and bottom are where its stain falls to this share of the column's "
+        "maximum: 0.5 for a stain that fills the cell, more for one of the membrane; 0 takes the stitched "
+        "masks as they are.",
+        group="segmentation",
+        ge=0,
+        lt=1,
+    )
 
     puncta_method: Literal["network", "log"] = _setting(
         "network",
@@ -178,6 +215,12 @@ class Settings(BaseModel):
         group="puncta",
         unit="µm",
     )
+    spot_sigma_z_um: Annotated[float, Field(gt=0, le=50)] | None = _setting(
+        None,
+        "The same along z, in a volume. Unset: measured from the image.",
+        group="puncta",
+        unit="µm",
+    )
 
     perinuclear_distance_um: float = _setting(
         2.0,
@@ -193,6 +236,14 @@ class Settings(BaseModel):
         group="place",
         gt=0,
         lt=1,
+    )
+    membrane_distance_um: Annotated[float, Field(gt=0, le=100)] | None = _setting(
+        None,
+        "In a volume, a punctum is membrane-bound within this distance of its cell's 3-D surface, on either "
+        "side; inside if deeper, outside otherwise. Unset: half of a punctum's full width at half maximum "
+        "along z, and at least one pixel: nearer to the surface the microscope cannot tell.",
+        group="place",
+        unit="µm",
     )
 
     colocalisation_threshold: Literal["otsu", "costes", "noise"] = _setting(
@@ -330,6 +381,21 @@ class Settings(BaseModel):
     )
     comparison_min_cells: float = _setting(
         5.0, "A replicate with fewer cells is left out of the tests.", group="comparison", ge=1, le=1e6
+    )
+    track_max_movement_um: Annotated[float, Field(gt=0, le=1000)] | None = _setting(
+        None,
+        "How far a cell moves at most between two frames of a movie. Unset: the movie's median cell "
+        "diameter.",
+        group="time",
+        unit="µm",
+    )
+    track_max_missed: int = _setting(
+        2,
+        "A cell may be missing in so many frames in a row and keep its track.",
+        group="time",
+        unit="frames",
+        ge=0,
+        le=100,
     )
 
     device: str = _setting("auto", "Where the networks run: auto, cpu, cuda, cuda:1, mps.", group="run")

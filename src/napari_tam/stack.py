@@ -162,14 +162,15 @@ class Stack:
                 return split
         return 0
 
-    def check_memory(self, n_channels: int, available: int | None) -> None:
-        """Raise InputError if a field of `n_channels` cannot be analysed in `available` bytes."""
+    def check_memory(self, n_channels: int, available: int | None, planes: int = 1) -> None:
+        """Raise InputError if `n_channels` of `planes` each cannot be analysed in `available` bytes."""
         height, width = self.shape
-        needed = height * width * (n_channels * self.dtype.itemsize + BYTES_PER_PIXEL)
+        needed = planes * height * width * (n_channels * self.dtype.itemsize + BYTES_PER_PIXEL)
         if available is not None and needed > available:
+            many = f"{planes} planes of " if planes > 1 else ""
             raise InputError(
-                f"{height} × {width} pixels with {n_channels} channels need about {_gigabytes(needed)} of"
-                f" memory, {_gigabytes(available)} are free",
+                f"{many}{height} × {width} pixels with {n_channels} channels need about {_gigabytes(needed)}"
+                f" of memory, {_gigabytes(available)} are free",
                 where=self.path,
                 fix="crop or bin the image, or use a machine with more memory",
             )

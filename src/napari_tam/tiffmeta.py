@@ -1,7 +1,8 @@
-"""What the metadata of a TIFF file say about its channels and pixel size."""
+"""What the metadata of a TIFF file say about its channels, pixel size and frame interval."""
 
 from __future__ import annotations
 
+import contextlib
 import math
 import re
 from dataclasses import dataclass
@@ -30,6 +31,16 @@ UNITS_UM = {
 }
 #: Printers and scanners live in these units: believed only for a size that a microscope can have.
 _PRINT_UNITS = {"cm": (0.01, 10.0), "inch": (0.01, 10.0), "in": (0.01, 10.0), "inches": (0.01, 10.0)}
+#: Units of time in minutes, as OME and ImageJ write them (lower case, µ as u).
+UNITS_MIN = {
+    **dict.fromkeys(("s", "sec", "secs", "second", "seconds"), 1 / 60),
+    **dict.fromkeys(("ms", "msec", "millisecond", "milliseconds"), 1 / 60_000),
+    **dict.fromkeys(("min", "mins", "minute", "minutes"), 1.0),
+    **dict.fromkeys(("h", "hr", "hrs", "hour", "hours"), 60.0),
+    **dict.fromkeys(("d", "day", "days"), 1440.0),
+    "us": 1 / 60e6,
+    "ns": 1 / 60e9,
+}
 #: Any declared pixel size outside of this range, in µm, is a mistake in the metadata.
 _POSSIBLE = (0.001, 100.0)
 
@@ -48,17 +59,23 @@ class Metadata:
         Height and width of a pixel in µm; None when not told.
     pixel_source
         Where `pixel_um` was found.
+    z_um
+        Distance of the planes in µm; None when not told.
+    frame_interval_min
+        Time between two frames in minutes; None when not told.
     """
 
     channel_names: tuple[str, ...] = ()
     pixel_um: tuple[float, float] | None = None
     pixel_source: str = ""
+    z_um: float | None = None
+    frame_interval_min: float | None = None
 
 
 def read_metadata(
     tif: tifffile.TiffFile, series: Sequence[tifffile.TiffPageSeries], index: int, n_channels: int
 ) -> Metadata:
-    """Return channel names and pixel size of ``series[index]``: from OME, else ImageJ, else TIFF tags.
+    """Return what is told of ``series[index]``: from OME, else ImageJ, else (pixel size) TIFF tags.
 
     Values that make no sense (a size of 0, one name for all channels, 72 dpi) count as not told.
     """
@@ -72,7 +89,13 @@ def read_metadata(
         size, source = _imagej_size(imagej, page), "ImageJ metadata"
     if size is None:
         size, source = _tag_size(page), "TIFF resolution"
-    return Metadata(names, size, source if size else "")
+    depth = _ome_length(image, "Z")
+    if depth is None:
+        depth = to_um(_number(imagej.get("spacing")), str(imagej.get("zunit") or imagej.get("unit", "")))
+    interval = _ome_interval(image)
+    if interval is None:
+        interval = _imagej_interval(imagej)
+    return Metadata(names, size, source if size else "", depth, interval)
 
 
 def pixel_size(metadata: Metadata, setting: float | None, where: Path) -> float:
@@ -102,6 +125,27 @@ def pixel_size(metadata: Metadata, setting: float | None, where: Path) -> float:
             fix=f"resample the image to square pixels; or, if the file is wrong, {_GIVE_IT}",
         )
     return width
+
+
+def z_step(metadata: Metadata, setting: float | None, where: Path) -> float:
+    """Return the distance of the planes of a stack in µm: the setting, or what the file says.
+
+    Raises
+    ------
+    InputError
+        If neither tells, or the file tells of an impossible distance.
+    """
+    if setting is not None:
+        return setting
+    fix = "give it in µm: --z-step, or z_step_um in the settings"
+    if metadata.z_um is None:
+        raise InputError("the z-stack does not tell the distance of its planes", where=where, fix=fix)
+    low, high = _POSSIBLE
+    if not low <= metadata.z_um <= high:
+        raise InputError(
+            f"a distance of planes of {metadata.z_um:.4g} µm is not possible", where=where, fix=fix
+        )
+    return metadata.z_um
 
 
 def to_um(value: float, unit: str) -> float | None:
@@ -148,18 +192,61 @@ def _ome_names(image: ElementTree.Element | None) -> tuple[str, ...]:
 
 
 def _ome_size(image: ElementTree.Element | None) -> tuple[float, float] | None:
+    told = [size for axis in "YX" if (size := _ome_length(image, axis)) is not None]
+    return (told[0], told[-1]) if told else None
+
+
+def _ome_length(image: ElementTree.Element | None, axis: str) -> float | None:
+    """Return the size of a voxel along an axis in µm."""
     pixels = None if image is None else next((e for e in image if _tag(e) == "Pixels"), None)
     if pixels is None:
         return None
-    sizes = []
-    for axis in "YX":
-        try:
-            value = float(pixels.get(f"PhysicalSize{axis}", ""))
-        except ValueError:
-            continue
-        sizes.append(to_um(value, pixels.get(f"PhysicalSize{axis}Unit", "µm")))
-    told = [size for size in sizes if size is not None]
-    return (told[0], told[-1]) if told else None
+    value = _number(pixels.get(f"PhysicalSize{axis}"))
+    return to_um(value, pixels.get(f"PhysicalSize{axis}Unit", "µm"))
+
+
+def _number(value: Any) -> float:
+    """Return a number, NaN for what is none."""
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return math.nan
+
+
+def to_minutes(value: float, unit: str) -> float | None:
+    """Convert a time to minutes; None for an unknown unit (such as ``frame``) or a time that is none."""
+    unit = unit.strip().lower().translate(dict.fromkeys(map(ord, "\u00b5\u03bc"), "u"))
+    factor = UNITS_MIN.get(unit)
+    return value * factor if factor is not None and math.isfinite(value) and value > 0 else None
+
+
+def _ome_interval(image: ElementTree.Element | None) -> float | None:
+    """Return the minutes between frames: TimeIncrement, else the median step of the planes' DeltaT."""
+    pixels = None if image is None else next((e for e in image if _tag(e) == "Pixels"), None)
+    if pixels is None:
+        return None
+    with contextlib.suppress(ValueError):
+        told = to_minutes(float(pixels.get("TimeIncrement", "")), pixels.get("TimeIncrementUnit", "s"))
+        if told is not None:
+            return told
+    times: dict[int, float] = {}
+    for plane in (e for e in pixels if _tag(e) == "Plane"):
+        with contextlib.suppress(ValueError):
+            # since the start, which is 0 for the first plane; the earliest plane of a frame is its time
+            delta, frame = float(plane.get("DeltaT", "")), int(plane.get("TheT", ""))
+            minutes = delta * UNITS_MIN.get(plane.get("DeltaTUnit", "s").lower(), math.nan)
+            times[frame] = min(minutes, times.get(frame, math.inf))
+    steps = sorted(times[frame + 1] - times[frame] for frame in times if frame + 1 in times)
+    return to_minutes(steps[len(steps) // 2], "min") if steps else None
+
+
+def _imagej_interval(imagej: dict[str, Any]) -> float | None:
+    """Return the frame interval of Image > Properties; ``fps`` is only the speed at which it is played."""
+    try:
+        value = float(imagej.get("finterval", ""))
+    except (TypeError, ValueError):
+        return None
+    return to_minutes(value, str(imagej.get("tunit", "s")))
 
 
 def _imagej_names(imagej: dict[str, Any]) -> tuple[str, ...]:

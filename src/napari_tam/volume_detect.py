@@ -1,0 +1,158 @@
+"""Puncta in 3-D: planes searched by a detector of planes, its finds joined along z, then photometry."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from scipy.ndimage import gaussian_filter1d
+
+from napari_tam import volume_photometry as photometry
+from napari_tam.detect import SPOT_COLUMNS, TYPICAL_SIGMA_PX, select
+from napari_tam.volume_segment import Montage
+
+if TYPE_CHECKING:
+    from napari_tam.detect import Detector
+    from napari_tam.settings import Settings
+
+Stack = npt.NDArray[Any]
+Float = npt.NDArray[np.float32]
+Points = npt.NDArray[np.float64]
+
+#: What the table has more than that of a plane.
+VOLUME_SPOT_COLUMNS = ("z_px", *SPOT_COLUMNS, "width_z_um", "sigma_z_px")
+
+#: Sigma of a punctum along z that the search starts from (µm), where the setting is unset.
+TYPICAL_SIGMA_Z_UM = 0.6
+
+#: Empty pixels between the planes of the picture that is searched.
+_GAP = 16
+
+
+@dataclass(frozen=True)
+class StackDetector:
+    """A `Detector` of planes made one of stacks (ZYX): the same methods, puncta with z.
+
+    Attributes
+    ----------
+    planar
+        What searches planes.
+    z_step_um
+        Distance of the planes in µm.
+    """
+
+    planar: Detector
+    z_step_um: float
+
+    def candidates(self, image: Stack, pixel_size_um: float, settings: Settings) -> pd.DataFrame:
+        """Return all candidates (columns `VOLUME_SPOT_COLUMNS`), whatever the thresholds.
+
+        The picture of all planes side by side is searched at once. What was found in several planes
+        climbs to the nearest maximum of the stack, smoothed with the width of a punctum: one maximum
+        is one punctum, with the best score that any plane gave it.
+        """
+        montage = Montage.of(image, _GAP)
+        picture = montage.join(image, float(np.median(image[:, ::4, ::4])))
+        flat = self.planar.candidates(picture, pixel_size_um, settings)
+        place, scores = _in_planes(montage, flat)
+        volume = np.asarray(image, np.float32)
+        sigma = np.array(
+            [
+                (settings.spot_sigma_z_um or TYPICAL_SIGMA_Z_UM) / self.z_step_um,
+                (settings.spot_sigma_um or TYPICAL_SIGMA_PX * pixel_size_um) / pixel_size_um,
+            ]
+        )
+        peaks, scores = climb(_contrast(volume, sigma), place, scores)
+        return measure_stack_spots(volume, peaks, scores, pixel_size_um, self.z_step_um, settings)
+
+    def detect(self, image: Stack, pixel_size_um: float, settings: Settings) -> pd.DataFrame:
+        """Return the puncta above the thresholds of the settings."""
+        return select(self.candidates(image, pixel_size_um, settings), settings)
+
+
+def _in_planes(montage: Montage, flat: pd.DataFrame) -> tuple[npt.NDArray[np.intp], Float]:
+    """Return voxel and score of the finds in a montage; those between the planes are dropped."""
+    row, column = np.round(flat[["y_px", "x_px"]].to_numpy(float).reshape(-1, 2)).astype(np.intp).T
+    tall, wide = (n + montage.gap for n in montage.shape)
+    z = row // tall * montage.columns + column // wide
+    y, x = row % tall, column % wide
+    good = (z < montage.planes) & (y < montage.shape[0]) & (x < montage.shape[1])
+    return np.stack([z, y, x], axis=1)[good], flat["score"].to_numpy(np.float32)[good]
+
+
+def _contrast(volume: Float, sigma: npt.NDArray[np.float64]) -> Float:
+    """Difference of two Gaussians, the narrower one as wide (sigma in z, and in y and x) as a punctum."""
+
+    def smooth(times: float) -> Float:
+        planes = np.stack([cv2.GaussianBlur(plane, (0, 0), times * sigma[1]) for plane in volume])
+        return np.asarray(gaussian_filter1d(planes, times * sigma[0], axis=0, mode="nearest"))
+
+    return smooth(0.7) - smooth(1.6)
+
+
+def climb(
+    landscape: Float, start: npt.NDArray[np.intp], scores: Float, *, most: int = 12
+) -> tuple[npt.NDArray[np.intp], Float]:
+    """Walk from voxels to the maxima above them, each step to the highest of 26 neighbours.
+
+    Returns
+    -------
+    Maxima (N, 3), each once, and the best score of those that came to it.
+    """
+    if not len(start):
+        return start.reshape(0, 3), scores
+    padded = np.pad(landscape, 1, constant_values=-np.inf)
+    steps = np.stack(np.meshgrid(*[[-1, 0, 1]] * 3, indexing="ij"), axis=-1).reshape(27, 3)
+    steps = steps[np.argsort(np.abs(steps).sum(axis=1), kind="stable")]  # of equals, stay
+    here = start + 1
+    for _ in range(most):
+        near = here[:, None] + steps
+        best = padded[tuple(np.moveaxis(near, -1, 0))].argmax(axis=1)
+        if not best.any():
+            break
+        here = near[np.arange(len(here)), best]
+    peaks, owner = np.unique(here - 1, axis=0, return_inverse=True)
+    highest = np.zeros(len(peaks), np.float32)
+    np.maximum.at(highest, owner.ravel(), scores)
+    return peaks, highest
+
+
+def measure_stack_spots(
+    volume: Float,
+    peaks: npt.NDArray[np.intp],
+    scores: Float,
+    pixel_size_um: float,
+    z_step_um: float,
+    settings: Settings,
+) -> pd.DataFrame:
+    """Measure puncta at voxels (N, 3) of a stack; see `napari_tam.volume_photometry.measure`."""
+    if not len(peaks):
+        return pd.DataFrame({name: np.zeros(0) for name in VOLUME_SPOT_COLUMNS})
+    start = np.array([TYPICAL_SIGMA_Z_UM / z_step_um, TYPICAL_SIGMA_PX])
+    typical = photometry.typical_sigma(volume, peaks[scores >= min(0.5, scores.max())], start)
+    given = (settings.spot_sigma_z_um, z_step_um), (settings.spot_sigma_um, pixel_size_um)
+    typical = np.array([t if um is None else um / size for t, (um, size) in zip(typical, given, strict=True)])
+    found = photometry.measure(volume, peaks, typical)
+    floor = max(float(np.median(found.noise)) * 0.1, 1e-3 * float(np.ptp(volume)), 1e-9)
+    limits = np.array(volume.shape) - 0.5
+    points = np.clip(found.points, -0.5, limits)
+    columns = {
+        "z_px": points[:, 0],
+        "y_px": points[:, 1],
+        "x_px": points[:, 2],
+        "score": scores,
+        "intensity": found.intensity,
+        "peak": found.peak,
+        "background": found.level,
+        "noise": found.noise,
+        "snr": found.peak / np.maximum(found.noise, floor),
+        "width_um": photometry.FWHM * found.sigma[:, 1] * pixel_size_um,
+        "sigma_px": found.sigma[:, 1],
+        "width_z_um": photometry.FWHM * found.sigma[:, 0] * z_step_um,
+        "sigma_z_px": found.sigma[:, 0],
+    }
+    return pd.DataFrame(columns, columns=list(VOLUME_SPOT_COLUMNS), dtype=np.float64)

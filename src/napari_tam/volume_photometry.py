@@ -1,0 +1,303 @@
+"""Place, brightness and width of puncta in a stack: the 3-D counterpart of `napari_tam.photometry`.
+
+A punctum is a Gaussian of one width in y and x and another along z. Lengths are in voxels of the axis
+concerned; "scaled" coordinates are divided by the width, so that a punctum is round in them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from napari_tam.photometry import FWHM, Float, Points
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["FWHM", "Photometry", "measure", "typical_sigma"]
+
+Voxels = npt.NDArray[np.intp]
+
+#: The light of a punctum is summed within this many sigma; its background lies from there to `SHELL`.
+APERTURE, SHELL = 3.0, 4.5
+
+#: A clear punctum that stands alone may be narrower or wider than the typical one by these factors.
+WIDTHS = (0.7, 1.8)
+
+#: Least sigma of the weight of moments, in voxels.
+LEAST_WEIGHT = 1.0
+
+#: Numbers held at once in the windows around puncta.
+_BATCH = 4_000_000
+
+
+@dataclass(frozen=True)
+class Photometry:
+    """What was measured of N puncta.
+
+    Attributes
+    ----------
+    points
+        (N, 3) z, y, x in voxels, centres at integers.
+    intensity, peak, level, noise
+        (N,) sum above the background, height, background and its SD, in grey values.
+    sigma
+        (N, 2) along z, and in y and x.
+    """
+
+    points: Points
+    intensity: Float
+    peak: Float
+    level: Float
+    noise: Float
+    sigma: Float
+
+
+class Windows:
+    """Boxes of a stack around voxels; NaN beyond the stack."""
+
+    def __init__(self, volume: Float, corner: Voxels, reach: Voxels) -> None:
+        self.corner, self.shape = corner, volume.shape
+        axes = [np.arange(-r, r + 1) for r in reach]
+        grid = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
+        at = corner[:, None] + grid
+        inside = ((at >= 0) & (at < volume.shape)).all(axis=2)
+        at = np.clip(at, 0, np.array(volume.shape) - 1)
+        self.flat = np.ravel_multi_index(tuple(np.moveaxis(at, -1, 0)), volume.shape)
+        self.inside = inside
+        #: Voxels in planes of the stack, whether or not y and x are in it.
+        self.plane_inside = (corner[:, :1] + grid[:, 0] >= 0) & (corner[:, :1] + grid[:, 0] < volume.shape[0])
+        self.pixels = np.where(inside, volume.ravel()[self.flat], np.float32(np.nan))
+        self.grid = grid.astype(np.float32)
+
+    def squared(self, shift: Float, sigma: Float) -> Float:
+        """Squared scaled distance of each voxel to the points (N, 3) at `shift` from the middle."""
+        away = self.grid[None] - shift[:, None]
+        along = (away[..., 0] / sigma[:, :1]) ** 2
+        return np.asarray(along + (away[..., 1] ** 2 + away[..., 2] ** 2) / sigma[:, 1:] ** 2)
+
+    def light(self, level: Float, others: Float | float = 0.0) -> Float:
+        """Light above a level, without that of others; 0 beyond the stack."""
+        return np.asarray(np.nan_to_num(self.pixels - level[:, None] - others), np.float32)
+
+
+def _level(windows: Windows, squared: Float, others: Float | float = 0.0) -> tuple[Float, Float]:
+    """Median and SD (from the median absolute deviation) of the shell around each point."""
+    ring = (squared > APERTURE**2) & (squared <= SHELL**2) & windows.inside
+    ring |= ~ring.any(axis=1, keepdims=True) & windows.inside
+    values = np.where(ring, windows.pixels - others, np.nan)
+    level = np.nanmedian(values, axis=1)
+    noise = 1.4826 * np.nanmedian(np.abs(values - level[:, None]), axis=1)
+    return level.astype(np.float32), noise.astype(np.float32)
+
+
+def _moments(
+    windows: Windows, level: Float, start: Float, others: Float | float = 0.0, rounds: int = 5
+) -> tuple[Float, Float]:
+    """Refine places and widths by adaptive Gaussian-weighted moments; see `photometry.gaussian_widths`.
+
+    The weight is never narrower than `LEAST_WEIGHT` voxels: the sums over a sharper bell would depend
+    on where it lies between the planes, which are often coarser than the punctum.
+
+    Returns
+    -------
+    (N, 3) shifts from the middle voxel, and (N, 2) sigma along z and in y and x.
+    """
+    sigma, shift = start.copy(), np.zeros((len(start), 3), np.float32)
+    light = windows.light(level, others)
+    low, high = start * WIDTHS[0], start * WIDTHS[1]
+    for _ in range(rounds):
+        width = np.maximum(sigma, LEAST_WEIGHT)
+        bell = np.exp(-0.5 * windows.squared(shift, width))
+        weight = bell * light
+        total = weight.sum(axis=1)
+        clear = total > 0.3 * np.abs(weight).sum(axis=1)
+        # A stack thinner than the bell tells nothing of z, but still of y and x.
+        seen = (bell * windows.inside).sum(axis=1) > 0.9 * bell.sum(axis=1)
+        level_seen = (bell * windows.inside).sum(axis=1) > 0.9 * (bell * windows.plane_inside).sum(axis=1)
+        good = np.stack([clear & seen, clear & level_seen], axis=1)
+        safe = np.where(clear, total, 1)[:, None]
+        away = windows.grid[None] - shift[:, None]
+        # The weight, centred on the old place, pulls the centroid back by this factor.
+        pull = 1 + (sigma / width)[:, [0, 1, 1]] ** 2
+        step = np.where(good[:, [0, 1, 1]], pull * np.einsum("nk,nkd->nd", weight, away) / safe, 0)
+        second = np.einsum("nk,nkd->nd", weight, away**2) / safe
+        moment = np.stack([second[:, 0], second[:, 1:].mean(axis=1)], axis=1)
+        solved = moment * width**2 / np.maximum(width**2 - moment, 0.15 * width**2)
+        wanted = np.where(good, np.sqrt(np.maximum(solved, 0.1)), sigma)
+        shift = np.clip(shift + np.clip(step, -0.5, 0.5), -1.2, 1.2).astype(np.float32)
+        sigma = np.clip(np.clip(wanted, sigma / 1.4, sigma * 1.4), low, high).astype(np.float32)
+    return shift, sigma
+
+
+def typical_sigma(volume: Float, peaks: Voxels, start: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Return sigma along z and in y and x of a punctum: the median of up to 300 bright ones that stand alone.
+
+    Parameters
+    ----------
+    volume
+        ZYX exosome channel.
+    peaks
+        (N, 3) voxels of puncta.
+    start
+        Sigma to begin with; the result is between a third and three times of it.
+    """
+    alone = _alone(peaks / start[[0, 1, 1]])
+    peaks = peaks[alone] if alone.any() else peaks
+    value = volume[tuple(peaks.T)]
+    chosen = peaks[np.argsort(-value, kind="stable")[: max(1, min(300, len(peaks) // 2))]]
+    sigma = np.array(start, np.float64)
+    for _ in range(3):  # a round can change a width by WIDTHS only
+        own = np.repeat(sigma[None], len(chosen), axis=0).astype(np.float32)
+        windows = Windows(volume, chosen, _reach(sigma))
+        level, _ = _level(windows, windows.squared(np.zeros((len(chosen), 3), np.float32), own))
+        sigma = np.median(_moments(windows, level, own)[1], axis=0).astype(np.float64)
+    return np.clip(sigma, np.maximum(np.array(start) / 3, 0.4), np.array(start) * 3)
+
+
+def _alone(scaled: Points) -> npt.NDArray[np.bool_]:
+    """Tell which points have no other within their shell."""
+    from scipy.spatial import cKDTree
+
+    nearest: npt.NDArray[np.float64] = cKDTree(scaled).query(scaled, k=2)[0][:, 1]
+    return nearest > SHELL
+
+
+def _reach(sigma: npt.NDArray[np.float64]) -> Voxels:
+    reach = np.ceil(SHELL * sigma).astype(np.intp)
+    return np.array([min(reach[0], 12), min(reach[1], 20), min(reach[1], 20)], np.intp)
+
+
+def _neighbours(points: Points, typical: npt.NDArray[np.float64]) -> tuple[Voxels, Voxels, Float]:
+    """Return the pairs of puncta whose light overlaps, and their squared scaled distance."""
+    from scipy.spatial import cKDTree
+
+    scaled = points / typical[[0, 1, 1]]
+    pairs = cKDTree(scaled).query_pairs(4.0, output_type="ndarray")
+    first, second = pairs[:, 0], pairs[:, 1]
+    return first, second, np.asarray(((scaled[first] - scaled[second]) ** 2).sum(axis=1), np.float32)
+
+
+def _share_light(
+    wanted: Float, points: Points, typical: npt.NDArray[np.float64], rounds: int = 60
+) -> npt.NDArray[np.float64]:
+    """Fit all peaks at once, none below zero: Gaussians of known place and the typical width.
+
+    `wanted` is what each would be alone; two at the scaled distance d share exp(-d²/4) of their light.
+    """
+    from scipy.sparse import csr_matrix
+
+    first, second, squared = _neighbours(points, typical)
+    shared, index = np.exp(-squared / 4), np.arange(len(wanted))
+    matrix = csr_matrix(
+        (
+            np.concatenate([np.ones(len(wanted)), shared, shared]),
+            (np.concatenate([index, first, second]), np.concatenate([index, second, first])),
+        ),
+        shape=(len(wanted), len(wanted)),
+    )
+    step = 1 / np.asarray(matrix.sum(axis=1)).ravel()
+    peaks = np.maximum(wanted.astype(np.float64), 0)
+    for _ in range(rounds if len(first) else 0):
+        peaks = np.maximum(peaks - step * (matrix @ peaks - wanted), 0)
+    return peaks
+
+
+def measure(volume: Float, peaks: Voxels, typical: npt.NDArray[np.float64]) -> Photometry:
+    """Measure puncta: place, intensity, peak, local background, noise and widths.
+
+    The intensity is Σ(I − median of the local shell) over the ellipsoid of 3 sigma, after the light of
+    neighbours (Gaussians of the typical width, fitted together) was taken away.
+
+    Parameters
+    ----------
+    volume
+        (Z, Y, X) the exosome channel.
+    peaks
+        (N, 3) voxels of the puncta.
+    typical
+        Sigma of a single punctum along z and in y and x, in voxels.
+    """
+    count = len(peaks)
+    points = peaks.astype(np.float64)
+    own = np.repeat(typical[None], count, axis=0).astype(np.float32)
+    wanted = np.zeros(count, np.float32)
+    model: Float | None = None
+    # At the voxels first: a neighbour's light, not yet known, would pull a place towards it.
+    peak = np.zeros(count)
+    for _ in range(2):
+        for part in _batches(count, typical):
+            windows = Windows(volume, peaks[part], _reach(typical))
+            squared = windows.squared((points[part] - peaks[part]).astype(np.float32), own[part])
+            others = np.zeros_like(squared) if model is None else _others(model, windows, squared, peak[part])
+            level, _ = _level(windows, squared, others)
+            if model is not None:
+                points[part] = peaks[part] + _moments(windows, level, own[part], others)[0]
+                squared = windows.squared((points[part] - peaks[part]).astype(np.float32), own[part])
+            bell = np.exp(-0.5 * squared) * windows.inside
+            wanted[part] = (bell * windows.light(level)).sum(axis=1) / (bell**2).sum(axis=1)
+        peak = _share_light(wanted, points, typical)
+        model = _render(volume.shape, peaks, points, peak, own, typical)
+    assert model is not None
+    first, second, _ = _neighbours(points, typical)
+    alone = np.ones(count, bool)
+    alone[first[peak[second] > 0.25 * peak[first]]] = False
+    alone[second[peak[first] > 0.25 * peak[second]]] = False
+    empty = [np.zeros(count, np.float32) for _ in range(4)]
+    found = Photometry(points, empty[0], empty[1], empty[2], empty[3], np.zeros((count, 2), np.float32))
+    for part in _batches(count, typical):
+        windows = Windows(volume, peaks[part], _reach(typical))
+        squared = windows.squared((points[part] - peaks[part]).astype(np.float32), own[part])
+        others = _others(model, windows, squared, peak[part])
+        base, noise = _level(windows, squared, others)
+        shift, sigma = _moments(windows, base, own[part], others)
+        sure = peak[part] > 4 * noise  # only a clear punctum that stands alone tells its width
+        sigma = np.where((sure & alone[part])[:, None], sigma, own[part])
+        points[part] = np.where(sure[:, None], peaks[part] + shift, points[part])
+        shift = (points[part] - peaks[part]).astype(np.float32)
+        squared = windows.squared(shift, sigma)
+        bell = np.exp(-0.5 * squared)
+        light = windows.light(base, others)
+        height = (bell * windows.inside * light).sum(axis=1) / (bell**2 * windows.inside).sum(axis=1)
+        aperture = squared <= APERTURE**2
+        # What the stack's border cuts off is made up for.
+        share = (bell * aperture * windows.inside).sum(axis=1) / (bell * aperture).sum(axis=1)
+        total = (light * aperture).sum(axis=1) / np.maximum(share, 0.2)
+        found.intensity[part], found.peak[part] = total, np.maximum(height, 0)
+        found.level[part], found.noise[part], found.sigma[part] = base, noise, sigma
+    return found
+
+
+def _others(model: Float, windows: Windows, squared: Float, peak: npt.NDArray[np.float64]) -> Float:
+    """Light of all other puncta in each window."""
+    mine = peak.astype(np.float32)[:, None] * np.exp(-0.5 * squared)
+    return np.asarray(np.maximum(model.ravel()[windows.flat] - mine, 0), np.float32)
+
+
+def _render(
+    shape: tuple[int, ...],
+    peaks: Voxels,
+    points: Points,
+    peak: npt.NDArray[np.float64],
+    sigma: Float,
+    typical: npt.NDArray[np.float64],
+) -> Float:
+    """Return the stack that the fitted puncta would make."""
+    model = np.zeros(shape, np.float32)
+    for part in _batches(len(peaks), typical):
+        windows = Windows(model, peaks[part], _reach(typical))
+        squared = windows.squared((points[part] - peaks[part]).astype(np.float32), sigma[part])
+        light = np.asarray(peak[part], np.float32)[:, None] * np.exp(-0.5 * squared) * windows.inside
+        np.add.at(model.reshape(-1), windows.flat.ravel(), light.ravel())
+    return model
+
+
+def _batches(count: int, typical: npt.NDArray[np.float64]) -> Iterator[slice]:
+    """Yield slices of puncta whose windows fit into memory."""
+    size = max(1, _BATCH // int(np.prod(2 * _reach(typical) + 1)))
+    for start, stop in pairwise([*range(0, count, size), count]):
+        yield slice(start, stop)

@@ -1,0 +1,391 @@
+"""Scene3D: simulated z-stacks of macrophages with puncta known to be inside, on or outside the cell.
+
+Outlines, nuclei and textures are those of `napari_tam.synthetic.Scene`; each cell gets a height, the
+stains fill it, and a Gaussian point spread function, longer in z than in x and y, blurs the stack
+before the camera. (A Gaussian is a confocal microscope's; a widefield one adds light from afar.)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from scipy.ndimage import gaussian_filter1d
+from scipy.spatial import cKDTree
+
+from napari_tam._scene import cells as shapes
+from napari_tam._scene import optics, stains
+from napari_tam.synthetic import CHANNEL_NAMES, SceneParameters
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from numpy.random import Generator
+
+    from napari_tam._scene.cells import Labels
+
+Volume = npt.NDArray[np.float32]
+Points = npt.NDArray[np.float64]
+
+#: Where a punctum can be, as in the column `location`.
+LOCATIONS = ("inside", "membrane", "outside")
+
+#: Distance of the drawn surface points of a cell, in µm.
+_SURFACE_STEP_UM = 0.2
+
+
+@dataclass(frozen=True)
+class VolumeParameters:
+    """What a stack looks like. Lengths in µm, intensities in photons.
+
+    `plane` has what a plane has, too: size, pixel, cells, stains, camera. Its `spot_sigma_um` is the
+    width of the point spread function in x and y, for all channels; `blur_um` and
+    `aggregates_per_field` are not used.
+    """
+
+    plane: SceneParameters = field(
+        default_factory=lambda: SceneParameters(
+            shape=(384, 384),
+            pixel_size_um=0.25,
+            cells_per_field=14,
+            overlap=0.0,
+            stain_photons=120.0,
+            nucleus_photons=150.0,
+            spot_sigma_um=0.2,
+            haze_photons=4.0,
+            background_photons=8.0,
+            puncta_per_cell=20.0,
+            punctum_photons=1500.0,
+        )
+    )
+    planes: int = 20
+    z_step_um: float = 0.5
+    spot_sigma_z_um: float = 0.55
+    glass_um: float = 1.5  # height of the cover slip, where the cells sit, above the first plane
+    cell_height_um: float = 6.0
+    height_spread: float = 0.15  # SD of log height
+    lamella_um: float = 0.6  # thickness of a cell at its outline
+    membrane_share: float = 0.3  # of a cell's puncta: on its surface
+    outside_share: float = 0.3  # of all puncta: in the medium, within 5 µm of a cell or anywhere
+    gap_um: float = 1.0  # puncta inside and outside are at least this far from the surface
+
+
+@dataclass(frozen=True)
+class Scene3D:
+    """One simulated stack and its truth.
+
+    Attributes
+    ----------
+    image
+        CZYX uint16: cell stain, nuclear stain, exosomes.
+    cells, nuclei
+        ZYX uint16 labels: voxels of which over half is in the cell; a nucleus has its cell's label.
+    puncta
+        One row a punctum: z_px, y_px, x_px, location (`LOCATIONS`), cell (0 = outside; of a punctum on
+        a membrane its cell), depth_um (below the surface; negative outside), photons (in all).
+    parameters
+        What it was drawn from.
+    """
+
+    image: npt.NDArray[np.uint16]
+    cells: npt.NDArray[np.uint16]
+    nuclei: npt.NDArray[np.uint16]
+    puncta: pd.DataFrame
+    parameters: VolumeParameters = field(repr=False)
+
+    @classmethod
+    def draw(cls, parameters: VolumeParameters, seed: int | Sequence[int] | Generator) -> Scene3D:
+        """Draw a stack; the same parameters and seed give the same voxels."""
+        rng = np.random.default_rng(seed)
+        p, plane = parameters, parameters.plane
+        population = shapes.draw_cells(plane, rng)
+        labels, nuclei = population.labels, shapes.draw_nuclei(plane, population, rng)
+        body = _heights(p, labels, rng)
+        core = _nuclear_heights(nuclei, body)
+        spots = _draw_puncta(p, labels, body, core, rng)
+        filled, kernel = _filled(p, body), _filled(p, core)
+        haze = _blur(p, filled * stains.haze(plane, labels, nuclei, rng))
+        channels = (
+            _blur(p, _cell_stain(p, labels, body, filled, kernel, rng)),
+            _blur(p, kernel * stains.nuclear_stain(plane, nuclei, rng)),
+            haze + _render(p, spots),
+        )
+        light = optics.illumination(plane.shape, plane.illumination, rng)
+        image = np.stack([_photograph(p, channel, light, rng) for channel in channels])
+        known = np.where(filled > 0.5, labels, 0).astype(np.uint16)
+        return cls(image, known, np.where(kernel > 0.5, nuclei, 0).astype(np.uint16), spots, p)
+
+
+@dataclass(frozen=True)
+class _Slab:
+    """Bottom and top (YX, µm above the first plane) of what lies in each column; equal where nothing does."""
+
+    bottom: Volume
+    top: Volume
+
+
+def _heights(p: VolumeParameters, labels: Labels, rng: Generator) -> _Slab:
+    """Give every cell a dome that falls to its thin outline; some also rise from the glass there."""
+    um, shape = p.plane.pixel_size_um, labels.shape
+    glass = p.glass_um + rng.uniform(-0.5, 0.5) * p.z_step_um  # anywhere between two planes
+    bottom, top = (np.full(shape, glass, np.float32) for _ in range(2))
+    ruffles = optics.texture(shape, p.plane.cell_diameter_um / um * 0.08, rng)
+    for index, box in enumerate(_boxes(labels), start=1):
+        height = p.cell_height_um * np.exp(rng.normal(0, p.height_spread))
+        flatness, rise = rng.uniform(0.5, 1.0), rng.uniform(0, 0.4)
+        mask = labels[box] == index
+        depth = cv2.distanceTransform(np.pad(mask, 1).astype(np.uint8), cv2.DIST_L2, 5)[1:-1, 1:-1]
+        away = np.clip(depth / max(1.0, flatness * float(depth.max())), 0, 1)
+        dome = p.lamella_um + (height - p.lamella_um) * np.sqrt(1 - (1 - away) ** 2)
+        dome = np.maximum(dome * (1 + 0.05 * p.plane.ruffles * ruffles[box]), p.lamella_um)
+        low = glass + rise * np.clip(height - dome, 0, None) * 0.5
+        bottom[box] = np.where(mask, low, bottom[box])
+        top[box] = np.where(mask, low + dome, top[box])
+    return _Slab(bottom, top)
+
+
+def _nuclear_heights(nuclei: Labels, body: _Slab) -> _Slab:
+    """Put a lens into the column of each nucleus: at most 65 % of the cell's thickness there."""
+    depth = cv2.distanceTransform((nuclei > 0).astype(np.uint8), cv2.DIST_L2, 5)
+    most = np.ones(int(nuclei.max()) + 1, np.float32)
+    np.maximum.at(most, nuclei.ravel(), depth.ravel())
+    thick = 0.65 * (body.top - body.bottom) * np.sqrt(1 - (1 - np.clip(depth / most[nuclei], 0, 1)) ** 2)
+    thick = np.where(nuclei > 0, np.minimum(thick, 5.0), 0)
+    middle = body.bottom + 0.45 * (body.top - body.bottom)
+    return _Slab(np.asarray(middle - thick / 2, np.float32), np.asarray(middle + thick / 2, np.float32))
+
+
+def _boxes(labels: Labels) -> list[tuple[slice, slice]]:
+    from scipy.ndimage import find_objects
+
+    return [box for box in find_objects(labels) if box is not None]
+
+
+def _filled(p: VolumeParameters, slab: _Slab, inset: float = 0.0) -> Volume:
+    """Return the share of each voxel (ZYX) between bottom and top, both moved inwards by `inset` µm."""
+    z = (np.arange(p.planes, dtype=np.float32) * p.z_step_um)[:, None, None]
+    high = np.minimum(slab.top - inset, z + p.z_step_um / 2)
+    low = np.maximum(slab.bottom + inset, z - p.z_step_um / 2)
+    return np.asarray(np.clip((high - low) / p.z_step_um, 0, 1), np.float32)
+
+
+def _cell_stain(
+    p: VolumeParameters, labels: Labels, body: _Slab, filled: Volume, kernel: Volume, rng: Generator
+) -> Volume:
+    """Photons of the cell stain: cytoplasm and membrane, of random shares and brightness in each cell."""
+    plane, count = p.plane, int(labels.max()) + 1
+    diameter = plane.cell_diameter_um / plane.pixel_size_um
+    brightness = plane.stain_photons * np.exp(rng.normal(0, plane.stain_spread, count))
+    share = rng.dirichlet(8 * np.array(plane.stain[:2]) + 0.15, count)[:, 1]  # of the membrane
+    nuclear = rng.uniform(-0.6, 0.3)
+    grains = [optics.texture(labels.shape, max(0.8, 0.03 * diameter), rng) for _ in range(2)]
+    outline = cv2.erode(_same(labels).astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
+    shell = filled - _filled(p, body, 0.25) * outline
+    weight = share[labels].astype(np.float32)
+    volume = np.empty_like(filled)
+    for z in range(p.planes):
+        # Texture changes along z over some 2 µm: a mixture of two that turns.
+        turn = 0.8 * z * p.z_step_um
+        grain = np.exp(plane.stain_texture * 0.3 * (np.cos(turn) * grains[0] + np.sin(turn) * grains[1]))
+        cytoplasm = filled[z] * grain * (1 + nuclear * kernel[z])
+        volume[z] = (1 - weight) * cytoplasm + weight * (0.25 * cytoplasm + 2.0 * shell[z])
+    return np.asarray(volume * np.where(labels > 0, brightness[labels], 0), np.float32)
+
+
+def _same(labels: Labels) -> npt.NDArray[np.bool_]:
+    """Tell which pixels have four neighbours of their own label."""
+    padded = np.pad(labels, 1)
+    inner = np.ones(labels.shape, bool)
+    for axis in (0, 1):
+        for shift in (1, -1):
+            inner &= np.roll(padded, shift, axis)[1:-1, 1:-1] == labels
+    return inner & (labels > 0)
+
+
+def _blur(p: VolumeParameters, volume: Volume) -> Volume:
+    """Blur with the microscope's Gaussian."""
+    sigma = p.plane.spot_sigma_um / p.plane.pixel_size_um
+    planes = np.stack([optics.blur(plane, sigma) for plane in volume])
+    return np.asarray(
+        gaussian_filter1d(planes, p.spot_sigma_z_um / p.z_step_um, axis=0, mode="nearest"), np.float32
+    )
+
+
+def _photograph(p: VolumeParameters, volume: Volume, light: Volume, rng: Generator) -> npt.NDArray[np.uint16]:
+    f = p.plane
+    return np.stack(
+        [
+            optics.camera(light * (plane + f.background_photons), f.gain, f.offset, f.read_noise, rng)
+            for plane in volume
+        ]
+    )
+
+
+def _render(p: VolumeParameters, spots: pd.DataFrame) -> Volume:
+    """Sum the Gaussians of all puncta."""
+    volume = np.zeros((p.planes, *p.plane.shape), np.float32)
+    sigma = np.array([p.spot_sigma_z_um / p.z_step_um, *[p.plane.spot_sigma_um / p.plane.pixel_size_um] * 2])
+    reach = np.ceil(4.5 * sigma).astype(int)
+    for *centre, photons in spots[["z_px", "y_px", "x_px", "photons"]].to_numpy():
+        low = np.maximum(np.round(centre).astype(int) - reach, 0)
+        high = np.minimum(np.round(centre).astype(int) + reach + 1, volume.shape)
+        if (high <= low).any():
+            continue
+        lines = [
+            np.exp(-0.5 * ((np.arange(a, b) - c) / s) ** 2) / (np.sqrt(2 * np.pi) * s)
+            for a, b, c, s in zip(low, high, centre, sigma, strict=True)
+        ]
+        box = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
+        volume[box] += photons * np.einsum("i,j,k->ijk", *lines)
+    return volume
+
+
+def _surface(p: VolumeParameters, labels: Labels, body: _Slab) -> tuple[Points, npt.NDArray[np.intp]]:
+    """Return points (z, y, x in µm) on the cells' surfaces, and the label each belongs to.
+
+    Tops and bottoms of all columns, and between them wherever one stands above its neighbour.
+    """
+    um = p.plane.pixel_size_um
+    rows, columns = np.nonzero(labels)
+    place = np.stack([rows, columns], axis=1) * um
+    found = [np.column_stack([side[rows, columns], place]) for side in (body.bottom, body.top)]
+    owners = [labels[rows, columns].astype(np.intp)] * 2
+    for step in ((0, 1), (1, 0)):
+        one = (slice(0, labels.shape[0] - step[0]), slice(0, labels.shape[1] - step[1]))
+        two = (slice(step[0], None), slice(step[1], None))
+        for here, there in ((one, two), (two, one)):
+            other = labels[here] != labels[there]
+            # Beyond the outline the wall goes down to the cell's own bottom; else to the neighbour.
+            for side in ("top", "bottom"):
+                mine = getattr(body, side)
+                target = np.where(other, body.bottom[here], mine[there])
+                gap = target - mine[here]
+                y, x = np.nonzero((labels[here] > 0) & (np.abs(gap) > _SURFACE_STEP_UM))
+                count = np.ceil(np.abs(gap[y, x]) / _SURFACE_STEP_UM).astype(int)
+                which = np.repeat(np.arange(len(y)), count)
+                share = (
+                    np.arange(len(which)) - np.repeat(np.cumsum(count) - count, count) + 0.5
+                ) / np.repeat(count, count)
+                oy, ox = here[0].start or 0, here[1].start or 0
+                sign = 1 if here is one else -1
+                along = 0.5 * sign * um
+                z = mine[here][y, x][which] + share * gap[y, x][which]
+                found.append(
+                    np.column_stack(
+                        [z, (y[which] + oy) * um + step[0] * along, (x[which] + ox) * um + step[1] * along]
+                    )
+                )
+                owners.append(labels[here][y, x][which].astype(np.intp))
+    return np.concatenate(found), np.concatenate(owners)
+
+
+def _draw_puncta(
+    p: VolumeParameters, labels: Labels, body: _Slab, core: _Slab, rng: Generator
+) -> pd.DataFrame:
+    """Draw puncta inside (not in the nucleus), on the surface, and in the medium."""
+    f, um, count = p.plane, p.plane.pixel_size_um, int(labels.max())
+    size = np.array([(p.planes - 1) * p.z_step_um, (labels.shape[0] - 1) * um, (labels.shape[1] - 1) * um])
+    if not count:
+        raise ValueError("no cell was drawn: more cells_per_field, or a larger field")
+    surface, owner = _surface(p, labels, body)
+    tree = cKDTree(surface)
+    area = np.bincount(labels.ravel(), minlength=count + 1)[1:]
+    uptake = np.exp(rng.normal(-(f.uptake_spread**2) / 2, f.uptake_spread, count))
+    taken = rng.poisson(f.puncta_per_cell * uptake * area / area.mean())
+    bound = rng.binomial(taken, p.membrane_share)
+    free = rng.poisson(taken.sum() * p.outside_share / (1 - p.outside_share))
+
+    def at(points: Points) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+        place = np.round(points[:, 1:] / um).astype(int)
+        return place[:, 0], place[:, 1]
+
+    def between(points: Points, slab: _Slab) -> npt.NDArray[np.bool_]:
+        here = at(points)
+        return (points[:, 0] > slab.bottom[here]) & (points[:, 0] < slab.top[here])
+
+    parts: list[tuple[Points, npt.NDArray[np.intp], str]] = []
+    for index in range(1, count + 1):
+        mine = surface[owner == index]
+        inside = (mine > [0.5, 1, 1]).all(axis=1) & (mine < size - [0.5, 1, 1]).all(axis=1)
+        if inside.any() and bound[index - 1]:
+            chosen = rng.choice(np.flatnonzero(inside), bound[index - 1])
+            parts.append((mine[chosen], np.full(len(chosen), index), "membrane"))
+        low, high = mine.min(axis=0), mine.max(axis=0)
+        trial = np.clip(rng.uniform(low, high, (60 * (taken[index - 1] - bound[index - 1]) + 1, 3)), 0, size)
+        good = (labels[at(trial)] == index) & between(trial, body) & ~between(trial, core)
+        trial = trial[good]
+        trial = trial[tree.query(trial)[0] >= p.gap_um][: taken[index - 1] - bound[index - 1]]
+        parts.append((trial, np.full(len(trial), index), "inside"))
+    # Two of three lie near a cell, where a call is hard.
+    trial = rng.uniform([0.5, 0, 0], size - [0.5, 0, 0], (20 * free + 60, 3))
+    trial = trial[~between(trial, body)]
+    away = tree.query(trial)[0]
+    trial, away = trial[away >= p.gap_um], away[away >= p.gap_um]
+    near = trial[away < 3 * p.gap_um][: 2 * free // 3]
+    parts.append((np.concatenate([near, trial[: free - len(near)]]), np.zeros(0, np.intp), "outside"))
+
+    points = np.concatenate([part[0] for part in parts])
+    location = np.concatenate([np.full(len(part[0]), part[2], dtype="<U8") for part in parts])
+    cell = np.concatenate(
+        [part[1] if part[2] != "outside" else np.zeros(len(part[0]), int) for part in parts]
+    )
+    depth = tree.query(points)[0] * np.where(location == "outside", -1, 1)
+    photons = f.punctum_photons * np.exp(rng.normal(0, f.punctum_spread, len(points)))
+    z, y, x = (points / [p.z_step_um, um, um]).T
+    return pd.DataFrame(
+        {"z_px": z, "y_px": y, "x_px": x, "location": location, "cell": cell, "depth_um": depth}
+        | {"photons": photons}
+    )
+
+
+def write_volumes(
+    out: Path, fields: int, seed: int, *, planes: int = 20, parameters: VolumeParameters | None = None
+) -> list[Path]:
+    """Write simulated stacks with their truth.
+
+    For each ``volume_01.ome.tif`` (CZYX, uint16, with voxel size), ``…_masks.tif`` and
+    ``…_nuclei.tif`` (ZYX), and ``…_puncta.csv`` (see `Scene3D`).
+
+    Raises
+    ------
+    InputError
+        If the folder cannot be written, or there are fewer than 4 planes (no cell fits between).
+    """
+    import tifffile
+
+    from napari_tam.errors import InputError
+
+    base = parameters or VolumeParameters()
+    if planes < 4:
+        raise InputError(f"{planes} planes are no stack", where="--planes", fix="give 4 or more")
+    # As many planes as asked for, over the same height.
+    base = replace(base, planes=planes, z_step_um=base.z_step_um * base.planes / planes)
+    um = base.plane.pixel_size_um
+    size: dict[str, Any] = {"PhysicalSizeX": um, "PhysicalSizeY": um, "PhysicalSizeZ": base.z_step_um}
+    size |= {f"PhysicalSize{axis}Unit": "µm" for axis in "XYZ"}
+    written = []
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        for index in range(fields):
+            scene = Scene3D.draw(base, [seed, index])
+            stem = out / f"volume_{index + 1:02d}"
+            image = stem.with_suffix(".ome.tif")
+            metadata = {"axes": "CZYX", "Channel": {"Name": list(CHANNEL_NAMES)}, **size}
+            tifffile.imwrite(image, scene.image, compression="zlib", metadata=metadata)
+            for name, labels in (("masks", scene.cells), ("nuclei", scene.nuclei)):
+                options: dict[str, Any] = {"compression": "zlib", "photometric": "minisblack"}
+                tifffile.imwrite(f"{stem}_{name}.tif", labels, metadata={"axes": "ZYX"}, **options)
+            scene.puncta.round(3).to_csv(f"{stem}_puncta.csv", index=False)
+            written.append(image)
+    except OSError as error:
+        raise InputError(
+            f"the simulated stacks cannot be written ({error.strerror or error})",
+            where=out,
+            fix="choose a folder that you may write to, with enough room",
+        ) from error
+    return written
