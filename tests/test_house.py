@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 
 import napari_tam
+from napari_tam import columns
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = Path(napari_tam.__file__).resolve().parent
@@ -182,3 +183,16 @@ def test_commands_in_the_pages_are_real(command: str) -> None:
             "py",
             "sudo",
         } or (words[0].startswith(".venv"))
+
+
+def test_the_columns_page_has_every_column_of_every_table_with_unit_formula_and_source() -> None:
+    page = (ROOT / "docs" / "columns.md").read_text(encoding="utf-8")
+    assert "| column | group | unit | definition | source |" in page
+    rows = {tuple(part.strip() for part in line[1:-1].split(" | ")) for line in page.splitlines()}
+    tables = [value for name, value in vars(columns).items() if name.isupper() and not name.startswith("_")]
+    found = [column for table in tables if isinstance(table, tuple) for column in table]
+    assert len(found) > 50
+    for column in (*found, *columns.phenotype_columns(), *columns.phenotype_summary_columns()):
+        texts = (column.group, column.unit, column.definition, column.source)
+        row = (f"`{column.name}`", *(text.replace("|", "\\|") for text in texts))
+        assert row in rows, f"{column.name} is not on the page: tools/reference_pages.py"

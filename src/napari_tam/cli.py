@@ -215,6 +215,21 @@ def _build(command: str) -> tuple[_Parser, dict[str, _Parser]]:
         from napari_tam.cli_track import add_track_options
 
         add_track_options(own)
+    own = add(
+        "report",
+        _report,
+        "Write the report of a results folder",
+        "RESULTS/report.html, one file that needs nothing else, and its figures with their data in "
+        "RESULTS/figures. It can be repeated at any time.",
+    )
+    own.add_argument("results", type=Path, metavar="RESULTS", help="results folder of 'napari-tam analyse'")
+    own = add(
+        "methods",
+        _methods,
+        "Print a methods paragraph for a paper",
+        "Filled with the settings, models, corrections and versions of the run, with references.",
+    )
+    own.add_argument("results", type=Path, metavar="RESULTS", help="results folder of 'napari-tam analyse'")
 
     add("models", _models, "List the networks that can be used")
     add("doctor", _doctor, "Check the installation")
@@ -280,6 +295,24 @@ def _track(arguments: argparse.Namespace) -> int:
     from napari_tam.cli_track import track
 
     return track(arguments)
+
+
+def _report(arguments: argparse.Namespace) -> int:
+    from napari_tam.report import write_report
+
+    report = write_report(arguments.results)
+    for title, why in report.left_out:
+        print(f"left out {title}: {why}")
+    print(f"report   {report.path}")
+    print(f"figures  {report.path.parent / 'figures'}: {len(report.figures)}, each as PNG, SVG and CSV")
+    return 0
+
+
+def _methods(arguments: argparse.Namespace) -> int:
+    from napari_tam.methods import methods_text
+
+    print(methods_text(arguments.results), end="")
+    return 0
 
 
 def _simulate(arguments: argparse.Namespace) -> int:

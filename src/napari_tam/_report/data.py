@@ -1,0 +1,363 @@
+"""What a report is made of: the tables of a results folder, whichever of them are there."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from napari_tam.classify import UNCERTAIN
+from napari_tam.errors import InputError, one_line
+from napari_tam.layout import well_of
+from napari_tam.results import OK, Results
+from napari_tam.settings import Settings
+from napari_tam.tables import read_csv
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+#: What the layout says of an image; a group of cells has one value of each of the first three.
+GROUP = ("condition", "dose", "time")
+UNIT = (*GROUP, "donor", "plate", "replicate")
+LAYOUT = ("well", *UNIT, "control_role")
+
+#: Control roles of cells that got no labelled exosomes.
+NEGATIVE = ("dye_only", "no_exosome")
+
+#: Columns of the tables beside cells, puncta and images that hold texts, whatever they look like.
+TEXTS = {
+    "thresholds": ("plate", "readout", "rule", "control_role", "control_images", "note"),
+    "replicates": ("condition", "donor", "plate", "replicate", "phenotype", "control_role", "well"),
+    "comparisons": ("readout", "comparison", "group_a", "group_b", "unit", "test", "correction", "note"),
+    "kinetics": ("condition", "track", "readout", "note"),
+}
+_CELL_TEXTS = tuple(name for name in LAYOUT if name not in ("dose", "time"))
+
+
+@dataclass(frozen=True)
+class Readout:
+    """A column of the cells table that measures uptake, and what an axis says about it."""
+
+    name: str
+    label: str
+    short: str
+
+
+READOUTS = (
+    Readout("puncta_count", "puncta per cell", "puncta"),
+    Readout("puncta_intensity_sum", "puncta intensity per cell (counts)", "intensity"),
+)
+
+#: Axis labels of further readouts that the comparisons may name.
+LABELS = {
+    **{readout.name: readout.label for readout in READOUTS},
+    "positive": "positive cells (share)",
+    "positive_fraction": "positive cells (share)",
+    "exosome_integrated": "exosome signal per cell (counts)",
+    "exosome_mean": "mean exosome signal (counts)",
+    "ctcf": "corrected total cell fluorescence (counts)",
+    "puncta_per_um2": "puncta per µm²",
+    "puncta_intensity_mean": "mean punctum intensity (counts)",
+    "aggregate_count": "aggregates per cell",
+    "central_fraction": "share of central puncta",
+    "perinuclear_fraction": "share of perinuclear puncta",
+    "elongation": "elongation (0 round, 1 line)",
+}
+
+
+def label_of(readout: str) -> str:
+    """Return what an axis says about a readout."""
+    return LABELS.get(readout, readout.replace("_", " "))
+
+
+@dataclass(frozen=True)
+class ReportData:
+    """The tables of a results folder.
+
+    Attributes
+    ----------
+    folder
+        The results folder.
+    images, cells, puncta
+        As in the folder.
+    thresholds, replicates, comparisons, kinetics
+        The tables of uptake and comparison; None where there is none.
+    settings, run
+        How the results were made; defaults and {} where that is not on record.
+    problems
+        Sentences about what could not be read.
+    """
+
+    folder: Path
+    images: pd.DataFrame
+    cells: pd.DataFrame
+    puncta: pd.DataFrame
+    thresholds: pd.DataFrame | None = None
+    replicates: pd.DataFrame | None = None
+    comparisons: pd.DataFrame | None = None
+    kinetics: pd.DataFrame | None = None
+    settings: Settings = field(default_factory=Settings)
+    run: dict[str, Any] = field(default_factory=dict)
+    problems: tuple[str, ...] = ()
+
+    @cached_property
+    def results(self) -> Results:
+        """The same as `napari_tam.results.read_results` returns."""
+        return Results(self.folder, self.images, self.cells, self.puncta)
+
+    @cached_property
+    def analysed(self) -> pd.DataFrame:
+        """The images that were analysed."""
+        return self.images[self.images["status"] == OK]
+
+    @cached_property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the phenotypes, in the order of their colours; empty without phenotypes."""
+        from napari_tam.phenotype_figures import classes_of
+
+        return classes_of(self.cells) if "phenotype" in self.cells else ()
+
+    @cached_property
+    def treated(self) -> pd.DataFrame:
+        """The cells that are not of a negative control."""
+        if not self.has("control_role"):
+            return self.cells
+        return self.cells[~self.cells["control_role"].isin(NEGATIVE)]
+
+    @cached_property
+    def control(self) -> pd.DataFrame:
+        """The cells of the negative controls (dye only, no exosomes)."""
+        if not self.has("control_role"):
+            return self.cells.iloc[:0]
+        return self.cells[self.cells["control_role"].isin(NEGATIVE)]
+
+    @cached_property
+    def has_layout(self) -> bool:
+        """Whether a layout says what the images are."""
+        return any(self.has(name) for name in GROUP)
+
+    def has(self, column: str, table: pd.DataFrame | None = None) -> bool:
+        """Return whether a table (default: the cells) has a column with any value in it."""
+        table = self.cells if table is None else table
+        return column in table and bool(is_stated(table[column]).any())
+
+    def groups(self, table: pd.DataFrame | None = None) -> pd.Series[str]:
+        """Return the group of every row (default: of the cells) as one text.
+
+        The condition, and dose and time where the table has more than one value of them; empty
+        where the layout says nothing about the row.
+        """
+        table = self.cells if table is None else table
+        groups = pd.Series("", index=table.index, dtype=str)
+        for name in GROUP:
+            if not self.has(name, table):
+                continue
+            values = table[name]
+            if name == "condition":
+                part = values.where(is_stated(values), "")
+                if "control_role" in table:  # a control may be named by its role alone
+                    role = table["control_role"]
+                    part = part.mask(part == "", role.where(is_stated(role), ""))
+                groups = part.astype(str)
+                if "control_role" in table:  # a condition's control wells are a group of their own
+                    named = table["control_role"].isin(NEGATIVE) & (groups != role)
+                    mark = " (" + table["control_role"].astype(str).str.replace("_", " ") + ")"
+                    groups = groups.where(~named, groups + mark)
+            elif self._varies(name):
+                texts = {x: f"dose {x:g}" if name == "dose" else f"{x:g} h" for x in values.dropna().unique()}
+                part = values.map(texts).fillna("").astype(str)
+                if name == "dose" and "control_role" in table:  # that a control has none is in its name
+                    part = part.mask(table["control_role"].isin(NEGATIVE) & (values == 0), "")
+                groups = groups + np.where((groups != "") & (part != ""), ", ", "") + part
+        return groups
+
+    def group_order(self) -> list[str]:
+        """Return the groups: negative controls first, then as the layout's values are sorted."""
+        table = self.cells.assign(_group=self.groups())
+        table = table[table["_group"] != ""]
+        keys = [name for name in GROUP if self.has(name)]
+        firsts = table.drop_duplicates("_group")
+        negative = (
+            ~firsts["control_role"].isin(NEGATIVE)
+            if self.has("control_role")
+            else pd.Series(True, firsts.index)
+        )
+        firsts = firsts.assign(_negative=negative).sort_values(["_negative", *keys], kind="stable")
+        return firsts["_group"].tolist()
+
+    def is_negative(self, group: str) -> bool:
+        """Return whether all cells of a group are of a negative control."""
+        here = self.groups() == group
+        return bool(here.any()) and bool(self.cells.index[here].isin(self.control.index).all())
+
+    def _varies(self, name: str) -> bool:
+        return bool(self.cells[name].dropna().nunique() > 1) if name in self.cells else False
+
+    @cached_property
+    def unit(self) -> str:
+        """What counts as one (n): donor, replicate, plate or well; empty without a layout.
+
+        What the comparisons took; without them the same rule (`napari_tam.stats`).
+        """
+        if not self.has_layout:
+            return ""
+        if self.comparisons is not None:
+            for unit in self.comparisons["unit"]:
+                if unit in ("donor", "replicate", "plate", "well"):
+                    return str(unit)
+        if self._kinds("donor") > 1:
+            return "donor"
+        if self._kinds("replicate"):
+            return "replicate"
+        return "plate" if self._kinds("plate") > 1 else "well"
+
+    def _kinds(self, name: str) -> int:
+        if name not in self.cells:
+            return 0
+        return int(self.cells.loc[is_stated(self.cells[name]), name].nunique())
+
+    def unit_names(self, table: pd.DataFrame) -> pd.Series[str]:
+        """Return the name of every cell's experimental unit; empty where the layout states none."""
+        if not self.unit:
+            return pd.Series("", index=table.index, dtype=str)
+        several = self.unit in ("replicate", "well") and self._kinds("plate") > 1
+        names = self._texts(table, self.unit)
+        return self._texts(table, "plate").str.cat(names, sep="/") if several else names
+
+    def _texts(self, table: pd.DataFrame, name: str) -> pd.Series[str]:
+        if name == "well":
+            return self._well_of(table)
+        if name not in table:
+            return pd.Series("", index=table.index, dtype=str)
+        return table[name].where(is_stated(table[name]), "").astype(str)
+
+    def unit_means(self, readout: str) -> pd.DataFrame:
+        """Return the mean of a readout for every experimental unit.
+
+        Cells become the mean of their replicate (a row of replicates.csv), and the replicates of a
+        unit its mean, as in the tests.
+
+        Parameters
+        ----------
+        readout
+            A column of the cells table (``positive`` counts as 0 and 1).
+
+        Returns
+        -------
+        pandas.DataFrame
+            Columns group, unit, cells, value; rows of groups that the layout does not name are not
+            there.
+        """
+        cells = self.cells.assign(_group=self.groups(), _unit=self.unit_names(self.cells))
+        cells = cells[cells["_group"] != ""].assign(
+            _value=as_number(self.cells.loc[cells["_group"] != "", readout])
+        )
+        finer = [name for name in ("donor", "plate", "replicate", "control_role") if name in cells]
+        replicates = cells.groupby(["_group", "_unit", *finer], dropna=False)["_value"].agg(["size", "mean"])
+        units = replicates.groupby(["_group", "_unit"]).agg(cells=("size", "sum"), value=("mean", "mean"))
+        return units.reset_index().rename(columns={"_group": "group", "_unit": "unit"})
+
+    def wells(self) -> pd.Series[str]:
+        """Return the well of every cell; from the image's name where no layout says it."""
+        return self._well_of(self.cells)
+
+    def image_wells(self) -> pd.Series[str]:
+        """Return the well of every image."""
+        return self._well_of(self.images)
+
+    def _well_of(self, table: pd.DataFrame) -> pd.Series[str]:
+        named = {name: well_of(str(name)) for name in table["image"].unique()}
+        guessed = table["image"].map(named).fillna("")
+        if not self.has("well", table):
+            return guessed.astype(str)
+        return table["well"].where(is_stated(table["well"]), guessed).astype(str)
+
+
+def is_stated(values: Any) -> Any:
+    """Return where values are neither missing nor empty texts."""
+    return values.notna() & (values.astype(object) != "")
+
+
+def as_number(values: pd.Series[Any]) -> npt.NDArray[np.float64]:
+    """Return a column as numbers: flags as 0 and 1, missing ones as NaN."""
+    return pd.to_numeric(values.astype(object), errors="coerce").to_numpy(np.float64, na_value=np.nan)
+
+
+def whole(cells: pd.DataFrame) -> pd.DataFrame:
+    """Return the cells that the image's border does not cut."""
+    if "touches_border" not in cells:
+        return cells
+    return cells[~cells["touches_border"].fillna(False).astype(bool)]
+
+
+def read_data(folder: Path) -> ReportData:
+    """Read a results folder.
+
+    Raises
+    ------
+    InputError
+        If it is none, or cells.csv, puncta.csv or images.csv is missing or damaged. Other tables that
+        cannot be read are named in `ReportData.problems`.
+    """
+    if not (folder / "images.csv").exists():
+        raise InputError(
+            "not a results folder (it has no images.csv)",
+            where=folder,
+            fix="give the --out folder of 'napari-tam analyse'",
+        )
+    problems: list[str] = []
+    more = {name: _optional(folder / f"{name}.csv", texts, problems) for name, texts in TEXTS.items()}
+    cells, images, puncta = (
+        _as_texts(read_csv(folder / f"{name}.csv"), _CELL_TEXTS) for name in ("cells", "images", "puncta")
+    )
+    for table, needed in ((cells, ("image", "label", "puncta_count")), (images, ("image", "status"))):
+        lacking = [name for name in needed if name not in table]
+        if lacking:
+            raise InputError(f"a table lacks the column {', '.join(lacking)}", where=folder)
+    for table in (cells, images):
+        for name in ("dose", "time"):
+            if name in table:
+                table[name] = as_number(table[name])
+    settings, run = Settings(), {}
+    try:
+        settings = Settings.from_yaml(folder / "settings.yaml")
+    except InputError as error:
+        problems.append(f"The settings of the run are not known: {one_line(error)}.")
+    try:
+        run = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        problems.append(f"The record of the run (run.json) cannot be read: {one_line(error)}.")
+    return ReportData(
+        folder, images, cells, puncta, **more, settings=settings, run=run, problems=tuple(problems)
+    )
+
+
+def _optional(path: Path, texts: Sequence[str], problems: list[str]) -> pd.DataFrame | None:
+    if not path.exists():
+        return None
+    try:
+        return _as_texts(read_csv(path), texts)
+    except InputError as error:
+        problems.append(f"{one_line(error)}.")
+        return None
+
+
+def _as_texts(table: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
+    """Make texts of columns that hold names which look like numbers; a missing one is empty."""
+    for name in names:
+        if name in table and pd.api.types.is_numeric_dtype(table[name]):
+            texts = ["" if pd.isna(x) else f"{x:g}" for x in table[name]]
+            table[name] = pd.Series(texts, index=table.index, dtype=str)
+    return table
+
+
+def uncertain_share(cells: pd.DataFrame) -> float:
+    """Return the share of cells, of those not cut by the border, whose phenotype is uncertain."""
+    inner = whole(cells)
+    return float((inner["phenotype"] == UNCERTAIN).mean()) if len(inner) else float("nan")

@@ -1,0 +1,62 @@
+"""The figures of the report, one small function each: data in, figure, its table and caption out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from napari_tam._report.figures.comparison import comparisons
+from napari_tam._report.figures.control import control_distribution
+from napari_tam._report.figures.curves import dose_curve, uptake_curve
+from napari_tam._report.figures.gallery import gallery
+from napari_tam._report.figures.phenotype import elongation, uptake_by_phenotype
+from napari_tam._report.figures.place import place
+from napari_tam._report.figures.plate import plate_map
+from napari_tam._report.figures.superplot import positive_fraction, superplot_count, superplot_intensity
+from napari_tam._report.figures.worst import worst_fields
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from napari_tam._report.data import ReportData
+    from napari_tam._report.style import Drawn
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A figure that a report can have.
+
+    Attributes
+    ----------
+    name
+        Of its files.
+    title, section
+        In the report.
+    draw
+        Draws it, or raises `napari_tam._report.style.MissingData`.
+    """
+
+    name: str
+    title: str
+    section: str
+    draw: Callable[[ReportData], Drawn]
+
+
+UPTAKE, PHENOTYPE, PLACE, QUALITY = "Uptake", "Phenotype and shape", "Place in the cell", "Quality control"
+COMPARISON = "Comparisons"
+
+FIGURES = (
+    Plan("superplot_puncta", "Puncta per cell", UPTAKE, superplot_count),
+    Plan("superplot_intensity", "Intensity of the puncta per cell", UPTAKE, superplot_intensity),
+    Plan("positive_fraction", "Positive cells", UPTAKE, positive_fraction),
+    Plan("control_distribution", "The control and its threshold", UPTAKE, control_distribution),
+    Plan("dose_curve", "Uptake by dose", UPTAKE, dose_curve),
+    Plan("uptake_curve", "Uptake over time", UPTAKE, uptake_curve),
+    Plan("comparisons", "Differences between conditions", COMPARISON, comparisons),
+    Plan("uptake_by_phenotype", "Uptake by phenotype", PHENOTYPE, uptake_by_phenotype),
+    Plan("elongation", "Uptake and elongation", PHENOTYPE, elongation),
+    Plan("place", "Where the puncta lie", PLACE, place),
+    Plan("gallery", "Cells from low to high uptake", QUALITY, gallery),
+    Plan("plate_map", "The plate", QUALITY, plate_map),
+    Plan("worst_fields", "Fields that scored worst", QUALITY, worst_fields),
+)

@@ -1,0 +1,376 @@
+"""A methods paragraph for a paper, filled with what a run really did.
+
+Nothing is stated that is not on record: settings from settings.yaml, versions and hashes from
+run.json, tests and thresholds from their tables, training data from the cards of the bundled models.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_tam._report.data import NEGATIVE, as_number, label_of, read_data
+from napari_tam.models import MODELS_FOLDER, PHENOTYPE
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import numpy.typing as npt
+
+    from napari_tam._report.data import ReportData
+
+_REFERENCES = {
+    "Stringer et al. 2021": "Stringer C, Wang T, Michaelos M, Pachitariu M. Cellpose: a generalist algorithm "
+    "for cellular segmentation. Nat Methods 2021;18:100-106. doi:10.1038/s41592-020-01018-x",
+    "McWhorter et al. 2013": "McWhorter FY, Wang T, Nguyen P, Chung T, Liu WF. Modulation of macrophage "
+    "phenotype by cell shape. Proc Natl Acad Sci USA 2013;110:17253-17258. doi:10.1073/pnas.1308887110",
+    "Guo et al. 2017": "Guo C, Pleiss G, Sun Y, Weinberger KQ. On calibration of modern neural networks. "
+    "Proc ICML 2017, PMLR 70:1321-1330",
+    "Pužar Dominkuš et al. 2018": "Pužar Dominkuš P, Stenovec M, Sitar S, et al. PKH26 labeling of "
+    "extracellular vesicles: characterization and cellular internalization of contaminating PKH26 "
+    "nanoparticles. Biochim Biophys Acta Biomembr 2018;1860:1350-1361. PubMed 29551275",
+    "Manders et al. 1993": "Manders EMM, Verbeek FJ, Aten JA. Measurement of co-localization of objects in "
+    "dual-colour confocal images. J Microsc 1993;169:375-382",
+    "Costes et al. 2004": "Costes SV, Daelemans D, Cho EH, et al. Automatic and quantitative measurement of "
+    "protein-protein colocalization in live cells. Biophys J 2004;86:3993-4003",
+    "Lord et al. 2020": "Lord SJ, Velle KB, Mullins RD, Fritz-Laylin LK. SuperPlots: communicating "
+    "reproducibility and variability in cell biology. J Cell Biol 2020;219:e202001064. "
+    "doi:10.1083/jcb.202001064",
+    "Hedges 1981": "Hedges LV. Distribution theory for Glass's estimator of effect size and related "
+    "estimators. J Educ Stat 1981;6:107-128",
+    "Holm 1979": "Holm S. A simple sequentially rejective multiple test procedure. Scand J Stat 1979;6:65-70",
+    "Welch 1947": "Welch BL. The generalization of 'Student's' problem when several different population "
+    "variances are involved. Biometrika 1947;34:28-35",
+    "Fukai and Kawaguchi 2023": "Fukai YT, Kawaguchi K. LapTrack: linear assignment particle tracking with "
+    "tunable metrics. Bioinformatics 2023;39:btac799. doi:10.1093/bioinformatics/btac799",
+}
+
+#: Software named in the text, beside napari-tam itself.
+_SOFTWARE = ("cellpose", "torch", "numpy", "scipy", "scikit-image")
+
+
+@dataclass
+class Methods:
+    """Paragraphs, and the references that they cite, in order."""
+
+    paragraphs: list[str] = field(default_factory=list)
+    cited: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def references(self) -> list[str]:
+        """The references as a list."""
+        return list(self.cited.values())
+
+    def cite(self, *names: str) -> str:
+        """Return the citation of references as ``(Author year; …)``, and note them."""
+        self.cited.update({name: _REFERENCES[name] for name in names})
+        return f"({'; '.join(names)})"
+
+    def add(self, *sentences: str) -> None:
+        """Add a paragraph of sentences; empty ones are dropped."""
+        text = " ".join(sentence.strip() for sentence in sentences if sentence)
+        if text:
+            self.paragraphs.append(text)
+
+    def text(self) -> str:
+        """Return all of it as plain text."""
+        parts = list(self.paragraphs)
+        if self.cited:
+            lines = [f"{k}. {text}" for k, text in enumerate(self.references, 1)]
+            parts.append("\n".join(["References", *lines]))
+        return "\n\n".join(parts) + "\n"
+
+
+def methods_text(folder: Path) -> str:
+    """Return the methods of a results folder as plain text, with the references.
+
+    Raises
+    ------
+    InputError
+        If it is no results folder.
+    """
+    return methods(read_data(folder)).text()
+
+
+def methods(data: ReportData) -> Methods:
+    """Return the methods of a run."""
+    found = Methods()
+    _images(found, data)
+    _cells(found, data)
+    _puncta(found, data)
+    _phenotypes(found, data)
+    _controls(found, data)
+    _time(found, data)
+    _statistics(found, data)
+    return found
+
+
+def _images(found: Methods, data: ReportData) -> None:
+    versions = data.run.get("versions") or {}
+    own = versions.get("napari-tam")
+    others = [f"{name} {versions[name]}" for name in _SOFTWARE if versions.get(name)]
+    python = data.run.get("python")
+    others += [f"Python {python}"] if python else []
+    number, total = len(data.analysed), len(data.images)
+    sizes = np.unique(np.round(as_number(data.analysed["pixel_size_um"]), 4)) if number else np.zeros(0)
+    sizes = sizes[np.isfinite(sizes)]
+    pixel = f" (pixel size {' or '.join(f'{size:g}' for size in sizes[:3])} µm)" if sizes.size else ""
+    failed = f"; {total - number} of {total} could not be analysed" if total > number else ""
+    found.add(
+        f"{number} fluorescence image{'s' * (number != 1)}{pixel} {'were' if number != 1 else 'was'} "
+        "analysed "
+        f"with napari-tam{f' {own}' if own else ''}"
+        + (f" ({', '.join(others)})" if others else "")
+        + f"{failed}.",
+        *(_channels(data)),
+        *(_notes(data)),
+        _volumes(data),
+        _corrections(data),
+    )
+
+
+def _channels(data: ReportData) -> list[str]:
+    if not data.settings.channels:
+        return []
+    roles = ", ".join(f"{role} = {channel}" for role, channel in data.settings.channels.items())
+    return [f"Channels: {roles}."]
+
+
+def _notes(data: ReportData) -> list[str]:
+    """Return what the run's notes say about projected stacks."""
+    notes = [str(note) for note in data.run.get("notes") or []]
+    return [f"{note[0].upper()}{note[1:]}." for note in notes if "projected" in note]
+
+
+def _volumes(data: ReportData) -> str:
+    """Return that stacks were analysed in 3-D, if they were."""
+    if not data.has("z_step_um", data.analysed):
+        return ""
+    steps = ", ".join(f"{step:g}" for step in np.unique(as_number(data.analysed["z_step_um"].dropna())))
+    return f"Stacks were analysed as volumes (3-D) with planes {steps} µm apart."
+
+
+def _corrections(data: ReportData) -> str:
+    """Return which corrections of the images were switched on, in the words of the settings."""
+    changed = []
+    for name, info in type(data.settings).model_fields.items():
+        extra = info.json_schema_extra
+        group = str(extra["group"]) if isinstance(extra, dict) else ""
+        value = getattr(data.settings, name)
+        if group.startswith("correct") and value != info.get_default(call_default_factory=True):
+            changed.append(f"{name.replace('_', ' ')}: {value}")
+    if not changed:
+        return "Intensities were used as recorded, without flat-field or bleed-through correction."
+    return f"Images were corrected before measuring ({'; '.join(changed)})."
+
+
+def _network(data: ReportData, kind: str, name: str) -> str:
+    """Return how a network is called in the text: bundled ones with their training data."""
+    sha = (data.run.get("models") or {}).get(name, "")
+    mark = f", sha256 {str(sha)[:12]}" if sha else ""
+    card = _card(kind) if name == kind else None
+    if card is None:
+        return f"the model '{name}'{mark.replace(', ', ' (', 1) + ')' if mark else ''}"
+    # what follows the semicolon are the terms of use
+    trained = "; ".join(str(item).partition(";")[0] for item in card.get("training_data", []))
+    return f"the bundled network '{name}' (training data: {trained}{mark.replace(', ', '; ', 1)})"
+
+
+def _card(name: str) -> dict[str, Any] | None:
+    try:
+        card = json.loads((MODELS_FOLDER / f"{name}.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return card if isinstance(card, dict) else None
+
+
+def _cells(found: Methods, data: ReportData) -> None:
+    s = data.settings
+    diameter = (
+        f"a cell diameter of {s.cell_diameter_um:g} µm"
+        if s.cell_diameter_um
+        else "a cell diameter that was estimated from each image"
+    )
+    nuclei = "nuclei" in data.analysed and as_number(data.analysed["nuclei"])
+    has_nuclei = nuclei is not False and np.isfinite(nuclei).any()
+    found.add(
+        f"Cells were segmented in the cell stain with {_network(data, 'cells', s.cells_model)} and the flow "
+        f"algorithm of Cellpose {found.cite('Stringer et al. 2021')}, with {diameter}, a cell probability "
+        "above "
+        f"{s.cell_probability:g}, a flow threshold of {s.flow_threshold:g} and a smallest area of "
+        f"{s.min_cell_area_um2:g} µm².",
+        f"Nuclei were segmented in the nuclear stain with {_network(data, 'nuclei', s.nuclei_model)}."
+        if has_nuclei
+        else "",
+        f"{len(data.cells):,} cells were found; "
+        + (
+            f"{int(data.cells['touches_border'].fillna(False).astype(bool).sum()):,} of them are cut by the "
+            "image's border and are part of the counts."
+            if "touches_border" in data.cells and len(data.cells)
+            else "none was left out."
+        ),
+    )
+
+
+def _puncta(found: Methods, data: ReportData) -> None:
+    s = data.settings
+    if s.puncta_method == "network":
+        finder = (
+            f"with {_network(data, 'puncta', 'puncta')}, keeping those with a score above {s.puncta_score:g}"
+        )
+    else:
+        finder = f"with a Laplacian of Gaussian, keeping those with a contrast score above {s.puncta_score:g}"
+    volume = bool(_volumes(data))
+    around = "shell" if volume else "annulus"
+    holder = "in or on which its centroid lies" if volume else "whose mask lies under its centroid"
+    sigma = f"{s.spot_sigma_um:g} µm" if s.spot_sigma_um else "measured from each image"
+    found.add(
+        f"Exosome-labelled puncta were detected in the exosome channel {finder} and a signal-to-noise ratio "
+        f"above {s.puncta_min_snr:g} (Gaussian width of a single punctum: {sigma}).",
+        f"The intensity of a punctum is its summed signal above the median of a local {around}; it belongs "
+        "to "
+        f"the cell {holder}. Puncta outside cells were counted apart.",
+        f"Puncta are called central below {s.central_radius:g} of the relative radius and perinuclear within "
+        f"{s.perinuclear_distance_um:g} µm of the nucleus; distances are Euclidean, in µm.",
+        _partners(found, data),
+    )
+
+
+def _partners(found: Methods, data: ReportData) -> str:
+    """Return how co-localisation was measured, if it was."""
+    if not data.has("manders_m1"):
+        return ""
+    return (
+        "Co-localisation with the lysosome channel was measured inside each cell as Pearson's correlation "
+        "and "
+        f"Manders' coefficients {found.cite('Manders et al. 1993')}, beside a randomised control "
+        f"{found.cite('Costes et al. 2004')}."
+    )
+
+
+def _phenotypes(found: Methods, data: ReportData) -> None:
+    if not data.classes:
+        return
+    s = data.settings
+    names = " or ".join(data.classes)
+    sha = str((data.run.get("models") or {}).get(s.phenotype_model, ""))[:12]
+    mark = f" (sha256 {sha})" if sha else ""
+    if s.phenotype_model == PHENOTYPE:
+        model = (
+            f"with the bundled model{mark}, a convolutional network on outline, cell stain and shape that "
+            "was "
+            "trained on simulated cells only: it separates round from elongated shapes, for which M2-like "
+            f"macrophages are more elongated {found.cite('McWhorter et al. 2013')}, and was not validated on "
+            "cells of known polarisation"
+        )
+    else:
+        model = f"with a model trained on the laboratory's own cells{mark}"
+    found.add(
+        f"Cells were called {names} {model}. The exosome channel is not part of its input. Probabilities "
+        "were "
+        f"calibrated by temperature scaling {found.cite('Guo et al. 2017')}; cells whose larger probability "
+        "is "
+        f"below {s.phenotype_min_probability:g}, that are unlike the training cells"
+        + (" or that the image's border cuts" if s.phenotype_border else "")
+        + " are called uncertain and left out of comparisons between phenotypes.",
+    )
+
+
+def _controls(found: Methods, data: ReportData) -> None:
+    if not data.has("positive") or data.thresholds is None:
+        if data.has_layout:
+            found.add(
+                "No cell was called positive or negative, because no dye-only or no-exosome control was run."
+            )
+        return
+    rules = data.thresholds[np.isfinite(as_number(data.thresholds["threshold"]))]
+    names = ", ".join(dict.fromkeys(str(rule) for rule in rules["rule"]))
+    readouts = ", ".join(dict.fromkeys(label_of(str(name)) for name in rules["readout"]))
+    cells = int(as_number(rules["control_cells"]).sum())
+    roles = {str(role) for role in rules["control_role"]} & set(NEGATIVE)
+    dye = (
+        f" Dye without exosomes forms particles that look like labelled exosomes "
+        f"{found.cite('Pužar Dominkuš et al. 2018')}; this control accounts for them."
+        if "dye_only" in roles
+        else ""
+    )
+    found.add(
+        f"A cell is called positive if its {readouts} is above a threshold learnt for each plate from "
+        "control "
+        f"wells ({names}; {cells:,} control cells).{dye}",
+        _aggregates(data),
+    )
+
+
+def _aggregates(data: ReportData) -> str:
+    if "aggregate" not in data.puncta or not data.has("aggregate", data.puncta):
+        return ""
+    share = 100 * float(np.nanmean(as_number(data.puncta["aggregate"])))
+    limits = [
+        f"{text.format(value)}"
+        for name, text in (
+            ("aggregate_sd", "{:g} robust SD above the log intensity of single puncta"),
+            ("aggregate_width", "or {:g} times their width and brighter than most"),
+        )
+        if (value := getattr(data.settings, name, None)) is not None
+    ]
+    rule = f" ({', '.join(limits)})" if limits else ""
+    return (
+        f"Puncta too bright or too wide for a single punctum{rule}, {share:.1f} % of all, are flagged as "
+        "aggregates; they do not make a cell positive and are reported apart."
+    )
+
+
+def _time(found: Methods, data: ReportData) -> None:
+    if data.has("track"):
+        tracks = int(data.cells["track"].dropna().nunique())
+        found.add(
+            f"Cells were followed through the frames with laptrack {found.cite('Fukai and Kawaguchi 2023')} "
+            f"({tracks} tracks).",
+        )
+    if data.kinetics is not None and len(data.kinetics):
+        found.add(
+            "Uptake over time was fitted with a saturating exponential; half times are stated with their "
+            "intervals (kinetics.csv)."
+        )
+
+
+def _range(numbers: npt.NDArray[np.float64]) -> str:
+    low, high = numbers.min(), numbers.max()
+    return f"{low:.0f}" if low == high else f"{low:.0f} to {high:.0f}"
+
+
+def _statistics(found: Methods, data: ReportData) -> None:
+    table = data.comparisons
+    if table is None or table.empty:
+        return
+    tested = table[np.isfinite(as_number(table["p"]))]
+    units = ", ".join(dict.fromkeys(str(unit) for unit in table["unit"] if isinstance(unit, str) and unit))
+    if tested.empty:
+        found.add(
+            "Conditions were not compared by tests, because there are too few independent replicates"
+            + (f" (unit: {units})." if units else ".")
+        )
+        return
+    names = list(dict.fromkeys(str(name) for name in tested["test"]))
+    numbers = np.concatenate([as_number(tested[n]) for n in ("n_a", "n_b")])
+    numbers = numbers[np.isfinite(numbers) & (numbers > 0)]
+    corrections = [c for c in tested["correction"].unique() if isinstance(c, str) and c]
+    holm = any("holm" in c.lower() for c in corrections)
+    welch = any("welch" in name.lower() for name in names)
+    cited = ["Lord et al. 2020", *(["Welch 1947"] if welch else []), *(["Holm 1979"] if holm else [])]
+    found.add(
+        f"The unit of every comparison is the {units or 'replicate'} (n = {_range(numbers)}), not the cell "
+        f"{found.cite(cited[0])}: the readout was averaged over the cells "
+        f"of each replicate. Tests: {'; '.join(names)}, two-sided"
+        + (f" {found.cite(*cited[1:])}" if cited[1:] else "")
+        + ".",
+        f"P values were corrected for multiple comparisons ({'; '.join(corrections)})."
+        if corrections
+        else "P values were not corrected for multiple comparisons.",
+        f"Effect sizes are Hedges' g {found.cite('Hedges 1981')}; intervals are 95 % confidence intervals of "
+        "the difference.",
+    )

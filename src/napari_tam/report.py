@@ -1,0 +1,136 @@
+"""The report: one HTML file that needs nothing else, and the figures beside it.
+
+::
+
+    RESULTS/report.html
+    RESULTS/figures/<name>.png   <name>.svg   <name>.csv (the data of the figure)
+
+It is made from the results folder alone, so it can be made again at any time. A figure whose data are
+missing is left out, and the report says why.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import warnings
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from napari_tam import output, tables
+from napari_tam._report.data import read_data
+from napari_tam._report.style import MissingData
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+#: Dots per inch of the PNG files, and of what is drawn as pixels inside the SVG files.
+DPI = 200
+
+#: The same of figures that consist of pictures, which are large.
+PICTURE_DPI = 150
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was written.
+
+    Attributes
+    ----------
+    path
+        The HTML file.
+    figures
+        Names of the figures in it.
+    left_out
+        Title of each figure that was left out, and why.
+    """
+
+    path: Path
+    figures: tuple[str, ...]
+    left_out: tuple[tuple[str, str], ...]
+
+
+def write_report(folder: Path) -> Report:
+    """Write ``report.html`` and ``figures/`` into a results folder, in the place of earlier ones.
+
+    Parameters
+    ----------
+    folder
+        The results folder. Only images.csv, cells.csv and puncta.csv must be there.
+
+    Raises
+    ------
+    InputError
+        If it is no results folder, or one of those tables is damaged.
+    OutputError
+        If a file cannot be written.
+    """
+    from napari_tam._report.figures import FIGURES
+    from napari_tam._report.page import Shown, data_address, render
+
+    data = read_data(folder)
+    place = folder / "figures"
+    try:
+        place.mkdir(exist_ok=True)
+    except OSError as error:
+        raise output.OutputError(place, error) from error
+    shown: list[Shown] = []
+    left_out: list[tuple[str, str]] = []
+    for plan in FIGURES:
+        files = {kind: place / f"{plan.name}.{kind}" for kind in ("png", "svg", "csv")}
+        try:
+            drawn = plan.draw(data)
+        except MissingData as why:
+            left_out.append((plan.title, str(why)))
+            _remove(files.values())
+            continue
+        dpi = PICTURE_DPI if drawn.picture else DPI
+        svg, png = (encode(drawn.figure, kind, dpi) for kind in ("svg", "png"))
+        _write_bytes(files["svg"], svg)
+        _write_bytes(files["png"], png)
+        write_table(files["csv"], drawn.table)
+        source = data_address(svg, png, picture=drawn.picture)
+        shown.append(Shown(plan.name, plan.title, plan.section, drawn.caption, source))
+    path = folder / "report.html"
+    output.write_text(path, render(data, shown, left_out))
+    return Report(path, tuple(figure.name for figure in shown), tuple(left_out))
+
+
+def encode(figure: Figure, kind: str, dpi: int = DPI) -> bytes:
+    """Return a figure as the bytes of a ``png`` or ``svg`` file."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+
+    stream = io.BytesIO()
+    # a canvas of its own: no backend is chosen for the program around
+    (FigureCanvasAgg if kind == "png" else FigureCanvasSVG)(figure)
+    metadata = {"Date": None} if kind == "svg" else {"Software": "napari-tam"}
+    with warnings.catch_warnings():
+        # a name in letters that the font lacks is drawn as boxes; the CSV file has it
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
+        figure.savefig(stream, format=kind, dpi=dpi, metadata=metadata)
+    return stream.getvalue()
+
+
+def write_table(path: Path, table: pd.DataFrame) -> None:
+    """Write the data of a figure as CSV, safe for spreadsheets."""
+    import pyarrow as pa
+
+    arrow = pa.Table.from_pandas(table.reset_index(drop=True), preserve_index=False)
+    tables.write_csv(path, arrow.replace_schema_metadata(None))
+
+
+def _write_bytes(path: Path, content: bytes) -> None:
+    with output.replacing(path) as part:
+        part.write_bytes(content)
+
+
+def _remove(paths: Iterable[Path]) -> None:
+    """Remove a figure of an earlier report that this one does not have."""
+    for path in paths:
+        with contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)
