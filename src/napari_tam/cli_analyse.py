@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
 import sys
 from collections import Counter
 from typing import TYPE_CHECKING
@@ -12,7 +13,7 @@ import numpy.typing as npt
 
 from napari_tam.batch import BatchProgress, Outcome, analyse_files
 from napari_tam.cli import INTERRUPTED, SOME_FAILED
-from napari_tam.cli_uptake import print_conclusions
+from napari_tam.cli_uptake import print_conclusions, print_report
 from napari_tam.conclude import conclude
 from napari_tam.images import list_images
 from napari_tam.layout import read_layout
@@ -66,6 +67,10 @@ def analyse(
     tally.print(out, settings)
     if tally.fields and not interrupted:
         print_conclusions(conclude(out, settings, about), out)
+        if about is not None:
+            print_report(out)
+        else:
+            print(f"report   'napari-tam report {shlex.quote(str(out))}' writes it")
     if interrupted:
         _print_missing(out)
         return INTERRUPTED

@@ -47,6 +47,7 @@ def uptake(arguments: argparse.Namespace) -> int:
     found = conclude(folder, settings, layout)
     write_text(folder / "settings.yaml", settings.to_yaml())
     print_conclusions(found, folder)
+    print_report(folder)
     return 0
 
 
@@ -127,6 +128,14 @@ def print_conclusions(found: Conclusions, folder: Path) -> None:
     for note in found.notes:
         print(f"note     {note}")
     sys.stdout.flush()
+
+
+def print_report(folder: Path) -> None:
+    """Write the report of a results folder and say where it is."""
+    from napari_tam.report import write_report
+
+    report = write_report(folder)
+    print(f"report   {report.path}")
 
 
 def print_comparisons(comparisons: pd.DataFrame) -> None:

@@ -108,7 +108,8 @@ def conclude(folder: Path, settings: Settings, layout: Layout | None = None) -> 
         tables.write_csv(folder / f"{name}.csv", _arrow(frame))
     unknown = [name for name, known in zip(names, about["described"], strict=True) if not known]
     kinetics = write_kinetics(folder)
-    notes = [*followed.notes, *_notes(decisions.thresholds, layout, unknown)]
+    # that single images have no track needs no saying here
+    notes = [*(followed.notes if followed.movies else ()), *_notes(decisions.thresholds, layout, unknown)]
     return Conclusions(cells, decisions.thresholds, replicates, comparisons, kinetics, tuple(notes))
 
 
