@@ -148,6 +148,8 @@ def elongation(data: ReportData) -> Drawn:
     ).dropna(subset=["elongation", readout.name])
     if len(cells) < 3 * LEAST:
         raise MissingData(f"fewer than {3 * LEAST} cells lie wholly in their image")
+    if cells[["elongation", readout.name]].nunique().min() < 2:
+        raise MissingData("all cells have the same elongation or uptake")
     figure, axes = new_figure(3.0)
     axis = axes[0, 0]
     names = [name for name in (UNCERTAIN, *data.classes) if (cells["phenotype"] == name).any()]
