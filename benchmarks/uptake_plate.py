@@ -28,7 +28,7 @@ from napari_tam.settings import Settings
 from napari_tam.synthetic import Scene, write_scene
 from napari_tam.synthetic_plate import Plate, write_plate
 
-SEED = 23
+SEED = 31
 DOSES = (1.0, 2.0, 4.0, 8.0, 16.0)
 SHARES = (0.2, 0.4, 0.6, 0.8)
 

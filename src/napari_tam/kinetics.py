@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 #: What is fitted.
-READOUTS = ("puncta_count", "exosome_integrated")
+READOUTS = ("puncta_count", "puncta_intensity_sum", "exosome_integrated")
 #: Fewest frames in which a cell is seen whole for a fit of its own track.
 MIN_FRAMES = 6
 #: Draws of the bootstrap.
