@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from napari_tam import cli_analyse, tables
+from napari_tam import cli_analyse, cli_uptake, tables
 from napari_tam.cli import main
 from napari_tam.columns import COMPARISON_COLUMNS, DECISION_COLUMNS, LAYOUT_COLUMNS, THRESHOLD_COLUMNS
 from napari_tam.conclude import conclude, layout_of
@@ -26,6 +26,14 @@ LAYOUT = "well,condition,dose,replicate,control_role\n" + "".join(
     f"{'dye_only' if column == 4 else ''}\n"
     for well, (row, column) in WELLS.items()
 )
+
+
+@pytest.fixture(autouse=True)
+def _no_report(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave the report out, which takes seconds and has tests of its own, but where it is asked for."""
+    if "report" not in request.node.name:
+        for module in (cli_analyse, cli_uptake):
+            monkeypatch.setattr(module, "print_report", lambda _folder: None)
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +66,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     return found | {"parquet": frame.encode(), "images": images.encode()}
 
 
-def test_a_plate_goes_from_images_to_comparisons(
+def test_a_plate_goes_from_images_to_comparisons_and_a_report(
     images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
@@ -67,6 +75,7 @@ def test_a_plate_goes_from_images_to_comparisons(
     text = capsys.readouterr().out
     assert "positive puncta_per_um2 above 0 (quantile 0.99 of dye_only, 9 cells)" in text
     assert "only 9 control cells" in text
+    assert "<html" in (out / "report.html").read_text(encoding="utf-8")
     cells = tables.read_csv(out / "cells.csv")
     added = [column.name for column in (*LAYOUT_COLUMNS, *DECISION_COLUMNS)]
     assert list(cells.columns[-len(added) :]) == added
