@@ -70,7 +70,8 @@ def line(true: pd.Series, found: pd.Series) -> tuple[float, float]:
 
 def amounts(folder: Path, settings: Settings) -> tuple[list[str], dict]:
     """Compare count and intensity of each cell with the truth."""
-    plate = Plate(doses=DOSES)
+    # even light, so that the light of a punctum is what reaches the camera (uneven light: uptake_correct)
+    plate = Plate(doses=DOSES, scene=replace(Plate().scene, illumination=0.0))
     list(write_plate(folder / "plate", plate, SEED))
     analysed(folder / "plate", folder / "results", settings)
     cells = matched(folder / "plate", folder / "results")
