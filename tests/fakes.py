@@ -96,7 +96,7 @@ class ThresholdSegmenter:
 class PeakDetector:
     """Every local maximum brighter than 100 is a punctum."""
 
-    def detect(
+    def candidates(
         self, image: npt.NDArray[np.generic], pixel_size_um: float, settings: Settings
     ) -> pd.DataFrame:
         values = np.asarray(image, float)

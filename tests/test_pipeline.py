@@ -44,9 +44,9 @@ class Recorder:
         result: Segmentation = self.inner.segment(*given)
         return result
 
-    def detect(self, *given: Any) -> pd.DataFrame:
+    def candidates(self, *given: Any) -> pd.DataFrame:
         self.calls.append((self.name, given))
-        result: pd.DataFrame = self.inner.detect(*given)
+        result: pd.DataFrame = self.inner.candidates(*given)
         return result
 
 

@@ -9,11 +9,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from napari_tam.edits import read_edits
 from napari_tam.errors import InputError, one_line
 from napari_tam.images import read_fields, unique_names
 from napari_tam.output import OutputError
 from napari_tam.pipeline import STEPS, Progress, steps
 from napari_tam.record import Record
+from napari_tam.stopping import Interrupted, checkpoint
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Sequence
@@ -26,6 +28,9 @@ if TYPE_CHECKING:
 
 #: Where the tracebacks of unexpected errors go, in the results folder.
 ERROR_LOG = "errors.log"
+
+#: What a person does to end a run early.
+STOPS = (KeyboardInterrupt, GeneratorExit, Interrupted)
 
 #: The steps that `BatchProgress` announces, in order.
 ALL_STEPS = ("read", *STEPS, "write")
@@ -76,9 +81,11 @@ def analyse_files(
 ) -> Generator[Outcome, None, None]:
     """Analyse images one after another, writing each to the results folder before it is yielded.
 
-    The tables are written at the end, and also when the run is interrupted (Ctrl+C, or the
-    generator is closed): then they hold every finished field, and `images.csv` lists the files
-    that are missing as ``not analysed``.
+    The tables are written at the end, and also when the run is interrupted (Ctrl+C, the generator is
+    closed, or see `napari_tam.stopping`): then they hold every finished field, and `images.csv` lists
+    the files that are missing as ``not analysed``.
+
+    Corrections by hand that lie in the results folder are kept (`napari_tam.edits`).
 
     Parameters
     ----------
@@ -122,7 +129,7 @@ def analyse_files(
                     raise
             record.finish_file(path)
     except BaseException as error:
-        status = "interrupted" if isinstance(error, KeyboardInterrupt | GeneratorExit) else "stopped"
+        status = "interrupted" if isinstance(error, STOPS) else "stopped"
         # where the folder cannot be written, saying so once is enough
         with contextlib.suppress(*([OutputError] if isinstance(error, OutputError) else [])):
             record.save(status)
@@ -160,7 +167,9 @@ class _One:
             name = field.name
             record.add_seconds("read", time.perf_counter() - started)
             record.save_sometimes()
-            generator = steps(field, settings, models)
+            shape = next(iter(field.channels.values())).shape
+            edits = read_edits(record.out, field.name, shape)
+            generator = steps(field, settings, models, edits=edits)
             while True:
                 try:
                     self._announce(name, next(generator).step)
@@ -182,6 +191,7 @@ class _One:
 
     def _announce(self, name: str, step: str) -> None:
         progress = Progress(step, ALL_STEPS.index(step), len(ALL_STEPS))
+        checkpoint()
         self.tell(BatchProgress(self.path, name, self.index, self.files, progress))
 
 

@@ -20,6 +20,7 @@ from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from napari_tam.errors import InputError
+from napari_tam.stopping import checkpoint
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -254,6 +255,7 @@ class Predictor:
         output = np.empty((3, *shape), np.float32)
         with torch.inference_mode():
             for tile in tiles(shape, self.tile, self.overlap, self.multiple):
+                checkpoint()
                 result = self._run(image[:, tile.outer[0], tile.outer[1]])
                 y, x = (
                     slice(inner.start - outer.start, inner.stop - outer.start)

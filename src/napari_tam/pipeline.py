@@ -6,12 +6,16 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
 from napari_tam.classify import phenotype_summary
-from napari_tam.correct import correct
+from napari_tam.correct import Corrected, correct
+from napari_tam.detect import select
+from napari_tam.edits import Edits
 from napari_tam.errors import InputError
 from napari_tam.measure import measure
+from napari_tam.rerun import kept_steps
 from napari_tam.settings import REQUIRED_ROLES
 from napari_tam.volume import project_field, project_labels, stack_models
 from napari_tam.volume_measure import measure_volume
@@ -19,9 +23,9 @@ from napari_tam.volume_measure import measure_volume
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-    import numpy as np
     import numpy.typing as npt
 
+    from napari_tam.classify import Classifier
     from napari_tam.field import Field
     from napari_tam.models import Models
     from napari_tam.settings import Settings
@@ -57,7 +61,15 @@ class Analysis:
     summary
         The field's row in images.csv: counts and image-wide figures.
     seconds
-        Wall time of each step.
+        Wall time of each step that was done.
+    raw, corrected
+        The field as it was given, and after its corrections; None for results read back from disk.
+    candidates
+        Puncta before the thresholds (`napari_tam.detect.select`), if they are known.
+    edits
+        What was corrected by hand.
+    phenotypes, classifier
+        The columns that the classifier gave, and the classifier.
     """
 
     field: Field
@@ -68,10 +80,31 @@ class Analysis:
     puncta: pd.DataFrame
     summary: dict[str, object]
     seconds: dict[str, float]
+    raw: Field | None = None
+    corrected: Corrected | None = None
+    candidates: pd.DataFrame | None = None
+    edits: Edits = Edits()
+    phenotypes: pd.DataFrame | None = None
+    classifier: Classifier | None = None
 
 
-def steps(field: Field, settings: Settings, models: Models) -> Generator[Progress, None, Analysis]:
+def steps(
+    field: Field,
+    settings: Settings,
+    models: Models,
+    previous: Analysis | None = None,
+    edits: Edits | None = None,
+) -> Generator[Progress, None, Analysis]:
     """Analyse one field, yielding a `Progress` before each step; the `Analysis` is the return value.
+
+    Parameters
+    ----------
+    field, settings, models
+        What to analyse, how, and with which networks.
+    previous
+        An earlier analysis: steps whose inputs and settings are the same are not done again.
+    edits
+        What was corrected by hand: it goes before what the networks find.
 
     Raises
     ------
@@ -88,6 +121,7 @@ def steps(field: Field, settings: Settings, models: Models) -> Generator[Progres
     volume = field.z_step_um is not None
     if field.z_step_um is not None:
         models = stack_models(models, field.z_step_um)
+    given = field
     seconds: dict[str, float] = {}
     clock = time.perf_counter()
 
@@ -97,42 +131,95 @@ def steps(field: Field, settings: Settings, models: Models) -> Generator[Progres
         seconds[step] = now - clock
         clock = now
 
-    yield Progress("correct", 0, len(STEPS))
-    corrected = correct(field, settings, models.corrections)
+    edits = edits or Edits()
+    kept = kept_steps(previous, field, settings, models.phenotype, edits)
+
+    def news(step: str) -> Generator[Progress, None, None]:
+        if step not in kept:
+            yield Progress(step, STEPS.index(step), len(STEPS))
+
+    yield from news("correct")
+    if "correct" in kept and previous is not None and previous.corrected is not None:
+        corrected = previous.corrected
+    else:
+        corrected = correct(field, settings, models.corrections)
     field = corrected.field
     lap("correct")
-    yield Progress("cells", 1, len(STEPS))
+    yield from news("cells")
     nucleus = field.channels.get("nucleus")
-    cells = models.cells.segment(
-        field.channels["cell"], nucleus, field.pixel_size_um, settings.cell_diameter_um, settings
-    )
+    if "cells" in kept and previous is not None:
+        cells, diameter_um = previous.cells, previous.summary.get("cell_diameter_um")
+    elif edits.cells is not None:
+        cells, diameter_um = edits.cells, _typical_diameter(edits.cells) * field.pixel_size_um
+    else:
+        found = models.cells.segment(
+            field.channels["cell"], nucleus, field.pixel_size_um, settings.cell_diameter_um, settings
+        )
+        cells, diameter_um = found.labels, found.diameter_um
     lap("cells")
-    yield Progress("nuclei", 2, len(STEPS))
+    yield from news("nuclei")
     nuclei = None
-    if nucleus is not None:
+    if "nuclei" in kept and previous is not None:
+        nuclei = previous.nuclei
+    elif edits.nuclei is not None:
+        nuclei = edits.nuclei
+    elif nucleus is not None:
         nuclei = models.nuclei.segment(
             nucleus, None, field.pixel_size_um, settings.nucleus_diameter_um, settings
         ).labels
     lap("nuclei")
-    yield Progress("puncta", 3, len(STEPS))
-    spots = models.puncta.detect(field.channels["exosome"], field.pixel_size_um, settings)
+    yield from news("puncta")
+    exosome = field.channels["exosome"]
+    if "puncta" in kept and previous is not None and previous.candidates is not None:
+        candidates = previous.candidates
+    else:
+        candidates = models.puncta.candidates(exosome, field.pixel_size_um, settings)
+    spots = edits.apply(select(candidates, settings), exosome, field.pixel_size_um, settings)
     lap("puncta")
-    yield Progress("measure", 4, len(STEPS))
+    yield Progress("measure", STEPS.index("measure"), len(STEPS))
     measuring = measure_volume if volume else measure
-    table, puncta, summary = measuring(field, cells.labels, nuclei, spots, settings, corrected.raw_exosome)
-    summary["cell_diameter_um"] = cells.diameter_um
+    table, puncta, summary = measuring(field, cells, nuclei, spots, settings, corrected.raw_exosome)
+    summary["cell_diameter_um"] = diameter_um
+    if edits.any:
+        summary["notes"] = "; ".join(filter(None, [str(summary["notes"]), *edits.notes]))
     lap("measure")
-    yield Progress("classify", 5, len(STEPS))
+    yield from news("classify")
+    phenotypes = None
     if models.phenotype is not None:
-        # Told by the projection, which is what the model was trained on.
-        flat_nuclei = None if nuclei is None else project_labels(nuclei)
-        phenotypes = models.phenotype.classify(
-            project_field(field), project_labels(cells.labels), flat_nuclei, table, settings
-        )
+        if "classify" in kept and previous is not None and previous.phenotypes is not None:
+            phenotypes = previous.phenotypes
+        else:
+            # Told by the projection, which is what the model was trained on.
+            flat_nuclei = None if nuclei is None else project_labels(nuclei)
+            phenotypes = models.phenotype.classify(
+                project_field(field), project_labels(cells), flat_nuclei, table, settings
+            )
         table = pd.concat([table, phenotypes], axis=1)
         summary |= phenotype_summary(phenotypes, models.phenotype.classes)
     lap("classify")
-    return Analysis(field, settings, cells.labels, nuclei, table, puncta, summary, seconds)
+    return Analysis(
+        field,
+        settings,
+        cells,
+        nuclei,
+        table,
+        puncta,
+        summary,
+        seconds,
+        raw=given,
+        corrected=corrected,
+        candidates=candidates,
+        edits=edits,
+        phenotypes=phenotypes,
+        classifier=models.phenotype,
+    )
+
+
+def _typical_diameter(labels: npt.NDArray[Any]) -> float:
+    """Median diameter (px) of circles with the labels' areas; NaN without labels."""
+    areas = np.bincount(labels.ravel())[1:]
+    areas = areas[areas > 0]
+    return float(2 * np.sqrt(np.median(areas) / np.pi)) if len(areas) else float("nan")
 
 
 def run(field: Field, settings: Settings, models: Models) -> Analysis:

@@ -1,0 +1,135 @@
+"""One thing at a time in the background: progress, cancel, and errors as sentences."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from napari.qt.threading import create_worker
+from napari.utils.notifications import notification_manager, show_error
+from psygnal import Signal
+
+from napari_tam.errors import InputError, one_line
+from napari_tam.stopping import Interrupted, watch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+
+
+@dataclass(frozen=True)
+class Refused:
+    """The end of a work that an input made impossible: a sentence."""
+
+    sentence: str
+
+
+class WorkFailedError(Exception):
+    """The work broke off for a reason that is no fault of an input."""
+
+
+class Job:
+    """Runs a generator in a thread; says what happens by signals, in the main thread."""
+
+    progressed = Signal(object)
+    #: Emitted with True when something starts and False when it has ended.
+    busy = Signal(bool)
+    #: A sentence for the user.
+    said = Signal(str)
+
+    def __init__(self) -> None:
+        self._worker: Any = None
+        self._stop = threading.Event()
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is running."""
+        return self._worker is None
+
+    def start(
+        self,
+        work: Callable[[], Generator[Any, None, Any]],
+        on_result: Callable[[Any], None],
+        *,
+        total: int,
+        title: str,
+    ) -> None:
+        """Run the generator that `work` gives; `on_result` gets what it returns, in the main thread.
+
+        Raises
+        ------
+        InputError
+            If something is running already.
+        """
+        if not self.idle:
+            raise InputError("something is running already", fix="Wait for its end, or press Cancel")
+        self._stop = threading.Event()
+
+        def returned(outcome: Any) -> None:
+            if isinstance(outcome, Refused):
+                self.said.emit(outcome.sentence)
+                show_error(outcome.sentence)
+            elif outcome is not None and not self._stop.is_set():
+                on_result(outcome)
+
+        self._worker = create_worker(
+            _guarded,
+            work,
+            self._stop,
+            _progress={"total": total, "desc": title},
+            _connect={
+                "yielded": self._on_progress,
+                "returned": returned,
+                "errored": self._on_error,
+                "finished": self._on_end,
+            },
+        )
+        self.busy.emit(True)
+
+    def cancel(self) -> None:
+        """Stop at the next opportunity: a step's end, or a tile of a network."""
+        if self._worker is not None:
+            self._stop.set()
+            self._worker.quit()
+            self.said.emit("Cancelling …")
+
+    def _on_progress(self, progress: Any) -> None:
+        if not self._stop.is_set():
+            self.progressed.emit(progress)
+
+    def _on_error(self, error: Exception) -> None:
+        """Say that it is a bug, and let napari show it with its traceback."""
+        self.said.emit(f"Failed: {one_line(error)}. This is a bug of napari-tam: please report it.")
+        notification_manager.receive_error(type(error), error, error.__traceback__)
+
+    def _on_end(self) -> None:
+        """Follow the worker's end, also the one of a cancelled run, which brings no result."""
+        if self._stop.is_set():
+            self.said.emit("Cancelled.")
+        self._worker = None
+        self.busy.emit(False)
+
+
+def _guarded(
+    work: Callable[[], Generator[Any, None, Any]], stop: threading.Event
+) -> Generator[Any, None, Any]:
+    """Drive the work; what is wrong with an input is returned as a sentence."""
+    from pathlib import Path
+
+    from napari_tam.batch import explain
+
+    watch(stop.is_set)
+    try:
+        return (yield from work())
+    except Interrupted:
+        return None
+    except Exception as error:
+        sentence = explain(error, Path("this image")) if not isinstance(error, InputError) else str(error)
+        if sentence is not None:
+            return Refused(sentence)  # a worker raises an exception that is its result
+        if isinstance(error, RuntimeError):
+            # A worker takes these for its own deletion and never finishes.
+            raise WorkFailedError(f"{type(error).__name__}: {error}") from error
+        raise
+    finally:
+        watch(None)

@@ -1,0 +1,143 @@
+"""Small parts that the tabs share: a path to choose, quiet entries, a scrolling column."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from psygnal import Signal
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import (
+    QComboBox,
+    QDoubleSpinBox,
+    QFileDialog,
+    QFrame,
+    QHBoxLayout,
+    QLineEdit,
+    QPushButton,
+    QScrollArea,
+    QVBoxLayout,
+    QWidget,
+)
+
+
+class Combo(QComboBox):
+    """A combo box that the mouse wheel passes by unless it has the focus."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+        self.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+        self.setMinimumContentsLength(8)
+
+    def wheelEvent(self, event: Any) -> None:
+        """Scroll the form rather than the choice."""
+        if self.hasFocus():
+            super().wheelEvent(event)
+        else:
+            event.ignore()
+
+
+class Number(QDoubleSpinBox):
+    """A number shown as short as it is; the mouse wheel passes by unless it has the focus."""
+
+    def __init__(self, low: float, high: float, *, whole: bool = False) -> None:
+        super().__init__()
+        self.setDecimals(0 if whole else 7)
+        self.setRange(low, high)
+        self.setStepType(QDoubleSpinBox.StepType.AdaptiveDecimalStepType)
+        self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+        self.setKeyboardTracking(False)
+
+    def textFromValue(self, value: float) -> str:
+        """Return the text of a value."""
+        return f"{value:.7g}"
+
+    def wheelEvent(self, event: Any) -> None:
+        """Scroll the form rather than the value."""
+        if self.hasFocus():
+            super().wheelEvent(event)
+        else:
+            event.ignore()
+
+
+class PathEdit(QWidget):
+    """A path to type or to choose.
+
+    Parameters
+    ----------
+    title
+        Of the dialog.
+    kind
+        ``folder``, ``file`` or ``new folder``.
+    """
+
+    changed = Signal(str)
+
+    def __init__(self, title: str, kind: str = "folder", hint: str = "") -> None:
+        super().__init__()
+        self._title, self._kind = title, kind
+        self.line = QLineEdit()
+        self.line.setPlaceholderText(hint)
+        browse = QPushButton("…")
+        browse.setMaximumWidth(32)
+        browse.setToolTip(title)
+        browse.clicked.connect(self._browse)
+        self.line.editingFinished.connect(lambda: self.changed.emit(self.line.text()))
+        layout = QHBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self.line)
+        layout.addWidget(browse)
+
+    @property
+    def value(self) -> Path | None:
+        """The path; None if there is none."""
+        text = self.line.text().strip()
+        return Path(text).expanduser() if text else None
+
+    @value.setter
+    def value(self, path: Path | str | None) -> None:
+        self.line.setText("" if path is None else str(path))
+        self.changed.emit(self.line.text())
+
+    def _browse(self) -> None:
+        if self._kind == "file":
+            chosen, _ = QFileDialog.getOpenFileName(self, self._title, self.line.text())
+        else:
+            chosen = QFileDialog.getExistingDirectory(self, self._title, self.line.text())
+        if chosen:
+            self.value = chosen
+
+
+def button(text: str, tooltip: str, action: Any) -> QPushButton:
+    """Return a button."""
+    made = QPushButton(text)
+    made.setToolTip(tooltip)
+    made.clicked.connect(lambda: action())
+    return made
+
+
+def row(*widgets: QWidget) -> QWidget:
+    """Put widgets beside one another."""
+    box = QWidget()
+    layout = QHBoxLayout(box)
+    layout.setContentsMargins(0, 0, 0, 0)
+    for widget in widgets:
+        layout.addWidget(widget)
+    return box
+
+
+def column(*widgets: QWidget) -> QWidget:
+    """Put widgets below one another, and let them scroll."""
+    inner = QWidget()
+    layout = QVBoxLayout(inner)
+    layout.setContentsMargins(4, 4, 4, 4)
+    for widget in widgets:
+        layout.addWidget(widget)
+    layout.addStretch(1)
+    area = QScrollArea()
+    area.setFrameShape(QFrame.Shape.NoFrame)
+    area.setWidgetResizable(True)
+    area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+    area.setWidget(inner)
+    return area

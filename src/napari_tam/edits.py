@@ -1,0 +1,214 @@
+"""What a person corrected in a result by hand: masks, added and removed puncta. It survives a re-run.
+
+::
+
+    edits/<image>_cells.tif   edits/<image>_nuclei.tif   edits/<image>_puncta.csv
+
+in the results folder; the table has the columns change (added, removed), y_px and x_px.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from napari_tam.errors import InputError
+from napari_tam.output import OutputError, write_text
+from napari_tam.results import read_mask, write_mask
+
+if TYPE_CHECKING:
+    from napari_tam.settings import Settings
+
+Labels = npt.NDArray[np.unsignedinteger[Any]]
+Points = npt.NDArray[np.float64]
+
+#: Two positions (px) nearer than this are the same punctum: nobody clicks one twice as precisely.
+SAME_PX = 0.75
+
+#: The score of a punctum that a person added.
+BY_HAND = 1.0
+
+FOLDER = "edits"
+
+
+def _none() -> Points:
+    return np.zeros((0, 2))
+
+
+@dataclass(frozen=True)
+class Edits:
+    """The corrections of one image.
+
+    Attributes
+    ----------
+    cells, nuclei
+        Label images (YX) that take the place of the networks'; None: as found.
+    added, removed
+        (N, 2) positions (y, x) in pixels of puncta that were added and removed.
+    """
+
+    cells: Labels | None = None
+    nuclei: Labels | None = None
+    added: Points = field(default_factory=_none)
+    removed: Points = field(default_factory=_none)
+
+    @property
+    def any(self) -> bool:
+        """Whether anything was corrected."""
+        return self.cells is not None or self.nuclei is not None or self.puncta
+
+    @property
+    def puncta(self) -> bool:
+        """Whether puncta were added or removed."""
+        return bool(len(self.added) or len(self.removed))
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was corrected, for the images table."""
+        said = [
+            f"{name} corrected by hand"
+            for name, labels in (("cells", self.cells), ("nuclei", self.nuclei))
+            if labels is not None
+        ]
+        if self.puncta:
+            said.append(f"{len(self.added)} puncta added and {len(self.removed)} removed by hand")
+        return tuple(said)
+
+    def apply(
+        self, spots: pd.DataFrame, image: npt.NDArray[Any], pixel_size_um: float, settings: Settings
+    ) -> pd.DataFrame:
+        """Return the puncta without the removed ones and with the added ones, which are measured.
+
+        Parameters
+        ----------
+        spots
+            What a detector found above its thresholds.
+        image
+            (Y, X) the exosome channel.
+        """
+        if not self.puncta:
+            return spots
+        from napari_tam.detect import measure_spots
+
+        at = spots[["y_px", "x_px"]].to_numpy(np.float64)
+        kept = spots[~near(at, self.removed)]
+        if not len(self.added):
+            return kept.reset_index(drop=True)
+        scores = np.full(len(self.added), BY_HAND, np.float32)
+        new = measure_spots(image, self.added, scores, pixel_size_um, settings)
+        # Where a person put it, it stays: the fit may wander to a brighter neighbour.
+        new[["y_px", "x_px"]] = self.added
+        return new if kept.empty else pd.concat([kept, new], ignore_index=True)
+
+
+def near(points: Points, others: Points) -> npt.NDArray[np.bool_]:
+    """Tell which points have one of `others` within `SAME_PX`."""
+    from scipy.spatial import cKDTree
+
+    if not len(points) or not len(others):
+        return np.zeros(len(points), bool)
+    distance, _ = cKDTree(others).query(points)
+    found: npt.NDArray[np.bool_] = distance <= SAME_PX
+    return found
+
+
+def puncta_edits(found: Points, now: Points, before: Edits) -> tuple[Points, Points]:
+    """Find out which puncta a person added and removed.
+
+    Parameters
+    ----------
+    found
+        (N, 2) positions that the detector gives.
+    now
+        (M, 2) positions as the person left them.
+    before
+        Earlier corrections; what they removed stays removed unless it is there again.
+
+    Returns
+    -------
+    added, removed
+    """
+    added = now[~near(now, found)]
+    removed = np.concatenate([found[~near(found, now)], before.removed])
+    removed = removed[~near(removed, now)]
+    return added, np.unique(removed, axis=0).reshape(-1, 2)
+
+
+def save_edits(folder: Path, image: str, edits: Edits, pixel_size_um: float) -> Path:
+    """Write an image's corrections beside its results; what is not corrected is removed there.
+
+    Returns
+    -------
+    pathlib.Path
+        The folder with the corrections.
+
+    Raises
+    ------
+    OutputError
+        If they cannot be written.
+    """
+    place = folder / FOLDER
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(place, error) from error
+    for kind, labels in (("cells", edits.cells), ("nuclei", edits.nuclei)):
+        path = place / f"{image}_{kind}.tif"
+        if labels is None:
+            path.unlink(missing_ok=True)
+        else:
+            write_mask(path, labels, pixel_size_um)
+    path = place / f"{image}_puncta.csv"
+    if edits.puncta:
+        rows = [("added", y, x) for y, x in edits.added] + [("removed", y, x) for y, x in edits.removed]
+        lines = [f"{change},{float(y)!r},{float(x)!r}" for change, y, x in rows]
+        write_text(path, "\n".join(["change,y_px,x_px", *lines]) + "\n")
+    else:
+        path.unlink(missing_ok=True)
+    return place
+
+
+def read_edits(folder: Path, image: str, shape: tuple[int, ...]) -> Edits | None:
+    """Read an image's corrections from a results folder; None if there are none.
+
+    Raises
+    ------
+    InputError
+        If a file is damaged, or a mask has another size than the image.
+    """
+    place = folder / FOLDER
+    if not place.is_dir():
+        return None
+    masks: dict[str, Labels | None] = {}
+    for kind in ("cells", "nuclei"):
+        path = place / f"{image}_{kind}.tif"
+        masks[kind] = read_mask(path) if path.exists() else None
+        labels = masks[kind]
+        if labels is not None and labels.shape != shape:
+            raise InputError(
+                f"the corrected mask is {labels.shape}, the image {shape}",
+                where=path,
+                fix="delete the file, or choose another results folder",
+            )
+    points = _read_points(place / f"{image}_puncta.csv")
+    edits = Edits(masks["cells"], masks["nuclei"], *points)
+    return edits if edits.any else None
+
+
+def _read_points(path: Path) -> tuple[Points, Points]:
+    if not path.exists():
+        return _none(), _none()
+    try:
+        table = pd.read_csv(path)
+        parts = [
+            table.loc[table["change"] == change, ["y_px", "x_px"]].to_numpy(np.float64)
+            for change in ("added", "removed")
+        ]
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(f"the corrected puncta cannot be read ({error})", where=path) from error
+    return parts[0], parts[1]

@@ -1,0 +1,47 @@
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+import pytest
+
+from napari_tam.flownet import FlowNet, Predictor
+from napari_tam.stopping import Interrupted, checkpoint, watch
+
+
+def test_only_the_thread_that_was_asked_stops() -> None:
+    done: list[str] = []
+
+    def work(name: str, asked: bool) -> None:
+        watch(lambda: asked)
+        try:
+            checkpoint()
+            done.append(name)
+        except Interrupted:
+            done.append(f"{name} stopped")
+
+    for name, asked in (("a", True), ("b", False)):
+        thread = threading.Thread(target=work, args=(name, asked))
+        thread.start()
+        thread.join()
+    checkpoint()
+    assert done == ["a stopped", "b"]
+
+
+def test_a_network_stops_after_the_tile_that_it_is_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    predictor = Predictor(FlowNet(1, [4, 4], 1), tile=64, overlap=8)
+    tiles: list[int] = []
+    run = predictor._run
+
+    def count(crop: np.ndarray) -> np.ndarray:
+        tiles.append(1)
+        return run(crop)
+
+    monkeypatch.setattr(predictor, "_run", count)
+    watch(lambda: len(tiles) == 2)
+    try:
+        with pytest.raises(Interrupted):
+            predictor(np.zeros((1, 300, 300), np.float32))
+    finally:
+        watch(None)
+    assert len(tiles) == 2
