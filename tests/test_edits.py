@@ -1,12 +1,15 @@
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
 from napari_tam.edits import Edits, puncta_edits, read_edits, save_edits
 from napari_tam.errors import InputError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 FOUND = np.array([[10.0, 10.0], [20.0, 20.5], [30.25, 30.0]])
 

@@ -3,130 +3,21 @@
 from __future__ import annotations
 
 import importlib
-import os
-import sys
-import threading
 from pathlib import Path
-from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
 import tifffile
 
 import napari_tam
 from napari_tam.errors import InputError
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
 pytest.importorskip("napari")
 pytest.importorskip("pytestqt")
-os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")  # before Qt starts
 
-PIXEL_UM = 0.25
-PUNCTA = pd.DataFrame({"y_px": [12.0, 13.5, 55.0], "x_px": [14.25, 18.0, 58.0], "score": [0.9, 0.8, 0.7]})
-
-
-@pytest.fixture(autouse=True)
-def _no_opengl(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Answer napari's questions about the graphics card: Qt's offscreen platform has none."""
-    from vispy.gloo import gl
-
-    monkeypatch.setattr(gl, "glGetParameter", lambda what: "" if what == gl.GL_EXTENSIONS else 4096)
-
-
-@pytest.fixture
-def plugin(npe2pm: Any) -> Iterator[None]:
-    """The plugin as npe2 finds it; no other plugin."""
-    with npe2pm.tmp_plugin(package="napari-tam"):
-        yield
-
-
-@pytest.fixture
-def viewer(plugin: None, make_napari_viewer_proxy: Callable[[], Any]) -> Any:
-    return make_napari_viewer_proxy()
-
-
-class FakeModels:
-    """Finds two known cells, one nucleus and `PUNCTA`, whatever the image; remembers what it was given."""
-
-    def __init__(self) -> None:
-        self.cell_labels = np.zeros((64, 64), np.uint16)
-        self.cell_labels[5:25, 5:25] = 1
-        self.cell_labels[30:50, 30:50] = 2
-        self.nucleus_labels = np.zeros((64, 64), np.uint16)
-        self.nucleus_labels[10:15, 10:15] = 1
-        self.calls: list[tuple[str, float, Any]] = []
-        self.go_on = threading.Event()
-        self.go_on.set()
-        self.error: Exception | None = None
-        self.cells = SimpleNamespace(segment=self._segment_cells)
-        self.nuclei = SimpleNamespace(segment=self._segment_nuclei)
-        self.puncta = SimpleNamespace(detect=self._detect)
-        self.phenotype = None
-
-    def _segment_cells(self, image: Any, nucleus: Any, pixel_um: float, diameter: Any, settings: Any) -> Any:
-        self.calls.append(("cells", pixel_um, diameter))
-        assert threading.current_thread() is not threading.main_thread()
-        if self.error is not None:
-            raise self.error
-        assert self.go_on.wait(20)
-        return SimpleNamespace(labels=self.cell_labels, diameter_um=5.0)
-
-    def _segment_nuclei(self, image: Any, extra: Any, pixel_um: float, diameter: Any, settings: Any) -> Any:
-        self.calls.append(("nuclei", pixel_um, diameter))
-        return SimpleNamespace(labels=self.nucleus_labels, diameter_um=1.0)
-
-    def _detect(self, image: Any, pixel_um: float, settings: Any) -> pd.DataFrame:
-        self.calls.append(("puncta", pixel_um, settings.puncta_method))
-        return PUNCTA.copy()
-
-
-@pytest.fixture
-def models(monkeypatch: pytest.MonkeyPatch) -> FakeModels:
-    fake = FakeModels()
-    module = SimpleNamespace(load_models=lambda settings: fake)
-    monkeypatch.setitem(sys.modules, "napari_tam.models", module)
-    return fake
-
-
-@pytest.fixture
-def errors() -> Iterator[list[str]]:
-    """The error messages that napari was told to show."""
-    from napari.utils.notifications import notification_manager
-
-    shown: list[str] = []
-
-    def remember(notification: Any) -> None:
-        if notification.severity == "error":
-            shown.append(notification.message)
-
-    notification_manager.notification_ready.connect(remember)
-    yield shown
-    notification_manager.notification_ready.disconnect(remember)
-
-
-def add_channels(viewer: Any, prefix: str = "", **arguments: Any) -> list[Any]:
-    """Add a cell, a nuclear and an exosome layer of noise."""
-    rng = np.random.default_rng(5)
-    arguments = {"scale": (PIXEL_UM, PIXEL_UM), "units": ("µm", "µm"), "translate": (10, 20), **arguments}
-    return [
-        viewer.add_image(rng.integers(100, 200, (64, 64), np.uint16), name=prefix + name, **arguments)
-        for name in ("CD11b", "DAPI", "PKH26")
-    ]
-
-
-def open_widget(viewer: Any) -> Any:
-    _, widget = viewer.window.add_plugin_dock_widget("napari-tam", "Measure exosome uptake")
-    return widget
-
-
-def run(widget: Any, qtbot: Any) -> None:
-    """Press Run and wait for the end."""
-    widget.run()
-    qtbot.waitUntil(lambda: widget.idle, timeout=20_000)
+import napari_viewers
+from napari_viewers import PIXEL_UM, PUNCTA, FakeModels, add_channels, open_widget, run
 
 
 def test_the_manifest_is_valid_and_all_that_it_names_exists() -> None:
@@ -208,7 +99,7 @@ def test_a_field_without_cells_and_puncta_gives_empty_layers(
     viewer: Any, models: FakeModels, qtbot: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     models.cell_labels[:] = 0
-    monkeypatch.setitem(globals(), "PUNCTA", PUNCTA.iloc[:0])
+    monkeypatch.setattr(napari_viewers, "PUNCTA", PUNCTA.iloc[:0])
     add_channels(viewer)
     run(open_widget(viewer), qtbot)
     assert len(viewer.layers["puncta (CD11b)"].data) == 0
@@ -360,19 +251,30 @@ def test_pixels_that_are_not_finite_are_told(
     assert "the exosome channel has pixels that are not finite numbers" in errors[0]
 
 
-def test_a_runtime_error_such_as_out_of_memory_ends_the_run(
+def test_memory_that_runs_out_is_told_in_a_sentence(
+    viewer: Any, models: FakeModels, qtbot: Any, errors: list[str]
+) -> None:
+    models.error = RuntimeError("CUDA out of memory")  # what torch raises
+    add_channels(viewer)
+    widget = open_widget(viewer)
+    run(widget, qtbot)
+    assert "there is not enough memory for this image" in errors[0]
+    assert widget.status == errors[0]
+
+
+def test_a_bug_ends_the_run_and_is_told(
     viewer: Any, models: FakeModels, qtbot: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from napari.utils.notifications import notification_manager
 
     received: list[BaseException] = []  # napari would show them with a traceback
     monkeypatch.setattr(notification_manager, "receive_error", lambda kind, error, *_: received.append(error))
-    models.error = RuntimeError("out of memory")
+    models.error = RuntimeError("shapes differ")
     add_channels(viewer)
     widget = open_widget(viewer)
     run(widget, qtbot)
-    assert [str(error) for error in received] == ["RuntimeError: out of memory"]
-    assert widget.status == "Failed."
+    assert [str(error) for error in received] == ["RuntimeError: shapes differ"]
+    assert widget.status.startswith("Failed: RuntimeError: shapes differ. This is a bug")
     models.error = None
     run(widget, qtbot)
     assert "cells (CD11b)" in viewer.layers

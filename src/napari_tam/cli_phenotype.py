@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -54,11 +53,10 @@ def train(arguments: argparse.Namespace) -> int:
     from napari_tam.classify import load_classifier
     from napari_tam.layout import read_layout
     from napari_tam.phenotype_data import read_labelled
-    from napari_tam.phenotype_figures import draw_validation
-    from napari_tam.phenotype_report import report_lines
     from napari_tam.phenotype_training import Recipe
     from napari_tam.phenotype_training import train as train_model
     from napari_tam.settings import Settings
+    from napari_tam.teaching import save_trained
 
     out: Path = arguments.out
     try:
@@ -86,27 +84,16 @@ def train(arguments: argparse.Namespace) -> int:
         tell=lambda text: print(f"... {text}", flush=True),
     )
     source = f"--labels {arguments.labels}" if arguments.labels else f"--controls {arguments.controls}"
-    valid = (
-        f"judged by leaving out each {report['grouped_by']}"
-        if report["independent"]
-        else "NOT judged on independent groups: all cells are of one"
+    lines = save_trained(
+        model,
+        report,
+        out,
+        cells=len(cells),
+        data=arguments.results.name,
+        source=source,
+        start=start,
+        seed=arguments.seed,
     )
-    model.card.update(
-        description=f"Trained on {len(cells)} cells of {arguments.results.name} ({source}); {valid}",
-        name=out.name,
-        training_data=[f"{arguments.results.name}: {source}"],
-        terms="those of your images" + ("" if start is None else "; started from the bundled model"),
-        training={
-            "cells": len(cells),
-            "started_from": "scratch" if start is None else f"bundled model {start.card['sha256'][:12]}",
-            "seed": arguments.seed,
-            "date": date.today().isoformat(),
-        },
-    )
-    model.save(out)
-    lines = report_lines(report)
-    write_text(out / "report.txt", "\n".join([model.card["description"], "", *lines]) + "\n")
-    draw_validation(report, out / "report.png")
     print("\n".join(["", *lines, ""]))
     print(f"model   {out} ({time.perf_counter() - started:.0f} s)")
     print(f"use it  napari-tam analyse IMAGES --out RESULTS --phenotype-model {out}")

@@ -10,7 +10,6 @@ in the results folder; the table has the columns change (added, removed), y_px a
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,6 +21,8 @@ from napari_tam.output import OutputError, write_text
 from napari_tam.results import read_mask, write_mask
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from napari_tam.settings import Settings
 
 Labels = npt.NDArray[np.unsignedinteger[Any]]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from dataclasses import field as with_default
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -83,7 +84,7 @@ class Analysis:
     raw: Field | None = None
     corrected: Corrected | None = None
     candidates: pd.DataFrame | None = None
-    edits: Edits = Edits()
+    edits: Edits = with_default(default_factory=Edits)
     phenotypes: pd.DataFrame | None = None
     classifier: Classifier | None = None
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pint
 
 from napari_tam.errors import InputError
+from napari_tam.tiffmeta import Metadata
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,21 +27,89 @@ COLORMAPS = {"cell": "gray", "nucleus": "blue", "exosome": "magenta", "lysosome"
 #: What places a layer in the world: results take it from their image.
 _PLACEMENT = ("scale", "translate", "rotate", "shear", "affine", "units")
 
+#: Where a layer's metadata say what the plugin knows of it.
+KEY = "napari-tam"
 
-def pixel_size_um(layer: Image) -> float | None:
-    """Return the edge length of the layer's (square) pixels in µm; None if its scale is not in a length unit.
+
+@dataclass(frozen=True, eq=False)
+class Channel:
+    """A 2-D layer, or one channel (CYX) of a layer.
+
+    Attributes
+    ----------
+    layer, index
+        The layer, and which of its first axis; None: the layer itself.
+    """
+
+    layer: Image
+    index: int | None = None
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Channel) and self.layer is other.layer and self.index == other.index
+
+    def __hash__(self) -> int:
+        return hash((id(self.layer), self.index))
+
+    @property
+    def name(self) -> str:
+        """The layer's name, with the channel's number."""
+        return str(self.layer.name) if self.index is None else f"{self.layer.name} [{self.index}]"
+
+    @property
+    def plane(self) -> Any:
+        """The pixels, of a multiscale image the full ones; not yet computed if they are lazy."""
+        data = self.layer.data[0] if self.layer.multiscale else self.layer.data
+        return data if self.index is None else data[self.index]
+
+    @property
+    def source(self) -> Path | None:
+        """The file that the layer was opened from, if it was."""
+        path = self.layer.metadata.get(KEY, {}).get("source") or self.layer.source.path
+        return Path(path) if path else None
+
+    @property
+    def image(self) -> str:
+        """The name of the image for tables and results: that of its file, or of the layer."""
+        known = self.layer.metadata.get(KEY, {}).get("image")
+        return str(known or self.layer.name)
+
+
+@lru_cache(maxsize=32)
+def file_facts(path: Path) -> Metadata:
+    """Return what a TIFF file says about its channels and pixel size; nothing where it says nothing."""
+    from napari_tam.stack import Stack
+    from napari_tam.tiff import open_tiff, reading
+    from napari_tam.tiffmeta import read_metadata
+
+    try:
+        with open_tiff(path) as (tif, series), reading(path):
+            return read_metadata(tif, series, 0, Stack(path, tif, series[0]).n_channels)
+    except InputError:
+        return Metadata()
+
+
+def pixel_size_um(channel: Channel) -> float | None:
+    """Return the edge length of a channel's (square) pixels in µm.
+
+    From the layer's scale if that is in a unit of length; or else from its file; or else None.
 
     Raises
     ------
     InputError
         If the pixels are not square.
     """
-    if not all(unit.is_compatible_with("micrometer") for unit in layer.units[-2:]):
+    layer = channel.layer
+    sizes: tuple[float, ...]
+    if all(unit.is_compatible_with("micrometer") for unit in layer.units[-2:]):
+        sizes = tuple(
+            pint.get_application_registry().Quantity(scale, unit).to("micrometer").magnitude
+            for scale, unit in zip(layer.scale[-2:], layer.units[-2:], strict=True)
+        )
+    elif layer.source.path and (told := file_facts(Path(layer.source.path)).pixel_um) is not None:
+        sizes = told
+    else:
         return None
-    height, width = (
-        pint.get_application_registry().Quantity(scale, unit).to("micrometer").magnitude
-        for scale, unit in zip(layer.scale[-2:], layer.units[-2:], strict=True)
-    )
+    height, width = sizes
     if not np.isclose(height, width, rtol=1e-3):
         raise InputError(
             f"the pixels are {height:g} × {width:g} µm, and only square ones can be analysed",
@@ -47,46 +119,49 @@ def pixel_size_um(layer: Image) -> float | None:
     return float(width)
 
 
-def check_images(layers: Mapping[str, Image]) -> None:
-    """Check that the layers (role to layer) are one 2-D field.
+def check_images(channels: Mapping[str, Channel]) -> None:
+    """Check that the channels (role to channel) are one 2-D field.
 
     Raises
     ------
     InputError
-        If a required role has no layer, a layer is given two roles, is RGB or not 2-D, or the layers differ
-        in size or place.
+        If a required role has no channel, a channel is given two roles, is RGB or not 2-D, or the
+        channels differ in size or place.
     """
-    missing = [role for role in ("cell", "exosome") if role not in layers]
+    missing = [role for role in ("cell", "exosome") if role not in channels]
     if missing:
         raise InputError(
             f"no layer is chosen for the role {' and '.join(missing)}",
-            fix="Choose an image layer for each (right-click, Split Stack makes layers of a channel axis)",
+            fix="Open an image with a cell stain and an exosome label (or press 'Try it'), and choose which "
+            "layer is which",
         )
-    cell = layers["cell"]
-    seen: dict[str, str] = {}
-    for role, layer in layers.items():
+    cell = channels["cell"]
+    seen: dict[Channel, str] = {}
+    for role, channel in channels.items():
+        layer = channel.layer
         where = f"layer '{layer.name}'"
-        if layer.name in seen:
+        if channel in seen:
             raise InputError(
-                f"the layer is chosen for two roles, {seen[layer.name]} and {role}",
+                f"the layer is chosen for two roles, {seen[channel]} and {role}",
                 where=where,
                 fix="Choose a layer of its own for each",
             )
-        seen[layer.name] = role
+        seen[channel] = role
         if layer.rgb:
             raise InputError(
                 "this is an RGB picture, not a fluorescence channel",
                 where=where,
                 fix="Open the microscope's own file, or right-click the layer and choose Split RGB",
             )
-        if layer.ndim != 2:
+        if layer.ndim - (channel.index is not None) != 2:
             raise InputError(
                 f"the layer has {layer.ndim} dimensions, and only one plane (YX) is analysed here",
                 where=where,
-                fix="Right-click the layer and choose Projections; for time series use 'napari-tam analyse'",
+                fix="Right-click the layer and choose Projections; for stacks and time series use "
+                "'Analyse a folder' or the command line",
             )
-        same_size = layer.data.shape == cell.data.shape
-        if not same_size or not np.allclose(layer.scale, cell.scale):
+        same_size = channel.plane.shape == cell.plane.shape
+        if not same_size or not np.allclose(layer.scale[-2:], cell.layer.scale[-2:]):
             raise InputError(
                 f"its size or scale differs from that of layer '{cell.name}'",
                 where=where,
@@ -94,43 +169,49 @@ def check_images(layers: Mapping[str, Image]) -> None:
             )
 
 
-def plane(layer: Image) -> Any:
-    """Return the layer's pixels, of a multiscale image the full ones; not yet computed if they are lazy."""
-    return layer.data[0] if layer.multiscale else layer.data
-
-
-def placement(layer: Image) -> dict[str, Any]:
-    """Return the arguments that put another layer where this one is."""
-    return {name: getattr(layer, name) for name in _PLACEMENT}
+def placement(channel: Channel) -> dict[str, Any]:
+    """Return the arguments that put another 2-D layer where this channel is."""
+    layer = channel.layer
+    if channel.index is None:
+        return {name: getattr(layer, name) for name in _PLACEMENT}
+    return {name: getattr(layer, name)[-2:] for name in ("scale", "translate", "units")}
 
 
 def result_layers(
     analysis: Analysis, image: str, where: Mapping[str, Any]
 ) -> list[tuple[Any, dict[str, Any], str]]:
-    """Return napari layer data (data, arguments, type) for an analysis: cells, nuclei, puncta.
+    """Return napari layer data (data, arguments, type) for an analysis: nuclei, cells, puncta.
 
     Parameters
     ----------
     analysis
         What was found.
     image
-        Name of the layer it was found in, for the names of the new ones.
+        Name of the image it was found in, for the names of the layers.
     where
         See `placement`.
     """
-    common = {**where, "metadata": {"napari-tam": {"image": image, "summary": analysis.summary}}}
-    labels: list[tuple[str, Any, Any]] = [("cells", analysis.cells, label_features(analysis.table))]
+    common = {**where, "metadata": {KEY: {"image": image, "summary": analysis.summary}}}
+    # Copies: whoever edits a layer must not edit the analysis.
+    labels: list[tuple[str, Any, Any]] = [("cells", analysis.cells.copy(), label_features(analysis.table))]
     if analysis.nuclei is not None:
-        labels.insert(0, ("nuclei", analysis.nuclei, None))
+        labels.insert(0, ("nuclei", analysis.nuclei.copy(), None))
     layers: list[tuple[Any, dict[str, Any], str]] = []
     for kind, data, features in labels:
-        arguments = {"name": f"{kind} ({image})", "features": features, "opacity": 0.4, **common}
+        arguments = {"name": f"{kind} ({image})", "features": features, "opacity": 0.5, **common}
+        arguments["visible"] = kind == "cells"
         layers.append((data, arguments, "labels"))
     puncta = analysis.puncta
-    appearance = {"size": 6, "symbol": "disc", "face_color": "transparent", "border_color": "yellow"}
+    appearance = {"size": 5, "symbol": "disc", "face_color": "transparent", "border_color": "yellow"}
+    appearance |= {"border_width": 0.15, "border_width_is_relative": True}
     arguments = {"name": f"puncta ({image})", "features": puncta, **appearance, **common}
-    layers.append((puncta[["y_px", "x_px"]].to_numpy(float), arguments, "points"))
+    layers.append((positions(puncta), arguments, "points"))
     return layers
+
+
+def positions(puncta: pd.DataFrame) -> Any:
+    """Return the (N, 2) positions of puncta, y and x in pixels."""
+    return puncta[["y_px", "x_px"]].to_numpy(float)
 
 
 def label_features(table: pd.DataFrame) -> pd.DataFrame:

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 import napari_tam
-from napari_tam._napari._layers import COLORMAPS
+from napari_tam._napari._layers import COLORMAPS, KEY
 from napari_tam.images import read_fields
 from napari_tam.settings import Settings
+
+if TYPE_CHECKING:
+    from napari_tam.field import Field
+
+#: Nothing is written beside these.
+SAMPLES = Path(napari_tam.__file__).parent / "sample_data"
 
 LayerData = tuple[Any, dict[str, Any], str]
 
@@ -27,7 +33,12 @@ def second_field() -> list[LayerData]:
 
 def field_layers(path: Path) -> list[LayerData]:
     """Return one image layer for every channel of the (first) field in a file, scaled in µm."""
-    field = next(read_fields(path, Settings()))
+    return layers_of(next(read_fields(path, Settings())))
+
+
+def layers_of(field: Field) -> list[LayerData]:
+    """Return one image layer for every channel of a field, scaled in µm."""
+    sample = field.source is not None and field.source.parent == SAMPLES
     layers: list[LayerData] = []
     for role, plane in field.channels.items():
         low, high = np.percentile(plane.astype(np.float32), (1, 99.8))
@@ -38,10 +49,11 @@ def field_layers(path: Path) -> list[LayerData]:
             "contrast_limits": (float(low), float(max(high, low + 1))),
             "scale": (field.pixel_size_um,) * 2,
             "units": ("µm", "µm"),
+            "metadata": {KEY: {"image": field.name, "source": None if sample else str(field.source)}},
         }
         layers.append((plane, arguments, "image"))
     return layers
 
 
 def _sample(name: str) -> Path:
-    return Path(napari_tam.__file__).parent / "sample_data" / name
+    return SAMPLES / name

@@ -1,40 +1,50 @@
-"""The dock widget "Measure exosome uptake": image layers in; cells, nuclei, puncta and their tables out."""
+"""The dock widget "Measure exosome uptake": channels, settings, run; then plot, correct, teach."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from magicgui.widgets import ComboBox, Container, FloatSpinBox, Label, LineEdit, PushButton, Widget
-from napari.layers import Image
-from napari.qt.threading import create_worker
-from napari.utils.notifications import notification_manager, show_error
+from napari.utils.notifications import show_error
+from qtpy.QtCore import QTimer
+from qtpy.QtWidgets import QLabel, QTabWidget, QVBoxLayout, QWidget
 
-from napari_tam._napari._layers import check_images, pixel_size_um, placement, plane, result_layers
-from napari_tam.channels import guess_roles
+from napari_tam._napari._channels import ChannelPicker
+from napari_tam._napari._correct import CorrectTab
+from napari_tam._napari._form import SettingsForm
+from napari_tam._napari._job import Job
+from napari_tam._napari._layers import check_images, placement
+from napari_tam._napari._parts import button, column, row
+from napari_tam._napari._plot import PlotTab
+from napari_tam._napari._results import ResultsBar
+from napari_tam._napari._sample_data import SAMPLES
+from napari_tam._napari._session import Found, Session
+from napari_tam._napari._teach import TeachTab
+from napari_tam.detect import select
+from napari_tam.edits import Edits, read_edits
 from napari_tam.errors import InputError
 from napari_tam.field import Field
 from napari_tam.pipeline import STEPS, Progress, steps
-from napari_tam.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping
+    from pathlib import Path
 
     import napari.viewer
-    from napari.layers import Layer
+    from napari.layers import Image
 
+    from napari_tam._napari._layers import Channel
     from napari_tam.pipeline import Analysis
+    from napari_tam.settings import Settings
 
-_ROLES = {
-    "cell": "Stain of the whole cell: actin, membrane, cytoplasm.",
-    "nucleus": "Nuclear stain; may be left out.",
-    "exosome": "The labelled exosomes.",
-}
-#: Settings that the layers answer.
-_FROM_LAYERS = ("channels", "pixel_size_um")
+#: Settings that only choose among the candidates: their effect is shown at once.
+THRESHOLDS = ("puncta_score", "puncta_min_snr")
+
+#: How long a threshold rests before the tables are made anew (ms).
+_REST_MS = 300
 
 
-class AnalyseWidget(Container[Widget]):
+class AnalyseWidget(QWidget):
     """Choose channels and settings, run the pipeline, get layers with tables.
 
     Parameters
@@ -44,206 +54,229 @@ class AnalyseWidget(Container[Widget]):
     """
 
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
+        super().__init__()
         self._viewer = viewer
-        self._worker: Any = None
-        self._results: dict[str, list[Layer]] = {}  # image layer's name: what was found in it
-        self._images_known: list[str] = []
-        self._roles = {
-            role: ComboBox(label=role, choices=self._images, nullable=True, tooltip=tooltip)
-            for role, tooltip in _ROLES.items()
-        }
-        self._pixel_size = _number("pixel size [µm]", "From the layer's scale if its units are lengths.", "?")
-        self.form = {
-            name: _form_widget(name)
-            for name, info in Settings.model_fields.items()
-            if name not in _FROM_LAYERS and _extra(info)["common"]
-        }
-        self._run = PushButton(text="Run")
-        self._cancel = PushButton(text="Cancel", enabled=False)
-        self._status = Label(value="")
-        buttons = Container(widgets=[self._run, self._cancel], layout="horizontal", labels=False)
-        super().__init__(
-            widgets=[*self._roles.values(), self._pixel_size, *self.form.values(), buttons, self._status]
-        )
-        self._roles["cell"].changed.connect(self._read_pixel_size)
-        self._run.changed.connect(self.run)
-        self._cancel.changed.connect(self.cancel)
-        self.reset_choices()
+        self.session = Session.of(viewer)
+        self.job = Job()
+        self._trying = False
+        self.picker = ChannelPicker(viewer)
+        self.settings_form = SettingsForm()
+        self._run = button("Run", "Analyse the chosen channels; only what changed is done again.", self.run)
+        self._cancel = button("Cancel", "Stop within a moment; no layer is changed.", self.cancel)
+        self._cancel.setEnabled(False)
+        self._try = button("Try it", "Open a sample field, analyse it, show table and plot.", self.try_it)
+        self._status = QLabel("Open an image with a cell stain and an exosome label, or press “Try it”.")
+        self._status.setWordWrap(True)
+        self.plot = PlotTab(self.session)
+        self.correct = CorrectTab(self.session, self.measure_again)
+        self.teach = TeachTab(self.session, self.job, self._apply_model)
+        self.results = ResultsBar(self.session)
+        self.tabs = QTabWidget()
+        self.tabs.addTab(column(self.picker, self.settings_form), "Analyse")
+        for tab, title in ((self.plot, "Plot"), (self.correct, "Correct"), (self.teach, "Teach")):
+            self.tabs.addTab(tab, title)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(4, 4, 4, 4)
+        layout.addWidget(self.tabs, 1)
+        layout.addWidget(row(self._run, self._cancel, self._try))
+        layout.addWidget(self._status)
+        layout.addWidget(self.results)
+        self.form = self.settings_form.entries
+        self._later = QTimer(self)
+        self._later.setSingleShot(True)
+        self._later.setInterval(_REST_MS)
+        self._later.timeout.connect(self._run_later)
+        self.settings_form.changed.connect(self._on_setting)
+        self.job.progressed.connect(self._on_progress)
+        self.job.busy.connect(self._on_busy)
+        self.job.said.connect(self._say)
+        self.session.form_settings = self.settings_form.settings
 
-    def reset_choices(self, *_: Any) -> None:
-        """Offer the viewer's present image layers; guess the roles that are open from new layers' names."""
-        super().reset_choices()
-        images = self._images()
-        names = [name for name, _ in images]
-        if names != self._images_known:
-            self._images_known = names
-            for role, index in guess_roles(names).items():
-                if role in self._roles and self._roles[role].value is None:
-                    self._roles[role].value = images[index][1]
+    def chosen(self) -> dict[str, Channel]:
+        """Return the chosen channels by role."""
+        return self.picker.chosen()
 
-    def chosen(self) -> dict[str, Image]:
-        """Return the chosen layers by role."""
-        return {role: box.value for role, box in self._roles.items() if box.value is not None}
-
-    def choose(self, layers: Mapping[str, Image | None]) -> None:
-        """Choose layers by role; None leaves a role open."""
-        for role, layer in layers.items():
-            self._roles[role].value = layer
+    def choose(self, layers: Mapping[str, Image | Channel | None]) -> None:
+        """Choose layers or channels by role; None leaves a role open."""
+        self.picker.choose(layers)
 
     @property
     def pixel_size_um(self) -> float:
         """The pixel size that the form shows, in µm; 0 when it is not known."""
-        return float(self._pixel_size.value)
+        return float(self.picker.pixel_size.value())
 
     @pixel_size_um.setter
     def pixel_size_um(self, value: float) -> None:
-        self._pixel_size.value = value
+        self.picker.pixel_size.setValue(value)
 
     @property
     def idle(self) -> bool:
-        """Whether no analysis is running."""
-        return self._worker is None
+        """Whether nothing is running."""
+        return self.job.idle
 
     @property
     def status(self) -> str:
         """The line below the buttons."""
-        return str(self._status.value)
+        return str(self._status.text())
 
     def run(self) -> None:
-        """Start the analysis of the chosen layers in the background."""
-        layers = self.chosen()
+        """Start the analysis of the chosen channels in the background."""
+        self._later.stop()
         try:
-            check_images(layers)
-            if not self.pixel_size_um:
-                raise InputError(
-                    "the pixel size is not known",
-                    where=f"layer '{layers['cell'].name}'",
-                    fix="Give it in the form, in µm",
-                )
-            values = {name: box.value or None for name, box in self.form.items()}
-            settings = Settings.from_values({**values, "pixel_size_um": self.pixel_size_um}, where="the form")
+            self._start()
         except InputError as error:
+            self._say(str(error))
             show_error(str(error))
-            return
-        cell = layers["cell"]
-        # Where the results belong is settled now, whatever the user does to the viewer meanwhile.
-        name, where = cell.name, placement(cell)
-        self._worker = create_worker(
-            _analyse,
-            name,
-            {role: plane(layer) for role, layer in layers.items()},
-            settings,
-            _progress={"total": len(STEPS), "desc": f"Uptake in {name}"},
-            _connect={
-                "yielded": self._on_progress,
-                "returned": lambda outcome: self._on_result(outcome, name, where),
-                "errored": self._on_error,
-                "finished": self._on_end,
-            },
-        )
-        self._say("Starting …")
-        self._run.enabled, self._cancel.enabled = False, True
 
     def cancel(self) -> None:
-        """Stop the analysis after its present step; no layer is changed."""
-        if self._worker is not None:
-            self._worker.quit()
-            self._say("Cancelling …")
+        """Stop within one tile of a network; no layer is changed."""
+        self._trying = False
+        self.job.cancel()
 
-    def _on_progress(self, progress: Progress) -> None:
-        if not self._worker.abort_requested:
-            self._say(f"Step {progress.done + 1} of {progress.total}: {progress.step} …")
+    def try_it(self) -> None:
+        """Open the first sample field and analyse it; table and plot follow."""
+        if not any(channel.image == "field_01" for channel in self.chosen().values()):
+            for role in self.chosen():
+                self.choose({role: None})
+            self._viewer.open_sample("napari-tam", "field_01")
+        self._trying = True
+        self.run()
 
-    def _on_result(self, outcome: Analysis | str, image: str, where: dict[str, Any]) -> None:
-        if isinstance(outcome, str):
-            self._say("Not analysed.")
-            show_error(outcome)
-            return
-        for layer in self._results.pop(image, []):
-            if layer in self._viewer.layers:
-                self._viewer.layers.remove(layer)
-        add = {"labels": self._viewer.add_labels, "points": self._viewer.add_points}
-        self._results[image] = [
-            add[kind](data, **arguments) for data, arguments, kind in result_layers(outcome, image, where)
-        ]
-        summary = outcome.summary
+    def measure_again(self, found: Found) -> None:
+        """Measure a result anew with its present corrections; what they do not touch is kept."""
+        analysis = found.analysis
+        field = analysis.raw or analysis.field
+        try:
+            self._begin(found.name, found.where, field, {}, analysis.settings, found)
+        except InputError as error:
+            show_error(str(error))
+
+    def closeEvent(self, event: Any) -> None:
+        """Stop with the widget, and let go of the viewer."""
+        self._later.stop()
+        self.cancel()
+        self.session.form_settings = None
+        super().closeEvent(event)
+
+    def _start(self) -> None:
+        channels = self.chosen()
+        check_images(channels)
+        cell = channels["cell"]
+        if not self.pixel_size_um:
+            raise InputError(
+                "the pixel size is not known",
+                where=f"layer '{cell.layer.name}'",
+                fix="Give it in the form, in µm",
+            )
+        settings = self.settings_form.settings(pixel_size_um=self.pixel_size_um)
+        field = Field(cell.image, {}, self.pixel_size_um, cell.source)
+        planes = {role: channel.plane for role, channel in channels.items()}
+        # Where the results belong is settled now, whatever the user does to the viewer meanwhile.
+        self._begin(cell.image, placement(cell), field, planes, settings, self.session.found.get(cell.image))
+
+    def _begin(
+        self,
+        name: str,
+        where: dict[str, Any],
+        field: Field,
+        planes: Mapping[str, Any],
+        settings: Settings,
+        before: Found | None,
+    ) -> None:
+        folder = before.folder if before is not None else _folder_of(field)
+        previous = None if before is None else before.analysis
+        edits = None if before is None else before.edits
+
+        def done(analysis: Analysis) -> None:
+            found = self.session.put(Found(name, where, analysis, analysis.edits, folder))
+            self._on_result(found)
+
+        self.job.start(
+            lambda: _analyse(self.session, field, planes, settings, previous, edits, folder),
+            done,
+            total=len(STEPS),
+            title=f"Uptake in {name}",
+        )
+        self._say("Starting …")
+
+    def _on_result(self, found: Found) -> None:
+        summary = found.analysis.summary
         self._say(
             f"{summary['cells']} cells, {summary['puncta']} puncta "
             f"({summary['puncta_outside']} of them outside the cells)"
         )
+        if self._trying:
+            self._trying = False
+            self.results.open_table()
+            self.tabs.setCurrentWidget(self.plot)
 
-    def _on_error(self, error: Exception) -> None:
-        """Let napari show what is no input's fault, with its traceback."""
-        self._say("Failed.")
-        notification_manager.receive_error(type(error), error, error.__traceback__)
+    def _on_setting(self, name: str) -> None:
+        """Show at once which puncta a moved threshold keeps; the tables follow when it rests."""
+        cell = self.chosen().get("cell")
+        found = None if cell is None else self.session.found.get(cell.image)
+        if name not in THRESHOLDS or found is None or found.analysis.candidates is None:
+            return
+        try:
+            settings = self.settings_form.settings(pixel_size_um=self.pixel_size_um or None)
+        except InputError as error:
+            self._say(str(error))
+            return
+        field, edits = found.analysis.field, found.edits
+        spots = select(found.analysis.candidates, settings)
+        spots = edits.apply(spots, field.channels["exosome"], field.pixel_size_um, settings)
+        self.session.preview(found, spots)
+        self._later.start()
 
-    def _on_end(self) -> None:
-        """Follow the worker's end, also the one of a cancelled run, which brings no result."""
-        if self._worker.abort_requested:
-            self._say("Cancelled.")
-        self._worker = None
-        self._run.enabled, self._cancel.enabled = True, False
+    def _run_later(self) -> None:
+        if self.idle:
+            self.run()
+        else:
+            self._later.start()
+
+    def _apply_model(self, folder: Path) -> None:
+        self.form["phenotype_model"].value = str(folder)
+        self.run()
+
+    def _on_progress(self, progress: Progress) -> None:
+        number = progress.done + 1
+        self._say(f"Step {number} of {progress.total}: {progress.step} …")
+
+    def _on_busy(self, busy: bool) -> None:
+        self._run.setEnabled(not busy)
+        self._try.setEnabled(not busy)
+        self._cancel.setEnabled(busy)
 
     def _say(self, text: str) -> None:
-        self._status.value = text
-
-    def _images(self, _: object = None) -> list[tuple[str, Image]]:
-        return [(layer.name, layer) for layer in self._viewer.layers if isinstance(layer, Image)]
-
-    def _read_pixel_size(self, layer: Image | None) -> None:
-        if layer is not None:
-            try:
-                self._pixel_size.value = pixel_size_um(layer) or 0
-            except InputError as error:
-                self._pixel_size.value = 0
-                show_error(str(error))
+        self._status.setText(text)
 
 
-class AnalysisFailedError(Exception):
-    """The analysis broke off for a reason that is no fault of the image."""
+def _folder_of(field: Field) -> Path | None:
+    """Return where an image's results belong: beside its file; samples belong nowhere."""
+    if field.source is None or not field.source.is_file() or field.source.parent == SAMPLES:
+        return None
+    return field.source.parent / f"{field.name} (napari-tam)"
 
 
 def _analyse(
-    name: str, planes: dict[str, Any], settings: Settings
-) -> Generator[Progress, None, Analysis | str]:
-    """Drive the pipeline; what is wrong with an input is returned as a sentence."""
-    from napari_tam.models import load_models  # loads torch
+    session: Session,
+    field: Field,
+    planes: Mapping[str, Any],
+    settings: Settings,
+    previous: Analysis | None,
+    edits: Edits | None,
+    folder: Path | None,
+) -> Generator[Progress, None, Analysis]:
+    """Drive the pipeline; pixels, corrections and networks are read here, in the background."""
+    from dataclasses import replace
 
-    try:
+    if planes:
         channels = {role: np.asarray(data) for role, data in planes.items()}
         for role, data in channels.items():
-            if not np.isfinite(data).all():
-                raise InputError(f"the {role} channel has pixels that are not finite numbers", where=name)
-        assert settings.pixel_size_um is not None
-        field = Field(name, channels, settings.pixel_size_um)
-        return (yield from steps(field, settings, load_models(settings)))
-    except InputError as error:
-        return str(error)  # a worker raises an exception that is its result
-    except RuntimeError as error:
-        # A worker takes these (torch's "out of memory" is one) for its own deletion and never finishes.
-        raise AnalysisFailedError(f"{type(error).__name__}: {error}") from error
-
-
-def _form_widget(name: str) -> Any:
-    """Return the widget for a setting, made from what `Settings` says about it."""
-    info = Settings.model_fields[name]
-    unit = str(_extra(info)["unit"])
-    label = name.removesuffix("_um").replace("_", " ") + (f" [{unit}]" if unit else "")
-    tooltip = info.description or ""
-    if get_origin(info.annotation) is Literal:
-        return ComboBox(label=label, choices=get_args(info.annotation), value=info.default, tooltip=tooltip)
-    if isinstance(info.default, str):
-        return LineEdit(label=label, value=info.default, tooltip=tooltip)
-    return _number(label, tooltip, "auto", info.default or 0)
-
-
-def _number(label: str, tooltip: str, unset: str, value: float = 0) -> FloatSpinBox:
-    """Return a number field whose 0 means unset and is shown as `unset`."""
-    box = FloatSpinBox(label=label, tooltip=tooltip, value=value, min=0, max=1000, step=None)
-    box.native.setDecimals(4)
-    box.native.setSpecialValueText(unset)
-    return box
-
-
-def _extra(info: Any) -> dict[str, Any]:
-    return dict(info.json_schema_extra)
+            if data.dtype.kind == "f" and not np.isfinite(data).all():
+                raise InputError(
+                    f"the {role} channel has pixels that are not finite numbers", where=field.name
+                )
+        field = replace(field, channels=channels)
+    if edits is None and folder is not None:
+        edits = read_edits(folder, field.name, field.shape)
+    return (yield from steps(field, settings, session.models(settings), previous, edits))

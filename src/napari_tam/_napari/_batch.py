@@ -1,0 +1,288 @@
+"""The dock widget "Analyse a folder": many images in, a results folder out, any of them in the viewer."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from typing import TYPE_CHECKING, Any
+
+from napari.utils.notifications import show_error
+from qtpy.QtCore import Qt, QTimer, QUrl
+from qtpy.QtGui import QDesktopServices
+from qtpy.QtWidgets import (
+    QAbstractItemView,
+    QFormLayout,
+    QHeaderView,
+    QLabel,
+    QProgressBar,
+    QTableWidget,
+    QTableWidgetItem,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_tam._napari._job import Job
+from napari_tam._napari._open import open_result
+from napari_tam._napari._parts import PathEdit, button, row
+from napari_tam._napari._session import Session
+from napari_tam.errors import InputError
+from napari_tam.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+    from pathlib import Path
+
+    import napari.viewer
+
+    from napari_tam.batch import BatchProgress, Outcome
+
+_COLUMNS = ("image", "status", "cells", "puncta", "s")
+WAITING, RUNNING, DONE, FAILED = "waiting", "running", "done", "failed"
+
+#: How often the present step is asked for (ms).
+_POLL_MS = 200
+
+
+class BatchWidget(QWidget):
+    """Analyse a folder.
+
+    Parameters
+    ----------
+    viewer
+        Where finished images are opened.
+    """
+
+    def __init__(self, viewer: napari.viewer.Viewer) -> None:
+        super().__init__()
+        self._session = Session.of(viewer)
+        self._job = Job()
+        self._news: list[BatchProgress] = []
+        self._started = 0.0
+        self._files = 0
+        self._failed = 0
+        self._results: dict[str, Outcome] = {}
+        self.images = PathEdit("Folder with images", hint="folder with images")
+        self.out = PathEdit("Results folder", hint="results folder")
+        self.settings = PathEdit("Settings file", "file", hint="as in the form, or the defaults")
+        self.settings.setToolTip("A settings file (YAML). Empty: as in the form of 'Measure exosome uptake'.")
+        self.images.changed.connect(self._propose)
+        form = QFormLayout()
+        form.addRow("images", self.images)
+        form.addRow("results", self.out)
+        form.addRow("settings", self.settings)
+        self.run_button = button("Run", "Analyse all images of the folder.", self.run)
+        self.cancel_button = button("Cancel", "Stop; what is finished stays.", self.cancel)
+        self.cancel_button.setEnabled(False)
+        self.bar = QProgressBar()
+        self.bar.setRange(0, 1000)
+        self.status_line = QLabel("")
+        self.status_line.setWordWrap(True)
+        self.table = QTableWidget(0, len(_COLUMNS))
+        self.table.setHorizontalHeaderLabels(list(_COLUMNS))
+        self.table.horizontalHeader().setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
+        for column in range(1, len(_COLUMNS)):
+            self.table.horizontalHeader().setSectionResizeMode(
+                column, QHeaderView.ResizeMode.ResizeToContents
+            )
+        self.table.verticalHeader().setVisible(False)
+        self.table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
+        self.table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
+        self.table.setToolTip("Click a finished image to open it with its results.")
+        self.table.cellClicked.connect(lambda at, _: self.open(at))
+        self.report_button = button("Open report", "Open the report of the results folder.", self.open_report)
+        self.report_button.setEnabled(False)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(4, 4, 4, 4)
+        layout.addLayout(form)
+        layout.addWidget(row(self.run_button, self.cancel_button, self.report_button))
+        layout.addWidget(self.bar)
+        layout.addWidget(self.status_line)
+        layout.addWidget(self.table, 1)
+        self._timer = QTimer(self)
+        self._timer.setInterval(_POLL_MS)
+        self._timer.timeout.connect(self._look)
+        self._job.progressed.connect(self._on_outcome)
+        self._job.busy.connect(self._on_busy)
+        self._job.said.connect(self.status_line.setText)
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is running."""
+        return self._job.idle
+
+    def statuses(self) -> dict[str, str]:
+        """Return image → status, as the table shows them."""
+        return {self._text(at, 0): self._text(at, 1) for at in range(self.table.rowCount())}
+
+    def run(self) -> None:
+        """Start the batch."""
+        from napari_tam.images import list_images, unique_names
+
+        images, out = self.images.value, self.out.value
+        try:
+            if images is None or out is None:
+                raise InputError("no folder is chosen", fix="Choose the images' folder and one for results")
+            settings = self._settings()
+            paths = list_images([str(images)])
+            names = unique_names(paths)
+            self._news.clear()
+            self._results.clear()
+            self._files, self._failed, self._started = len(paths), 0, time.monotonic()
+            self._job.start(
+                lambda: _batch(paths, settings, out, self._session, self._news.append),
+                self._on_result,
+                total=len(paths),
+                title=f"Uptake in {images.name}",
+            )
+        except InputError as error:
+            self.status_line.setText(str(error))
+            show_error(str(error))
+            return
+        self.table.setRowCount(0)
+        for path in paths:
+            self._row(names[path])
+
+    def cancel(self) -> None:
+        """Stop after the present tile; the tables of what is finished are written."""
+        self._job.cancel()
+
+    def open(self, at: int) -> None:
+        """Open the image of a row with its results."""
+        name, out = self._text(at, 0), self.out.value
+        if self._text(at, 1) != DONE or out is None:
+            self.status_line.setText(self.table.item(at, 1).toolTip() or f"{name} is not finished yet")
+            return
+        try:
+            open_result(self._session, out, self._results[name])
+        except InputError as error:
+            show_error(str(error))
+
+    def open_report(self) -> None:
+        """Open the report in the browser."""
+        if self.out.value is not None and (path := self.out.value / "report.html").exists():
+            QDesktopServices.openUrl(QUrl.fromLocalFile(str(path)))
+
+    def closeEvent(self, event: Any) -> None:
+        """Stop with the widget."""
+        self.cancel()
+        super().closeEvent(event)
+
+    def _settings(self) -> Settings:
+        if self.settings.value is not None:
+            return Settings.from_yaml(self.settings.value)
+        form = self._session.form_settings
+        # The channels and pixel size of the form are those of its own image.
+        return Settings() if form is None else form().updated(channels={}, pixel_size_um=None)
+
+    def _propose(self, text: str) -> None:
+        if text and self.out.value is None and self.images.value is not None:
+            self.out.value = self.images.value / "napari-tam results"
+
+    def _look(self) -> None:
+        """Show the step that the batch is at, and how long it will take."""
+        if not self._news:
+            return
+        news = self._news[-1]
+        done = (news.index + news.step.done / news.step.total) / max(1, news.files)
+        self.bar.setValue(round(1000 * done))
+        at = self._row(news.name)
+        if self._text(at, 1) == WAITING:
+            self._set(at, 1, RUNNING)
+        self.status_line.setText(f"{news.name}: {news.step.step}{self._remaining(done)}")
+
+    def _remaining(self, done: float) -> str:
+        passed = time.monotonic() - self._started
+        if not len(self._results) + self._failed:
+            return ""
+        left = passed / max(done, 1e-6) - passed
+        minutes, seconds = divmod(round(left), 60)
+        return f" · about {f'{minutes} min ' if minutes else ''}{seconds:02d} s left"
+
+    def _on_outcome(self, outcome: Outcome) -> None:
+        at = self._row(outcome.name)
+        self._set(at, 4, f"{outcome.seconds:.1f}")
+        if outcome.analysis is None:
+            self._failed += 1
+            self._set(at, 1, FAILED, outcome.error or "")
+            return
+        self._results[outcome.name] = outcome
+        self._set(at, 1, DONE)
+        self._set(at, 2, str(outcome.analysis.summary["cells"]))
+        self._set(at, 3, str(outcome.analysis.summary["puncta"]))
+
+    def _on_result(self, seconds: float) -> None:
+        failed = f", {self._failed} failed" if self._failed else ""
+        self.bar.setValue(1000)
+        self.status_line.setText(
+            f"{len(self._results)} images analysed{failed}, in {seconds:.0f} s: {self.out.value}"
+        )
+
+    def _on_busy(self, busy: bool) -> None:
+        self.run_button.setEnabled(not busy)
+        self.cancel_button.setEnabled(busy)
+        if busy:
+            self._timer.start()
+            self.status_line.setText("Starting …")
+            return
+        self._timer.stop()
+        out = self.out.value
+        self.report_button.setEnabled(out is not None and (out / "report.html").exists())
+        for at in range(self.table.rowCount()):
+            if self._text(at, 1) == RUNNING:
+                self._set(at, 1, WAITING)
+
+    def _row(self, name: str) -> int:
+        """Return the row of an image; a field of a file with several takes its file's place first."""
+        for at in range(self.table.rowCount()):
+            if self._text(at, 0) == name:
+                return at
+        at = self.table.rowCount()
+        for known in range(at):
+            if self._text(known, 1) == WAITING and name.startswith(self._text(known, 0) + "_"):
+                self._set(known, 0, name)
+                return known
+        self.table.insertRow(at)
+        for column in range(len(_COLUMNS)):
+            self.table.setItem(at, column, QTableWidgetItem(""))
+        self._set(at, 0, name)
+        self._set(at, 1, WAITING)
+        return at
+
+    def _text(self, at: int, column: int) -> str:
+        item = self.table.item(at, column)
+        return "" if item is None else str(item.text())
+
+    def _set(self, at: int, column: int, text: str, why: str = "") -> None:
+        item = self.table.item(at, column)
+        item.setText(text)
+        item.setToolTip(why)
+        if column > 1:
+            item.setTextAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
+
+
+def _batch(
+    paths: list[Path],
+    settings: Settings,
+    out: Path,
+    session: Session,
+    tell: Callable[[BatchProgress], None],
+) -> Generator[Outcome, None, float]:
+    """Analyse files; yields outcomes without their images, and returns the seconds."""
+    from dataclasses import replace
+
+    from napari_tam.batch import analyse_files
+    from napari_tam.results import prepare
+
+    started = time.monotonic()
+    prepare(out)
+    batch = analyse_files(
+        paths, settings, session.models(settings), out, on_progress=tell, command=["napari", str(out)]
+    )
+    with contextlib.closing(batch):
+        for outcome in batch:
+            analysis = outcome.analysis
+            if analysis is not None:  # a batch may be long: its images do not stay in memory
+                light = replace(analysis.field, channels={})
+                analysis = replace(analysis, field=light, cells=None, nuclei=None, raw=None, candidates=None)
+            yield replace(outcome, analysis=analysis)
+    return time.monotonic() - started

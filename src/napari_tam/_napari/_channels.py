@@ -1,0 +1,141 @@
+"""Which layer, or which channel of a layer, plays which role."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari.layers import Image
+from napari.utils.notifications import show_error
+from psygnal import Signal
+from qtpy.QtWidgets import QFormLayout, QWidget
+
+from napari_tam._napari._layers import Channel, file_facts, pixel_size_um
+from napari_tam._napari._parts import Combo, Number
+from napari_tam.channels import guess_roles
+from napari_tam.errors import InputError
+from napari_tam.settings import ROLES
+from napari_tam.stack import CHANNEL_COUNTS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import napari.viewer
+
+_TOOLTIPS = {
+    "cell": "Stain of the whole cell: actin, membrane, cytoplasm.",
+    "nucleus": "Nuclear stain; may be left out.",
+    "exosome": "The labelled exosomes.",
+    "lysosome": "Lysosome marker; may be left out.",
+    "extra": "Carried along and measured; may be left out.",
+}
+
+
+@dataclass(frozen=True)
+class Choice:
+    """An entry of the role lists."""
+
+    channel: Channel
+    text: str
+
+
+class ChannelPicker(QWidget):
+    """A list of channels for every role, and the pixel size."""
+
+    changed = Signal()
+
+    def __init__(self, viewer: napari.viewer.Viewer) -> None:
+        super().__init__()
+        self._viewer = viewer
+        self._choices: list[Choice] = []
+        self.roles = {role: Combo() for role in ROLES}
+        form = QFormLayout(self)
+        form.setContentsMargins(0, 0, 0, 0)
+        form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
+        for role, combo in self.roles.items():
+            combo.setToolTip(_TOOLTIPS[role])
+            combo.addItem("–")
+            combo.currentIndexChanged.connect(lambda _, role=role: self._on_choice(role))
+            form.addRow(role, combo)
+        self.pixel_size = Number(0, 1000)
+        self.pixel_size.setSpecialValueText("?")
+        self.pixel_size.setToolTip("From the layer's scale if its units are lengths, or from its file.")
+        form.addRow("pixel size [µm]", self.pixel_size)
+        for event in (viewer.layers.events.inserted, viewer.layers.events.removed):
+            event.connect(self.refresh)
+        viewer.layers.events.renamed.connect(self.refresh)
+        self.refresh()
+
+    def refresh(self, *_: Any) -> None:
+        """Offer the viewer's present channels; guess the roles that are open from new ones' names."""
+        choices = _choices([layer for layer in self._viewer.layers if isinstance(layer, Image)])
+        if choices == self._choices:
+            return
+        new = [choice for choice in choices if choice not in self._choices]
+        chosen = self.chosen()
+        self._choices = choices
+        for role, combo in self.roles.items():
+            combo.blockSignals(True)
+            combo.clear()
+            combo.addItems(["–", *(choice.text for choice in choices)])
+            combo.setCurrentIndex(self._index(chosen.get(role)))
+            combo.blockSignals(False)
+        if "cell" in chosen and "cell" not in self.chosen():
+            self.pixel_size.setValue(0)
+        guessed = guess_roles([choice.text if choice in new else "" for choice in choices])
+        if not set(guessed) & set(self.chosen()):  # the roles of one field, not of a mixture
+            for role, index in guessed.items():
+                self.roles[role].setCurrentIndex(index + 1)
+        self.changed.emit()
+
+    def chosen(self) -> dict[str, Channel]:
+        """Return the chosen channels by role."""
+        found = {role: combo.currentIndex() for role, combo in self.roles.items()}
+        return {role: self._choices[index - 1].channel for role, index in found.items() if index > 0}
+
+    def choose(self, wanted: Mapping[str, Image | Channel | None]) -> None:
+        """Choose layers or channels by role; None leaves a role open."""
+        for role, given in wanted.items():
+            channel = Channel(given) if isinstance(given, Image) else given
+            if channel is not None and self._index(channel) == 0:
+                self._choices.append(Choice(channel, channel.name))
+                for combo in self.roles.values():
+                    combo.addItem(channel.name)
+            self.roles[role].setCurrentIndex(self._index(channel))
+
+    def _index(self, channel: Channel | None) -> int:
+        known = [choice.channel for choice in self._choices]
+        return known.index(channel) + 1 if channel in known else 0
+
+    def _on_choice(self, role: str) -> None:
+        if role == "cell" and (channel := self.chosen().get("cell")) is not None:
+            try:
+                self.pixel_size.setValue(pixel_size_um(channel) or 0)
+            except InputError as error:
+                self.pixel_size.setValue(0)
+                show_error(str(error))
+        self.changed.emit()
+
+    def disconnect_viewer(self) -> None:
+        """Let go of the viewer."""
+        for event in (viewer_events := self._viewer.layers.events).inserted, viewer_events.removed:
+            event.disconnect(self.refresh)
+        viewer_events.renamed.disconnect(self.refresh)
+
+
+def _choices(layers: list[Image]) -> list[Choice]:
+    """Return every layer, of a layer with a channel axis its channels."""
+    found = []
+    for layer in layers:
+        count = layer.data.shape[0] if layer.ndim == 3 and not layer.rgb and not layer.multiscale else 0
+        if count not in CHANNEL_COUNTS:
+            found.append(Choice(Channel(layer), layer.name))
+            continue
+        path = layer.source.path
+        names = file_facts(Path(path)).channel_names if path else ()
+        for index in range(count):
+            name = names[index] if index < len(names) else ""
+            text = f"{layer.name} [{index}]" if not name else f"{name} ({layer.name} [{index}])"
+            found.append(Choice(Channel(layer, index), text))
+    return found

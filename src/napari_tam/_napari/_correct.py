@@ -1,0 +1,169 @@
+"""The correct tab: napari's own tools change masks and puncta, one button measures anew."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from napari.utils.notifications import show_error
+from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
+
+from napari_tam._napari._layers import positions
+from napari_tam._napari._parts import button, row
+from napari_tam.detect import select
+from napari_tam.edits import Edits, puncta_edits, save_edits
+from napari_tam.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from napari_tam._napari._session import Found, Session
+
+_HELP = """<ol style='margin-left:-24px'>
+<li>Choose what to correct.</li>
+<li>Cells and nuclei: paint with the brush (a new number for a new cell: key M), fill, erase.
+Puncta: click to add; to delete, choose them with the arrow (key 3) and press Delete.</li>
+<li>Update measurements.</li></ol>"""
+
+
+class CorrectTab(QWidget):
+    """Correct the present image.
+
+    Parameters
+    ----------
+    session
+        The viewer's results.
+    measure
+        Measures a result anew with its corrections.
+    """
+
+    def __init__(self, session: Session, measure: Callable[[Found], None]) -> None:
+        super().__init__()
+        self._session, self._measure = session, measure
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(4, 4, 4, 4)
+        text = QLabel(_HELP)
+        text.setWordWrap(True)
+        layout.addWidget(text)
+        layout.addWidget(
+            row(
+                button(
+                    "Edit cells", "Paint, fill and erase the masks of the cells.", lambda: self.edit("cells")
+                ),
+                button("Edit nuclei", "The same for the nuclei.", lambda: self.edit("nuclei")),
+                button(
+                    "Edit puncta", "Add puncta with a click, delete chosen ones.", lambda: self.edit("puncta")
+                ),
+            )
+        )
+        layout.addWidget(
+            row(
+                button(
+                    "Update measurements",
+                    "Measure anew what you corrected; nothing is segmented.",
+                    self.update_measurements,
+                ),
+                button("Discard corrections", "Go back to what was found.", self.discard),
+            )
+        )
+        self.state = QLabel("")
+        self.state.setWordWrap(True)
+        layout.addWidget(self.state)
+        layout.addStretch(1)
+        session.changed.connect(self._on_changed)
+
+    def edit(self, kind: str) -> None:
+        """Make a layer the active one and take up its tool."""
+        found = self._found()
+        layer = found.layers.get(kind) if found is not None else None
+        if layer is None or layer not in self._session.viewer.layers:
+            show_error(f"There is no layer of {kind} to correct: run an analysis first")
+            return
+        layer.visible = True
+        self._session.viewer.layers.selection.active = layer
+        if kind == "puncta":
+            layer.mode = "add"
+        else:
+            layer.mode = "paint"
+            layer.selected_label = int(layer.data.max()) + 1
+
+    def update_measurements(self) -> None:
+        """Take over what was corrected, keep it on disk, and measure anew."""
+        found = self._found()
+        if found is None:
+            show_error("There is nothing to measure yet: run an analysis first")
+            return
+        try:
+            edits = corrections(found)
+            self._keep(found, edits)
+        except InputError as error:
+            show_error(str(error))
+            return
+        for layer in found.layers.values():
+            layer.mode = "pan_zoom"
+        found.edits = edits
+        self._measure(found)
+
+    def discard(self) -> None:
+        """Go back to what the networks found."""
+        found = self._found()
+        if found is None:
+            return
+        found.edits = Edits()
+        try:
+            self._keep(found, found.edits)
+        except InputError as error:
+            show_error(str(error))
+        self._measure(found)
+
+    def _keep(self, found: Found, edits: Edits) -> None:
+        if found.folder is not None and (edits.any or (found.folder / "edits").exists()):
+            save_edits(found.folder, found.name, edits, found.analysis.field.pixel_size_um)
+
+    def _found(self) -> Found | None:
+        return self._session.current
+
+    def _on_changed(self, found: Found) -> None:
+        said = "; ".join(found.edits.notes) or "Nothing is corrected."
+        if found.edits.any:
+            where = (
+                f"Kept in {found.folder / 'edits'}."
+                if found.folder
+                else "Not on disk: choose a results folder."
+            )
+            said += f". {where} A new run keeps them."
+        self.state.setText(f"{found.name}: {said}")
+
+
+def corrections(found: Found) -> Edits:
+    """Compare a result's layers with its analysis; what differs is a correction.
+
+    Raises
+    ------
+    InputError
+        If a layer was removed or has another size.
+    """
+    analysis, edits = found.analysis, found.edits
+    for kind in ("cells", "nuclei"):
+        known: Any = getattr(analysis, kind)
+        layer = found.layers.get(kind)
+        if known is None or layer is None:
+            continue
+        data = np.asarray(layer.data)
+        if data.shape != known.shape:
+            raise InputError(f"the mask has another size than the image: {data.shape}", where=layer.name)
+        if not np.array_equal(data, known):
+            edits = replace(edits, **{kind: data.astype(np.uint32)})
+    layer = found.layers.get("puncta")
+    if layer is not None:
+        now = np.asarray(layer.data, np.float64)[:, -2:]
+        height, width = analysis.field.shape
+        if len(now) and ((now < -0.5) | (now > (height - 0.5, width - 0.5))).any():
+            raise InputError("a punctum lies outside of the image", where=layer.name, fix="Delete it")
+        if not np.array_equal(now, positions(analysis.puncta)):
+            base = select(analysis.candidates, analysis.settings) if analysis.candidates is not None else None
+            found_at = positions(analysis.puncta if base is None else base)
+            added, removed = puncta_edits(found_at, now, edits)
+            edits = replace(edits, added=added, removed=removed)
+    return edits

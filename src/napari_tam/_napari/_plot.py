@@ -1,0 +1,179 @@
+"""The plot tab: a column by phenotype, or two columns; cells drawn around in the plot light up."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
+
+from napari_tam._napari._parts import Combo, button, row
+from napari_tam._napari._results import fill, shown_columns
+from napari_tam.colouring import MISSING, class_colours, is_number
+from napari_tam.columns import CELL_COLUMNS
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from napari_tam._napari._session import Found, Session
+
+#: First entry of the second list: the distribution of the first.
+BY_GROUP = "by phenotype"
+
+_UNITS = {column.name: column.unit for column in CELL_COLUMNS}
+
+
+class PlotTab(QWidget):
+    """A plot of the present image's cells."""
+
+    def __init__(self, session: Session) -> None:
+        super().__init__()
+        self._session = session
+        self._canvas: Any = None
+        self._gate: Any = None
+        self.points: npt.NDArray[np.float64] = np.zeros((0, 2))
+        self.labels: npt.NDArray[np.int64] = np.zeros(0, np.int64)
+        self.y, self.x, self.shape = Combo(), Combo(), Combo()
+        self.shape.addItems(["lasso", "rectangle"])
+        self.shape.setToolTip("How cells are drawn around in the plot.")
+        for combo in (self.y, self.x):
+            combo.activated.connect(lambda _: self.draw())
+        self.shape.activated.connect(lambda _: self._arm())
+        self._hint = QLabel("Run an analysis first; then draw around cells here, and they light up.")
+        self._hint.setWordWrap(True)
+        self._layout = QVBoxLayout(self)
+        self._layout.setContentsMargins(4, 4, 4, 4)
+        self._layout.addWidget(row(QLabel("plot"), self.y, QLabel("against"), self.x))
+        clear = button("Clear", "Select no cell.", self._clear)
+        self._layout.addWidget(row(QLabel("choose with"), self.shape, clear))
+        self._layout.addWidget(self._hint)
+        session.changed.connect(self._on_changed)
+        session.selected.connect(self._on_selected)
+
+    def show_columns(self, y: str, x: str = BY_GROUP) -> None:
+        """Choose what is plotted."""
+        self.y.setCurrentText(y)
+        self.x.setCurrentText(x)
+        self.draw()
+
+    def draw(self) -> None:
+        """Draw the plot of the present image."""
+        found = self._session.current
+        if found is None or not self.y.currentText():
+            return
+        canvas = self._ready()
+        table = found.analysis.table
+        figure = canvas.figure
+        figure.clear()
+        axes = figure.add_subplot()
+        groups = table["phenotype"] if "phenotype" in table else pd.Series("cells", table.index)
+        y = table[self.y.currentText()].to_numpy(float, na_value=np.nan)
+        self.labels = table["label"].to_numpy(np.int64)
+        names = sorted(groups.unique())
+        colours = class_colours(names) if "phenotype" in table else {}
+        if self.x.currentText() == BY_GROUP:
+            x = _spread(groups, names, y, axes, colours)
+        else:
+            x = table[self.x.currentText()].to_numpy(float, na_value=np.nan)
+            axes.set_xlabel(_titled(self.x.currentText()))
+        self.points = np.column_stack([x, y])
+        chosen = np.isin(self.labels, list(found.selected)) if found.selected else np.ones(len(y), bool)
+        for name in names:
+            here = (groups == name).to_numpy()
+            for part, alpha in ((here & chosen, 0.9), (here & ~chosen, 0.15)):
+                label = f"{name} ({here.sum()})" if alpha > 0.5 else None
+                colour = colours.get(name, "#0072B2" if not colours else MISSING)
+                axes.scatter(x[part], y[part], s=14, color=colour, alpha=alpha, label=label, linewidths=0)
+        axes.set_ylabel(_titled(self.y.currentText()))
+        if self.x.currentText() != BY_GROUP:
+            axes.legend(fontsize="small", frameon=False)
+        for side in ("top", "right"):
+            axes.spines[side].set_visible(False)
+        self._arm()
+        canvas.draw_idle()
+
+    def choose(self, outline: npt.NDArray[np.float64]) -> None:
+        """Select the cells whose points lie inside an outline, (N, 2) in the plot's units."""
+        from matplotlib.path import Path
+
+        found = self._session.current
+        if found is not None and len(outline) > 2:
+            inside = Path(outline).contains_points(self.points)
+            self._session.select(found, self.labels[inside].tolist())
+
+    def _clear(self) -> None:
+        if self._session.current is not None:
+            self._session.select(self._session.current, ())
+
+    def _ready(self) -> Any:
+        """Return the canvas; matplotlib is loaded when there is something to draw."""
+        if self._canvas is None:
+            from matplotlib.backends.backend_qtagg import FigureCanvasQTAgg
+            from matplotlib.figure import Figure
+
+            self._canvas = FigureCanvasQTAgg(Figure(figsize=(4, 3.2), layout="constrained"))
+            self._canvas.setMinimumHeight(260)
+            self._hint.setText("Draw around points with the mouse: their cells light up in the viewer.")
+            self._layout.addWidget(self._canvas, 1)
+        return self._canvas
+
+    def _arm(self) -> None:
+        """Let the mouse draw on the present axes."""
+        from matplotlib.widgets import LassoSelector, RectangleSelector
+
+        if self._canvas is None or not self._canvas.figure.axes:
+            return
+        axes = self._canvas.figure.axes[0]
+        if self._gate is not None:
+            self._gate.disconnect_events()
+        if self.shape.currentText() == "lasso":
+            self._gate = LassoSelector(axes, lambda corners: self.choose(np.array(corners)))
+        else:
+            self._gate = RectangleSelector(axes, self._on_rectangle, useblit=True, button=[1])
+
+    def _on_rectangle(self, press: Any, release: Any) -> None:
+        x, y = (press.xdata, release.xdata), (press.ydata, release.ydata)
+        if None not in (*x, *y):
+            self.choose(np.array([(x[0], y[0]), (x[1], y[0]), (x[1], y[1]), (x[0], y[1])]))
+
+    def _on_changed(self, found: Found) -> None:
+        table = found.analysis.table
+        numbers = [name for name in shown_columns(table) if is_number(table[name])]
+        fill(self.y, numbers, self.y.currentText() or "puncta_count")
+        fill(self.x, [BY_GROUP, *numbers], self.x.currentText() or BY_GROUP)
+        if self.isVisible():
+            self.draw()
+
+    def _on_selected(self, _: Found) -> None:
+        if self.isVisible():
+            self.draw()
+
+    def showEvent(self, event: Any) -> None:
+        """Draw what happened while the tab was hidden."""
+        super().showEvent(event)
+        self.draw()
+
+
+def _titled(name: str) -> str:
+    unit = _UNITS.get(name, "")
+    return f"{name} [{unit}]" if unit else name
+
+
+def _spread(
+    groups: pd.Series, names: list[str], y: npt.NDArray[np.float64], axes: Any, colours: dict[str, str]
+) -> npt.NDArray[np.float64]:
+    """Return the places of points in a column for each group; draw violins and medians."""
+    rng = np.random.default_rng(0)  # the same picture every time
+    x = np.full(len(y), np.nan)
+    for number, name in enumerate(names):
+        here = (groups == name).to_numpy() & np.isfinite(y)
+        x[here] = number + rng.uniform(-0.22, 0.22, here.sum())
+        if here.sum() > 4 and np.ptp(y[here]) > 0:
+            parts = axes.violinplot(y[here], [number], widths=0.85, showextrema=False)
+            for body in parts["bodies"]:
+                body.set(facecolor=colours.get(name, MISSING), alpha=0.25)
+        if here.any():
+            axes.hlines(np.median(y[here]), number - 0.3, number + 0.3, color="black", linewidth=1.5)
+    axes.set_xticks(range(len(names)), [f"{name}\n({(groups == name).sum()})" for name in names])
+    return x

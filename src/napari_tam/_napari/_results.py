@@ -1,0 +1,165 @@
+"""The bar below the tabs: what the shown image's cells are coloured by, its table, its folder."""
+
+from __future__ import annotations
+
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+from napari.utils.notifications import show_error, show_info
+from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
+
+from napari_tam._napari._parts import Combo, PathEdit, button, row
+from napari_tam.errors import InputError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pandas as pd
+
+    from napari_tam._napari._session import Found, Session
+    from napari_tam.colouring import Colouring
+
+#: Columns that say nothing about a cell.
+_KEYS = ("image", "label", "frame", "index")
+
+
+def shown_columns(table: pd.DataFrame) -> list[str]:
+    """Return the columns to colour or plot by: those with a value, the most asked-for first."""
+    first = ["phenotype", "puncta_count", "puncta_intensity_sum", "exosome_integrated", "area_um2"]
+    names = [name for name in table.columns if name not in _KEYS and table[name].notna().any()]
+    return [name for name in first if name in names] + [name for name in names if name not in first]
+
+
+def fill(combo: Combo, names: list[str], wanted: str) -> None:
+    """Offer other names; keep what is chosen if it is still there."""
+    combo.blockSignals(True)
+    combo.clear()
+    combo.addItems(names)
+    combo.setCurrentText(wanted if wanted in names else (names[0] if names else ""))
+    combo.blockSignals(False)
+
+
+class ResultsBar(QWidget):
+    """Colour, legend, table, saving."""
+
+    def __init__(self, session: Session) -> None:
+        super().__init__()
+        self._session = session
+        self._table: Any = None
+        self.image = QLabel("")
+        self.column = Combo()
+        self.column.setToolTip("What the cells' colours stand for.")
+        self.column.activated.connect(lambda _: self.colour_by(self.column.currentText()))
+        self.legend = QLabel("")
+        self.legend.setWordWrap(True)
+        self.folder = PathEdit("Results folder", hint="results folder")
+        self.folder.setToolTip("Where corrections are kept and results are saved.")
+        self.folder.changed.connect(self._on_folder)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(4, 0, 4, 4)
+        layout.addWidget(self.image)
+        table = button(
+            "Table",
+            "Show the table of the cells; its rows and the cells follow one another.",
+            self.open_table,
+        )
+        layout.addWidget(row(QLabel("colour cells by"), self.column, table))
+        layout.addWidget(self.legend)
+        save = button(
+            "Save results", "Write tables, masks and picture as 'napari-tam analyse' does.", self.save
+        )
+        layout.addWidget(row(self.folder, save))
+        session.changed.connect(self._on_changed)
+        session.selected.connect(self._on_selected)
+        self.setVisible(False)
+
+    def colour_by(self, column: str) -> None:
+        """Colour the cells of the present image."""
+        if self._session.current is not None:
+            self._explain(self._session.colour(self._session.current, column))
+
+    def open_table(self) -> None:
+        """Open napari's features table on the cells."""
+        session, found = self._session, self._session.current
+        if found is not None and found.layers.get("cells") in session.viewer.layers:
+            session.viewer.layers.selection.active = found.layers["cells"]
+        try:
+            _, widget = session.viewer.window.add_plugin_dock_widget("napari", "Features table widget")
+        except (KeyError, ValueError):
+            show_info("The table is in the menu Layers → Metadata → Features table widget")
+            return
+        if widget is not self._table:
+            self._table = widget
+            widget.table.selectionModel().selectionChanged.connect(self._on_rows)
+
+    def save(self) -> None:
+        """Write the results folder of the present image."""
+        found = self._session.current
+        if found is None:
+            return
+        try:
+            folder = found.folder
+            if folder is None:
+                raise InputError("no results folder is chosen", fix="Choose one beside 'Save results'")
+            save_results(found, folder, self._session)
+            show_info(f"Saved: {folder}")
+        except InputError as error:
+            show_error(str(error))
+
+    def _on_rows(self, *_: Any) -> None:
+        """Let the cells of all chosen rows stand out (napari itself follows the last one)."""
+        session = self._session
+        chosen = list(session.viewer.layers.selection)
+        found = session.at_layer(chosen[0]) if len(chosen) == 1 else None
+        if found is None or chosen[0] is not found.layers.get("cells"):
+            return
+        model = self._table.table.model()
+        rows = {model.mapToSource(at).row() for at in self._table.table.selectionModel().selectedIndexes()}
+        session.select(found, rows)
+
+    def _on_folder(self, _: str) -> None:
+        if self._session.current is not None:
+            self._session.current.folder = self.folder.value
+
+    def _on_changed(self, found: Found) -> None:
+        self.setVisible(True)
+        fill(self.column, shown_columns(found.analysis.table), found.column)
+        self.folder.line.setText("" if found.folder is None else str(found.folder))
+        self._on_selected(found)
+        self._explain(self._session.colour(found))
+
+    def _on_selected(self, found: Found) -> None:
+        chosen = f" · {len(found.selected)} selected" if found.selected else ""
+        self.image.setText(f"<b>{escape(found.name)}</b>: {len(found.analysis.table)} cells{chosen}")
+
+    def _explain(self, colouring: Colouring) -> None:
+        squares = (f"<span style='color:{c}'>■</span>&nbsp;{escape(t)}" for t, c in colouring.legend)
+        self.legend.setText(" &nbsp; ".join(squares))
+
+
+def save_results(found: Found, folder: Path, session: Session) -> None:
+    """Write a results folder with one image, and its corrections.
+
+    Raises
+    ------
+    InputError
+        If it cannot be written, or holds results of other images.
+    """
+    from napari_tam.edits import save_edits
+    from napari_tam.record import Record
+    from napari_tam.results import read_results
+
+    if (folder / "images.csv").exists():
+        others = sorted(set(read_results(folder).images["image"]) - {found.name})
+        if others:
+            raise InputError(
+                f"the folder holds results of other images ({others[0]} …)",
+                where=folder,
+                fix="Choose a folder of its own for this image",
+            )
+    analysis = found.analysis
+    record = Record(folder, analysis.settings, session.models(analysis.settings), {}, ["napari"])
+    record.write_image(analysis)
+    record.add(analysis, sum(analysis.seconds.values()))
+    record.save("complete")
+    save_edits(folder, found.name, found.edits, analysis.field.pixel_size_um)

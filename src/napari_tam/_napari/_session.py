@@ -1,0 +1,301 @@
+"""What a viewer has open: the results of its images, their layers, which cells stand out, in what colour."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
+
+import numpy as np
+from napari.layers import Labels, Points
+from napari.utils.colormaps import DirectLabelColormap
+from psygnal import Signal
+
+from napari_tam._napari._layers import label_features, positions, result_layers
+from napari_tam.colouring import Colouring, colour_rows
+from napari_tam.edits import Edits
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from pathlib import Path
+
+    import napari.viewer
+    import pandas as pd
+
+    from napari_tam.models import Models
+    from napari_tam.pipeline import Analysis
+    from napari_tam.settings import Settings
+
+#: How much of a cell's colour is left while others are selected.
+DIMMED = 0.12
+
+#: The column of the classes that were clicked.
+TAUGHT = "your classes"
+
+#: Settings that decide which networks are loaded.
+_MODEL_SETTINGS = (
+    "cells_model",
+    "nuclei_model",
+    "puncta_method",
+    "phenotype_model",
+    "device",
+    "corrections",
+)
+
+_sessions: WeakValueDictionary[int, Session] = WeakValueDictionary()
+
+
+@dataclass(eq=False)
+class Found:
+    """An analysed image.
+
+    Attributes
+    ----------
+    name, where
+        Name of the image, and what places layers on it.
+    analysis, edits
+        What was found, and what was corrected by hand.
+    folder
+        Where its results belong; None: not known.
+    layers
+        ``cells``, ``nuclei`` and ``puncta`` → layer.
+    selected
+        Labels of the cells that stand out; empty: all alike.
+    column
+        The column that colours the cells.
+    taught
+        Label → class, as clicked.
+    """
+
+    name: str
+    where: dict[str, Any]
+    analysis: Analysis
+    edits: Edits = field(default_factory=Edits)
+    folder: Path | None = None
+    layers: dict[str, Any] = field(default_factory=dict)
+    selected: frozenset[int] = frozenset()
+    column: str = ""
+    taught: dict[int, str] = field(default_factory=dict)
+
+
+class Session:
+    """The results of a viewer; widgets listen to its signals.
+
+    Parameters
+    ----------
+    viewer
+        The viewer.
+    """
+
+    #: A result is new or has changed.
+    changed = Signal(object)
+    #: Other cells are selected.
+    selected = Signal(object)
+
+    def __init__(self, viewer: napari.viewer.Viewer) -> None:
+        self.viewer = viewer
+        self.found: dict[str, Found] = {}
+        self.current: Found | None = None
+        #: Called with a result and a label before a click selects; True: it was dealt with.
+        self.on_click: Callable[[Found, int], bool] | None = None
+        #: The settings of the form, while there is one.
+        self.form_settings: Callable[[], Settings] | None = None
+        self._models: tuple[tuple[Any, ...], Models] | None = None
+        self._quiet = False
+        viewer.mouse_drag_callbacks.append(self._on_mouse)
+        viewer.layers.events.removed.connect(self._on_removed)
+        viewer.layers.selection.events.active.connect(self._on_active)
+
+    @classmethod
+    def of(cls, viewer: napari.viewer.Viewer) -> Session:
+        """Return the session of a viewer, which lives as long as a widget holds it."""
+        bare = getattr(viewer, "__wrapped__", viewer)  # plugins get a proxy
+        session = _sessions.get(id(bare))
+        if session is None:
+            session = _sessions[id(bare)] = cls(viewer)
+        return session
+
+    def close(self) -> None:
+        """Let go of the viewer."""
+        if self._on_mouse in self.viewer.mouse_drag_callbacks:
+            self.viewer.mouse_drag_callbacks.remove(self._on_mouse)
+        self.viewer.layers.events.removed.disconnect(self._on_removed)
+        self.viewer.layers.selection.events.active.disconnect(self._on_active)
+
+    def models(self, settings: Settings) -> Models:
+        """Return the networks for the settings; those of the last time if they are the same."""
+        from napari_tam.models import load_models  # loads torch
+
+        key = tuple(getattr(settings, name, None) for name in _MODEL_SETTINGS)
+        if self._models is None or self._models[0] != key:
+            self._models = (key, load_models(settings))
+        return self._models[1]
+
+    def forget_models(self) -> None:
+        """Load the networks anew next time: a file of one has changed."""
+        self._models = None
+
+    def put(self, found: Found) -> Found:
+        """Show a result, in the place of an earlier one of the same image."""
+        before = self.found.get(found.name)
+        if before is not None:
+            found.layers, found.taught = before.layers, before.taught
+            found.column = found.column or before.column
+            found.folder = found.folder or before.folder
+        table = found.analysis.table
+        found.selected &= frozenset(table["label"].tolist())
+        if found.column not in table and found.column != TAUGHT:
+            found.column = "phenotype" if "phenotype" in table else "puncta_count"
+        self.found[found.name] = found
+        self.current = found
+        self._show(found)
+        self.colour(found)
+        self.changed.emit(found)
+        return found
+
+    def preview(self, found: Found, spots: pd.DataFrame) -> None:
+        """Show other puncta at once; the tables follow with `put`."""
+        layer = found.layers.get("puncta")
+        if layer is not None and layer in self.viewer.layers:
+            _move_points(layer, spots)
+
+    def _show(self, found: Found) -> None:
+        """Bring the layers up to date, or add those that are missing."""
+        add = {"labels": self.viewer.add_labels, "points": self.viewer.add_points}
+        active = self.viewer.layers.selection.active
+        for data, arguments, kind in result_layers(found.analysis, found.name, found.where):
+            name = arguments["name"].partition(" ")[0]
+            layer = found.layers.get(name)
+            if layer is None or layer not in self.viewer.layers:
+                found.layers[name] = layer = add[kind](data, **arguments)
+                if isinstance(layer, Labels):
+                    layer.events.selected_label.connect(self._on_label)
+                active = found.layers["cells"] if "cells" in found.layers else layer
+                continue
+            self._quiet = True
+            try:
+                layer.metadata = arguments["metadata"]
+                if isinstance(layer, Points):
+                    _move_points(layer, arguments["features"])
+                else:
+                    if layer.data.shape != data.shape or not np.array_equal(layer.data, data):
+                        layer.data = data
+                    if arguments["features"] is not None:
+                        layer.features = arguments["features"]
+            finally:
+                self._quiet = False
+        if found.analysis.nuclei is None and (old := found.layers.pop("nuclei", None)) is not None:
+            if old in self.viewer.layers:
+                self.viewer.layers.remove(old)
+        if active is not None and active in self.viewer.layers:
+            self.viewer.layers.selection.active = active
+
+    def colour(self, found: Found, column: str | None = None) -> Colouring:
+        """Colour the cells by a column; those that are not selected are dimmed if others are."""
+        found.column = column or found.column
+        table = found.analysis.table
+        if found.column == TAUGHT:
+            colouring = colour_rows(table["label"].map(found.taught).astype("string"))
+        else:
+            colouring = colour_rows(table[found.column])
+        layer = found.layers.get("cells")
+        if layer is not None and layer in self.viewer.layers:
+            rgba = colouring.rgba.copy()
+            labels = table["label"].to_numpy()
+            if found.selected:
+                rgba[~np.isin(labels, list(found.selected)), 3] = DIMMED
+            colours: dict[int | None, Any] = {None: np.zeros(4, np.float32), 0: np.zeros(4, np.float32)}
+            colours |= dict(zip(labels.tolist(), rgba, strict=True))
+            layer.colormap = DirectLabelColormap(color_dict=colours)
+        return colouring
+
+    def select(self, found: Found, labels: Iterable[int]) -> None:
+        """Let cells stand out, and show the row of a single one in napari's features table."""
+        known = frozenset(found.analysis.table["label"].tolist())
+        chosen = frozenset(int(label) for label in labels) & known
+        self.current = found
+        if chosen == found.selected:
+            return
+        found.selected = chosen
+        self.colour(found)
+        layer = found.layers.get("cells")
+        if layer is not None and len(chosen) == 1:
+            self._quiet = True
+            try:
+                layer.selected_label = next(iter(chosen))
+            finally:
+                self._quiet = False
+        self.selected.emit(found)
+
+    def at_layer(self, layer: Any) -> Found | None:
+        """Return the result that a layer belongs to."""
+        return next((f for f in self.found.values() if any(layer is own for own in f.layers.values())), None)
+
+    def _on_label(self, event: Any) -> None:
+        """Follow a row chosen in napari's features table."""
+        layer = event.source
+        found = self.at_layer(layer)
+        painting = str(layer.mode) != "pan_zoom"
+        if self._quiet or painting or found is None or layer is not found.layers.get("cells"):
+            return
+        label = int(layer.selected_label)
+        self.select(found, {label})
+        self.look_at(found, label)
+
+    def look_at(self, found: Found, label: int) -> None:
+        """Move the camera to a cell."""
+        table, layer = found.analysis.table, found.layers.get("cells")
+        row = table[table["label"] == label]
+        if layer is not None and len(row):
+            centre = row[["centroid_y_px", "centroid_x_px"]].to_numpy(float)[0]
+            self.viewer.camera.center = tuple(layer.data_to_world(centre))
+
+    def _on_active(self, event: Any) -> None:
+        found = self.at_layer(event.value) if event.value is not None else None
+        if found is not None and found is not self.current:
+            self.current = found
+            self.changed.emit(found)
+
+    def _on_removed(self, event: Any) -> None:
+        found = self.at_layer(event.value)
+        if found is not None:
+            found.layers = {kind: own for kind, own in found.layers.items() if own is not event.value}
+
+    def _on_mouse(self, viewer: Any, event: Any) -> Any:
+        """Select the clicked cell; a drag is napari's own."""
+        active = viewer.layers.selection.active
+        if event.button != 1 or (active is not None and str(active.mode) != "pan_zoom"):
+            return
+        yield
+        if event.type == "mouse_move":
+            return
+        self.click(event.position)
+
+    def click(self, position: tuple[float, ...]) -> None:
+        """Select the cell at a place in the world (or do with it what a tab has asked for)."""
+        candidates = [self.current] if self.current is not None else []
+        candidates += [found for found in self.found.values() if found is not self.current]
+        for found in candidates:
+            layer = found.layers.get("cells")
+            if layer is None or layer not in self.viewer.layers or not layer.visible:
+                continue
+            label = int(layer.get_value(position, world=True) or 0)
+            if label and self.on_click is not None and self.on_click(found, label):
+                return
+            if label:
+                self.viewer.layers.selection.active = layer
+            self.select(found, {label} if label else ())
+            if label:
+                return
+
+
+def _move_points(layer: Any, puncta: pd.DataFrame) -> None:
+    """Give a points layer other points and their features."""
+    points = positions(puncta)
+    layer.selected_data = set()
+    if len(points) != len(layer.data) or not np.array_equal(layer.data, points):
+        layer.data = points
+    layer.features = puncta
+
+
+__all__ = ["Found", "Session", "label_features"]
