@@ -103,7 +103,7 @@ class BatchWidget(QWidget):
         self._timer.timeout.connect(self._look)
         self._job.progressed.connect(self._on_outcome)
         self._job.busy.connect(self._on_busy)
-        self._job.said.connect(self.status_line.setText)
+        self._job.said.connect(self._say)
 
     @property
     def idle(self) -> bool:
@@ -166,6 +166,9 @@ class BatchWidget(QWidget):
         """Stop with the widget."""
         self.cancel()
         super().closeEvent(event)
+
+    def _say(self, text: str) -> None:
+        self.status_line.setText(text)
 
     def _settings(self) -> Settings:
         if self.settings.value is not None:

@@ -117,12 +117,6 @@ class ChannelPicker(QWidget):
                 show_error(str(error))
         self.changed.emit()
 
-    def disconnect_viewer(self) -> None:
-        """Let go of the viewer."""
-        for event in (viewer_events := self._viewer.layers.events).inserted, viewer_events.removed:
-            event.disconnect(self.refresh)
-        viewer_events.renamed.disconnect(self.refresh)
-
 
 def _choices(layers: list[Image]) -> list[Choice]:
     """Return every layer, of a layer with a channel axis its channels."""

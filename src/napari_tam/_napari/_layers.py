@@ -45,10 +45,10 @@ class Channel:
     index: int | None = None
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Channel) and self.layer is other.layer and self.index == other.index
+        return isinstance(other, Channel) and self.layer == other.layer and self.index == other.index
 
     def __hash__(self) -> int:
-        return hash((id(self.layer), self.index))
+        return hash((self.layer, self.index))
 
     @property
     def name(self) -> str:

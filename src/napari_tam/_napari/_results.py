@@ -111,7 +111,7 @@ class ResultsBar(QWidget):
         session = self._session
         chosen = list(session.viewer.layers.selection)
         found = session.at_layer(chosen[0]) if len(chosen) == 1 else None
-        if found is None or chosen[0] is not found.layers.get("cells"):
+        if found is None or chosen[0] != found.layers.get("cells"):
             return
         model = self._table.table.model()
         rows = {model.mapToSource(at).row() for at in self._table.table.selectionModel().selectedIndexes()}

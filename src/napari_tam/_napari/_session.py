@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
-from weakref import WeakValueDictionary
+from weakref import WeakValueDictionary, finalize, ref
 
 import numpy as np
 from napari.layers import Labels, Points
 from napari.utils.colormaps import DirectLabelColormap
 from psygnal import Signal
 
-from napari_tam._napari._layers import label_features, positions, result_layers
+from napari_tam._napari._layers import positions, result_layers
 from napari_tam.colouring import Colouring, colour_rows
 from napari_tam.edits import Edits
 
@@ -102,7 +102,7 @@ class Session:
         self.form_settings: Callable[[], Settings] | None = None
         self._models: tuple[tuple[Any, ...], Models] | None = None
         self._quiet = False
-        viewer.mouse_drag_callbacks.append(self._on_mouse)
+        _listen(self, viewer.mouse_drag_callbacks)
         viewer.layers.events.removed.connect(self._on_removed)
         viewer.layers.selection.events.active.connect(self._on_active)
 
@@ -112,15 +112,8 @@ class Session:
         bare = getattr(viewer, "__wrapped__", viewer)  # plugins get a proxy
         session = _sessions.get(id(bare))
         if session is None:
-            session = _sessions[id(bare)] = cls(viewer)
+            session = _sessions[id(bare)] = cls(bare)
         return session
-
-    def close(self) -> None:
-        """Let go of the viewer."""
-        if self._on_mouse in self.viewer.mouse_drag_callbacks:
-            self.viewer.mouse_drag_callbacks.remove(self._on_mouse)
-        self.viewer.layers.events.removed.disconnect(self._on_removed)
-        self.viewer.layers.selection.events.active.disconnect(self._on_active)
 
     def models(self, settings: Settings) -> Models:
         """Return the networks for the settings; those of the last time if they are the same."""
@@ -229,14 +222,14 @@ class Session:
 
     def at_layer(self, layer: Any) -> Found | None:
         """Return the result that a layer belongs to."""
-        return next((f for f in self.found.values() if any(layer is own for own in f.layers.values())), None)
+        return next((f for f in self.found.values() if layer in f.layers.values()), None)
 
     def _on_label(self, event: Any) -> None:
         """Follow a row chosen in napari's features table."""
         layer = event.source
         found = self.at_layer(layer)
         painting = str(layer.mode) != "pan_zoom"
-        if self._quiet or painting or found is None or layer is not found.layers.get("cells"):
+        if self._quiet or painting or found is None or layer != found.layers.get("cells"):
             return
         label = int(layer.selected_label)
         self.select(found, {label})
@@ -259,17 +252,7 @@ class Session:
     def _on_removed(self, event: Any) -> None:
         found = self.at_layer(event.value)
         if found is not None:
-            found.layers = {kind: own for kind, own in found.layers.items() if own is not event.value}
-
-    def _on_mouse(self, viewer: Any, event: Any) -> Any:
-        """Select the clicked cell; a drag is napari's own."""
-        active = viewer.layers.selection.active
-        if event.button != 1 or (active is not None and str(active.mode) != "pan_zoom"):
-            return
-        yield
-        if event.type == "mouse_move":
-            return
-        self.click(event.position)
+            found.layers = {kind: own for kind, own in found.layers.items() if own != event.value}
 
     def click(self, position: tuple[float, ...]) -> None:
         """Select the cell at a place in the world (or do with it what a tab has asked for)."""
@@ -289,6 +272,28 @@ class Session:
                 return
 
 
+def _listen(session: Session, callbacks: list[Any]) -> None:
+    """Let clicks select cells as long as the session lives: the viewer does not keep it alive."""
+    known = ref(session)
+
+    def on_mouse(viewer: Any, event: Any) -> Any:
+        """Select the clicked cell; a drag is napari's own."""
+        active = viewer.layers.selection.active
+        if event.button != 1 or (active is not None and str(active.mode) != "pan_zoom"):
+            return
+        yield
+        session = known()
+        if event.type != "mouse_move" and session is not None:
+            session.click(event.position)
+
+    def forget() -> None:
+        if on_mouse in callbacks:
+            callbacks.remove(on_mouse)
+
+    callbacks.append(on_mouse)
+    finalize(session, forget)
+
+
 def _move_points(layer: Any, puncta: pd.DataFrame) -> None:
     """Give a points layer other points and their features."""
     points = positions(puncta)
@@ -296,6 +301,3 @@ def _move_points(layer: Any, puncta: pd.DataFrame) -> None:
     if len(points) != len(layer.data) or not np.array_equal(layer.data, points):
         layer.data = points
     layer.features = puncta
-
-
-__all__ = ["Found", "Session", "label_features"]

@@ -55,8 +55,8 @@ class AnalyseWidget(QWidget):
 
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
         super().__init__()
-        self._viewer = viewer
         self.session = Session.of(viewer)
+        self._viewer = viewer = self.session.viewer
         self.job = Job()
         self._trying = False
         self.picker = ChannelPicker(viewer)
