@@ -67,7 +67,7 @@ class FakeModels:
         self.cells = SimpleNamespace(segment=self._segment_cells)
         self.nuclei = SimpleNamespace(segment=self._segment_nuclei)
         self.puncta = SimpleNamespace(candidates=self._candidates)
-        self.phenotype = None
+        self.phenotype = self.corrections = None
 
     def _segment_cells(self, image: Any, nucleus: Any, pixel_um: float, diameter: Any, settings: Any) -> Any:
         self.calls.append(("cells", pixel_um, diameter))

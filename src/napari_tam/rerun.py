@@ -81,7 +81,12 @@ def kept_steps(
     classifier
         The classifier to use now.
     """
-    if previous is None or previous.raw is None or previous.corrected is None or not same_field(previous.raw, field):
+    if (
+        previous is None
+        or previous.raw is None
+        or previous.corrected is None
+        or not same_field(previous.raw, field)
+    ):
         return frozenset()
     changed = [
         name
@@ -94,6 +99,8 @@ def kept_steps(
             redo |= {kind, *_FOLLOWING[kind]}
     if previous.candidates is None:
         redo.add("puncta")
+    if previous.corrected is None:
+        redo |= {"correct", *_FOLLOWING["correct"]}
     if classifier is not previous.classifier:
         redo.add("classify")
     return frozenset(KEEPABLE) - redo

@@ -128,8 +128,9 @@ class BatchWidget(QWidget):
             self._news.clear()
             self._results.clear()
             self._files, self._failed, self._started = len(paths), 0, time.monotonic()
+            session, news = self._session, self._news
             self._job.start(
-                lambda: _batch(paths, settings, out, self._session, self._news.append),
+                lambda: _batch(paths, settings, out, session, news.append),
                 self._on_result,
                 total=len(paths),
                 title=f"Uptake in {images.name}",
@@ -286,6 +287,7 @@ def _batch(
             analysis = outcome.analysis
             if analysis is not None:  # a batch may be long: its images do not stay in memory
                 light = replace(analysis.field, channels={})
-                analysis = replace(analysis, field=light, cells=None, nuclei=None, raw=None, candidates=None)
+                images: dict[str, Any] = dict.fromkeys(("cells", "nuclei", "raw", "corrected", "candidates"))
+                analysis = replace(analysis, field=light, **images)
             yield replace(outcome, analysis=analysis)
     return time.monotonic() - started

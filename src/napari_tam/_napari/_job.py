@@ -39,6 +39,7 @@ class Job:
 
     def __init__(self) -> None:
         self._worker: Any = None
+        self._take: Callable[[Any], None] | None = None
         self._stop = threading.Event()
 
     @property
@@ -65,13 +66,6 @@ class Job:
             raise InputError("something is running already", fix="Wait for its end, or press Cancel")
         self._stop = threading.Event()
 
-        def returned(outcome: Any) -> None:
-            if isinstance(outcome, Refused):
-                self.said.emit(outcome.sentence)
-                show_error(outcome.sentence)
-            elif outcome is not None and not self._stop.is_set():
-                on_result(outcome)
-
         self._worker = create_worker(
             _guarded,
             work,
@@ -79,7 +73,7 @@ class Job:
             _progress={"total": total, "desc": title},
             _connect={
                 "yielded": self._on_progress,
-                "returned": returned,
+                "returned": self._on_returned,
                 "errored": self._on_error,
                 "finished": self._on_end,
             },
@@ -97,6 +91,13 @@ class Job:
         if not self._stop.is_set():
             self.progressed.emit(progress)
 
+    def _on_returned(self, outcome: Any) -> None:
+        if isinstance(outcome, Refused):
+            self.said.emit(outcome.sentence)
+            show_error(outcome.sentence)
+        elif outcome is not None and not self._stop.is_set() and self._take is not None:
+            self._take(outcome)
+
     def _on_error(self, error: Exception) -> None:
         """Say that it is a bug, and let napari show it with its traceback."""
         self.said.emit(f"Failed: {one_line(error)}. This is a bug of napari-tam: please report it.")
@@ -106,7 +107,7 @@ class Job:
         """Follow the worker's end, also the one of a cancelled run, which brings no result."""
         if self._stop.is_set():
             self.said.emit("Cancelled.")
-        self._worker = None
+        self._worker = self._take = None
         self.busy.emit(False)
 
 

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 from napari_tam._napari._sample_data import layers_of
 from napari_tam._napari._session import Found
+from napari_tam.correct import correct
+from napari_tam.corrections import read_corrections
 from napari_tam.edits import Edits, read_edits
 from napari_tam.errors import InputError
 from napari_tam.images import read_fields
@@ -18,7 +20,9 @@ if TYPE_CHECKING:
 
     from napari_tam._napari._session import Session
     from napari_tam.batch import Outcome
+    from napari_tam.corrections import Corrections
     from napari_tam.field import Field
+    from napari_tam.settings import Settings
 
 
 def open_result(session: Session, folder: Path, outcome: Outcome) -> Found:
@@ -49,11 +53,28 @@ def open_result(session: Session, folder: Path, outcome: Outcome) -> Found:
         if known is not None:
             layer.visible = known == field.name and not layer.name.startswith("nuclei")
     where = {"scale": (field.pixel_size_um,) * 2, "units": ("µm", "µm")}
-    full = replace(analysis, field=field, cells=cells, nuclei=nuclei, edits=edits)
+    corrected = correct(field, analysis.settings, _calibration(analysis.settings))
+    full = replace(
+        analysis,
+        field=corrected.field,
+        cells=cells,
+        nuclei=nuclei,
+        edits=edits,
+        raw=field,
+        corrected=corrected,
+    )
     found = session.put(Found(outcome.name, where, full, edits, folder))
     if images:
         viewer.reset_view()
     return found
+
+
+def _calibration(settings: Settings) -> Corrections | None:
+    if settings.corrections == "none":
+        return None
+    from pathlib import Path
+
+    return read_corrections(Path(settings.corrections).expanduser())
 
 
 def _field(outcome: Outcome) -> Field:

@@ -186,13 +186,14 @@ class AnalyseWidget(QWidget):
         folder = before.folder if before is not None else _folder_of(field)
         previous = None if before is None else before.analysis
         edits = None if before is None else before.edits
+        session = self.session
 
         def done(analysis: Analysis) -> None:
             found = self.session.put(Found(name, where, analysis, analysis.edits, folder))
             self._on_result(found)
 
         self.job.start(
-            lambda: _analyse(self.session, field, planes, settings, previous, edits, folder),
+            lambda: _analyse(session, field, planes, settings, previous, edits, folder),
             done,
             total=len(STEPS),
             title=f"Uptake in {name}",
