@@ -165,7 +165,7 @@ def test_a_click_selects_a_cell_and_its_row_and_a_row_its_cell(viewer: Any, done
     assert (alpha(viewer, 1), alpha(viewer, 2)) == (1, pytest.approx(DIMMED))
     cells.selected_label = 2  # what napari's table does when a row is chosen
     assert found.selected == {2}
-    assert viewer.camera.center[-2:] == pytest.approx(cells.data_to_world((39.5, 39.5)))
+    assert viewer.scene.camera.center[-2:] == pytest.approx(cells.data_to_world((39.5, 39.5)))
     done.session.click(cells.data_to_world((1, 1)))
     assert found.selected == frozenset()
     assert alpha(viewer, 1) == 1

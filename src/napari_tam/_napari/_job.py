@@ -66,6 +66,7 @@ class Job:
             raise InputError("something is running already", fix="Wait for its end, or press Cancel")
         self._stop = threading.Event()
 
+        self._take = on_result  # not in the worker, which Qt may keep for a while
         self._worker = create_worker(
             _guarded,
             work,

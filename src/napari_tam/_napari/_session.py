@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary, finalize, ref
@@ -16,7 +17,7 @@ from napari_tam.colouring import Colouring, colour_rows
 from napari_tam.edits import Edits
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
     import napari.viewer
@@ -165,8 +166,7 @@ class Session:
                     layer.events.selected_label.connect(self._on_label)
                 active = found.layers["cells"] if "cells" in found.layers else layer
                 continue
-            self._quiet = True
-            try:
+            with self._quietly():
                 layer.metadata = arguments["metadata"]
                 if isinstance(layer, Points):
                     _move_points(layer, arguments["features"])
@@ -175,13 +175,20 @@ class Session:
                         layer.data = data
                     if arguments["features"] is not None:
                         layer.features = arguments["features"]
-            finally:
-                self._quiet = False
         if found.analysis.nuclei is None and (old := found.layers.pop("nuclei", None)) is not None:
             if old in self.viewer.layers:
                 self.viewer.layers.remove(old)
         if active is not None and active in self.viewer.layers:
             self.viewer.layers.selection.active = active
+
+    @contextmanager
+    def _quietly(self) -> Iterator[None]:
+        """Do not follow what napari tells about its layers meanwhile."""
+        before, self._quiet = self._quiet, True
+        try:
+            yield
+        finally:
+            self._quiet = before
 
     def colour(self, found: Found, column: str | None = None) -> Colouring:
         """Colour the cells by a column; those that are not selected are dimmed if others are."""
@@ -199,7 +206,8 @@ class Session:
                 rgba[~np.isin(labels, list(found.selected)), 3] = DIMMED
             colours: dict[int | None, Any] = {None: np.zeros(4, np.float32), 0: np.zeros(4, np.float32)}
             colours |= dict(zip(labels.tolist(), rgba, strict=True))
-            layer.colormap = DirectLabelColormap(color_dict=colours)
+            with self._quietly():  # a new colormap is told as a new label, too
+                layer.colormap = DirectLabelColormap(color_dict=colours)
         return colouring
 
     def select(self, found: Found, labels: Iterable[int]) -> None:
@@ -213,11 +221,8 @@ class Session:
         self.colour(found)
         layer = found.layers.get("cells")
         if layer is not None and len(chosen) == 1:
-            self._quiet = True
-            try:
+            with self._quietly():
                 layer.selected_label = next(iter(chosen))
-            finally:
-                self._quiet = False
         self.selected.emit(found)
 
     def at_layer(self, layer: Any) -> Found | None:
@@ -241,7 +246,7 @@ class Session:
         row = table[table["label"] == label]
         if layer is not None and len(row):
             centre = row[["centroid_y_px", "centroid_x_px"]].to_numpy(float)[0]
-            self.viewer.camera.center = tuple(layer.data_to_world(centre))
+            self.viewer.scene.camera.center = tuple(layer.data_to_world(centre))
 
     def _on_active(self, event: Any) -> None:
         found = self.at_layer(event.value) if event.value is not None else None
