@@ -113,7 +113,7 @@ class PlotTab(QWidget):
             from matplotlib.figure import Figure
 
             self._canvas = FigureCanvasQTAgg(Figure(figsize=(4, 3.2), layout="constrained"))
-            self._canvas.setMinimumHeight(260)
+            self._canvas.setMinimumHeight(200)
             self._hint.setText("Draw around points with the mouse: their cells light up in the viewer.")
             self._layout.addWidget(self._canvas, 1)
         return self._canvas

@@ -6,7 +6,8 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 from napari.utils.notifications import show_error, show_info
-from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QLabel, QMainWindow, QVBoxLayout, QWidget
 
 from napari_tam._napari._parts import Combo, PathEdit, button, row
 from napari_tam.errors import InputError
@@ -76,6 +77,7 @@ class ResultsBar(QWidget):
     def colour_by(self, column: str) -> None:
         """Colour the cells of the present image."""
         if self._session.current is not None:
+            self.column.setCurrentText(column)
             self._explain(self._session.colour(self._session.current, column))
 
     def open_table(self) -> None:
@@ -84,12 +86,14 @@ class ResultsBar(QWidget):
         if found is not None and found.layers.get("cells") in session.viewer.layers:
             session.viewer.layers.selection.active = found.layers["cells"]
         try:
-            _, widget = session.viewer.window.add_plugin_dock_widget("napari", "Features table widget")
+            dock, widget = session.viewer.window.add_plugin_dock_widget("napari", "Features table widget")
         except (KeyError, ValueError):
             show_info("The table is in the menu Layers → Metadata → Features table widget")
             return
         if widget is not self._table:
             self._table = widget
+            if isinstance(window := dock.window(), QMainWindow):  # wide tables belong below the image
+                window.addDockWidget(Qt.DockWidgetArea.BottomDockWidgetArea, dock)
             widget.table.selectionModel().selectionChanged.connect(self._on_rows)
 
     def save(self) -> None:
@@ -115,7 +119,8 @@ class ResultsBar(QWidget):
             return
         model = self._table.table.model()
         rows = {model.mapToSource(at).row() for at in self._table.table.selectionModel().selectedIndexes()}
-        session.select(found, rows)
+        if len(rows) > 1:  # a single one: napari has chosen its label; or the table follows the layer
+            session.select(found, rows)
 
     def _on_folder(self, _: str) -> None:
         if self._session.current is not None:

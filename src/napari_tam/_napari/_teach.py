@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from napari.utils.notifications import show_error, show_info
+from napari.utils.notifications import show_error
+from qtpy.QtGui import QFontDatabase
 from qtpy.QtWidgets import QCheckBox, QLabel, QLineEdit, QPlainTextEdit, QVBoxLayout, QWidget
 
 from napari_tam._napari._parts import Combo, PathEdit, button, row
@@ -54,6 +55,7 @@ class TeachTab(QWidget):
         self.report = QPlainTextEdit()
         self.report.setReadOnly(True)
         self.report.setPlaceholderText("How good the model is, once it is trained.")
+        self.report.setFont(QFontDatabase.systemFont(QFontDatabase.SystemFont.FixedFont))
         self.report.setLineWrapMode(QPlainTextEdit.LineWrapMode.NoWrap)
         text = QLabel(_HELP)
         text.setWordWrap(True)
@@ -120,7 +122,7 @@ class TeachTab(QWidget):
 
     def _on_trained(self, lines: list[str]) -> None:
         self.report.setPlainText("\n".join(lines))
-        show_info(f"Trained: the model is in {self.folder.value}. 'Apply' uses it")
+        self._job.said.emit(f"Trained: the model is in {self.folder.value}. “Apply” uses it.")
 
     def _on_names(self) -> None:
         names = [name.strip() for name in self.names.text().split(",") if name.strip()]
