@@ -116,7 +116,7 @@ class PeakDetector:
         )
 
     #: Whatever the thresholds.
-    candidates = detect
+    detect = candidates
 
 
 def stack(planes: int = 7, first: int = 2, last: int = 4) -> npt.NDArray[np.uint16]:

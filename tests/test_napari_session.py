@@ -377,7 +377,7 @@ def test_closing_leaves_no_widget_and_no_thread(
 
     from napari_tam._napari import _session
 
-    threads = threading.active_count()
+    threads, callbacks = threading.active_count(), list(viewer.mouse_drag_callbacks)
     add_channels(viewer)
     gone = []
     for _ in range(2):
@@ -390,5 +390,5 @@ def test_closing_leaves_no_widget_and_no_thread(
         gc.collect()
     assert [ref() for ref in gone] == [None, None]
     assert threading.active_count() <= threads + 1  # the pool's idle thread
-    assert not viewer.mouse_drag_callbacks
+    assert list(viewer.mouse_drag_callbacks) == callbacks
     assert len(_session._sessions) == 0

@@ -168,7 +168,7 @@ class _One:
             record.add_seconds("read", time.perf_counter() - started)
             record.save_sometimes()
             shape = next(iter(field.channels.values())).shape
-            edits = read_edits(record.out, field.name, shape)
+            edits = read_edits(record.out, field.name, shape) if field.z_step_um is None else None
             generator = steps(field, settings, models, edits=edits)
             while True:
                 try:

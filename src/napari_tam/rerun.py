@@ -109,7 +109,7 @@ def kept_steps(
 def same_field(a: Field, b: Field) -> bool:
     """Whether two fields are of the same name and scale and share the very same pixels in memory."""
     return (
-        (a.name, a.pixel_size_um, a.frame) == (b.name, b.pixel_size_um, b.frame)
+        (a.name, a.pixel_size_um, a.z_step_um, a.frame) == (b.name, b.pixel_size_um, b.z_step_um, b.frame)
         and a.channels.keys() == b.channels.keys()
         and all(_same_memory(a.channels[role], b.channels[role]) for role in a.channels)
     )

@@ -207,7 +207,7 @@ class Session:
             # A label that is not in the table yet (it is being painted) is white.
             colours: dict[int | None, Any] = {None: np.ones(4, np.float32), 0: np.zeros(4, np.float32)}
             colours |= dict(zip(labels.tolist(), rgba, strict=True))
-            with self._quietly():  # a new colormap is told as a new label, too
+            with layer.events.selected_label.blocker():  # a new colormap is told as a new label, too
                 layer.colormap = DirectLabelColormap(color_dict=colours)
         return colouring
 
