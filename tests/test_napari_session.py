@@ -311,6 +311,7 @@ def test_the_batch_shows_every_file_and_opens_a_finished_one(
     assert widget.table.item(2, 1).toolTip()
     assert widget.status_line.text().startswith("2 images analysed, 1 failed")
     assert pd.read_csv(tmp_path / "out" / "cells.csv")["image"].value_counts().to_dict() == {"a": 3, "b": 3}
+    assert (tmp_path / "out" / "thresholds.csv").exists()  # the conclusions of the command line, too
     widget.open(1)
     assert "cells (b)" in viewer.layers
     np.testing.assert_array_equal(viewer.layers["cells (b)"].data > 0, fakes.discs(fakes.RADIUS) > 0)

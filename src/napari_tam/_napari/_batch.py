@@ -26,6 +26,7 @@ from napari_tam._napari._open import open_result
 from napari_tam._napari._parts import PathEdit, button, row
 from napari_tam._napari._session import Session
 from napari_tam.errors import InputError
+from napari_tam.pipeline import Progress
 from napari_tam.settings import Settings
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     import napari.viewer
 
     from napari_tam.batch import BatchProgress, Outcome
+    from napari_tam.layout import Layout
 
 _COLUMNS = ("image", "status", "cells", "puncta", "s")
 WAITING, RUNNING, DONE, FAILED = "waiting", "running", "done", "failed"
@@ -65,11 +67,14 @@ class BatchWidget(QWidget):
         self.out = PathEdit("Results folder", hint="results folder")
         self.settings = PathEdit("Settings file", "file", hint="as in the form, or the defaults")
         self.settings.setToolTip("A settings file (YAML). Empty: as in the form of 'Measure exosome uptake'.")
+        self.layout_file = PathEdit("Plate layout", "file", hint="plate layout (CSV), may be left out")
+        self.layout_file.setToolTip("Says what the wells are: controls, conditions, replicates.")
         self.images.changed.connect(self._propose)
         form = QFormLayout()
         form.addRow("images", self.images)
         form.addRow("results", self.out)
         form.addRow("settings", self.settings)
+        form.addRow("layout", self.layout_file)
         self.run_button = button("Run", "Analyse all images of the folder.", self.run)
         self.cancel_button = button("Cancel", "Stop; what is finished stays.", self.cancel)
         self.cancel_button.setEnabled(False)
@@ -89,7 +94,9 @@ class BatchWidget(QWidget):
         self.table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
         self.table.setToolTip("Click a finished image to open it with its results.")
         self.table.cellClicked.connect(lambda at, _: self.open(at))
-        self.report_button = button("Open report", "Open the report of the results folder.", self.open_report)
+        self.report_button = button(
+            "Open report", "Write the report of the results folder, and open it.", self.open_report
+        )
         self.report_button.setEnabled(False)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(4, 4, 4, 4)
@@ -117,6 +124,7 @@ class BatchWidget(QWidget):
     def run(self) -> None:
         """Start the batch."""
         from napari_tam.images import list_images, unique_names
+        from napari_tam.layout import read_layout
 
         images, out = self.images.value, self.out.value
         try:
@@ -128,9 +136,12 @@ class BatchWidget(QWidget):
             self._news.clear()
             self._results.clear()
             self._files, self._failed, self._started = len(paths), 0, time.monotonic()
+            layout = None if self.layout_file.value is None else read_layout(self.layout_file.value)
+            if layout is not None:  # before the work: a row of a wrong well is found at once
+                layout.check(list(names.values()), patterns=False)
             session, news = self._session, self._news
             self._job.start(
-                lambda: _batch(paths, settings, out, session, news.append),
+                lambda: _batch(paths, settings, out, layout, session, news.append),
                 self._on_result,
                 total=len(paths),
                 title=f"Uptake in {images.name}",
@@ -159,9 +170,19 @@ class BatchWidget(QWidget):
             show_error(str(error))
 
     def open_report(self) -> None:
-        """Open the report in the browser."""
-        if self.out.value is not None and (path := self.out.value / "report.html").exists():
-            QDesktopServices.openUrl(QUrl.fromLocalFile(str(path)))
+        """Write the report of the results folder, and open it in the browser."""
+        out = self.out.value
+        if out is None:
+            return
+        try:
+            self._job.start(
+                lambda: _report(out),
+                lambda path: QDesktopServices.openUrl(QUrl.fromLocalFile(str(path))),
+                total=1,
+                title="Writing the report",
+            )
+        except InputError as error:
+            show_error(str(error))
 
     def closeEvent(self, event: Any) -> None:
         """Stop with the widget."""
@@ -202,7 +223,11 @@ class BatchWidget(QWidget):
         minutes, seconds = divmod(round(left), 60)
         return f" · about {f'{minutes} min ' if minutes else ''}{seconds:02d} s left"
 
-    def _on_outcome(self, outcome: Outcome) -> None:
+    def _on_outcome(self, outcome: Outcome | Progress) -> None:
+        if isinstance(outcome, Progress):
+            self._news.clear()
+            self.status_line.setText(f"{outcome.step} …")
+            return
         at = self._row(outcome.name)
         self._set(at, 4, f"{outcome.seconds:.1f}")
         if outcome.analysis is None:
@@ -230,7 +255,7 @@ class BatchWidget(QWidget):
             return
         self._timer.stop()
         out = self.out.value
-        self.report_button.setEnabled(out is not None and (out / "report.html").exists())
+        self.report_button.setEnabled(out is not None and (out / "images.csv").exists())
         for at in range(self.table.rowCount()):
             if self._text(at, 1) == RUNNING:
                 self._set(at, 1, WAITING)
@@ -268,16 +293,18 @@ def _batch(
     paths: list[Path],
     settings: Settings,
     out: Path,
+    layout: Layout | None,
     session: Session,
     tell: Callable[[BatchProgress], None],
-) -> Generator[Outcome, None, float]:
+) -> Generator[Outcome | Progress, None, float]:
     """Analyse files; yields outcomes without their images, and returns the seconds."""
     from dataclasses import replace
 
     from napari_tam.batch import analyse_files
+    from napari_tam.conclude import conclude
     from napari_tam.results import prepare
 
-    started = time.monotonic()
+    started, done = time.monotonic(), 0
     prepare(out)
     batch = analyse_files(
         paths, settings, session.models(settings), out, on_progress=tell, command=["napari", str(out)]
@@ -289,5 +316,18 @@ def _batch(
                 light = replace(analysis.field, channels={})
                 images: dict[str, Any] = dict.fromkeys(("cells", "nuclei", "raw", "corrected", "candidates"))
                 analysis = replace(analysis, field=light, **images)
+                done += 1
             yield replace(outcome, analysis=analysis)
+    if done:
+        yield Progress("positive cells, comparisons", 0, 1)
+        conclude(out, settings, layout)
     return time.monotonic() - started
+
+
+def _report(out: Path) -> Generator[Progress, None, Path]:
+    """Write the report; returns its file."""
+    from napari_tam.report import write_report
+
+    yield Progress("report", 0, 1)
+    write_report(out)
+    return out / "report.html"
