@@ -46,11 +46,13 @@ class Heart:
         self.phase = ""
 
     def start(self) -> None:
+        """Beat from now on."""
         self.last = time.perf_counter()
         self.pauses.clear()
         self.timer.start()
 
     def stop(self) -> tuple[float, str]:
+        """Return the longest pause and what was going on."""
         self.timer.stop()
         return max(self.pauses)
 

@@ -64,23 +64,23 @@ def taught_cells(examples: Sequence[tuple[Analysis, Mapping[int, str]]]) -> Labe
             "no cell has a class yet",
             fix="Click cells wholly in the image, at least 10 of each class",
         )
-    classes = tuple(sorted(set(names)))
-    if len(classes) < 2:
-        raise InputError(f"all labelled cells are {classes[0]}", fix="Label cells of a second class, too")
-    truth = np.array([classes.index(name) for name in names], np.int64)
+    known = tuple(sorted(set(names)))
+    if len(known) < 2:
+        raise InputError(f"all labelled cells are {known[0]}", fix="Label cells of a second class, too")
+    truth = np.array([known.index(name) for name in names], np.int64)
     return LabelledCells(
         np.concatenate(crops),
         np.concatenate(features),
         truth,
         np.array(groups, object),
-        classes,
+        known,
         GROUPED_BY,
     )
 
 
 def save_trained(
     model: PhenotypeModel,
-    report: Mapping[str, Any],
+    report: dict[str, Any],
     out: Path,
     *,
     cells: int,

@@ -82,14 +82,16 @@ class BatchWidget(QWidget):
         self.bar.setRange(0, 1000)
         self.status_line = QLabel("")
         self.status_line.setWordWrap(True)
-        self.table = QTableWidget(0, len(_COLUMNS))
+        self.table: Any = QTableWidget(0, len(_COLUMNS))
         self.table.setHorizontalHeaderLabels(list(_COLUMNS))
-        self.table.horizontalHeader().setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
+        header: Any = self.table.horizontalHeader()
+        header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
         for column in range(1, len(_COLUMNS)):
-            self.table.horizontalHeader().setSectionResizeMode(
+            header.setSectionResizeMode(
                 column, QHeaderView.ResizeMode.ResizeToContents
             )
-        self.table.verticalHeader().setVisible(False)
+        rows: Any = self.table.verticalHeader()
+        rows.setVisible(False)
         self.table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
         self.table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
         self.table.setToolTip("Click a finished image to open it with its results.")
@@ -177,7 +179,7 @@ class BatchWidget(QWidget):
         try:
             self._job.start(
                 lambda: _report(out),
-                lambda path: QDesktopServices.openUrl(QUrl.fromLocalFile(str(path))),
+                _browse,
                 total=1,
                 title="Writing the report",
             )
@@ -331,3 +333,7 @@ def _report(out: Path) -> Generator[Progress, None, Path]:
     yield Progress("report", 0, 1)
     write_report(out)
     return out / "report.html"
+
+
+def _browse(path: Path) -> None:
+    QDesktopServices.openUrl(QUrl.fromLocalFile(str(path)))

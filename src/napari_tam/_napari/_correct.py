@@ -154,7 +154,8 @@ def corrections(found: Found) -> Edits:
         if data.shape != known.shape:
             raise InputError(f"the mask has another size than the image: {data.shape}", where=layer.name)
         if not np.array_equal(data, known):
-            edits = replace(edits, **{kind: data.astype(np.uint32)})
+            labels = data.astype(np.uint32)
+            edits = replace(edits, cells=labels) if kind == "cells" else replace(edits, nuclei=labels)
     layer = found.layers.get("puncta")
     if layer is not None:
         now = np.asarray(layer.data, np.float64)[:, -2:]

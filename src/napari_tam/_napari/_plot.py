@@ -34,17 +34,17 @@ class PlotTab(QWidget):
         self._gate: Any = None
         self.points: npt.NDArray[np.float64] = np.zeros((0, 2))
         self.labels: npt.NDArray[np.int64] = np.zeros(0, np.int64)
-        self.y, self.x, self.shape = Combo(), Combo(), Combo()
+        self.upright, self.across, self.shape = Combo(), Combo(), Combo()
         self.shape.addItems(["lasso", "rectangle"])
         self.shape.setToolTip("How cells are drawn around in the plot.")
-        for combo in (self.y, self.x):
+        for combo in (self.upright, self.across):
             combo.activated.connect(lambda _: self.draw())
         self.shape.activated.connect(lambda _: self._arm())
         self._hint = QLabel("Run an analysis first; then draw around cells here, and they light up.")
         self._hint.setWordWrap(True)
         self._layout = QVBoxLayout(self)
         self._layout.setContentsMargins(4, 4, 4, 4)
-        self._layout.addWidget(row(QLabel("plot"), self.y, QLabel("against"), self.x))
+        self._layout.addWidget(row(QLabel("plot"), self.upright, QLabel("against"), self.across))
         clear = button("Clear", "Select no cell.", self._clear)
         self._layout.addWidget(row(QLabel("choose with"), self.shape, clear))
         self._layout.addWidget(self._hint)
@@ -53,14 +53,14 @@ class PlotTab(QWidget):
 
     def show_columns(self, y: str, x: str = BY_GROUP) -> None:
         """Choose what is plotted."""
-        self.y.setCurrentText(y)
-        self.x.setCurrentText(x)
+        self.upright.setCurrentText(y)
+        self.across.setCurrentText(x)
         self.draw()
 
     def draw(self) -> None:
         """Draw the plot of the present image."""
         found = self._session.current
-        if found is None or not self.y.currentText():
+        if found is None or not self.upright.currentText():
             return
         canvas = self._ready()
         table = found.analysis.table
@@ -68,15 +68,15 @@ class PlotTab(QWidget):
         figure.clear()
         axes = figure.add_subplot()
         groups = table["phenotype"] if "phenotype" in table else pd.Series("cells", table.index)
-        y = table[self.y.currentText()].to_numpy(float, na_value=np.nan)
+        y = table[self.upright.currentText()].to_numpy(float, na_value=np.nan)
         self.labels = table["label"].to_numpy(np.int64)
         names = sorted(groups.unique())
         colours = class_colours(names) if "phenotype" in table else {}
-        if self.x.currentText() == BY_GROUP:
+        if self.across.currentText() == BY_GROUP:
             x = _spread(groups, names, y, axes, colours)
         else:
-            x = table[self.x.currentText()].to_numpy(float, na_value=np.nan)
-            axes.set_xlabel(_titled(self.x.currentText()))
+            x = table[self.across.currentText()].to_numpy(float, na_value=np.nan)
+            axes.set_xlabel(_titled(self.across.currentText()))
         self.points = np.column_stack([x, y])
         chosen = np.isin(self.labels, list(found.selected)) if found.selected else np.ones(len(y), bool)
         for name in names:
@@ -85,8 +85,8 @@ class PlotTab(QWidget):
                 label = f"{name} ({here.sum()})" if alpha > 0.5 else None
                 colour = colours.get(name, "#0072B2" if not colours else MISSING)
                 axes.scatter(x[part], y[part], s=14, color=colour, alpha=alpha, label=label, linewidths=0)
-        axes.set_ylabel(_titled(self.y.currentText()))
-        if self.x.currentText() != BY_GROUP:
+        axes.set_ylabel(_titled(self.upright.currentText()))
+        if self.across.currentText() != BY_GROUP:
             axes.legend(fontsize="small", frameon=False)
         for side in ("top", "right"):
             axes.spines[side].set_visible(False)
@@ -120,6 +120,7 @@ class PlotTab(QWidget):
 
     def _arm(self) -> None:
         """Let the mouse draw on the present axes."""
+        from matplotlib.backend_bases import MouseButton
         from matplotlib.widgets import LassoSelector, RectangleSelector
 
         if self._canvas is None or not self._canvas.figure.axes:
@@ -130,7 +131,7 @@ class PlotTab(QWidget):
         if self.shape.currentText() == "lasso":
             self._gate = LassoSelector(axes, lambda corners: self.choose(np.array(corners)))
         else:
-            self._gate = RectangleSelector(axes, self._on_rectangle, useblit=True, button=[1])
+            self._gate = RectangleSelector(axes, self._on_rectangle, useblit=True, button=MouseButton.LEFT)
 
     def _on_rectangle(self, press: Any, release: Any) -> None:
         x, y = (press.xdata, release.xdata), (press.ydata, release.ydata)
@@ -140,8 +141,8 @@ class PlotTab(QWidget):
     def _on_changed(self, found: Found) -> None:
         table = found.analysis.table
         numbers = [name for name in shown_columns(table) if is_number(table[name])]
-        fill(self.y, numbers, self.y.currentText() or "puncta_count")
-        fill(self.x, [BY_GROUP, *numbers], self.x.currentText() or BY_GROUP)
+        fill(self.upright, numbers, self.upright.currentText() or "puncta_count")
+        fill(self.across, [BY_GROUP, *numbers], self.across.currentText() or BY_GROUP)
         if self.isVisible():
             self.draw()
 
