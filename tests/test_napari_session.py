@@ -393,3 +393,31 @@ def test_closing_leaves_no_widget_and_no_thread(
     assert threading.active_count() <= threads + 1  # the pool's idle thread
     assert list(viewer.mouse_drag_callbacks) == callbacks
     assert len(_session._sessions) == 0
+
+
+@pytest.mark.slow
+def test_the_numbers_are_those_of_the_command_line(viewer: Any, qtbot: Any, tmp_path: Path) -> None:
+    from napari_tam._napari._sample_data import SAMPLES
+    from napari_tam.cli import main
+    from napari_tam.settings import Settings
+    from napari_tam.tables import read_csv
+
+    path = SAMPLES / "field_01.ome.tif"
+    settings = Settings(puncta_score=0.6, cell_diameter_um=18.0)
+    (tmp_path / "settings.yaml").write_text(settings.to_yaml(), encoding="utf-8")
+    widget = open_widget(viewer)
+    viewer.open_sample("napari-tam", "field_01")
+    widget.settings_form.load(tmp_path / "settings.yaml")
+    widget.run()
+    qtbot.waitUntil(lambda: widget.idle, timeout=240_000)
+    arguments = ["analyse", str(path), "--out", str(tmp_path / "out")]
+    assert main([*arguments, "--settings", str(tmp_path / "settings.yaml")]) == 0
+    cells = read_csv(tmp_path / "out" / "cells.csv")
+    puncta = read_csv(tmp_path / "out" / "puncta.csv")
+    analysis = widget.session.found["field_01"].analysis
+    for mine, theirs in ((analysis.table, cells), (analysis.puncta, puncta)):
+        assert len(mine) == len(theirs) > 0
+        assert set(mine) <= set(theirs)  # the folder's has the conclusions besides
+        for name in mine:
+            expected = theirs[name].astype(mine[name].dtype)
+            pd.testing.assert_series_equal(mine[name], expected, rtol=1e-12, check_names=False)

@@ -35,9 +35,6 @@ _GROUPS: dict[str, tuple[str, ...]] = {
     "phenotype": ("classify",),
     "uptake": (),
     "comparison": (),
-    "report": (),
-    "tracking": (),
-    "kinetics": (),
     "time": (),
     "run": (),
 }

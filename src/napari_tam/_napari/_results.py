@@ -92,6 +92,8 @@ class ResultsBar(QWidget):
             return
         if widget is not self._table:
             self._table = widget
+            # napari measures every cell of the table for the columns' widths: seconds for 2,000 rows
+            widget.table.horizontalHeader().setResizeContentsPrecision(0)
             if isinstance(window := dock.window(), QMainWindow):  # wide tables belong below the image
                 window.addDockWidget(Qt.DockWidgetArea.BottomDockWidgetArea, dock)
             widget.table.selectionModel().selectionChanged.connect(self._on_rows)

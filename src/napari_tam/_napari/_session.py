@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary, finalize, ref
 
@@ -298,6 +299,16 @@ def _listen(session: Session, callbacks: list[Any]) -> None:
 
     callbacks.append(on_mouse)
     finalize(session, forget)
+
+
+@cache
+def warm_up_colours() -> None:
+    """Let napari compile how it colours labels: here, in the background, rather than when they are shown."""
+    for number in (3, 300):  # the colours' numbers fit into one byte, or two
+        colours = dict(enumerate(np.random.default_rng(0).uniform(0, 1, (number, 4)).astype(np.float32)))
+        for dtype in (np.uint16, np.uint32):
+            labels = np.arange(4, dtype=dtype).reshape(2, 2)
+            DirectLabelColormap(color_dict={None: np.zeros(4, np.float32), **colours}).map(labels)
 
 
 def _move_points(layer: Any, puncta: pd.DataFrame) -> None:

@@ -18,7 +18,7 @@ from napari_tam._napari._parts import button, column, row
 from napari_tam._napari._plot import PlotTab
 from napari_tam._napari._results import ResultsBar
 from napari_tam._napari._sample_data import SAMPLES
-from napari_tam._napari._session import Found, Session
+from napari_tam._napari._session import Found, Session, warm_up_colours
 from napari_tam._napari._teach import TeachTab
 from napari_tam.detect import select
 from napari_tam.edits import Edits, read_edits
@@ -280,4 +280,6 @@ def _analyse(
         field = replace(field, channels=channels)
     if edits is None and folder is not None:
         edits = read_edits(folder, field.name, field.shape)
-    return (yield from steps(field, settings, session.models(settings), previous, edits))
+    models = session.models(settings)
+    warm_up_colours()
+    return (yield from steps(field, settings, models, previous, edits))
