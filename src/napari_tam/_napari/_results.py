@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from html import escape
 from typing import TYPE_CHECKING, Any
 
 from napari.utils.notifications import show_error, show_info
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QLabel, QMainWindow, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QLabel, QMainWindow, QTableView, QVBoxLayout, QWidget
 
 from napari_tam._napari._parts import Combo, PathEdit, button, row
 from napari_tam.errors import InputError
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from napari_tam._napari._session import Found, Session
-    from napari_tam.colouring import Colouring
 
 #: Columns that say nothing about a cell.
 _KEYS = ("image", "label", "frame", "index")
@@ -78,7 +78,8 @@ class ResultsBar(QWidget):
         """Colour the cells of the present image."""
         if self._session.current is not None:
             self.column.setCurrentText(column)
-            self._explain(self._session.colour(self._session.current, column))
+            self._session.colour(self._session.current, column)
+            self._explain(self._session.current)
 
     def open_table(self) -> None:
         """Open napari's features table on the cells."""
@@ -92,11 +93,20 @@ class ResultsBar(QWidget):
             return
         if widget is not self._table:
             self._table = widget
-            # napari measures every cell of the table for the columns' widths: seconds for 2,000 rows
-            widget.table.horizontalHeader().setResizeContentsPrecision(0)
+            self.tame_tables()
             if isinstance(window := dock.window(), QMainWindow):  # wide tables belong below the image
                 window.addDockWidget(Qt.DockWidgetArea.BottomDockWidgetArea, dock)
             widget.table.selectionModel().selectionChanged.connect(self._on_rows)
+
+    def tame_tables(self) -> None:
+        """Let napari's features tables be as wide as their headers.
+
+        They look at every value to find their columns' widths, again with every change of a layer: for
+        2,000 cells that takes many seconds, in which the window stands still.
+        """
+        for view in self.window().findChildren(QTableView):
+            if type(view).__name__ == "PandasView":
+                view.resizeColumnsToContents = partial(_fit_headers, view)
 
     def save(self) -> None:
         """Write the results folder of the present image."""
@@ -133,15 +143,23 @@ class ResultsBar(QWidget):
         fill(self.column, shown_columns(found.analysis.table), found.column)
         self.folder.line.setText("" if found.folder is None else str(found.folder))
         self._on_selected(found)
-        self._explain(self._session.colour(found))
+        self._explain(found)
 
     def _on_selected(self, found: Found) -> None:
         chosen = f" · {len(found.selected)} selected" if found.selected else ""
         self.image.setText(f"<b>{escape(found.name)}</b>: {len(found.analysis.table)} cells{chosen}")
 
-    def _explain(self, colouring: Colouring) -> None:
-        squares = (f"<span style='color:{c}'>■</span>&nbsp;{escape(t)}" for t, c in colouring.legend)
+    def _explain(self, found: Found) -> None:
+        squares = (f"<span style='color:{c}'>■</span>&nbsp;{escape(t)}" for t, c in found.legend)
         self.legend.setText(" &nbsp; ".join(squares))
+
+
+def _fit_headers(view: Any) -> None:
+    """Make every column as wide as its name."""
+    model, metrics = view.model(), view.fontMetrics()
+    for at in range(model.columnCount()):
+        name = str(model.headerData(at, Qt.Orientation.Horizontal))
+        view.setColumnWidth(at, metrics.horizontalAdvance(name) + 30)
 
 
 def save_results(found: Found, folder: Path, session: Session) -> None:

@@ -14,7 +14,7 @@ from napari.utils.colormaps import DirectLabelColormap
 from psygnal import Signal
 
 from napari_tam._napari._layers import positions, result_layers
-from napari_tam.colouring import Colouring, colour_rows
+from napari_tam.colouring import colour_rows
 from napari_tam.edits import Edits
 
 if TYPE_CHECKING:
@@ -63,8 +63,8 @@ class Found:
         ``cells``, ``nuclei`` and ``puncta`` → layer.
     selected
         Labels of the cells that stand out; empty: all alike.
-    column
-        The column that colours the cells.
+    column, legend
+        The column that colours the cells, and what the colours mean.
     taught
         Label → class, as clicked.
     """
@@ -77,6 +77,7 @@ class Found:
     layers: dict[str, Any] = field(default_factory=dict)
     selected: frozenset[int] = frozenset()
     column: str = ""
+    legend: tuple[tuple[str, str], ...] = ()
     taught: dict[int, str] = field(default_factory=dict)
 
 
@@ -191,7 +192,7 @@ class Session:
         finally:
             self._quiet = before
 
-    def colour(self, found: Found, column: str | None = None) -> Colouring:
+    def colour(self, found: Found, column: str | None = None) -> None:
         """Colour the cells by a column; those that are not selected are dimmed if others are."""
         found.column = column or found.column
         table = found.analysis.table
@@ -199,6 +200,7 @@ class Session:
             colouring = colour_rows(table["label"].map(found.taught).astype("string"))
         else:
             colouring = colour_rows(table[found.column])
+        found.legend = colouring.legend
         layer = found.layers.get("cells")
         if layer is not None and layer in self.viewer.layers:
             rgba = colouring.rgba.copy()
@@ -210,7 +212,6 @@ class Session:
             colours |= dict(zip(labels.tolist(), rgba, strict=True))
             with layer.events.selected_label.blocker():  # a new colormap is told as a new label, too
                 layer.colormap = DirectLabelColormap(color_dict=colours)
-        return colouring
 
     def select(self, found: Found, labels: Iterable[int]) -> None:
         """Let cells stand out, and show the row of a single one in napari's features table."""

@@ -189,6 +189,7 @@ class AnalyseWidget(QWidget):
         session = self.session
 
         def done(analysis: Analysis) -> None:
+            self.results.tame_tables()
             found = self.session.put(Found(name, where, analysis, analysis.edits, folder))
             self._on_result(found)
 
