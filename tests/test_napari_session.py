@@ -371,12 +371,34 @@ def test_try_it_reaches_a_table_and_a_plot(viewer: Any, models: FakeModels, qtbo
     assert widget.session.current.folder is None  # nothing is written beside the samples
 
 
+def test_closing_in_the_middle_of_a_run_disturbs_nobody(
+    viewer: Any, models: FakeModels, qtbot: Any, npe2pm: Any
+) -> None:
+    add_channels(viewer)
+    dock, widget = viewer.window.add_plugin_dock_widget("napari-tam", "Measure exosome uptake")
+    _, batch = viewer.window.add_plugin_dock_widget("napari-tam", "Analyse a folder")
+    job, session = widget.job, widget.session
+    run(widget, qtbot)
+    found = session.current
+    models.calls.clear()
+    models.go_on.clear()
+    widget.form["cell_probability"].value = 0.4
+    widget.run()
+    qtbot.waitUntil(lambda: bool(models.calls), timeout=20_000)
+    viewer.window.remove_dock_widget(dock)
+    qtbot.wait(50)
+    models.go_on.set()
+    qtbot.waitUntil(lambda: job.idle, timeout=20_000)
+    add_channels(viewer, "second ")  # what listened to the viewer is gone
+    session.put(found)
+    assert session is batch._session
+    assert session.form_settings is None
+
+
 def test_closing_leaves_no_widget_and_no_thread(
     viewer: Any, models: FakeModels, qtbot: Any, npe2pm: Any
 ) -> None:
     import weakref
-
-    from napari_tam._napari import _session
 
     threads, callbacks = threading.active_count(), list(viewer.mouse_drag_callbacks)
     add_channels(viewer)
@@ -384,15 +406,14 @@ def test_closing_leaves_no_widget_and_no_thread(
     for _ in range(2):
         dock, widget = viewer.window.add_plugin_dock_widget("napari-tam", "Measure exosome uptake")
         run(widget, qtbot)
-        gone.append(weakref.ref(widget))
+        gone += [weakref.ref(widget), weakref.ref(widget.session)]
         viewer.window.remove_dock_widget(dock)
         del dock, widget
         qtbot.wait(50)
         gc.collect()
-    assert [ref() for ref in gone] == [None, None]
+    assert [ref() for ref in gone] == [None] * 4
     assert threading.active_count() <= threads + 1  # the pool's idle thread
     assert list(viewer.mouse_drag_callbacks) == callbacks
-    assert len(_session._sessions) == 0
 
 
 @pytest.mark.slow

@@ -23,7 +23,7 @@ from qtpy.QtWidgets import (
 
 from napari_tam._napari._job import Job
 from napari_tam._napari._open import open_result
-from napari_tam._napari._parts import PathEdit, button, row
+from napari_tam._napari._parts import PathEdit, button, row, taken_out
 from napari_tam._napari._session import Session
 from napari_tam.errors import InputError
 from napari_tam.pipeline import Progress
@@ -184,10 +184,12 @@ class BatchWidget(QWidget):
         except InputError as error:
             show_error(str(error))
 
-    def closeEvent(self, event: Any) -> None:
-        """Stop with the widget."""
-        self.cancel()
-        super().closeEvent(event)
+    def changeEvent(self, event: Any) -> None:
+        """Stop when the dock is closed; what is finished stays."""
+        super().changeEvent(event)
+        if taken_out(self, event):
+            self._timer.stop()
+            self._job.abandon()
 
     def _say(self, text: str) -> None:
         self.status_line.setText(text)

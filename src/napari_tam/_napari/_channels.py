@@ -62,9 +62,9 @@ class ChannelPicker(QWidget):
         self.pixel_size.setSpecialValueText("?")
         self.pixel_size.setToolTip("From the layer's scale if its units are lengths, or from its file.")
         form.addRow("pixel size [µm]", self.pixel_size)
-        for event in (viewer.layers.events.inserted, viewer.layers.events.removed):
+        events = viewer.layers.events
+        for event in (events.inserted, events.removed, events.renamed):
             event.connect(self.refresh)
-        viewer.layers.events.renamed.connect(self.refresh)
         self.refresh()
 
     def refresh(self, *_: Any) -> None:

@@ -88,6 +88,15 @@ class Job:
             self._worker.quit()
             self.said.emit("Cancelling …")
 
+    def abandon(self, *_: Any) -> None:
+        """Stop, and tell nobody: the widgets that would be told are gone."""
+        self._stop.set()
+        self._take = None
+        for signal in (self.progressed, self.busy, self.said):
+            signal.disconnect()
+        if self._worker is not None:
+            self._worker.quit()
+
     def _on_progress(self, progress: Any) -> None:
         if not self._stop.is_set():
             self.progressed.emit(progress)

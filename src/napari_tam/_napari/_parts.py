@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from psygnal import Signal
-from qtpy.QtCore import Qt
+from qtpy.QtCore import QEvent, Qt
 from qtpy.QtWidgets import (
     QComboBox,
     QDoubleSpinBox,
@@ -107,6 +107,11 @@ class PathEdit(QWidget):
             chosen = QFileDialog.getExistingDirectory(self, self._title, self.line.text())
         if chosen:
             self.value = chosen
+
+
+def taken_out(widget: QWidget, event: Any) -> bool:
+    """Whether an event tells that napari has closed the widget's dock: it takes the widget out of it."""
+    return bool(event.type() == QEvent.Type.ParentChange and widget.parentWidget() is None)
 
 
 def button(text: str, tooltip: str, action: Any) -> QPushButton:

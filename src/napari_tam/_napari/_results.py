@@ -104,7 +104,9 @@ class ResultsBar(QWidget):
         They look at every value to find their columns' widths, again with every change of a layer: for
         2,000 cells that takes many seconds, in which the window stands still.
         """
-        for view in self.window().findChildren(QTableView):
+        window: Any = self.window()
+        views: list[Any] = window.findChildren(QTableView)
+        for view in views:
             if type(view).__name__ == "PandasView":
                 view.resizeColumnsToContents = partial(_fit_headers, view)
 

@@ -127,6 +127,10 @@ class Session:
             self._models = (key, load_models(settings))
         return self._models[1]
 
+    def forget_form(self, *_: Any) -> None:
+        """Go on without a form: its widget is gone."""
+        self.form_settings = self.on_click = None
+
     def forget_models(self) -> None:
         """Load the networks anew next time: a file of one has changed."""
         self._models = None
@@ -306,10 +310,11 @@ def _listen(session: Session, callbacks: list[Any]) -> None:
 def warm_up_colours() -> None:
     """Let napari compile how it colours labels: here, in the background, rather than when they are shown."""
     for number in (3, 300):  # the colours' numbers fit into one byte, or two
-        colours = dict(enumerate(np.random.default_rng(0).uniform(0, 1, (number, 4)).astype(np.float32)))
+        rgba = np.random.default_rng(0).uniform(0, 1, (number, 4)).astype(np.float32)
+        colours: dict[int | None, Any] = {None: np.zeros(4, np.float32), **dict(enumerate(rgba))}
         for dtype in (np.uint16, np.uint32):
             labels = np.arange(4, dtype=dtype).reshape(2, 2)
-            DirectLabelColormap(color_dict={None: np.zeros(4, np.float32), **colours}).map(labels)
+            DirectLabelColormap(color_dict=colours).map(labels)
 
 
 def _move_points(layer: Any, puncta: pd.DataFrame) -> None:

@@ -14,7 +14,7 @@ from napari_tam._napari._correct import CorrectTab
 from napari_tam._napari._form import SettingsForm
 from napari_tam._napari._job import Job
 from napari_tam._napari._layers import check_images, placement
-from napari_tam._napari._parts import button, column, row
+from napari_tam._napari._parts import button, column, row, taken_out
 from napari_tam._napari._plot import PlotTab
 from napari_tam._napari._results import ResultsBar
 from napari_tam._napari._sample_data import SAMPLES
@@ -151,12 +151,13 @@ class AnalyseWidget(QWidget):
         except InputError as error:
             show_error(str(error))
 
-    def closeEvent(self, event: Any) -> None:
-        """Stop with the widget, and let go of the viewer."""
-        self._later.stop()
-        self.cancel()
-        self.session.form_settings = None
-        super().closeEvent(event)
+    def changeEvent(self, event: Any) -> None:
+        """Stop, and let go of the session, when the dock is closed."""
+        super().changeEvent(event)
+        if taken_out(self, event):
+            self._later.stop()
+            self.job.abandon()
+            self.session.forget_form()
 
     def _start(self) -> None:
         channels = self.chosen()
