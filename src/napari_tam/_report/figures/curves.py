@@ -137,7 +137,8 @@ def _scale(axis: Axes, values: pd.Series[float], *, factors: bool) -> None:
     positive = steps[steps > 0]
     if factors and len(positive) >= LEAST and positive[-1] / positive[0] >= 20:
         axis.set_xscale("symlog", linthresh=positive[0], linscale=0.6)
-    if len(steps) <= 8:
+    # the steps of a layout are short numbers; the frames of a movie are not (0.166667 h)
+    if len(steps) <= 8 and all(len(f"{x:g}") <= 4 for x in steps):
         axis.set_xticks(steps, [f"{x:g}" for x in steps])
         axis.minorticks_off()
 
