@@ -18,7 +18,8 @@ from napari_tam.errors import InputError
 from napari_tam.layout import read_layout
 from napari_tam.phenotype_data import add_groups, by_controls, by_labels, read_controls, read_labelled
 from napari_tam.phenotype_model import load_phenotype_model
-from napari_tam.record import Record
+from napari_tam.parts import Stamp
+from napari_tam.record import Record, image_row
 from napari_tam.results import read_results
 from napari_tam.settings import Settings
 
@@ -51,8 +52,8 @@ def made(tmp_path_factory) -> Path:
         table, puncta, summary = measure(field, labels, None, pd.DataFrame(), settings)
         table = pd.concat([table, classifier.classify(field, labels, None, table, settings)], axis=1)
         analysis = Analysis(field, settings, labels, None, table, puncta, summary, {})
-        record.write_image(analysis)
-        record.add(analysis, 0.0)
+        row = record.parts.write(analysis, image_row(analysis, 0.0), Stamp(None, ""), pictures=False)
+        record.add(row, {})
         record.finish_file(path)
     record.save("complete")
     return folder

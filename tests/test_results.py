@@ -26,10 +26,14 @@ from napari_tam.errors import InputError
 from napari_tam.images import read_fields
 from napari_tam.output import OutputError, replacing
 from napari_tam.pipeline import run
-from napari_tam.record import Record
+from napari_tam.parts import Stamp
+from napari_tam.record import Record, failure_row, image_row
 from napari_tam.results import mask_path, prepare, read_mask, read_results, write_mask
 from napari_tam.settings import Settings
 from napari_tam.tables import read_csv, rows_table, stack, write_csv
+
+
+STAMP = Stamp(None, "")
 
 
 def record_of(tmp_path: Path, names: tuple[str, ...] = ("a",)) -> tuple[Record, Path]:
@@ -40,8 +44,8 @@ def record_of(tmp_path: Path, names: tuple[str, ...] = ("a",)) -> tuple[Record, 
     for path, name in paths.items():
         [field] = read_fields(path, Settings(), name=name)
         analysis = run(field, Settings(), fakes.models())
-        record.write_image(analysis)
-        record.add(analysis, 0.5)
+        row = record.parts.write(analysis, image_row(analysis, 0.5), STAMP, pictures=True)
+        record.add(row, analysis.seconds)
         record.finish_file(path)
     return record, out
 
@@ -82,14 +86,14 @@ def test_the_record_says_what_was_used(tmp_path: Path) -> None:
     assert run_json["models"] == {"cells": "0" * 64}
     assert run_json["versions"]["numpy"] == np.__version__
     assert run_json["versions"]["napari-tam"] == napari_tam.__version__
-    assert {"cells", "nuclei", "puncta", "measure", "write"} <= set(run_json["seconds_by_step"])
+    assert {"cells", "nuclei", "puncta", "measure"} <= set(run_json["seconds_by_step"])
     assert any("guessed" in note for note in run_json["notes"])
     assert Settings.from_yaml(out / "settings.yaml") == Settings()
 
 
 def test_a_run_without_any_image_has_complete_tables(tmp_path: Path) -> None:
     record = Record(tmp_path, Settings(), fakes.models(), {tmp_path / "a.tif": "a"})
-    record.add_failure("a", tmp_path / "a.tif", "it is broken", 0.1)
+    record.add(record.parts.write_failure("a", failure_row("a", tmp_path / "a.tif", "it is broken", 0.1), STAMP))
     record.finish_file(tmp_path / "a.tif")
     record.save("complete")
     found = read_results(tmp_path)
@@ -102,8 +106,9 @@ def test_a_run_without_any_image_has_complete_tables(tmp_path: Path) -> None:
 def test_a_failure_removes_what_an_earlier_run_left(tmp_path: Path) -> None:
     record, out = record_of(tmp_path)
     assert mask_path(out, "a", "nuclei").exists()
-    record.add_failure("a", tmp_path / "0.ome.tif", "gone", 0.1)
-    assert not list(out.rglob("a*"))
+    row = record.parts.write_failure("a", failure_row("a", tmp_path / "0.ome.tif", "gone", 0.1), STAMP)
+    assert row["status"] == "failed"
+    assert [path.name for path in out.rglob("a*")] == ["a.json"]
 
 
 def test_ctrl_c_waits_until_the_tables_are_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

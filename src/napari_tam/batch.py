@@ -3,71 +3,35 @@
 from __future__ import annotations
 
 import contextlib
-import time
-import traceback
-from dataclasses import dataclass
-from datetime import datetime
-from typing import TYPE_CHECKING
+import sys
+from collections import deque
+from concurrent.futures import CancelledError
+from dataclasses import dataclass, field
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
-from napari_tam.edits import read_edits
-from napari_tam.errors import InputError, one_line
-from napari_tam.images import read_fields, unique_names
+from napari_tam.images import unique_names
 from napari_tam.output import OutputError
-from napari_tam.pipeline import STEPS, Progress, steps
+from napari_tam.overlap import executor, read_ahead
 from napari_tam.record import Record
-from napari_tam.stopping import Interrupted, checkpoint
+from napari_tam.tiff import available_memory
+from napari_tam.work import ALL_STEPS, ERROR_LOG, BatchProgress, Item, Outcome, Stopped, Work, explain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Sequence
+    from concurrent.futures import Executor, Future
     from pathlib import Path
 
-    from napari_tam.field import Field
     from napari_tam.models import Models
-    from napari_tam.pipeline import Analysis
     from napari_tam.settings import Settings
 
-#: Where the tracebacks of unexpected errors go, in the results folder.
-ERROR_LOG = "errors.log"
+__all__ = ["ALL_STEPS", "ERROR_LOG", "BatchProgress", "Outcome", "analyse_files", "explain"]
 
-#: What a person does to end a run early.
-STOPS = (KeyboardInterrupt, GeneratorExit, Interrupted)
+#: Memory that the analysis of a pixel takes at its peak, all channels and results together (measured).
+BYTES_PER_PIXEL = 500
 
-#: The steps that `BatchProgress` announces, in order.
-ALL_STEPS = ("read", *STEPS, "write")
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of one field of an image file.
-
-    Attributes
-    ----------
-    path, name
-        The file, and the name of the field in all tables.
-    analysis
-        What was found, or None.
-    error
-        Why not, in one sentence, or None.
-    seconds
-        Wall time, reading and writing included.
-    """
-
-    path: Path
-    name: str
-    analysis: Analysis | None = None
-    error: str | None = None
-    seconds: float = 0.0
-
-
-@dataclass(frozen=True)
-class BatchProgress:
-    """What the batch does now: a step (`done` of `total`) of the field `name` in file `index` of `files`."""
-
-    path: Path
-    name: str
-    index: int
-    files: int
-    step: Progress
+#: Share of the free memory that a run takes if nobody says how much.
+MEMORY_SHARE = 0.5
 
 
 def analyse_files(
@@ -78,14 +42,17 @@ def analyse_files(
     *,
     on_progress: Callable[[BatchProgress], None] | None = None,
     command: Sequence[str] = (),
+    resume: bool = False,
+    retry_failed: bool = False,
+    jobs: int = 0,
+    memory_gb: float | None = None,
 ) -> Generator[Outcome, None, None]:
-    """Analyse images one after another, writing each to the results folder before it is yielded.
+    """Analyse images, writing each to the results folder before it is yielded.
 
-    The tables are written at the end, and also when the run is interrupted (Ctrl+C, the generator is
-    closed, or see `napari_tam.stopping`): then they hold every finished field, and `images.csv` lists
-    the files that are missing as ``not analysed``.
-
-    Corrections by hand that lie in the results folder are kept (`napari_tam.edits`).
+    The tables are written at the end, at times while the run goes on, and also when the run is
+    interrupted (Ctrl+C, or the generator is closed): then they hold every finished field, and
+    `images.csv` lists the files that are missing as ``not analysed``. A run that was killed loses
+    only the fields that it was at.
 
     Parameters
     ----------
@@ -96,9 +63,19 @@ def analyse_files(
     out
         The results folder.
     on_progress
-        Called before every step of every field.
+        Called before every step of every field; from several threads with `jobs`.
     command
         The command line, for `run.json`.
+    resume
+        Keep the results of an earlier run that still hold: same image, same networks, same settings
+        (but for those that are used after the images, see `napari_tam.fingerprint`), same version.
+    retry_failed
+        With `resume`: analyse images again that failed.
+    jobs
+        So many images are analysed at the same time, and the next ones read meanwhile. 0: one after
+        another in the caller's thread. What comes out is the same.
+    memory_gb
+        Images are only analysed at the same time if this is enough for them. Unset: half of what is free.
 
     Yields
     ------
@@ -109,27 +86,36 @@ def analyse_files(
     Raises
     ------
     InputError
-        If the results folder cannot be written.
+        If the results folder cannot be written, or another run is at it.
     """
+    from napari_tam.lock import locked
+
     paths = list(dict.fromkeys(paths))
     names = unique_names(paths)
-    record = Record(out, settings, models, names, command)
-    with contextlib.suppress(OSError):
-        (out / ERROR_LOG).unlink(missing_ok=True)
+    if any(getattr(network, "one_at_a_time", False) for network in (models.cells, models.nuclei)):
+        jobs = min(jobs, 1)
+    with locked(out):
+        record = Record(out, settings, models, names, command, background=jobs > 0)
+        if not resume:
+            with contextlib.suppress(OSError):
+                (out / ERROR_LOG).unlink(missing_ok=True)
+        work = Work(record.parts, settings, models, record.analysis, resume, retry_failed, len(paths))
+        if on_progress is not None:
+            work.tell = on_progress
+        run = _Run(record, work, jobs, _memory(memory_gb))
+        with saving(record):
+            items = (item for index, path in enumerate(paths) for item in work.read(path, names[path], index))
+            with executor(jobs, models.device) as pool, read_ahead(items, 1 if jobs else 0) as ready:
+                yield from run.outcomes(ready, pool)
+
+
+@contextlib.contextmanager
+def saving(record: Record) -> Iterator[None]:
+    """Save the tables when a run ends, however it does."""
     try:
-        for index, path in enumerate(paths):
-            fields = _fields(path, settings, names[path])
-            one = _One(path, names[path], index, len(paths), on_progress or _silent)
-            while (outcome := one.next_outcome(fields, settings, models, record)) is not None:
-                try:
-                    yield outcome
-                except GeneratorExit:
-                    if _is_exhausted(fields):
-                        record.finish_file(path)
-                    raise
-            record.finish_file(path)
+        yield
     except BaseException as error:
-        status = "interrupted" if isinstance(error, STOPS) else "stopped"
+        status = "interrupted" if isinstance(error, KeyboardInterrupt | GeneratorExit) else "stopped"
         # where the folder cannot be written, saying so once is enough
         with contextlib.suppress(*([OutputError] if isinstance(error, OutputError) else [])):
             record.save(status)
@@ -137,112 +123,116 @@ def analyse_files(
     record.save("complete")
 
 
-@dataclass(frozen=True)
-class _One:
-    """One image file on its way through the pipeline."""
+@dataclass
+class _Run:
+    """The fields that are being analysed, in order."""
 
-    path: Path
-    name: str
-    index: int
-    files: int
-    tell: Callable[[BatchProgress], None]
+    record: Record
+    work: Work
+    jobs: int
+    memory: float
+    window: deque[tuple[Item, Future[Outcome] | None, float]] = field(default_factory=deque)
+    #: Names of the fields of the file that is being finished.
+    names: list[str] = field(default_factory=list)
 
-    def next_outcome(
-        self, fields: Iterator[Field], settings: Settings, models: Models, record: Record
-    ) -> Outcome | None:
-        """Analyse and write the next field; None if there is no further one.
-
-        Raises
-        ------
-        OutputError
-            If nothing can be written any more (the disk is full, the folder is gone).
-        """
-        started = time.perf_counter()
-        name = self.name
+    def outcomes(self, items: Iterator[Item], pool: Executor) -> Iterator[Outcome]:
+        """Yield what becomes of the fields that are read, in order."""
         try:
-            self._announce(name, "read")
-            field = next(fields, None)
-            if field is None:
-                return None
-            name = field.name
-            record.add_seconds("read", time.perf_counter() - started)
-            record.save_sometimes()
-            shape = next(iter(field.channels.values())).shape
-            edits = read_edits(record.out, field.name, shape) if field.z_step_um is None else None
-            generator = steps(field, settings, models, edits=edits)
-            while True:
-                try:
-                    self._announce(name, next(generator).step)
-                except StopIteration as stop:
-                    analysis: Analysis = stop.value
-                    break
-            self._announce(name, "write")
-            record.write_image(analysis)
-        except Exception as error:
-            if isinstance(error, OutputError) and error.fatal:
-                raise
-            seconds = time.perf_counter() - started
-            sentence = explain(error, self.path) or _log(error, name, record.out)
-            record.add_failure(name, self.path, sentence, seconds)
-            return Outcome(self.path, name, None, sentence, seconds)
-        seconds = time.perf_counter() - started
-        record.add(analysis, seconds)
-        return Outcome(self.path, name, analysis, None, seconds)
+            for item in items:
+                cost = 0.0
+                if item.field is not None:
+                    cost = BYTES_PER_PIXEL * item.field.shape[0] * item.field.shape[1] * item.field.planes
+                # one more than are worked at, so that no thread waits for an older image's outcome
+                while len(self._running()) > self.jobs or (
+                    self._running() and sum(c for _, _, c in self.window) + cost > self.memory
+                ):
+                    yield from self._oldest()
+                future = None if item.field is None else pool.submit(self.work.analyse, item)
+                light = Item(item.kind, item.path, item.index, item.name, item.stamp, None, item.outcome)
+                self.window.append((light if item.kind != "end" else item, future, cost))
+                del item
+                while self.window and (self.jobs == 0 or self._is_ready()):
+                    yield from self._oldest()
+            while self.window:
+                yield from self._oldest()
+        except BaseException as error:
+            self._drain(items, closed=isinstance(error, GeneratorExit))
+            raise
 
-    def _announce(self, name: str, step: str) -> None:
-        progress = Progress(step, ALL_STEPS.index(step), len(ALL_STEPS))
-        checkpoint()
-        self.tell(BatchProgress(self.path, name, self.index, self.files, progress))
+    def _running(self) -> list[float]:
+        return [cost for _, future, cost in self.window if future is not None]
 
+    def _is_ready(self) -> bool:
+        future = self.window[0][1]
+        return future is None or future.done()
 
-def explain(error: Exception, path: Path) -> str | None:
-    """Return the sentence for an error that an input can cause; None for a bug."""
-    if isinstance(error, InputError):
-        return one_line(error)
-    text = one_line(error)
-    if isinstance(error, MemoryError) or (
-        isinstance(error, RuntimeError) and ("out of memory" in text or "allocate memory" in text)
-    ):
-        return str(
-            InputError(
-                "there is not enough memory for this image",
-                where=path,
-                fix="close other programs, crop the image, or use a larger machine (on a GPU: --device cpu)",
-            )
-        )
-    if isinstance(error, OSError):
-        reason = error.strerror or text
-        return str(InputError(f"it cannot be read ({reason})", where=error.filename or path))
-    return None
+    def _oldest(self) -> Iterator[Outcome]:
+        """Take the oldest field into the tables and yield its outcome; note the end of a file."""
+        item, future, _ = self.window[0]
+        outcome = item.outcome if future is None else future.result()
+        self.window.popleft()
+        if outcome is None:
+            self._finish(item)
+            return
+        self.record.save_sometimes()
+        self._add(outcome)
+        yield outcome
 
+    def _add(self, outcome: Outcome) -> None:
+        self.names.append(outcome.name)
+        seconds = {} if outcome.analysis is None else outcome.analysis.seconds
+        self.record.add(outcome.row, None if outcome.kept else seconds)
 
-def _fields(path: Path, settings: Settings, name: str) -> Iterator[Field]:
-    """Yield the fields of a file; a file without any is an error."""
-    empty = True
-    for field in read_fields(path, settings, name=name):
-        empty = False
-        yield field
-    if empty:
-        raise InputError("there is no image in the file", where=path)
+    def _finish(self, item: Item) -> None:
+        if not item.untouched:
+            self.record.parts.finish_file(item.name, self.names, item.stamp)
+        self.names = []
+        self.record.finish_file(item.path)
 
-
-def _is_exhausted(fields: Iterator[Field]) -> bool:
-    try:
-        return next(fields, None) is None
-    except Exception:
-        return False
-
-
-def _log(error: Exception, name: str, out: Path) -> str:
-    """Keep the traceback of a bug, and return the sentence about it."""
-    when = datetime.now().astimezone().isoformat(timespec="seconds")
-    with contextlib.suppress(OSError), (out / ERROR_LOG).open("a", encoding="utf-8") as log:
-        log.write(f"--- {when} {name}\n{''.join(traceback.format_exception(error))}\n")
-    return (
-        f"{name}: unexpected {type(error).__name__}: {one_line(error)}. "
-        f"This is a bug: please report it with {out / ERROR_LOG}"
-    )
+    def _drain(self, items: Iterator[Item], *, closed: bool) -> None:
+        """Take what is done into the tables; what is not is stopped."""
+        self.work.stop.set()
+        lost = False
+        if closed and self.jobs == 0:
+            # the last field of a file may just have been yielded
+            with contextlib.suppress(Exception):
+                item = next(items, None)
+                if item is not None and item.kind == "end":
+                    self._finish(item)
+            return
+        for item, future, _ in self.window:
+            if future is None and item.outcome is None:
+                if not lost:
+                    with contextlib.suppress(OutputError):
+                        self._finish(item)
+                self.names, lost = [], False
+                continue
+            try:
+                outcome = item.outcome if future is None else future.result()
+                assert outcome is not None
+                self._add(outcome)
+            except (Stopped, CancelledError, OutputError):
+                lost = True
+            finally:
+                if future is not None:
+                    future.cancel()
 
 
-def _silent(_progress: BatchProgress) -> None:
-    """Tell nobody."""
+def _memory(memory_gb: float | None) -> float:
+    """Return how many bytes may be used for images that are analysed at the same time."""
+    if memory_gb is not None:
+        return memory_gb * 1e9
+    free = available_memory()
+    return float("inf") if free is None else MEMORY_SHARE * free
+
+
+class _Callable(ModuleType):
+    """`napari_tam.batch(...)` is a function of the package, and this its module: it serves as both."""
+
+    def __call__(self, *given: Any, **named: Any) -> Any:
+        from napari_tam.api import batch
+
+        return batch(*given, **named)
+
+
+sys.modules[__name__].__class__ = _Callable

@@ -192,6 +192,7 @@ class _Tables:
         tables.write_csv(folder / "cells.csv", self.cells)
         tables.write_parquet(folder / "cells.parquet", self.cells)
         tables.write_csv(folder / "puncta.csv", self.puncta)
+        tables.write_parquet(folder / "puncta.parquet", self.puncta)
         tables.write_csv(folder / "images.csv", self.images)
 
 

@@ -18,7 +18,7 @@ from napari_tam.tiff import available_memory, open_tiff, reading
 from napari_tam.tiffmeta import pixel_size, read_metadata, z_step
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     import tifffile
 
@@ -34,6 +34,7 @@ def read_fields(
     name: str | None = None,
     available_bytes: int | None = None,
     required: Sequence[str] = REQUIRED_ROLES,
+    wanted: Callable[[str], bool] | None = None,
 ) -> Iterator[Field]:
     """Read an image file: one field for every position and time frame in it, one at a time.
 
@@ -51,6 +52,8 @@ def read_fields(
         Memory that may be used. Unset: what the computer has free.
     required
         Roles that the image must have, in channels that are not the same everywhere.
+    wanted
+        Is asked for every field by its name, in order; a field that is not wanted is not read.
 
     Yields
     ------
@@ -77,6 +80,8 @@ def read_fields(
             full = name or stem_of(path)
             full += f"_s{number:02d}" if len(positions) > 1 else ""
             full += f"_t{time:04d}" if frames else ""
+            if wanted is not None and not wanted(full):
+                continue
             plan, position = positions[number]
             try:
                 field = plan.read(full, position, time)

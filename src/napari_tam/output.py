@@ -34,15 +34,22 @@ class OutputError(InputError):
 
 
 @contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, folder: Path | None = None) -> Iterator[Path]:
     """Yield the ``.part`` file to write; it takes the place of `path` if nothing is raised.
+
+    Parameters
+    ----------
+    path
+        The file to replace.
+    folder
+        Where the ``.part`` file lies meanwhile (on the same disk), if not beside `path`.
 
     Raises
     ------
     OutputError
         For any `OSError` on the way.
     """
-    part = path.with_name(path.name + ".part")
+    part = (folder or path.parent) / (path.name + ".part")
     try:
         yield part
         os.replace(part, path)

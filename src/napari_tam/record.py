@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from napari_tam import __version__, output, results, tables
 from napari_tam.columns import CELL_COLUMNS, PUNCTA_COLUMNS, SUMMARY_COLUMNS, build_table
-from napari_tam.overlay import encode_png, overlay
+from napari_tam.fingerprint import analysis_hash
+from napari_tam.parts import Parts, Row
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
     from napari_tam.models import Models
     from napari_tam.pipeline import Analysis
     from napari_tam.settings import Settings
-
-_Row = dict[str, object]
 
 #: Libraries whose versions go on record.
 LIBRARIES = (
@@ -65,6 +64,8 @@ class Record:
         The files to analyse, and their names.
     command
         The command line, for `run.json`.
+    background
+        Whether tables that are saved while the run goes on are written by a thread.
 
     Raises
     ------
@@ -79,9 +80,14 @@ class Record:
         models: Models,
         pending: Mapping[Path, str],
         command: Sequence[str] = (),
+        *,
+        background: bool = False,
     ) -> None:
         results.prepare(out)
         self.out = out
+        self.parts = Parts(out)
+        #: See `napari_tam.fingerprint.analysis_hash`.
+        self.analysis = analysis_hash(settings, models)
         self._settings = settings
         self._models = models
         self._command = list(command)
@@ -90,72 +96,41 @@ class Record:
         self._saved = time.perf_counter()
         self._saving = 0.0
         self._pending = dict(pending)
-        # one list: a Ctrl+C cannot come between an image's row and its tables
-        self._done: list[tuple[_Row, pd.DataFrame | None, pd.DataFrame | None]] = []
+        self._rows: list[Row] = []
+        self._kept = 0
         self._seconds: defaultdict[str, float] = defaultdict(float)
-
-    def write_image(self, analysis: Analysis) -> None:
-        """Write the masks and the picture of one field, in the place of those of an earlier run.
-
-        Raises
-        ------
-        OutputError
-            If one cannot be written.
-        """
-        started = time.perf_counter()
-        field = analysis.field
-        pictures: dict[Path, Any] = {
-            results.mask_path(self.out, field.name, "cells"): analysis.cells,
-            results.mask_path(self.out, field.name, "nuclei"): analysis.nuclei,
-        }
-        for path, labels in pictures.items():
-            if labels is None:
-                _remove(path)
-            else:
-                results.write_mask(path, labels, field.pixel_size_um, field.z_step_um)
-        path = results.overlay_path(self.out, field.name)
-        if analysis.settings.overlays:
-            with output.replacing(path) as part:
-                part.write_bytes(encode_png(overlay(analysis)))
-        else:
-            _remove(path)
-        self.add_seconds("write", time.perf_counter() - started)
+        self._saver: threading.Thread | None = None
+        self._background = background
 
     def add_seconds(self, step: str, seconds: float) -> None:
         """Add to the time that a step took in all."""
         self._seconds[step] += seconds
 
-    def add(self, analysis: Analysis, seconds: float) -> None:
-        """Take a field into the tables."""
-        field = analysis.field
-        row: _Row = {
-            "image": field.name,
-            "source": field.source,
-            "frame": field.frame,
-            "status": results.OK,
-            "seconds": round(seconds, 3),
-            "height_px": field.shape[0],
-            "width_px": field.shape[1],
-            "pixel_size_um": field.pixel_size_um,
-            "frame_interval_min": field.frame_interval_min,
-        }
-        row |= {name: value for name, value in analysis.summary.items() if name not in row}
-        self._done.append((row, analysis.table, analysis.puncta))
-        for step, value in analysis.seconds.items():
+    def add(self, row: Row, seconds: Mapping[str, float] | None = None) -> None:
+        """Take a field, whose parts are written, into the tables.
+
+        Parameters
+        ----------
+        row
+            Its row, as `napari_tam.parts.Parts` gave it back.
+        seconds
+            How long its steps took; None if an earlier run did them.
+        """
+        self._rows.append(row)
+        if seconds is None:
+            self._kept += 1
+        for step, value in (seconds or {}).items():
             self.add_seconds(step, value)
 
-    def add_failure(self, name: str, source: Path, error: str, seconds: float) -> None:
-        """Note that an image could not be analysed; what an earlier run wrote for it is removed."""
-        for kind in ("cells", "nuclei"):
-            _remove(results.mask_path(self.out, name, kind))
-        _remove(results.overlay_path(self.out, name))
-        row: _Row = {"image": name, "source": source, "status": results.FAILED, "error": error}
-        self._done.append((row | {"seconds": round(seconds, 3)}, None, None))
-
     def save_sometimes(self) -> None:
-        """Save if the last time is long ago, so that a power cut loses little."""
-        if time.perf_counter() - self._saved > max(SAVE_EVERY, SAVE_SHARE * self._saving):
+        """Save if the last time is long ago, so that the tables can be read while the run goes on."""
+        if time.perf_counter() - self._saved <= max(SAVE_EVERY, SAVE_SHARE * self._saving):
+            return
+        if not self._background:
             self.save("running")
+        elif self._saver is None or not self._saver.is_alive():
+            self._saver = threading.Thread(target=self._try_to_save, name="tables", daemon=True)
+            self._saver.start()
 
     def finish_file(self, path: Path) -> None:
         """Note that nothing more comes from a file."""
@@ -174,31 +149,35 @@ class Record:
         OutputError
             If one cannot be written.
         """
+        if self._saver is not None and self._saver is not threading.current_thread():
+            self._saver.join()
         with _undisturbed():
             started = time.perf_counter()
             self._write(status)
             self._saved = time.perf_counter()
             self._saving = self._saved - started
 
+    def _try_to_save(self) -> None:
+        # what keeps the tables from being written keeps the next image from it, too, and is told there
+        with contextlib.suppress(output.OutputError):
+            self.save("running")
+
     def _write(self, status: str) -> None:
-        rows = [row for row, _, _ in self._done]
+        rows = list(self._rows)
+        names = [str(row["image"]) for row in rows if row["status"] == results.OK]
         rows += [
             {"image": name, "source": path, "status": results.PENDING, "error": "the run ended before it"}
-            for path, name in self._pending.items()
+            for path, name in list(self._pending.items())
         ]
-        found = [table for _, table, _ in self._done if table is not None]
-        spots = [puncta for _, _, puncta in self._done if puncta is not None]
-        # the first table is empty: it gives an empty result all its columns
-        cells = tables.stack([_empty(CELL_COLUMNS), *found])
-        puncta = tables.stack([_empty(PUNCTA_COLUMNS), *spots])
+        for table, columns in (("cells", CELL_COLUMNS), ("puncta", PUNCTA_COLUMNS)):
+            parts = [self.parts.table_path(table, name) for name in names]
+            files = (self.out / f"{table}.csv", self.out / f"{table}.parquet")
+            tables.assemble(parts, _empty(columns), *files)
         summary = [column.name for column in SUMMARY_COLUMNS if column.name != "notes"]
-        names = [*results.IMAGE_COLUMNS, *summary, "cell_diameter_um", "notes"]
+        first = [*results.IMAGE_COLUMNS, *summary, "cell_diameter_um", "notes"]
         images = tables.rows_table(
-            [{**row, "source": str(row["source"] or "")} for row in rows], list(dict.fromkeys(names))
+            [{**row, "source": str(row["source"] or "")} for row in rows], list(dict.fromkeys(first))
         )
-        tables.write_csv(self.out / "cells.csv", cells)
-        tables.write_parquet(self.out / "cells.parquet", cells)
-        tables.write_csv(self.out / "puncta.csv", puncta)
         tables.write_csv(self.out / "images.csv", images)
         output.write_text(self.out / "settings.yaml", self._settings.to_yaml())
         output.write_json(self.out / "run.json", self._provenance(status, rows))
@@ -214,6 +193,7 @@ class Record:
             "seconds": round(time.perf_counter() - self._clock, 3),
             "seconds_by_step": {step: round(seconds, 3) for step, seconds in self._seconds.items()},
             "images": dict(Counter(str(row["status"]) for row in rows)),
+            "images_of_an_earlier_run": self._kept,
             "device": self._models.device,
             "models": self._models.hashes,
             "python": platform.python_version(),
@@ -222,6 +202,34 @@ class Record:
             "versions": {"napari-tam": __version__, **versions(LIBRARIES)},
             "notes": list(notes),
         }
+
+
+def image_row(analysis: Analysis, seconds: float) -> Row:
+    """Return the row of images.csv about a field that was analysed in so many seconds."""
+    field = analysis.field
+    row: Row = {
+        "image": field.name,
+        "source": None if field.source is None else str(field.source),
+        "frame": field.frame,
+        "status": results.OK,
+        "seconds": round(seconds, 3),
+        "height_px": field.shape[0],
+        "width_px": field.shape[1],
+        "pixel_size_um": field.pixel_size_um,
+        "frame_interval_min": field.frame_interval_min,
+    }
+    return row | {name: value for name, value in analysis.summary.items() if name not in row}
+
+
+def failure_row(name: str, source: Path, error: str, seconds: float) -> Row:
+    """Return the row of images.csv about an image that could not be analysed."""
+    return {
+        "image": name,
+        "source": str(source),
+        "status": results.FAILED,
+        "error": error,
+        "seconds": round(seconds, 3),
+    }
 
 
 def versions(names: Sequence[str]) -> dict[str, str | None]:
@@ -237,12 +245,6 @@ def versions(names: Sequence[str]) -> dict[str, str | None]:
 
 def _empty(columns: Sequence[Column]) -> pd.DataFrame:
     return build_table(columns, {column.name: [] for column in columns}, 0)
-
-
-def _remove(path: Path) -> None:
-    """Remove what an earlier run wrote, if it can be."""
-    with contextlib.suppress(OSError):
-        path.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

@@ -2,9 +2,10 @@
 
 ::
 
-    cells.csv  cells.parquet  puncta.csv  images.csv  settings.yaml  run.json
+    cells.csv  cells.parquet  puncta.csv  puncta.parquet  images.csv  settings.yaml  run.json
     thresholds.csv  replicates.csv  comparisons.csv  layout.csv (see `napari_tam.conclude`)
     masks/<image>_cells.tif   masks/<image>_nuclei.tif   overlays/<image>.png
+    fields/ (every field on its own, see `napari_tam.parts`)
 
 Every file is written beside its place (``.part``) and moved there in one step, so that a cancel or
 a kill leaves either the old file or the new one.
@@ -12,6 +13,8 @@ a kill leaves either the old file or the new one.
 
 from __future__ import annotations
 
+import hashlib
+import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -86,10 +89,11 @@ def write_mask(path: Path, labels: Labels, pixel_size_um: float, z_step_um: floa
 
     dtype = np.uint16 if labels.size == 0 or labels.max() <= np.iinfo(np.uint16).max else np.uint32
     sizes = {"X": pixel_size_um, "Y": pixel_size_um} | ({} if z_step_um is None else {"Z": z_step_um})
+    labels = labels.astype(dtype, copy=False)
     with replacing(path) as part:
         tifffile.imwrite(
             part,
-            labels.astype(dtype, copy=False),
+            labels,
             ome=True,
             photometric="minisblack",
             compression="zlib",
@@ -98,6 +102,8 @@ def write_mask(path: Path, labels: Labels, pixel_size_um: float, z_step_um: floa
             predictor=False,
             metadata={
                 "axes": "ZYX"[-labels.ndim :],
+                # from the content in the place of a random one: the same labels are the same file
+                "UUID": str(uuid.UUID(bytes=hashlib.md5(labels.tobytes(), usedforsecurity=False).digest())),
                 **{f"PhysicalSize{axis}": size for axis, size in sizes.items()},
                 **{f"PhysicalSize{axis}Unit": "µm" for axis in sizes},
             },

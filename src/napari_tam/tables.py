@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import csv
 import io
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
 from napari_tam.errors import InputError, one_line
-from napari_tam.output import replacing
+from napari_tam.output import OutputError, replacing
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     import pandas as pd
     import pyarrow as pa
+
+#: So many rows of a long table are in memory at once when it is put together.
+PIECE = 20_000
 
 
 def write_csv(path: Path, table: pa.Table) -> None:
@@ -26,6 +29,19 @@ def write_csv(path: Path, table: pa.Table) -> None:
     return or an apostrophe gets an apostrophe in front, so that no spreadsheet runs it as a
     formula; `read_csv` takes it off again.
     """
+    with replacing(path) as part, part.open("wb") as stream:
+        stream.write(_header(table.column_names))
+        _append_csv(stream, table)
+
+
+def _header(names: Sequence[str]) -> bytes:
+    """Return the first line of a CSV file; apart, because pyarrow would put quotes around every name."""
+    header = io.StringIO()
+    csv.writer(header, lineterminator="\n").writerow(names)
+    return header.getvalue().encode()
+
+
+def _append_csv(stream: BinaryIO, table: pa.Table) -> None:
     import pyarrow as pa
     import pyarrow.compute as pc
     import pyarrow.csv
@@ -34,12 +50,7 @@ def write_csv(path: Path, table: pa.Table) -> None:
         if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
             safe = pc.replace_substring_regex(table.column(index), r"^([=+\-@\t\r'])", r"'\1")
             table = table.set_column(index, column.name, safe)
-    # the header apart: pyarrow would put quotes around every name
-    header = io.StringIO()
-    csv.writer(header, lineterminator="\n").writerow(table.column_names)
-    with replacing(path) as part, part.open("wb") as stream:
-        stream.write(header.getvalue().encode())
-        pyarrow.csv.write_csv(table, stream, pyarrow.csv.WriteOptions(include_header=False))
+    pyarrow.csv.write_csv(table, stream, pyarrow.csv.WriteOptions(include_header=False))
 
 
 def write_parquet(path: Path, table: pa.Table) -> None:
@@ -129,6 +140,67 @@ def stack(frames: Sequence[pd.DataFrame]) -> pa.Table:
     filled = [table for table in tables if table.num_rows]
     tables = [table.replace_schema_metadata(None) for table in filled or tables[-1:]]
     return pa.concat_tables(tables, promote_options="permissive")
+
+
+def assemble(parts: Sequence[Path], empty: pd.DataFrame, csv_file: Path, parquet_file: Path) -> None:
+    """Put Parquet files below one another, as CSV and as Parquet, with a few thousand rows in memory at once.
+
+    What comes out is what `stack` gives for the tables.
+
+    Parameters
+    ----------
+    parts
+        The Parquet files, in order.
+    empty
+        The table that is written if no file has a row.
+    csv_file, parquet_file
+        What is written.
+
+    Raises
+    ------
+    OutputError
+        If one cannot be written, or a part is gone.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet
+
+    schemas: list[pa.Schema] = []
+    filled = []
+    for part in parts:
+        try:
+            with pyarrow.parquet.ParquetFile(part) as file:
+                rows, schema = file.metadata.num_rows, file.schema_arrow.remove_metadata()
+        except OSError as error:
+            raise OutputError(part, error) from error
+        if rows:
+            filled.append(part)
+            if schema not in schemas:
+                schemas.append(schema)
+    schema = pa.unify_schemas(schemas, promote_options="permissive") if schemas else stack([empty]).schema
+    with replacing(csv_file) as text, replacing(parquet_file) as binary:
+        with text.open("wb") as stream, pyarrow.parquet.ParquetWriter(binary, schema) as writer:
+            stream.write(_header(schema.names))
+            for table in _in_pieces(filled, schema):
+                _append_csv(stream, table)
+                writer.write_table(table)
+
+
+def _in_pieces(parts: Sequence[Path], schema: pa.Schema) -> Iterator[pa.Table]:
+    """Yield the rows of tables in pieces that depend on the tables alone."""
+    import pyarrow as pa
+    import pyarrow.parquet
+
+    pending: list[pa.Table] = [schema.empty_table()]
+    rows = 0
+    for part in parts:
+        with pyarrow.parquet.ParquetFile(part) as file:
+            pending.append(file.read().replace_schema_metadata(None))
+        rows += pending[-1].num_rows
+        if rows >= PIECE:
+            yield pa.concat_tables(pending, promote_options="permissive").combine_chunks()
+            pending, rows = pending[:1], 0
+    if rows:
+        yield pa.concat_tables(pending, promote_options="permissive").combine_chunks()
 
 
 def rows_table(rows: Sequence[Mapping[str, object]], first: Sequence[str]) -> pa.Table:

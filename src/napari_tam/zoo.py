@@ -134,6 +134,9 @@ class CellposeSegmenter:
         If the name is unknown, the file is unusable, or the weights cannot be fetched.
     """
 
+    #: Cellpose keeps what it is at in the model, so two threads cannot use it.
+    one_at_a_time = True
+
     def __init__(
         self, name: str, kind: str, device: torch.device, typical_um: float, area_setting: str
     ) -> None:

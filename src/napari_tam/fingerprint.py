@@ -1,0 +1,99 @@
+"""What a result depends on, so that a later run can tell whether it still holds."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import TYPE_CHECKING, Any
+
+from napari_tam import __version__
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from napari_tam.models import Models
+    from napari_tam.settings import Settings
+
+#: Groups of settings that are used after the images only (see `napari_tam.conclude`).
+LATER_GROUPS = ("time", "uptake", "comparison")
+
+#: Settings that change no number: the same networks run on another device, and pictures are a file apart.
+_WITHOUT_EFFECT = ("device", "overlays")
+
+#: What says where an image lies and what it holds.
+Source = dict[str, Any]
+
+
+def analysis_hash(settings: Settings, models: Models) -> str:
+    """Return a hash of all that the result of any image depends on.
+
+    These are the settings but for those of `LATER_GROUPS`, the hashes of networks and corrections, and
+    the version of napari-tam.
+    """
+    values = {name: getattr(settings, name) for name in relevant_settings(settings)}
+    text = json.dumps([values, models.hashes, __version__], sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def relevant_settings(settings: Settings) -> list[str]:
+    """Return the names of the settings that the result of an image depends on."""
+    names = []
+    for name, info in type(settings).model_fields.items():
+        extra = info.json_schema_extra
+        assert isinstance(extra, dict)
+        if extra["group"] not in LATER_GROUPS and name not in _WITHOUT_EFFECT:
+            names.append(name)
+    return names
+
+
+def source_of(path: Path) -> Source:
+    """Return path, size, time of change and SHA-256 of an image.
+
+    Of an image that is a folder (OME-Zarr) the hash is of the names, sizes and times of its files.
+
+    Raises
+    ------
+    OSError
+        If it cannot be read.
+    """
+    stat = path.stat()
+    return {
+        "path": str(path.resolve()),
+        "size": stat.st_size,
+        "mtime_ns": stat.st_mtime_ns,
+        "sha256": _folder_hash(path) if path.is_dir() else _file_hash(path),
+    }
+
+
+def is_same(path: Path, source: Source | None) -> bool:
+    """Tell whether an image is still the one of a `source_of`.
+
+    If place, size and time of change are the same, its content is not looked at; a file that was moved or
+    touched is the same if its hash is.
+
+    Raises
+    ------
+    OSError
+        If it cannot be read.
+    """
+    stat = path.stat()
+    if source is None or source.get("size") != stat.st_size:
+        return False
+    if path.is_dir():
+        return source.get("sha256") == _folder_hash(path)
+    untouched = source.get("mtime_ns") == stat.st_mtime_ns and source.get("path") == str(path.resolve())
+    return untouched or source.get("sha256") == _file_hash(path)
+
+
+def _file_hash(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _folder_hash(path: Path) -> str:
+    digest = hashlib.sha256()
+    for file in sorted(path.rglob("*")):
+        if file.is_file():
+            stat = file.stat()
+            digest.update(f"{file.relative_to(path)}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
+    return digest.hexdigest()

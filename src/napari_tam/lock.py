@@ -1,0 +1,50 @@
+"""One run at a time in a results folder."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+
+from napari_tam.errors import InputError
+from napari_tam.output import OutputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+#: Held by the process that writes a results folder; the lock is gone when that process is, however it ends.
+LOCK_FILE = ".lock"
+
+
+@contextlib.contextmanager
+def locked(out: Path) -> Iterator[None]:
+    """Keep other runs out of a results folder.
+
+    Raises
+    ------
+    InputError
+        If another run is at it, or the folder cannot be made or written.
+    """
+    import filelock
+
+    if out.exists() and not out.is_dir():
+        raise InputError("the output is a file, not a folder", where=out, fix="choose another --out folder")
+    path = out / LOCK_FILE
+    lock = filelock.FileLock(path, is_singleton=True)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=0)
+    except filelock.Timeout as error:
+        raise InputError(
+            "another napari-tam is writing this folder", where=out, fix="wait for it, or choose another --out"
+        ) from error
+    except NotImplementedError:
+        yield  # a share that knows no locks
+        return
+    except OSError as error:
+        raise OutputError(path, error) from error
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            lock.release()

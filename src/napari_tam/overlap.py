@@ -1,0 +1,109 @@
+"""Doing several things at once: reading ahead, analysing in several threads, within a limit of memory."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import sys
+import threading
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Iterator
+
+_T = TypeVar("_T")
+
+
+def cores() -> int:
+    """Return the number of processor cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+class Here(Executor):
+    """Does what is submitted at once and in the caller's thread, so that Ctrl+C stops it at any point."""
+
+    def submit(self, fn: Callable[..., _T], /, *args: Any, **kwargs: Any) -> Future[_T]:
+        """Call a function; an `Exception` (no Ctrl+C) is kept for `Future.result`."""
+        future: Future[_T] = Future()
+        try:
+            future.set_result(fn(*args, **kwargs))
+        except Exception as error:
+            future.set_exception(error)
+        return future
+
+
+@contextlib.contextmanager
+def executor(jobs: int, device: str) -> Iterator[Executor]:
+    """Give what analyses: the caller's thread (`jobs` 0) or so many threads that share the cores.
+
+    One image in each of two threads is faster than one in two threads of torch: torch's threads share
+    only the networks' work, and wait for one another.
+    """
+    if jobs < 1:
+        yield Here()
+        return
+    import torch
+
+    before = torch.get_num_threads()
+    each = max(1, before // jobs) if device == "cpu" else before
+    with ThreadPoolExecutor(jobs, "analyse", initializer=torch.set_num_threads, initargs=(each,)) as pool:
+        try:
+            yield pool
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+            torch.set_num_threads(before)
+
+
+@contextlib.contextmanager
+def read_ahead(items: Generator[_T, None, None], ahead: int) -> Iterator[Iterator[_T]]:
+    """Give the items, `ahead` of them made by a thread before they are asked for (0: none).
+
+    What making one raises is raised where it is asked for.
+    """
+    if ahead < 1:
+        with contextlib.closing(items):
+            yield items
+        return
+    made: queue.Queue[tuple[_T | None, BaseException | None]] = queue.Queue(ahead)
+    stop = threading.Event()
+
+    def put(item: _T | None, error: BaseException | None = None) -> None:
+        while not stop.is_set():
+            with contextlib.suppress(queue.Full):
+                made.put((item, error), timeout=0.2)
+                return
+
+    def make() -> None:
+        try:
+            with contextlib.closing(items):
+                for item in items:
+                    put(item)
+                    del item
+                    if stop.is_set():
+                        return
+            put(None)
+        except BaseException as error:
+            put(None, error)
+
+    def take() -> Iterator[_T]:
+        while True:
+            item, error = made.get()
+            if error is not None:
+                raise error
+            if item is None:
+                return
+            yield item
+            del item
+
+    thread = threading.Thread(target=make, name="read", daemon=True)
+    thread.start()
+    try:
+        yield take()
+    finally:
+        stop.set()
+        if sys.exc_info()[0] is None:
+            thread.join()

@@ -1,0 +1,211 @@
+"""What is kept of every field as soon as it is analysed, from which the tables of a run are put together.
+
+::
+
+    RESULTS/fields/cells/<image>.parquet   RESULTS/fields/puncta/<image>.parquet   (each folder is a dataset)
+    RESULTS/fields/<image>.json            the image's row of images.csv, and what the result depends on
+    RESULTS/fields/files/<file>.json       the images of a file, once all of them are done
+
+The JSON file of a field is written last and removed first, so a field that has one is whole; the one
+of a file says that nothing more comes from it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_tam import output, results
+from napari_tam.fingerprint import Source, is_same
+from napari_tam.overlay import encode_png, overlay
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    import pandas as pd
+
+    from napari_tam.pipeline import Analysis
+
+#: One row of images.csv.
+Row = dict[str, Any]
+
+_TABLES = ("cells", "puncta")
+
+
+@dataclass(frozen=True)
+class Stamp:
+    """What a result depends on: the image, and how it is analysed.
+
+    Attributes
+    ----------
+    source
+        See `napari_tam.fingerprint.source_of`; None for an image that could not even be looked at.
+    analysis
+        See `napari_tam.fingerprint.analysis_hash`.
+    """
+
+    source: Source | None
+    analysis: str
+
+    def holds_for(self, path: Path, analysis: str) -> bool:
+        """Tell whether the result of an image still holds (raises OSError if the image cannot be read)."""
+        return self.analysis == analysis and is_same(path, self.source)
+
+
+class Parts:
+    """The finished fields of a results folder.
+
+    Parameters
+    ----------
+    out
+        The results folder.
+
+    Raises
+    ------
+    OutputError
+        If its folders cannot be made.
+    """
+
+    def __init__(self, out: Path) -> None:
+        self.out = out
+        self.folder = out / "fields"
+        for folder in (self.folder, *(self.folder / name for name in (*_TABLES, "files"))):
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise output.OutputError(folder, error) from error
+
+    def table_path(self, table: str, name: str) -> Path:
+        """Return where the ``cells`` or ``puncta`` of a field are."""
+        return self.folder / table / f"{name}.parquet"
+
+    def write(self, analysis: Analysis, row: Row, stamp: Stamp, *, pictures: bool) -> Row:
+        """Write masks, picture, tables and row of a field, each in one step; return the row as it reads back.
+
+        Raises
+        ------
+        OutputError
+            If one cannot be written.
+        """
+        field = analysis.field
+        self._forget(field.name)
+        for kind, labels in (("cells", analysis.cells), ("nuclei", analysis.nuclei)):
+            path = results.mask_path(self.out, field.name, kind)
+            if labels is None:
+                _remove(path)
+            else:
+                results.write_mask(path, labels, field.pixel_size_um, field.z_step_um)
+        path = results.overlay_path(self.out, field.name)
+        if pictures:
+            with output.replacing(path) as part:
+                part.write_bytes(encode_png(overlay(analysis)))
+        else:
+            _remove(path)
+        for table, frame in (("cells", analysis.table), ("puncta", analysis.puncta)):
+            self._write_table(self.table_path(table, field.name), frame)
+        return self._write_row(field.name, row, stamp)
+
+    def write_failure(self, name: str, row: Row, stamp: Stamp) -> Row:
+        """Note that an image failed; what an earlier run wrote for it is removed."""
+        self._forget(name)
+        for kind in ("cells", "nuclei"):
+            _remove(results.mask_path(self.out, name, kind))
+        _remove(results.overlay_path(self.out, name))
+        for table in _TABLES:
+            _remove(self.table_path(table, name))
+        return self._write_row(name, row, stamp)
+
+    def finish_file(self, name: str, fields: Sequence[str], stamp: Stamp) -> None:
+        """Note that a file's fields are these, and all done."""
+        values = {"fields": list(fields), "source": stamp.source, "analysis": stamp.analysis}
+        output.write_json(self._file_path(name), values)
+
+    def row(self, name: str, *, pictures: bool) -> tuple[Row, Stamp] | None:
+        """Return the row and stamp of a field that is whole, or None.
+
+        Parameters
+        ----------
+        name
+            The field.
+        pictures
+            Whether it must have a picture.
+        """
+        values = _read(self.folder / f"{name}.json")
+        if values is None or not isinstance(values.get("row"), dict):
+            return None
+        row: Row = values["row"]
+        if row.get("status") == results.OK:
+            needed = [self.table_path(table, name) for table in _TABLES]
+            needed.append(results.mask_path(self.out, name, "cells"))
+            if pictures:
+                needed.append(results.overlay_path(self.out, name))
+            if not all(path.exists() for path in needed):
+                return None
+        return row, Stamp(values.get("source"), str(values.get("analysis")))
+
+    def fields_of(self, name: str) -> tuple[list[str], Stamp] | None:
+        """Return the fields of a file that was done with, or None."""
+        values = _read(self._file_path(name))
+        if values is None or not isinstance(values.get("fields"), list):
+            return None
+        return values["fields"], Stamp(values.get("source"), str(values.get("analysis")))
+
+    def open_file(self, name: str) -> None:
+        """Let a file count as not done; its fields do."""
+        _remove(self._file_path(name))
+
+    def drop_picture(self, name: str) -> None:
+        """Remove the picture of a field, which was analysed when pictures were wanted."""
+        _remove(results.overlay_path(self.out, name))
+
+    def _write_table(self, path: Path, frame: pd.DataFrame) -> None:
+        import pyarrow as pa
+        import pyarrow.parquet
+
+        table = pa.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata(None)
+        # beside the dataset, in which a reader would meet the unfinished file
+        with output.replacing(path, self.folder) as part:
+            pyarrow.parquet.write_table(table, part)
+
+    def _write_row(self, name: str, row: Row, stamp: Stamp) -> Row:
+        text = json.dumps(row, default=_plain, ensure_ascii=False)
+        values: Row = json.loads(text)
+        output.write_json(
+            self.folder / f"{name}.json", {"row": values, "source": stamp.source, "analysis": stamp.analysis}
+        )
+        return values
+
+    def _file_path(self, name: str) -> Path:
+        return self.folder / "files" / f"{name}.json"
+
+    def _forget(self, name: str) -> None:
+        path = self.folder / f"{name}.json"
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise output.OutputError(path, error) from error
+
+
+def _plain(value: object) -> object:
+    """Return a NumPy number as Python's, and anything else as text."""
+    return value.item() if isinstance(value, np.generic) else str(value)
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    """Return what a JSON file holds; None if it is missing or damaged: then its image is analysed again."""
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return values if isinstance(values, dict) else None
+
+
+def _remove(path: Path) -> None:
+    """Remove what an earlier run wrote, if it can be."""
+    with contextlib.suppress(OSError):
+        path.unlink(missing_ok=True)

@@ -1,0 +1,319 @@
+"""One image file on its way through reading, pipeline and writing, in whatever thread or process."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+import traceback
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING, Literal
+
+from napari_tam import results
+from napari_tam.errors import InputError, one_line
+from napari_tam.fingerprint import source_of
+from napari_tam.images import read_fields
+from napari_tam.output import OutputError
+from napari_tam.parts import Stamp
+from napari_tam.pipeline import STEPS, Progress, steps
+from napari_tam.record import failure_row, image_row
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from napari_tam.field import Field
+    from napari_tam.models import Models
+    from napari_tam.parts import Parts, Row
+    from napari_tam.pipeline import Analysis
+    from napari_tam.settings import Settings
+
+#: Where the tracebacks of unexpected errors go, in the results folder.
+ERROR_LOG = "errors.log"
+
+#: The steps that `BatchProgress` announces, in order.
+ALL_STEPS = ("read", *STEPS, "write")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one field of an image file.
+
+    Attributes
+    ----------
+    path, name
+        The file, and the name of the field in all tables.
+    analysis
+        What was found; None if nothing was, or if not this process did it (see `kept` and `row`).
+    error
+        Why not, in one sentence, or None.
+    seconds
+        Wall time, reading and writing included.
+    row
+        Its row of images.csv.
+    kept
+        Whether it is the result of an earlier run, which still holds.
+    """
+
+    path: Path
+    name: str
+    analysis: Analysis | None = None
+    error: str | None = None
+    seconds: float = 0.0
+    row: Row = field(default_factory=dict)
+    kept: bool = False
+
+
+@dataclass(frozen=True)
+class BatchProgress:
+    """What the batch does now: a step (`done` of `total`) of the field `name` in file `index` of `files`."""
+
+    path: Path
+    name: str
+    index: int
+    files: int
+    step: Progress
+
+
+@dataclass(frozen=True)
+class Item:
+    """What reading a file gives, one after another.
+
+    Attributes
+    ----------
+    kind
+        A ``field`` to analyse; an outcome that is there already, ``kept`` or ``failed``; or ``end``: nothing
+        more comes from the file.
+    path, index
+        The file and its number.
+    name
+        Name of the field, or of the file.
+    stamp
+        What the file's results depend on.
+    field
+        What was read.
+    outcome
+        What is there already.
+    seconds
+        How long reading took.
+    untouched
+        With ``end``: the file was not even opened.
+    """
+
+    kind: Literal["field", "kept", "failed", "end"]
+    path: Path
+    index: int
+    name: str
+    stamp: Stamp
+    field: Field | None = None
+    outcome: Outcome | None = None
+    seconds: float = 0.0
+    untouched: bool = False
+
+
+class Stopped(Exception):
+    """The run is to end; a field that was being analysed is dropped."""
+
+
+@dataclass
+class Work:
+    """How every file of a run is read, analysed and written.
+
+    Attributes
+    ----------
+    parts
+        Where results go.
+    analysis
+        See `napari_tam.fingerprint.analysis_hash`.
+    resume
+        Whether results that are there and still hold are kept.
+    retry_failed
+        Whether failures are none of them.
+    files
+        Number of files, for the progress.
+    tell
+        Takes the progress; from several threads if several analyse.
+    stop
+        Set to end the run soon.
+    """
+
+    parts: Parts
+    settings: Settings
+    models: Models
+    analysis: str
+    resume: bool = False
+    retry_failed: bool = False
+    files: int = 1
+    tell: Callable[[BatchProgress], None] = lambda _progress: None
+    stop: threading.Event = field(default_factory=threading.Event)
+
+    def read(self, path: Path, name: str, index: int) -> Iterator[Item]:
+        """Yield what is in a file; what goes wrong is yielded, too.
+
+        Raises
+        ------
+        OutputError
+            If the results folder cannot be written.
+        """
+        if self.resume and (done := self.done(path, name)) is not None:
+            rows, stamp = done
+            yield from (self._kept(path, index, row, stamp) for row in rows)
+            yield Item("end", path, index, name, stamp, untouched=True)
+            return
+        self.parts.open_file(name)
+        started = time.perf_counter()
+        stamp = Stamp(None, self.analysis)
+        held: list[Row] = []
+        try:
+            self._announce(path, name, index, "read")
+            stamp = Stamp(source_of(path), self.analysis)
+            fields = self._fields(path, name, stamp, held)
+            while (found := next(fields, None)) is not None:
+                yield from (self._kept(path, index, row, stamp) for row in held)
+                held.clear()
+                seconds = time.perf_counter() - started
+                yield Item("field", path, index, found.name, stamp, field=found, seconds=seconds)
+                del found  # not two of them in memory
+                started = time.perf_counter()
+                self._announce(path, name, index, "read")
+            failed = None
+        except (OutputError, GeneratorExit):
+            raise
+        except Exception as error:
+            failed = self._failure(error, path, name, stamp, time.perf_counter() - started)
+        yield from (self._kept(path, index, row, stamp) for row in held)
+        if failed is not None:
+            yield Item("failed", path, index, name, stamp, outcome=failed)
+        yield Item("end", path, index, name, stamp)
+
+    def analyse(self, item: Item) -> Outcome:
+        """Analyse and write a field; what goes wrong with the field is an outcome.
+
+        Raises
+        ------
+        OutputError
+            If nothing can be written any more (the disk is full, the folder is gone).
+        Stopped
+            If the run is to end.
+        """
+        started = time.perf_counter() - item.seconds
+        assert item.field is not None
+        try:
+            generator = steps(item.field, self.settings, self.models)
+            while True:
+                if self.stop.is_set():
+                    raise Stopped
+                try:
+                    self._announce(item.path, item.name, item.index, next(generator).step)
+                except StopIteration as stop:
+                    analysis: Analysis = stop.value
+                    break
+            self._announce(item.path, item.name, item.index, "write")
+            writing = time.perf_counter()
+            row = image_row(analysis, time.perf_counter() - started)
+            row = self.parts.write(analysis, row, item.stamp, pictures=self.settings.overlays)
+            analysis.seconds["read"] = item.seconds
+            analysis.seconds["write"] = time.perf_counter() - writing
+        except Stopped:
+            raise
+        except Exception as error:
+            if isinstance(error, OutputError) and error.fatal:
+                raise
+            return self._failure(error, item.path, item.name, item.stamp, time.perf_counter() - started)
+        return Outcome(item.path, item.name, analysis, None, time.perf_counter() - started, row)
+
+    def done(self, path: Path, name: str) -> tuple[list[Row], Stamp] | None:
+        """Return the rows of a file whose results are there and still hold, or None."""
+        known = self.parts.fields_of(name)
+        try:
+            if known is None or not known[1].holds_for(path, self.analysis):
+                return None
+        except OSError:
+            return None
+        rows = []
+        for field_name in known[0]:
+            row = self._row(field_name, known[1])
+            if row is None:
+                return None
+            rows.append(row)
+        return rows, known[1]
+
+    def _row(self, name: str, stamp: Stamp) -> Row | None:
+        """Return the row of a field that needs no analysis."""
+        found = self.parts.row(name, pictures=self.settings.overlays)
+        if found is None or found[1] != stamp:
+            return None
+        if self.retry_failed and found[0]["status"] != results.OK:
+            return None
+        return found[0]
+
+    def _kept(self, path: Path, index: int, row: Row, stamp: Stamp) -> Item:
+        name = str(row["image"])
+        row = {**row, "source": str(path)}
+        if not self.settings.overlays:
+            self.parts.drop_picture(name)
+        outcome = Outcome(path, name, None, row.get("error"), 0.0, row, kept=True)
+        return Item("kept", path, index, name, stamp, outcome=outcome)
+
+    def _fields(self, path: Path, name: str, stamp: Stamp, held: list[Row]) -> Iterator[Field]:
+        """Yield the fields of a file that must be analysed; the rows of the others go into `held`."""
+        empty = True
+
+        def wanted(field_name: str) -> bool:
+            nonlocal empty
+            row = self._row(field_name, stamp) if self.resume else None
+            if row is None or row["status"] != results.OK:
+                return True
+            held.append(row)
+            empty = False
+            return False
+
+        for found in read_fields(path, self.settings, name=name, wanted=wanted):
+            empty = False
+            yield found
+        if empty:
+            raise InputError("there is no image in the file", where=path)
+
+    def _failure(self, error: Exception, path: Path, name: str, stamp: Stamp, seconds: float) -> Outcome:
+        sentence = explain(error, path) or _log(error, name, self.parts.out)
+        if not path.exists():
+            stamp = Stamp(None, stamp.analysis)  # it may come back
+        row = self.parts.write_failure(name, failure_row(name, path, sentence, seconds), stamp)
+        return Outcome(path, name, None, sentence, seconds, row)
+
+    def _announce(self, path: Path, name: str, index: int, step: str) -> None:
+        progress = Progress(step, ALL_STEPS.index(step), len(ALL_STEPS))
+        self.tell(BatchProgress(path, name, index, self.files, progress))
+
+
+def explain(error: Exception, path: Path) -> str | None:
+    """Return the sentence for an error that an input can cause; None for a bug."""
+    if isinstance(error, InputError):
+        return one_line(error)
+    text = one_line(error)
+    if isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError) and ("out of memory" in text or "allocate memory" in text)
+    ):
+        return str(
+            InputError(
+                "there is not enough memory for this image",
+                where=path,
+                fix="close other programs, crop the image, or use a larger machine (on a GPU: --device cpu)",
+            )
+        )
+    if isinstance(error, OSError):
+        reason = error.strerror or text
+        return str(InputError(f"it cannot be read ({reason})", where=error.filename or path))
+    return None
+
+
+def _log(error: Exception, name: str, out: Path) -> str:
+    """Keep the traceback of a bug, and return the sentence about it."""
+    when = datetime.now().astimezone().isoformat(timespec="seconds")
+    with contextlib.suppress(OSError), (out / ERROR_LOG).open("a", encoding="utf-8") as log:
+        log.write(f"--- {when} {name}\n{''.join(traceback.format_exception(error))}\n")
+    return (
+        f"{name}: unexpected {type(error).__name__}: {one_line(error)}. "
+        f"This is a bug: please report it with {out / ERROR_LOG}"
+    )
