@@ -199,7 +199,8 @@ def test_analyse_writes_everything_and_says_where(
     assert str(out / "cells.csv") in said.out
     assert str(out / "overlays") in said.out
     assert {path.name for path in out.iterdir()} == {
-        *("cells.csv", "cells.parquet", "puncta.csv", "images.csv", "settings.yaml", "run.json"),
+        *("cells.csv", "cells.parquet", "puncta.csv", "puncta.parquet", "images.csv"),
+        *("settings.yaml", "run.json", ".lock", "fields"),
         *("thresholds.csv", "replicates.csv", "comparisons.csv"),
         *("masks", "overlays"),
     }

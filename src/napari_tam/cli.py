@@ -102,18 +102,71 @@ def _build(command: str) -> tuple[_Parser, dict[str, _Parser]]:
     )
     own.usage = "%(prog)s IMAGE… --out DIR [--layout FILE] [--settings FILE] [--SETTING VALUE]…"
     own.add_argument("images", nargs="+", metavar="IMAGE", help="image files, folders of them, or patterns")
-    own.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the results")
-    own.add_argument("--settings", type=Path, metavar="FILE", help="settings file (YAML)")
-    own.add_argument(
-        "--layout",
-        type=Path,
-        metavar="FILE",
-        help="plate layout (CSV): what was done in which well, controls",
+    _add_run_options(own, settings=command == "analyse")
+    own = add(
+        "batch",
+        _batch,
+        "Analyse many images: resumed where it stopped, on all cores or on a cluster",
+        "As analyse, but images whose result is there and still holds are not analysed again: the same command "
+        "goes on after a cancel, a crash or new images. "
+        "Exit status: 0 all images analysed, 1 some failed, 2 wrong use, 130 interrupted.",
     )
-    if command == "analyse":
-        from napari_tam.options import add_options
+    own.usage = "%(prog)s IMAGE… --out DIR [--layout FILE] [--settings FILE] [--SETTING VALUE]…"
+    own.add_argument("images", nargs="+", metavar="IMAGE", help="image files, folders of them, or patterns")
+    own.add_argument("--dry-run", action="store_true", help="only say what would be done, and why")
+    own.add_argument("--retry-failed", action="store_true", help="analyse images again that failed")
+    own.add_argument("--fresh", action="store_true", help="analyse all images, whatever is there already")
+    own.add_argument(
+        "--jobs",
+        type=_positive,
+        metavar="N",
+        help="images to analyse at the same time (default: one a core; 2 with a GPU)",
+    )
+    own.add_argument(
+        "--memory",
+        type=_gigabytes,
+        metavar="GB",
+        help="memory for images that are analysed at the same time (default: half of what is free)",
+    )
+    own.add_argument(
+        "--cluster",
+        metavar="WHERE",
+        help="analyse on dask workers: local:N, tcp://HOST:PORT, or slurm:N, lsf:N, sge:N, pbs:N",
+    )
+    _add_run_options(own, settings=command == "batch")
 
-        add_options(own)
+    own = add(
+        "watch",
+        _watch,
+        "Analyse whatever the microscope writes into a folder, as soon as it is complete",
+        "Goes on until Ctrl+C. What was analysed before it started is kept, so it can be started again at "
+        "any time.",
+    )
+    own.usage = "%(prog)s FOLDER --out DIR [--layout FILE] [--settings FILE] [--SETTING VALUE]…"
+    own.add_argument("folder", type=Path, metavar="FOLDER", help="where the images appear, subfolders included")
+    own.add_argument(
+        "--settle",
+        type=_seconds,
+        default=10.0,
+        metavar="SECONDS",
+        help="an image is complete if it did not change for so long (default: 10)",
+    )
+    own.add_argument(
+        "--poll",
+        type=_seconds,
+        default=5.0,
+        metavar="SECONDS",
+        help="look for new images at least so often (default: 5)",
+    )
+    own.add_argument(
+        "--report-every",
+        type=_seconds,
+        default=300.0,
+        metavar="SECONDS",
+        help="with a layout: renew the report at most so often (default: 300)",
+    )
+    own.add_argument("--once", action="store_true", help="end when all images that are there are analysed")
+    _add_run_options(own, settings=command == "watch")
 
     own = add(
         "uptake",
@@ -241,6 +294,46 @@ def _build(command: str) -> tuple[_Parser, dict[str, _Parser]]:
     return parser, parsers
 
 
+def _add_run_options(own: _Parser, *, settings: bool) -> None:
+    """Add what every command that analyses images has; the settings only if they are asked for."""
+    own.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the results")
+    own.add_argument("--settings", type=Path, metavar="FILE", help="settings file (YAML)")
+    own.add_argument(
+        "--layout",
+        type=Path,
+        metavar="FILE",
+        help="plate layout (CSV): what was done in which well, controls",
+    )
+    if settings:
+        from napari_tam.options import add_options
+
+        add_options(own)
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number from 1")
+    return int(text)
+
+
+def _gigabytes(text: str) -> float:
+    return _above_zero(text, "a number of gigabytes")
+
+
+def _seconds(text: str) -> float:
+    return _above_zero(text, "a number of seconds")
+
+
+def _above_zero(text: str, what: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 < value < 1e9:
+        raise argparse.ArgumentTypeError(f"'{text}' is not {what} above 0")
+    return value
+
+
 def _natural(text: str) -> int:
     if not text.isdecimal():
         raise argparse.ArgumentTypeError(f"'{text}' is not a whole number from 0")
@@ -259,6 +352,29 @@ def _analyse(arguments: argparse.Namespace) -> int:
         ["napari-tam", *arguments.argv],
         layout=arguments.layout,
     )
+
+
+def _batch(arguments: argparse.Namespace) -> int:
+    from napari_tam.cli_analyse import Run, analyse
+    from napari_tam.options import chosen_settings
+
+    settings = chosen_settings(arguments)
+    how = Run(
+        resume=not arguments.fresh,
+        retry_failed=arguments.retry_failed,
+        jobs=arguments.jobs,
+        memory_gb=arguments.memory,
+        dry_run=arguments.dry_run,
+        cluster=arguments.cluster,
+    )
+    command = ["napari-tam", *arguments.argv]
+    return analyse(arguments.images, arguments.out, settings, command, layout=arguments.layout, how=how)
+
+
+def _watch(arguments: argparse.Namespace) -> int:
+    from napari_tam.cli_watch import watch
+
+    return watch(arguments)
 
 
 def _uptake(arguments: argparse.Namespace) -> int:

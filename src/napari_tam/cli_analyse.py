@@ -6,10 +6,8 @@ import contextlib
 import shlex
 import sys
 from collections import Counter
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
-
-import numpy as np
-import numpy.typing as npt
 
 from napari_tam.batch import BatchProgress, Outcome, analyse_files
 from napari_tam.cli import INTERRUPTED, SOME_FAILED
@@ -19,17 +17,45 @@ from napari_tam.images import list_images
 from napari_tam.layout import read_layout
 from napari_tam.listing import unique_names
 from napari_tam.models import load_models
-from napari_tam.results import PENDING, prepare
+from napari_tam.overlap import default_jobs
+from napari_tam.results import OK, PENDING, prepare
 from napari_tam.tables import read_csv
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Generator, Iterator, Sequence
     from pathlib import Path
 
+    from rich.progress import Progress, TaskID
+
+    from napari_tam.models import Models
     from napari_tam.settings import Settings
 
 #: Of more missing files than this, only the first are named.
 SHOWN = 10
+
+
+@dataclass(frozen=True)
+class Run:
+    """How ``napari-tam batch`` goes about its images; `analyse` has the defaults.
+
+    Attributes
+    ----------
+    resume, retry_failed, memory_gb
+        See `napari_tam.batch.analyse_files`.
+    jobs
+        The same; None for what the machine can do.
+    dry_run
+        Only say what would be done.
+    cluster
+        Where to analyse, see `napari_tam.cluster.open_cluster`; None for this process.
+    """
+
+    resume: bool = False
+    retry_failed: bool = False
+    jobs: int | None = 0
+    memory_gb: float | None = None
+    dry_run: bool = False
+    cluster: str | None = None
 
 
 def analyse(
@@ -39,6 +65,7 @@ def analyse(
     command: Sequence[str] = (),
     *,
     layout: Path | None = None,
+    how: Run | None = None,
 ) -> int:
     """Analyse images into a results folder and print a summary; return the exit status.
 
@@ -47,21 +74,25 @@ def analyse(
     InputError
         If no image can be found, the folder not written, a model not loaded, or the layout not used.
     """
+    how = how or Run()
     paths = list_images(images)
     about = None if layout is None else read_layout(layout)
     if about is not None:
         # before the work: a row of a wrong well is found at once
         about.check(list(unique_names(paths).values()), patterns=False)
+    if how.dry_run:
+        return _print_plan(paths, out, settings, how)
     prepare(out)
     tally = Tally()
-    with _progress(len(paths)) as tell:
+    with _progress(paths) as bar:
         models = load_models(settings)
-        batch = analyse_files(paths, settings, models, out, on_progress=tell, command=command)
+        batch = _batch(paths, settings, models, out, bar.tell, command, how)
         interrupted = False
         try:
             with contextlib.closing(batch):
                 for outcome in batch:
                     tally.add(outcome)
+                    bar.done(outcome)
         except KeyboardInterrupt:
             interrupted = True
     tally.print(out, settings)
@@ -73,43 +104,83 @@ def analyse(
             print(f"report   'napari-tam report {shlex.quote(str(out))}' writes it")
     if interrupted:
         _print_missing(out)
+        if how.resume:
+            print("the same command goes on from here", file=sys.stderr)
         return INTERRUPTED
     return SOME_FAILED if tally.errors else 0
 
 
+def _batch(
+    paths: Sequence[Path],
+    settings: Settings,
+    models: Models,
+    out: Path,
+    tell: Callable[[BatchProgress], None],
+    command: Sequence[str],
+    how: Run,
+) -> Generator[Outcome, None, None]:
+    if how.cluster is not None:
+        from napari_tam.cluster import analyse_on
+
+        return analyse_on(
+            how.cluster,
+            paths,
+            settings,
+            models,
+            out,
+            on_progress=tell,
+            command=command,
+            resume=how.resume,
+            retry_failed=how.retry_failed,
+        )
+    return analyse_files(
+        paths,
+        settings,
+        models,
+        out,
+        on_progress=tell,
+        command=command,
+        resume=how.resume,
+        retry_failed=how.retry_failed,
+        jobs=default_jobs(models.device) if how.jobs is None else how.jobs,
+        memory_gb=how.memory_gb,
+    )
+
+
 class Tally:
-    """What a batch found, in figures: the arrays of a field are not kept."""
+    """What a batch found, in figures: neither images nor tables are kept."""
 
     def __init__(self) -> None:
         self.fields = 0
-        self.errors: list[str] = []
-        self.notes: Counter[str] = Counter()
+        self.kept = 0
+        self.cells = 0
         self.puncta_inside = 0
         self.puncta_outside = 0
-        self.counts: list[npt.NDArray[np.int64]] = []
+        self.errors: list[str] = []
+        self.notes: Counter[str] = Counter()
 
     def add(self, outcome: Outcome) -> None:
         """Take a field into account."""
-        if outcome.analysis is None:
+        row = outcome.row
+        if row["status"] != OK:
             self.errors.append(outcome.error or "")
             return
         self.fields += 1
-        label = outcome.analysis.puncta["label"].to_numpy()
-        inside = int((label > 0).sum())
-        self.puncta_inside += inside
-        self.puncta_outside += len(label) - inside
-        self.counts.append(outcome.analysis.table["puncta_count"].to_numpy())
-        self.notes.update(outcome.analysis.field.notes)
+        self.kept += outcome.kept
+        self.cells += row["cells"]
+        self.puncta_outside += row["puncta_outside"]
+        self.puncta_inside += row["puncta"] - row["puncta_outside"]
+        self.notes.update(filter(None, str(row.get("notes") or "").split("; ")))
 
     def print(self, out: Path, settings: Settings) -> None:
         """Print the summary, and the failures to stderr."""
-        counts = np.concatenate([np.zeros(0), *self.counts])
         failed = f", {len(self.errors)} failed" if self.errors else ""
-        print(f"images   {self.fields} analysed{failed}")
+        earlier = f" ({self.kept} of them by an earlier run)" if self.kept else ""
+        print(f"images   {self.fields} analysed{earlier}{failed}")
         if self.fields:
-            median = f", median {np.median(counts):g} puncta a cell" if counts.size else ""
+            median = f", median {_median_puncta(out):g} puncta a cell" if self.cells else ""
             total = self.puncta_inside + self.puncta_outside
-            print(f"cells    {counts.size:,}{median}")
+            print(f"cells    {self.cells:,}{median}")
             print(f"puncta   {total:,}: {self.puncta_inside:,} in cells, {self.puncta_outside:,} outside")
         print(f"tables   {out / 'cells.csv'}, puncta.csv, images.csv")
         if settings.overlays and self.fields:
@@ -121,6 +192,24 @@ class Tally:
             print(f"failed   {error}", file=sys.stderr)
 
 
+def _median_puncta(out: Path) -> float:
+    import pandas as pd
+
+    return float(pd.read_parquet(out / "cells.parquet", columns=["puncta_count"])["puncta_count"].median())
+
+
+def _print_plan(paths: Sequence[Path], out: Path, settings: Settings, how: Run) -> int:
+    """Say for every file what a run would do, and why; nothing is written."""
+    from napari_tam.plan import plan
+
+    counts: Counter[str] = Counter()
+    for step in plan(paths, settings, load_models(settings), out, how.retry_failed, resume=how.resume):
+        counts[step.todo] += 1
+        print(f"{step.todo:8} {step.path}" + (f" ({step.why})" if step.why else ""))
+    print(f"in all   {counts['analyse']} to analyse, {counts['keep']} done already; nothing was written")
+    return 0
+
+
 def _print_missing(out: Path) -> None:
     images = read_csv(out / "images.csv")
     missing = images.loc[images["status"] == PENDING, "image"].tolist()
@@ -129,8 +218,31 @@ def _print_missing(out: Path) -> None:
     print(f"interrupted: {what}. {out / 'images.csv'} lists all, the tables hold the others", file=sys.stderr)
 
 
+class _Bar:
+    """A progress bar that counts files, several of which may be under way at the same time."""
+
+    def __init__(self, progress: Progress, task: TaskID, paths: Sequence[Path]) -> None:
+        self._progress = progress
+        self._task = task
+        self._index = {path: index for index, path in enumerate(paths)}
+        self._shares: dict[int, float] = {}
+
+    def tell(self, news: BatchProgress) -> None:
+        """Show the step that a field is at."""
+        self._shares[news.index] = news.step.done / news.step.total
+        self._progress.update(
+            self._task, completed=sum(self._shares.values()), description=f"{news.name}: {news.step.step}"
+        )
+
+    def done(self, outcome: Outcome) -> None:
+        """Show that a field is done; those of an earlier run do not count for the remaining time."""
+        self._shares[self._index[outcome.path]] = 1.0
+        change = self._progress.reset if outcome.kept else self._progress.update
+        change(self._task, completed=sum(self._shares.values()))  # type: ignore[arg-type]
+
+
 @contextlib.contextmanager
-def _progress(files: int) -> Iterator[Callable[[BatchProgress], None]]:
+def _progress(paths: Sequence[Path]) -> Iterator[_Bar]:
     """Show a progress bar on stderr if that is a terminal; the value takes the news."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -148,10 +260,4 @@ def _progress(files: int) -> Iterator[Callable[[BatchProgress], None]]:
         speed_estimate_period=600,
     )
     with bar:
-        task = bar.add_task("loading the networks", total=files)
-
-        def tell(news: BatchProgress) -> None:
-            done = news.index + news.step.done / news.step.total
-            bar.update(task, completed=done, description=f"{news.name}: {news.step.step}")
-
-        yield tell
+        yield _Bar(bar, bar.add_task("loading the networks", total=len(paths)), paths)

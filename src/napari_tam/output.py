@@ -32,6 +32,17 @@ class OutputError(InputError):
             fix="close it in other programs, check free space and permissions, or choose another folder",
         )
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Let a worker process send it: its arguments are not those that it was made with."""
+        return _revive, (self.args, self.__dict__)
+
+
+def _revive(arguments: tuple[Any, ...], values: dict[str, Any]) -> OutputError:
+    error = OutputError.__new__(OutputError)
+    error.args = arguments
+    error.__dict__.update(values)
+    return error
+
 
 @contextlib.contextmanager
 def replacing(path: Path, folder: Path | None = None) -> Iterator[Path]:

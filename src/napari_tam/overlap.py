@@ -23,6 +23,11 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
+def default_jobs(device: str) -> int:
+    """Return how many images to analyse at the same time: one a core; with a GPU two, so that it is not idle."""
+    return cores() if device == "cpu" else 2
+
+
 class Here(Executor):
     """Does what is submitted at once and in the caller's thread, so that Ctrl+C stops it at any point."""
 

@@ -64,17 +64,20 @@ class Parts:
     ----------
     out
         The results folder.
+    make
+        Whether the folders that it needs are made.
 
     Raises
     ------
     OutputError
-        If its folders cannot be made.
+        If they cannot be made.
     """
 
-    def __init__(self, out: Path) -> None:
+    def __init__(self, out: Path, *, make: bool = True) -> None:
         self.out = out
         self.folder = out / "fields"
-        for folder in (self.folder, *(self.folder / name for name in (*_TABLES, "files"))):
+        folders = [self.folder, *(self.folder / name for name in (*_TABLES, "files"))]
+        for folder in folders if make else ():
             try:
                 folder.mkdir(parents=True, exist_ok=True)
             except OSError as error:

@@ -1,0 +1,134 @@
+"""The batch on dask: real schedulers and workers, one of which dies."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import fakes
+import pytest
+from test_resume import content, images
+
+from napari_tam.batch import analyse_files
+from napari_tam.errors import InputError
+from napari_tam.results import read_results
+from napari_tam.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from napari_tam.models import Models
+
+distributed = pytest.importorskip("distributed")
+from napari_tam.cluster import analyse_on, open_cluster  # noqa: E402
+
+pytestmark = [
+    pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL"),
+    # whoever kills a worker leaves its sockets behind; dask says so in many ways
+    pytest.mark.filterwarnings("default"),
+]
+
+
+class Slow(fakes.ThresholdSegmenter):
+    def segment(self, *given: Any, **named: Any) -> Any:
+        time.sleep(0.05)
+        return super().segment(*given, **named)
+
+
+class Poisonous(fakes.ThresholdSegmenter):
+    """Kills its process at an image that is black and brighter than any other at one place."""
+
+    def segment(self, image: Any, *given: Any, **named: Any) -> Any:
+        if image.max() > 60_000:
+            os.kill(os.getpid(), signal.SIGKILL)
+        time.sleep(0.05)
+        return super().segment(image, *given, **named)
+
+
+def fast(_settings: Settings) -> Models:
+    return fakes.models()
+
+
+def slow(_settings: Settings) -> Models:
+    return fakes.models(Slow())
+
+
+def poisonous(_settings: Settings) -> Models:
+    return fakes.models(Poisonous())
+
+
+@pytest.fixture(scope="module")
+def client() -> Iterator[Any]:
+    with open_cluster("local:2") as client:
+        client.run(sys.path.append, str(Path(__file__).parent))
+        yield client
+
+
+def test_a_cluster_gives_the_same_bytes(tmp_path: Path, client: Any) -> None:
+    paths = images(tmp_path / "in", 6)
+    paths[2].write_bytes(b"no image")
+    outcomes = list(analyse_on(client, paths, Settings(), fakes.models(), tmp_path / "a", load=fast))
+    assert sorted(outcome.name for outcome in outcomes) == [f"i{k}" for k in range(6)]
+    assert [outcome.name for outcome in outcomes if outcome.error] == ["i2"]
+    list(analyse_files(paths, Settings(), fakes.models(), tmp_path / "b"))
+    assert content(tmp_path / "a") == content(tmp_path / "b")
+    # and each goes on where the other stopped
+    more = list(
+        analyse_on(client, paths, Settings(), fakes.models(), tmp_path / "b", load=fast, resume=True)
+    )
+    assert all(outcome.kept for outcome in more)
+
+
+def test_a_worker_that_dies_loses_nothing(tmp_path: Path, client: Any) -> None:
+    paths = images(tmp_path / "in", 10)
+    pids = list(client.run(os.getpid).values())
+    batch = analyse_on(client, paths, Settings(), fakes.models(), tmp_path / "a", load=slow)
+    seen = [next(batch).name]
+    os.kill(pids[0], signal.SIGKILL)
+    seen += [outcome.name for outcome in batch]
+    assert sorted(seen) == sorted(f"i{k}" for k in range(10))
+    assert read_results(tmp_path / "a").images["status"].tolist() == ["ok"] * 10
+    list(analyse_files(paths, Settings(), fakes.models(), tmp_path / "b"))
+    assert content(tmp_path / "a") == content(tmp_path / "b")
+
+
+def test_a_poison_image_is_set_aside_and_the_others_are_done(tmp_path: Path, client: Any) -> None:
+    paths = images(tmp_path / "in", 6)
+    bad = fakes.image()
+    bad[0, 5, 5] = 65_535
+    fakes.write_image(paths[3], bad)
+    out = tmp_path / "out"
+    list(analyse_on(client, paths, Settings(), fakes.models(), out, load=poisonous))
+    table = read_results(out).images
+    assert table["status"].tolist() == ["ok", "ok", "ok", "failed", "ok", "ok"]
+    assert "the worker died 2 times" in table["error"][3]
+    again = list(
+        analyse_on(client, paths, Settings(), fakes.models(), out, load=poisonous, resume=True)
+    )
+    assert all(outcome.kept for outcome in again)
+
+
+def test_a_worker_with_other_networks_is_refused(tmp_path: Path, client: Any) -> None:
+    models = fakes.models()
+    models.hashes["cells"] = "1" * 64
+    with pytest.raises(InputError, match="a worker has other networks"):
+        list(analyse_on(client, images(tmp_path / "in", 1), Settings(), models, tmp_path / "out", load=slow))
+
+
+@pytest.mark.parametrize("where", ["local", "local:0", "cloud:3", "slurm:x"])
+def test_what_is_no_cluster_is_one_sentence(where: str) -> None:
+    with pytest.raises(InputError, match="is no cluster"), open_cluster(where):
+        pass
+
+
+def test_a_scheduler_that_is_not_there_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_given: Any, **_named: Any) -> Any:
+        raise OSError("Timed out trying to connect")
+
+    monkeypatch.setattr("distributed.Client", refuse)
+    with pytest.raises(InputError, match="the scheduler does not answer"), open_cluster("tcp://127.0.0.1:1"):
+        pass
