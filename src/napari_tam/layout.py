@@ -156,6 +156,13 @@ class Layout:
                 else "",
             )
 
+    def restricted(self, images: Sequence[str]) -> Layout:
+        """Return the layout without the rows that are about none of the images."""
+        rows = self.rows.to_dict("records")
+        plates = sorted({row.get("plate", "") for row in rows} - {""})
+        used = sorted({k for image in images for k in self._fitting(rows, plates, image)})
+        return Layout(self.path, self.rows.iloc[used].reset_index(drop=True))
+
     @staticmethod
     def _fitting(rows: Sequence[dict[Any, Any]], plates: Sequence[str], image: str) -> list[int]:
         """Return the numbers of the rows that are about an image."""

@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_tam import output, results
-from napari_tam.fingerprint import Source, is_same
 from napari_tam.overlay import encode_png, overlay
 
 if TYPE_CHECKING:
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
+    from napari_tam.fingerprint import Source
     from napari_tam.pipeline import Analysis
 
 #: One row of images.csv.
@@ -51,10 +51,6 @@ class Stamp:
 
     source: Source | None
     analysis: str
-
-    def holds_for(self, path: Path, analysis: str) -> bool:
-        """Tell whether the result of an image still holds (raises OSError if the image cannot be read)."""
-        return self.analysis == analysis and is_same(path, self.source)
 
 
 class Parts:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 from napari_tam import results
 from napari_tam.errors import InputError, one_line
-from napari_tam.fingerprint import source_of
+from napari_tam.fingerprint import is_same, source_of
 from napari_tam.images import read_fields
 from napari_tam.output import OutputError
 from napari_tam.parts import Stamp
@@ -224,10 +224,18 @@ class Work:
         return Outcome(item.path, item.name, analysis, None, time.perf_counter() - started, row)
 
     def done(self, path: Path, name: str) -> tuple[list[Row], Stamp] | None:
-        """Return the rows of a file whose results are there and still hold, or None."""
+        """Return the rows of a file whose results are there and still hold, or None.
+
+        The results of an image that was moved away since hold, too.
+        """
         known = self.parts.fields_of(name)
+        if known is None or known[1].analysis != self.analysis:
+            return None
         try:
-            if known is None or not known[1].holds_for(path, self.analysis):
+            if not is_same(path, known[1].source):
+                return None
+        except FileNotFoundError:
+            if known[1].source is None or known[1].source["path"] != str(path.resolve()):
                 return None
         except OSError:
             return None
