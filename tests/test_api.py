@@ -32,9 +32,7 @@ def test_a_file_an_array_and_a_mapping_give_the_same(tmp_path: Path) -> None:
     found = [
         napari_tam.analyse(path),
         napari_tam.analyse(planes, SETTINGS, name="a"),
-        napari_tam.analyse(
-            {role: planes[index] for role, index in ROLES.items()}, SETTINGS, name="a"
-        ),
+        napari_tam.analyse({role: planes[index] for role, index in ROLES.items()}, SETTINGS, name="a"),
     ]
     for analysis in found:
         assert isinstance(analysis, napari_tam.Analysis)

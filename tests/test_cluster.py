@@ -77,9 +77,7 @@ def test_a_cluster_gives_the_same_bytes(tmp_path: Path, client: Any) -> None:
     list(analyse_files(paths, Settings(), fakes.models(), tmp_path / "b"))
     assert content(tmp_path / "a") == content(tmp_path / "b")
     # and each goes on where the other stopped
-    more = list(
-        analyse_on(client, paths, Settings(), fakes.models(), tmp_path / "b", load=fast, resume=True)
-    )
+    more = list(analyse_on(client, paths, Settings(), fakes.models(), tmp_path / "b", load=fast, resume=True))
     assert all(outcome.kept for outcome in more)
 
 
@@ -106,9 +104,7 @@ def test_a_poison_image_is_set_aside_and_the_others_are_done(tmp_path: Path, cli
     table = read_results(out).images
     assert table["status"].tolist() == ["ok", "ok", "ok", "failed", "ok", "ok"]
     assert "the worker died 2 times" in table["error"][3]
-    again = list(
-        analyse_on(client, paths, Settings(), fakes.models(), out, load=poisonous, resume=True)
-    )
+    again = list(analyse_on(client, paths, Settings(), fakes.models(), out, load=poisonous, resume=True))
     assert all(outcome.kept for outcome in again)
 
 

@@ -71,6 +71,8 @@ def test_the_core_names_no_gui_library(path: Path) -> None:
 def test_everything_the_code_imports_is_a_stated_dependency() -> None:
     provided = packages_distributions()
     stated = {False: names(PROJECT["dependencies"])}
+    for extra in ("cluster", "watch"):  # imported where they are asked for
+        stated[False] |= names(PROJECT["optional-dependencies"][extra])
     stated[True] = stated[False] | names(PROJECT["optional-dependencies"]["napari"])
     for path in PACKAGE.rglob("*.py"):
         for module in imports(path) - sys.stdlib_module_names - {"napari_tam"}:

@@ -25,13 +25,12 @@ from napari_tam.columns import CELL_COLUMNS, PUNCTA_COLUMNS
 from napari_tam.errors import InputError
 from napari_tam.images import read_fields
 from napari_tam.output import OutputError, replacing
-from napari_tam.pipeline import run
 from napari_tam.parts import Stamp
+from napari_tam.pipeline import run
 from napari_tam.record import Record, failure_row, image_row
 from napari_tam.results import mask_path, prepare, read_mask, read_results, write_mask
 from napari_tam.settings import Settings
 from napari_tam.tables import read_csv, rows_table, stack, write_csv
-
 
 STAMP = Stamp(None, "")
 
@@ -93,7 +92,9 @@ def test_the_record_says_what_was_used(tmp_path: Path) -> None:
 
 def test_a_run_without_any_image_has_complete_tables(tmp_path: Path) -> None:
     record = Record(tmp_path, Settings(), fakes.models(), {tmp_path / "a.tif": "a"})
-    record.add(record.parts.write_failure("a", failure_row("a", tmp_path / "a.tif", "it is broken", 0.1), STAMP))
+    record.add(
+        record.parts.write_failure("a", failure_row("a", tmp_path / "a.tif", "it is broken", 0.1), STAMP)
+    )
     record.finish_file(tmp_path / "a.tif")
     record.save("complete")
     found = read_results(tmp_path)

@@ -20,7 +20,7 @@ import pandas as pd
 import pytest
 
 import napari_tam
-from napari_tam.batch import Outcome, analyse_files
+from napari_tam.batch import analyse_files
 from napari_tam.conclude import conclude
 from napari_tam.errors import InputError
 from napari_tam.results import read_results

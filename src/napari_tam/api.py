@@ -261,9 +261,7 @@ def _field(image: npt.NDArray[Any] | Mapping[str, npt.NDArray[Any]], settings: S
     missing = [role for role in REQUIRED_ROLES if role not in channels]
     if not missing and len({plane.shape for plane in channels.values()}) > 1:
         raise InputError("the channels differ in size", where=name)
-    return Field(
-        name, channels, settings.pixel_size_um, z_step_um=settings.z_step_um if volume else None
-    )
+    return Field(name, channels, settings.pixel_size_um, z_step_um=settings.z_step_um if volume else None)
 
 
 def _channels(

@@ -143,7 +143,9 @@ def _build(command: str) -> tuple[_Parser, dict[str, _Parser]]:
         "any time.",
     )
     own.usage = "%(prog)s FOLDER --out DIR [--layout FILE] [--settings FILE] [--SETTING VALUE]…"
-    own.add_argument("folder", type=Path, metavar="FOLDER", help="where the images appear, subfolders included")
+    own.add_argument(
+        "folder", type=Path, metavar="FOLDER", help="where the images appear, subfolders included"
+    )
     own.add_argument(
         "--settle",
         type=_seconds,

@@ -43,7 +43,9 @@ def watch(arguments: argparse.Namespace) -> int:
     settings = chosen_settings(arguments)
     folder: Path = arguments.folder
     if not folder.is_dir():
-        raise InputError("there is no such folder", where=folder, fix="check the name, and that the share is mounted")
+        raise InputError(
+            "there is no such folder", where=folder, fix="check the name, and that the share is mounted"
+        )
     layout = None if arguments.layout is None else read_layout(arguments.layout)
     station = Station(
         Watcher(folder, arguments.out, settings, arguments.settle),

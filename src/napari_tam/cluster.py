@@ -102,9 +102,7 @@ def analyse_on(
                     continue
                 rows[path] = [{**row, "source": str(path)} for row in done[0]]
                 yield from _outcomes(path, rows[path] or [], kept=True)
-            job = _Job(
-                str(out.resolve()), settings.model_dump_json(), record.analysis, retry_failed, load
-            )
+            job = _Job(str(out.resolve()), settings.model_dump_json(), record.analysis, retry_failed, load)
             yield from _Dispatch(client, job, record.parts, names, rows, on_progress, resume).run(todo)
 
 
