@@ -1,4 +1,4 @@
-"""Batch: throughput, kills, memory, dask workers: ``python benchmarks/batch.py [FIELDS] [SIDE] [MEMORY_FIELDS]``.
+"""Batch: throughput, kills, memory, workers: ``python benchmarks/batch.py [FIELDS] [SIDE] [MEMORY_FIELDS]``.
 
 Every part runs in a process of its own, with simulated fields and the bundled networks. The default size
 fits two cores in about ten minutes; issue 6 asks for 200 fields of 1024².
@@ -223,8 +223,8 @@ def run(fields: int, side: int, many: int) -> tuple[list[str], dict[str, Any]]:
     lines += table(["what", "measured", "goal"], rows)
     lines += [
         "",
-        f"seconds: single calls {single['each']:.1f} (networks loaded once {single['once']:.1f}), batch in turn "
-        f"{alone:.1f}, one thread and reading ahead {ahead:.1f}, one thread a core {whole:.1f}; "
+        f"seconds: single calls {single['each']:.1f} (networks loaded once {single['once']:.1f}), batch in "
+        f"turn {alone:.1f}, one thread and reading ahead {ahead:.1f}, one thread a core {whole:.1f}; "
         f"one worker {one:.1f}, two {two:.1f}; all kept {again:.2f}",
         f"load of the machine at the end: {os.getloadavg()[0]:.1f}",
     ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+import threading
 from collections import deque
 from concurrent.futures import CancelledError
 from dataclasses import dataclass, field
@@ -14,8 +15,9 @@ from napari_tam.images import unique_names
 from napari_tam.output import OutputError
 from napari_tam.overlap import executor, read_ahead
 from napari_tam.record import Record
+from napari_tam.stopping import Interrupted
 from napari_tam.tiff import available_memory
-from napari_tam.work import ALL_STEPS, ERROR_LOG, BatchProgress, Item, Outcome, Stopped, Work, explain
+from napari_tam.work import ALL_STEPS, ERROR_LOG, BatchProgress, Item, Outcome, Work, explain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Sequence
@@ -26,6 +28,9 @@ if TYPE_CHECKING:
     from napari_tam.settings import Settings
 
 __all__ = ["ALL_STEPS", "ERROR_LOG", "BatchProgress", "Outcome", "analyse_files", "explain"]
+
+#: What a person does to end a run early.
+STOPS = (KeyboardInterrupt, GeneratorExit, Interrupted)
 
 #: Memory that the analysis of a pixel takes at its peak, all channels and results together (measured).
 BYTES_PER_PIXEL = 500
@@ -50,9 +55,11 @@ def analyse_files(
     """Analyse images, writing each to the results folder before it is yielded.
 
     The tables are written at the end, at times while the run goes on, and also when the run is
-    interrupted (Ctrl+C, or the generator is closed): then they hold every finished field, and
-    `images.csv` lists the files that are missing as ``not analysed``. A run that was killed loses
-    only the fields that it was at.
+    interrupted (Ctrl+C, the generator is closed, or see `napari_tam.stopping`): then they hold every
+    finished field, and `images.csv` lists the files that are missing as ``not analysed``. A run that
+    was killed loses only the fields that it was at.
+
+    Corrections by hand that lie in the results folder are kept (`napari_tam.edits`).
 
     Parameters
     ----------
@@ -105,7 +112,10 @@ def analyse_files(
         run = _Run(record, work, jobs, _memory(memory_gb))
         with saving(record):
             items = (item for index, path in enumerate(paths) for item in work.read(path, names[path], index))
-            with executor(jobs, models.device) as pool, read_ahead(items, 1 if jobs else 0) as ready:
+            with (
+                executor(jobs, models.device, run.stop) as pool,
+                read_ahead(items, 1 if jobs else 0) as ready,
+            ):
                 yield from run.outcomes(ready, pool)
 
 
@@ -115,7 +125,7 @@ def saving(record: Record) -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        status = "interrupted" if isinstance(error, KeyboardInterrupt | GeneratorExit) else "stopped"
+        status = "interrupted" if isinstance(error, STOPS) else "stopped"
         # where the folder cannot be written, saying so once is enough
         with contextlib.suppress(*([OutputError] if isinstance(error, OutputError) else [])):
             record.save(status)
@@ -134,6 +144,8 @@ class _Run:
     window: deque[tuple[Item, Future[Outcome] | None, float]] = field(default_factory=deque)
     #: Names of the fields of the file that is being finished.
     names: list[str] = field(default_factory=list)
+    #: Set to end the run soon.
+    stop: threading.Event = field(default_factory=threading.Event)
 
     def outcomes(self, items: Iterator[Item], pool: Executor) -> Iterator[Outcome]:
         """Yield what becomes of the fields that are read, in order."""
@@ -191,7 +203,7 @@ class _Run:
 
     def _drain(self, items: Iterator[Item], *, closed: bool) -> None:
         """Take what is done into the tables; what is not is stopped."""
-        self.work.stop.set()
+        self.stop.set()
         lost = False
         if closed and self.jobs == 0:
             # the last field of a file may just have been yielded
@@ -211,7 +223,7 @@ class _Run:
                 outcome = item.outcome if future is None else future.result()
                 assert outcome is not None
                 self._add(outcome)
-            except (Stopped, CancelledError, OutputError):
+            except (Interrupted, CancelledError, OutputError):
                 lost = True
             finally:
                 if future is not None:

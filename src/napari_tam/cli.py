@@ -107,8 +107,8 @@ def _build(command: str) -> tuple[_Parser, dict[str, _Parser]]:
         "batch",
         _batch,
         "Analyse many images: resumed where it stopped, on all cores or on a cluster",
-        "As analyse, but images whose result is there and still holds are not analysed again: the same command "
-        "goes on after a cancel, a crash or new images. "
+        "As analyse, but images whose result is there and still holds are not analysed again: the same "
+        "command goes on after a cancel, a crash or new images. "
         "Exit status: 0 all images analysed, 1 some failed, 2 wrong use, 130 interrupted.",
     )
     own.usage = "%(prog)s IMAGE… --out DIR [--layout FILE] [--settings FILE] [--SETTING VALUE]…"

@@ -1,4 +1,4 @@
-"""``napari-tam watch``: rounds of looking, analysing what is complete, and keeping tables and report current."""
+"""``napari-tam watch``: look, analyse what is complete, keep tables and report current."""
 
 from __future__ import annotations
 

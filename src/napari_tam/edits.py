@@ -9,6 +9,8 @@ in the results folder; the table has the columns change (added, removed), y_px a
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -199,6 +201,17 @@ def read_edits(folder: Path, image: str, shape: tuple[int, ...]) -> Edits | None
     points = _read_points(place / f"{image}_puncta.csv")
     edits = Edits(masks["cells"], masks["nuclei"], *points)
     return edits if edits.any else None
+
+
+def edits_hash(folder: Path, image: str) -> str:
+    """Return a hash of an image's corrections in a results folder; empty if there are none."""
+    digest = hashlib.sha256()
+    empty = True
+    for end in ("cells.tif", "nuclei.tif", "puncta.csv"):
+        with contextlib.suppress(OSError):
+            digest.update(end.encode() + (folder / FOLDER / f"{image}_{end}").read_bytes())
+            empty = False
+    return "" if empty else digest.hexdigest()
 
 
 def _read_points(path: Path) -> tuple[Points, Points]:

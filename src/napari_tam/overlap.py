@@ -10,6 +10,8 @@ import threading
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from napari_tam import stopping
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
 
@@ -24,7 +26,7 @@ def cores() -> int:
 
 
 def default_jobs(device: str) -> int:
-    """Return how many images to analyse at the same time: one a core; with a GPU two, so that it is not idle."""
+    """Return how many images to analyse at the same time: one a core, with a GPU two."""
     return cores() if device == "cpu" else 2
 
 
@@ -42,11 +44,12 @@ class Here(Executor):
 
 
 @contextlib.contextmanager
-def executor(jobs: int, device: str) -> Iterator[Executor]:
+def executor(jobs: int, device: str, stop: threading.Event) -> Iterator[Executor]:
     """Give what analyses: the caller's thread (`jobs` 0) or so many threads that share the cores.
 
     One image in each of two threads is faster than one in two threads of torch: torch's threads share
-    only the networks' work, and wait for one another.
+    only the networks' work, and wait for one another. When `stop` is set, the threads raise
+    `napari_tam.stopping.Interrupted` soon.
     """
     if jobs < 1:
         yield Here()
@@ -55,7 +58,12 @@ def executor(jobs: int, device: str) -> Iterator[Executor]:
 
     before = torch.get_num_threads()
     each = max(1, before // jobs) if device == "cpu" else before
-    with ThreadPoolExecutor(jobs, "analyse", initializer=torch.set_num_threads, initargs=(each,)) as pool:
+
+    def start() -> None:
+        torch.set_num_threads(each)
+        stopping.watch(stop.is_set)
+
+    with ThreadPoolExecutor(jobs, "analyse", initializer=start) as pool:
         try:
             yield pool
         finally:

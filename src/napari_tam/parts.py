@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_tam import output, results
+from napari_tam.edits import edits_hash
 from napari_tam.overlay import encode_png, overlay
 
 if TYPE_CHECKING:
@@ -83,8 +84,17 @@ class Parts:
         """Return where the ``cells`` or ``puncta`` of a field are."""
         return self.folder / table / f"{name}.parquet"
 
-    def write(self, analysis: Analysis, row: Row, stamp: Stamp, *, pictures: bool) -> Row:
+    def write(self, analysis: Analysis, row: Row, stamp: Stamp, *, pictures: bool, edits: str = "") -> Row:
         """Write masks, picture, tables and row of a field, each in one step; return the row as it reads back.
+
+        Parameters
+        ----------
+        analysis, row
+            What was found.
+        stamp, edits
+            What it depends on: see `Stamp`, and `napari_tam.edits.edits_hash`.
+        pictures
+            Whether a picture is wanted.
 
         Raises
         ------
@@ -107,7 +117,7 @@ class Parts:
             _remove(path)
         for table, frame in (("cells", analysis.table), ("puncta", analysis.puncta)):
             self._write_table(self.table_path(table, field.name), frame)
-        return self._write_row(field.name, row, stamp)
+        return self._write_row(field.name, row, stamp, edits)
 
     def write_failure(self, name: str, row: Row, stamp: Stamp) -> Row:
         """Note that an image failed; what an earlier run wrote for it is removed."""
@@ -117,7 +127,7 @@ class Parts:
         _remove(results.overlay_path(self.out, name))
         for table in _TABLES:
             _remove(self.table_path(table, name))
-        return self._write_row(name, row, stamp)
+        return self._write_row(name, row, stamp, edits_hash(self.out, name))
 
     def finish_file(self, name: str, fields: Sequence[str], stamp: Stamp) -> None:
         """Note that a file's fields are these, and all done."""
@@ -125,7 +135,7 @@ class Parts:
         output.write_json(self._file_path(name), values)
 
     def row(self, name: str, *, pictures: bool) -> tuple[Row, Stamp] | None:
-        """Return the row and stamp of a field that is whole, or None.
+        """Return the row and stamp of a field that is whole and was not corrected since, or None.
 
         Parameters
         ----------
@@ -138,6 +148,8 @@ class Parts:
         if values is None or not isinstance(values.get("row"), dict):
             return None
         row: Row = values["row"]
+        if values.get("edits", "") != edits_hash(self.out, name):
+            return None
         if row.get("status") == results.OK:
             needed = [self.table_path(table, name) for table in _TABLES]
             needed.append(results.mask_path(self.out, name, "cells"))
@@ -171,12 +183,11 @@ class Parts:
         with output.replacing(path, self.folder) as part:
             pyarrow.parquet.write_table(table, part)
 
-    def _write_row(self, name: str, row: Row, stamp: Stamp) -> Row:
+    def _write_row(self, name: str, row: Row, stamp: Stamp, edits: str) -> Row:
         text = json.dumps(row, default=_plain, ensure_ascii=False)
         values: Row = json.loads(text)
-        output.write_json(
-            self.folder / f"{name}.json", {"row": values, "source": stamp.source, "analysis": stamp.analysis}
-        )
+        known = {"row": values, "source": stamp.source, "analysis": stamp.analysis, "edits": edits}
+        output.write_json(self.folder / f"{name}.json", known)
         return values
 
     def _file_path(self, name: str) -> Path:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import threading
 import time
 import traceback
 from dataclasses import dataclass, field
@@ -11,6 +10,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Literal
 
 from napari_tam import results
+from napari_tam.edits import edits_hash, read_edits
 from napari_tam.errors import InputError, one_line
 from napari_tam.fingerprint import is_same, source_of
 from napari_tam.images import read_fields
@@ -18,6 +18,7 @@ from napari_tam.output import OutputError
 from napari_tam.parts import Stamp
 from napari_tam.pipeline import STEPS, Progress, steps
 from napari_tam.record import failure_row, image_row
+from napari_tam.stopping import checkpoint
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -112,10 +113,6 @@ class Item:
     untouched: bool = False
 
 
-class Stopped(Exception):
-    """The run is to end; a field that was being analysed is dropped."""
-
-
 @dataclass
 class Work:
     """How every file of a run is read, analysed and written.
@@ -134,8 +131,6 @@ class Work:
         Number of files, for the progress.
     tell
         Takes the progress; from several threads if several analyse.
-    stop
-        Set to end the run soon.
     """
 
     parts: Parts
@@ -146,7 +141,6 @@ class Work:
     retry_failed: bool = False
     files: int = 1
     tell: Callable[[BatchProgress], None] = lambda _progress: None
-    stop: threading.Event = field(default_factory=threading.Event)
 
     def read(self, path: Path, name: str, index: int) -> Iterator[Item]:
         """Yield what is in a file; what goes wrong is yielded, too.
@@ -190,20 +184,24 @@ class Work:
     def analyse(self, item: Item) -> Outcome:
         """Analyse and write a field; what goes wrong with the field is an outcome.
 
+        Corrections by hand that lie in the results folder are kept (`napari_tam.edits`).
+
         Raises
         ------
         OutputError
             If nothing can be written any more (the disk is full, the folder is gone).
-        Stopped
-            If the run is to end.
+        Interrupted
+            If the run is to end (`napari_tam.stopping`); the field is dropped.
         """
         started = time.perf_counter() - item.seconds
         assert item.field is not None
         try:
-            generator = steps(item.field, self.settings, self.models)
+            corrected = edits_hash(self.parts.out, item.name)
+            shape = next(iter(item.field.channels.values())).shape
+            volume = item.field.z_step_um is not None
+            edits = None if volume else read_edits(self.parts.out, item.name, shape)
+            generator = steps(item.field, self.settings, self.models, edits=edits)
             while True:
-                if self.stop.is_set():
-                    raise Stopped
                 try:
                     self._announce(item.path, item.name, item.index, next(generator).step)
                 except StopIteration as stop:
@@ -212,11 +210,10 @@ class Work:
             self._announce(item.path, item.name, item.index, "write")
             writing = time.perf_counter()
             row = image_row(analysis, time.perf_counter() - started)
-            row = self.parts.write(analysis, row, item.stamp, pictures=self.settings.overlays)
+            pictures = self.settings.overlays
+            row = self.parts.write(analysis, row, item.stamp, pictures=pictures, edits=corrected)
             analysis.seconds["read"] = item.seconds
             analysis.seconds["write"] = time.perf_counter() - writing
-        except Stopped:
-            raise
         except Exception as error:
             if isinstance(error, OutputError) and error.fatal:
                 raise
@@ -292,6 +289,7 @@ class Work:
 
     def _announce(self, path: Path, name: str, index: int, step: str) -> None:
         progress = Progress(step, ALL_STEPS.index(step), len(ALL_STEPS))
+        checkpoint()
         self.tell(BatchProgress(path, name, index, self.files, progress))
 
 

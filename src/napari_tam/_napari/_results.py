@@ -173,7 +173,8 @@ def save_results(found: Found, folder: Path, session: Session) -> None:
         If it cannot be written, or holds results of other images.
     """
     from napari_tam.edits import save_edits
-    from napari_tam.record import Record
+    from napari_tam.parts import Stamp
+    from napari_tam.record import Record, image_row
     from napari_tam.results import read_results
 
     if (folder / "images.csv").exists():
@@ -186,7 +187,8 @@ def save_results(found: Found, folder: Path, session: Session) -> None:
             )
     analysis = found.analysis
     record = Record(folder, analysis.settings, session.models(analysis.settings), {}, ["napari"])
-    record.write_image(analysis)
-    record.add(analysis, sum(analysis.seconds.values()))
+    row = image_row(analysis, sum(analysis.seconds.values()))
+    row = record.parts.write(analysis, row, Stamp(None, ""), pictures=analysis.settings.overlays)
+    record.add(row, analysis.seconds)
     record.save("complete")
     save_edits(folder, found.name, found.edits, analysis.field.pixel_size_um)
