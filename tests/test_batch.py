@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import json
+import shutil
 from typing import TYPE_CHECKING, Any
 
 import fakes
@@ -12,7 +13,9 @@ import numpy as np
 import pytest
 
 from napari_tam.batch import ALL_STEPS, BatchProgress, Outcome, analyse_files
+from napari_tam.edits import Edits, save_edits
 from napari_tam.errors import InputError
+from napari_tam.fingerprint import source_of
 from napari_tam.results import read_results
 from napari_tam.settings import Settings
 
@@ -214,3 +217,72 @@ def test_without_pictures_none_is_left_from_before(tmp_path: Path) -> None:
     assert list((out / "overlays").iterdir())
     list(analyse_files(paths, Settings(overlays=False), fakes.models(), out))
     assert not list((out / "overlays").iterdir())
+
+
+@pytest.mark.parametrize("jobs", [0, 2])
+def test_a_results_folder_that_is_removed_ends_the_run_with_one_sentence(tmp_path: Path, jobs: int) -> None:
+    paths, out = images(tmp_path, 6), tmp_path / "out"
+    batch = analyse_files(paths, Settings(), fakes.models(), out, jobs=jobs)
+    next(batch)
+    shutil.rmtree(out)
+    with pytest.raises(InputError, match="cannot be written"):
+        list(batch)
+
+
+@pytest.mark.parametrize("jobs", [0, 2])
+def test_an_input_that_is_removed_during_the_run_costs_that_image_only(tmp_path: Path, jobs: int) -> None:
+    paths, out = images(tmp_path, 8), tmp_path / "out"
+    batch = analyse_files(paths, Settings(), fakes.models(), out, jobs=jobs)
+    next(batch)
+    paths[7].unlink()
+    *_, last = batch
+    assert last.error is not None
+    assert "No such file" in last.error
+    assert status(out) == {f"i{k}": "ok" if k < 7 else "failed" for k in range(8)}
+
+
+def test_an_input_that_may_not_be_read_costs_that_image_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = images(tmp_path, 2)
+
+    def look(path: Path) -> Any:
+        if path == paths[0]:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return source_of(path)
+
+    monkeypatch.setattr("napari_tam.work.source_of", look)
+    outcomes = analyse(paths, tmp_path / "out")
+    assert outcomes[0].error is not None
+    assert "it cannot be read (Permission denied)" in outcomes[0].error
+    assert status(tmp_path / "out") == {"i0": "failed", "i1": "ok"}
+
+
+def test_a_full_disk_in_a_thread_leaves_what_is_finished(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths, out = images(tmp_path, 6), tmp_path / "out"
+    batch = analyse_files(paths, Settings(), fakes.models(), out, jobs=2)
+    assert next(batch).name == "i0"
+
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as disk:
+        disk.setattr("tifffile.imwrite", full)
+        with pytest.raises(InputError, match="No space left"):
+            list(batch)
+    found = status(out)
+    assert found["i0"] == "ok"
+    assert found["i5"] == "not analysed"
+    list(analyse_files(paths, Settings(), fakes.models(), out, resume=True))
+    assert status(out) == dict.fromkeys((f"i{k}" for k in range(6)), "ok")
+
+
+def test_correcting_an_image_by_hand_makes_its_result_a_new_one(tmp_path: Path) -> None:
+    paths, out = images(tmp_path, 2), tmp_path / "out"
+    analyse(paths, out)
+    save_edits(out, "i1", Edits(removed=np.array([fakes.SPOTS[0]])), fakes.PIXEL_UM)
+    outcomes = analyse(paths, out, resume=True)
+    assert [outcome.kept for outcome in outcomes] == [True, False]
+    assert read_results(out).images["puncta"].tolist() == [4, 3]

@@ -32,8 +32,9 @@ __all__ = ["ALL_STEPS", "ERROR_LOG", "BatchProgress", "Outcome", "analyse_files"
 #: What a person does to end a run early.
 STOPS = (KeyboardInterrupt, GeneratorExit, Interrupted)
 
-#: Memory that the analysis of a pixel takes at its peak, all channels and results together (measured).
-BYTES_PER_PIXEL = 500
+#: Memory that an image in work takes: the networks' tiles, and twice what a pixel was measured to take (83
+#: bytes at 1536 x 1536, three channels).
+BYTES_PER_IMAGE, BYTES_PER_PIXEL = 1e8, 160
 
 #: Share of the free memory that a run takes if nobody says how much.
 MEMORY_SHARE = 0.5
@@ -153,7 +154,8 @@ class _Run:
             for item in items:
                 cost = 0.0
                 if item.field is not None:
-                    cost = BYTES_PER_PIXEL * item.field.shape[0] * item.field.shape[1] * item.field.planes
+                    pixels = item.field.shape[0] * item.field.shape[1] * item.field.planes
+                    cost = BYTES_PER_IMAGE + BYTES_PER_PIXEL * pixels
                 # one more than are worked at, so that no thread waits for an older image's outcome
                 while len(self._running()) > self.jobs or (
                     self._running() and sum(c for _, _, c in self.window) + cost > self.memory

@@ -1,0 +1,107 @@
+"""``napari-tam batch``: plan, resume, failures, clusters, as a user sees them."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import fakes
+import pytest
+
+from napari_tam import cli_analyse
+from napari_tam.cli import main
+from napari_tam.results import read_results
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture(autouse=True)
+def fake_models(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cli_analyse, "load_models", lambda _: fakes.models())
+
+
+def run(*arguments: object) -> int:
+    try:
+        return main(["batch", *map(str, arguments)])
+    except SystemExit as stop:
+        return int(stop.code or 0)
+
+
+def plate(folder: Path) -> Path:
+    folder.mkdir()
+    for name in ("B02", "B03", "B04"):
+        fakes.write_image(folder / f"{name}.ome.tif")
+    return folder
+
+
+def test_the_same_command_goes_on_and_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    images, out = plate(tmp_path / "in"), tmp_path / "out"
+    assert run(images, "--out", out, "--dry-run") == 0
+    assert "3 to analyse, 0 done already; nothing was written" in capsys.readouterr().out
+    assert not out.exists()
+    assert run(images / "B02.ome.tif", "--out", out) == 0
+    capsys.readouterr()
+    assert run(images, "--out", out) == 0
+    assert "3 analysed (1 of them by an earlier run)" in capsys.readouterr().out
+    assert read_results(out).cells["image"].unique().tolist() == ["B02", "B03", "B04"]
+
+
+def test_a_dry_run_says_why(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    images, out = plate(tmp_path / "in"), tmp_path / "out"
+    (images / "B04.ome.tif").write_bytes(b"broken")
+    assert run(images, "--out", out) == 1
+    fakes.write_image(images / "B03.ome.tif", fakes.image(()))
+    (out / "masks" / "B02_cells.tif").unlink()
+    capsys.readouterr()
+    assert run(images, "--out", out, "--dry-run") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].endswith("B02.ome.tif (a mask, picture or table is missing)")
+    assert lines[1].endswith("B03.ome.tif (the image changed)")
+    assert lines[2].startswith("keep ")
+    assert "(failed: " in lines[2]
+    run(images, "--out", out, "--dry-run", "--retry-failed", "--min-cell-area", "30")
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].endswith("(other settings, networks or version)")
+    run(images, "--out", out, "--dry-run", "--retry-failed")
+    assert capsys.readouterr().out.splitlines()[2].endswith("B04.ome.tif (failed before)")
+
+
+def test_failures_are_told_again_and_tried_again_when_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images, out = plate(tmp_path / "in"), tmp_path / "out"
+    failing = fakes.models(fakes.FailingSegmenter(MemoryError(), at=1))
+    monkeypatch.setattr(cli_analyse, "load_models", lambda _: failing)
+    assert run(images, "--out", out, "--jobs", 1) == 1
+    assert run(images, "--out", out) == 1
+    assert "not enough memory" in capsys.readouterr().err
+    assert run(images, "--out", out, "--retry-failed") == 0
+    assert read_results(out).images["status"].tolist() == ["ok"] * 3
+
+
+def test_with_a_layout_the_report_is_written(tmp_path: Path) -> None:
+    images, out = plate(tmp_path / "in"), tmp_path / "out"
+    layout = tmp_path / "layout.csv"
+    layout.write_text("well,condition,control_role\nB02,IL-4,\nB03,LPS,\nB04,dye,dye_only\n")
+    assert run(images, "--out", out, "--layout", layout) == 0
+    before = (out / "cells.csv").read_bytes()
+    assert (out / "report.html").exists()
+    assert run(images, "--out", out, "--layout", layout) == 0
+    assert (out / "cells.csv").read_bytes() == before
+
+
+@pytest.mark.parametrize("words", [("--jobs", "0"), ("--memory", "-1"), ("--memory", "much")])
+def test_what_is_no_number_is_refused(
+    tmp_path: Path, words: tuple[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(plate(tmp_path / "in"), "--out", tmp_path / "out", *words) == 2
+    assert f"'{words[1]}' is not a" in capsys.readouterr().err
+
+
+def test_without_dask_a_cluster_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    assert run(plate(tmp_path / "in"), "--out", tmp_path / "out", "--cluster", "local:2") == 2
+    assert "pip install 'napari-tam[cluster]'" in capsys.readouterr().err
