@@ -6,6 +6,8 @@ fits two cores in about ten minutes; issue 6 asks for 200 fields of 1024².
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import random
@@ -36,7 +38,9 @@ def part(name: str, *arguments: object, kill_after: float | None = None) -> dict
     )
     if kill_after is not None:
         assert process.stdout is not None
-        process.stdout.readline()  # the first field is done
+        while not process.stdout.readline().startswith("done"):  # until the first field is done
+            if process.poll() is not None:
+                raise SystemExit(f"the part {name} ended by itself")
         time.sleep(kill_after)
         process.send_signal(signal.SIGKILL)
     out, _ = process.communicate()
@@ -68,7 +72,8 @@ def warm(images: Path, out: Path) -> None:
     from napari_tam import cli_analyse
     from napari_tam.settings import Settings
 
-    cli_analyse.analyse([str(min(images.glob("*.ome.tif")))], out, Settings())
+    with contextlib.redirect_stdout(io.StringIO()):
+        cli_analyse.analyse([str(min(images.glob("*.ome.tif")))], out, Settings())
 
 
 def batch(images: Path, out: Path, jobs: str) -> dict[str, Any]:

@@ -23,6 +23,7 @@ import napari_tam
 from napari_tam.batch import analyse_files
 from napari_tam.conclude import conclude
 from napari_tam.errors import InputError
+from napari_tam.images import read_fields
 from napari_tam.results import read_results
 from napari_tam.settings import Settings
 
@@ -202,6 +203,35 @@ def test_with_little_memory_one_image_is_analysed_at_a_time(tmp_path: Path) -> N
     assert most == 1
     list(analyse_files(paths, Settings(), models, tmp_path / "out", jobs=4))
     assert most > 1
+
+
+def test_a_file_stays_open_until_what_is_read_piece_by_piece_is_analysed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    is_open: list[bool] = []
+    state = {"open": False}
+
+    def fields(path: Path, settings: Settings, **named: Any) -> Any:
+        state["open"] = True
+        yield from read_fields(path, settings, name=named["name"])
+        state["open"] = False
+
+    class Looking(fakes.ThresholdSegmenter):
+        def segment(self, *given: Any, **named: Any) -> Any:
+            time.sleep(0.1)
+            is_open.append(state["open"])
+            return super().segment(*given, **named)
+
+    monkeypatch.setattr("napari_tam.work.read_fields", fields)
+    monkeypatch.setattr("napari_tam.work._is_read", lambda _field: False)
+    paths = images(tmp_path / "in", 2)
+    list(analyse_files(paths, Settings(), fakes.models(Looking()), tmp_path / "out", jobs=2))
+    assert is_open == [True, True]
+    # a run that is closed meanwhile does not wait for it
+    with contextlib.closing(
+        analyse_files(paths, Settings(), fakes.models(Looking()), tmp_path / "out", jobs=2)
+    ) as batch:
+        next(batch)
 
 
 def test_closing_a_threaded_run_keeps_what_is_done(tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import sys
-import threading
 from collections import deque
 from concurrent.futures import CancelledError
 from dataclasses import dataclass, field
@@ -114,7 +113,7 @@ def analyse_files(
         with saving(record):
             items = (item for index, path in enumerate(paths) for item in work.read(path, names[path], index))
             with (
-                executor(jobs, models.device, run.stop) as pool,
+                executor(jobs, models.device, work.stop) as pool,
                 read_ahead(items, 1 if jobs else 0) as ready,
             ):
                 yield from run.outcomes(ready, pool)
@@ -145,8 +144,6 @@ class _Run:
     window: deque[tuple[Item, Future[Outcome] | None, float]] = field(default_factory=deque)
     #: Names of the fields of the file that is being finished.
     names: list[str] = field(default_factory=list)
-    #: Set to end the run soon.
-    stop: threading.Event = field(default_factory=threading.Event)
 
     def outcomes(self, items: Iterator[Item], pool: Executor) -> Iterator[Outcome]:
         """Yield what becomes of the fields that are read, in order."""
@@ -162,7 +159,7 @@ class _Run:
                 ):
                     yield from self._oldest()
                 future = None if item.field is None else pool.submit(self.work.analyse, item)
-                light = Item(item.kind, item.path, item.index, item.name, item.stamp, None, item.outcome)
+                light = Item(item.kind, item.path, item.index, item.name, item.stamp, outcome=item.outcome)
                 self.window.append((light if item.kind != "end" else item, future, cost))
                 del item
                 while self.window and (self.jobs == 0 or self._is_ready()):
@@ -205,7 +202,7 @@ class _Run:
 
     def _drain(self, items: Iterator[Item], *, closed: bool) -> None:
         """Take what is done into the tables; what is not is stopped."""
-        self.stop.set()
+        self.work.stop.set()
         lost = False
         if closed and self.jobs == 0:
             # the last field of a file may just have been yielded

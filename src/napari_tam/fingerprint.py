@@ -77,10 +77,10 @@ def is_same(path: Path, source: Source | None) -> bool:
         If it cannot be read.
     """
     stat = path.stat()
+    if source is not None and path.is_dir():
+        return source.get("sha256") == _folder_hash(path)
     if source is None or source.get("size") != stat.st_size:
         return False
-    if path.is_dir():
-        return source.get("sha256") == _folder_hash(path)
     untouched = source.get("mtime_ns") == stat.st_mtime_ns and source.get("path") == str(path.resolve())
     return untouched or source.get("sha256") == _file_hash(path)
 

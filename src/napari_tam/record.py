@@ -164,10 +164,13 @@ class Record:
 
     def _write(self, status: str) -> None:
         rows = list(self._rows)
+        # a run may end between a file's only field and the file's end
+        known = {row["image"] for row in rows}
         names = [str(row["image"]) for row in rows if row["status"] == results.OK]
         rows += [
             {"image": name, "source": path, "status": results.PENDING, "error": "the run ended before it"}
             for path, name in list(self._pending.items())
+            if name not in known
         ]
         for table, columns in (("cells", CELL_COLUMNS), ("puncta", PUNCTA_COLUMNS)):
             parts = [self.parts.table_path(table, name) for name in names]

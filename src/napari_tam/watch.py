@@ -75,12 +75,12 @@ class Watcher:
         now = time.monotonic() if now is None else now
         for path in self._files():
             try:
-                stat = path.stat()
+                state = _state(path)
             except OSError:
                 continue
             seen = self._seen.get(path)
-            if seen is None or (seen.size, seen.mtime_ns) != (stat.st_size, stat.st_mtime_ns):
-                self._seen[path] = _Seen(stat.st_size, stat.st_mtime_ns, now)
+            if seen is None or (seen.size, seen.mtime_ns) != state:
+                self._seen[path] = _Seen(*state, now)
                 continue
             still = now - seen.since
             if seen.complete or still < self.settle or now - seen.tried < TRY_AGAIN * self.settle:
@@ -111,14 +111,19 @@ class Watcher:
         except OSError as error:
             raise ShareAway(f"{self.folder}: {error.strerror or error}") from error
         found: list[Path] = []
+        images: set[Path] = set()
         out = self.out.resolve()
         for folder in folders:
             parts = folder.relative_to(self.folder).parts
             here = folder.resolve()
             if any(part.startswith(".") for part in parts) or here == out or out in here.parents:
                 continue
+            if not images.isdisjoint((folder, *folder.parents)):
+                continue  # inside an image that is a folder
             with contextlib.suppress(InputError):  # no image in it
-                found += list_images([folder])
+                here_found = list_images([folder])
+                found += here_found
+                images.update(path for path in here_found if path.is_dir())
         return found
 
     def _is_whole(self, path: Path) -> bool:
@@ -130,6 +135,13 @@ class Watcher:
         except (InputError, OSError):
             return False
         return True
+
+
+def _state(path: Path) -> tuple[int, int]:
+    """Return size and time of change (ns) of an image, which may be a folder of files."""
+    files = [file for file in path.rglob("*") if file.is_file()] if path.is_dir() else [path]
+    stats = [file.stat() for file in files] or [path.stat()]
+    return sum(stat.st_size for stat in stats), max(stat.st_mtime_ns for stat in stats)
 
 
 def wait(folder: Path, seconds: float, stop: threading.Event) -> None:

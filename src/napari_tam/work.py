@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 import time
 import traceback
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Literal
+
+import numpy as np
 
 from napari_tam import results
 from napari_tam.edits import edits_hash, read_edits
@@ -100,6 +103,8 @@ class Item:
         How long reading took.
     untouched
         With ``end``: the file was not even opened.
+    finished
+        Set when the field was analysed.
     """
 
     kind: Literal["field", "kept", "failed", "end"]
@@ -107,6 +112,7 @@ class Item:
     index: int
     name: str
     stamp: Stamp
+    finished: threading.Event = field(default_factory=threading.Event, compare=False)
     field: Field | None = None
     outcome: Outcome | None = None
     seconds: float = 0.0
@@ -131,6 +137,8 @@ class Work:
         Number of files, for the progress.
     tell
         Takes the progress; from several threads if several analyse.
+    stop
+        Set when the run is to end.
     """
 
     parts: Parts
@@ -141,6 +149,7 @@ class Work:
     retry_failed: bool = False
     files: int = 1
     tell: Callable[[BatchProgress], None] = lambda _progress: None
+    stop: threading.Event = field(default_factory=threading.Event)
 
     def read(self, path: Path, name: str, index: int) -> Iterator[Item]:
         """Yield what is in a file; what goes wrong is yielded, too.
@@ -167,8 +176,14 @@ class Work:
                 yield from (self._kept(path, index, row, stamp) for row in held)
                 held.clear()
                 seconds = time.perf_counter() - started
-                yield Item("field", path, index, found.name, stamp, field=found, seconds=seconds)
+                item = Item("field", path, index, found.name, stamp, field=found, seconds=seconds)
+                finished = None if _is_read(found) else item.finished
                 del found  # not two of them in memory
+                yield item
+                del item
+                # what is read piece by piece needs the open file
+                while finished is not None and not (finished.wait(0.2) or self.stop.is_set()):
+                    pass
                 started = time.perf_counter()
                 self._announce(path, name, index, "read")
             failed = None
@@ -218,6 +233,8 @@ class Work:
             if isinstance(error, OutputError) and error.fatal:
                 raise
             return self._failure(error, item.path, item.name, item.stamp, time.perf_counter() - started)
+        finally:
+            item.finished.set()
         return Outcome(item.path, item.name, analysis, None, time.perf_counter() - started, row)
 
     def done(self, path: Path, name: str) -> tuple[list[Row], Stamp] | None:
@@ -291,6 +308,11 @@ class Work:
         progress = Progress(step, ALL_STEPS.index(step), len(ALL_STEPS))
         checkpoint()
         self.tell(BatchProgress(path, name, index, self.files, progress))
+
+
+def _is_read(found: Field) -> bool:
+    """Whether all pixels of a field are in memory."""
+    return all(isinstance(channel, np.ndarray) for channel in found.channels.values())
 
 
 def explain(error: Exception, path: Path) -> str | None:
