@@ -271,6 +271,16 @@ def _build(command: str) -> tuple[_Parser, dict[str, _Parser]]:
 
         add_track_options(own)
     own = add(
+        "export",
+        _export,
+        "Write results for other programs: AnnData, QuPath, ImageJ, OME-Zarr, R, Prism",
+        "What was exported before is replaced.",
+    )
+    if command == "export":
+        from napari_tam.cli_export import add_export_options
+
+        add_export_options(own)
+    own = add(
         "report",
         _report,
         "Write the report of a results folder",
@@ -413,6 +423,12 @@ def _track(arguments: argparse.Namespace) -> int:
     from napari_tam.cli_track import track
 
     return track(arguments)
+
+
+def _export(arguments: argparse.Namespace) -> int:
+    from napari_tam.cli_export import export
+
+    return export(arguments)
 
 
 def _report(arguments: argparse.Namespace) -> int:

@@ -1,0 +1,133 @@
+"""A results folder in the formats that other programs read."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from napari_tam import columns, tables
+from napari_tam.errors import InputError
+from napari_tam.export_anndata import is_readout, known_columns, write_h5ad
+from napari_tam.export_shapes import write_geojson, write_rois
+from napari_tam.output import OutputError
+from napari_tam.results import OK, read_results
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    import pandas as pd
+
+    from napari_tam.results import Results
+
+#: What can be exported, and what it is.
+FORMATS = {
+    "h5ad": "AnnData of the cell table, for scverse (scanpy, squidpy)",
+    "geojson": "cells with measurements and classes for QuPath, one file an image",
+    "roi": "ROI sets for ImageJ and Fiji, one .zip an image",
+    "ome-zarr": "images with their masks as labels, one .ome.zarr an image",
+    "tidy": "one CSV with a row per replicate and readout, for R or Prism",
+}
+
+
+def export(
+    folder: Path,
+    formats: Sequence[str],
+    out: Path | None = None,
+    *,
+    ome_zarr_version: str = "0.5",
+) -> Iterator[Path]:
+    """Write a results folder in other formats, yielding every file when it is whole.
+
+    Parameters
+    ----------
+    folder
+        The results folder.
+    formats
+        Some of `FORMATS`.
+    out
+        Where to write; default: ``exports`` in the results folder.
+    ome_zarr_version
+        ``0.5`` (Zarr 3) or ``0.4`` (Zarr 2).
+
+    Yields
+    ------
+    Path
+        ``cells.h5ad``, ``tidy.csv``, and one file or folder an image in ``geojson/``, ``roi/`` and
+        ``ome-zarr/``.
+
+    Raises
+    ------
+    InputError
+        If a format is unknown, its library is missing, or the folder is no results folder.
+    """
+    for name in formats:
+        if name not in FORMATS:
+            raise InputError(f"'{name}' is no export", fix=f"choose of {', '.join(FORMATS)}")
+    results = read_results(folder)
+    target = folder / "exports" if out is None else out
+    images = results.images.loc[results.images["status"] == OK, "image"].astype(str).tolist()
+    for name in dict.fromkeys(formats):
+        if name == "h5ad":
+            write_h5ad(_ready(target) / "cells.h5ad", results)
+            yield target / "cells.h5ad"
+        elif name == "tidy":
+            tables.write_csv(_ready(target) / "tidy.csv", _arrow(tidy(results)))
+            yield target / "tidy.csv"
+        else:
+            for image in images:
+                yield _write_image(name, _ready(target / name), results, image, ome_zarr_version)
+
+
+def _write_image(name: str, target: Path, results: Results, image: str, version: str) -> Path:
+    if name == "geojson":
+        path = target / f"{image}.geojson"
+        write_geojson(path, results, image)
+    elif name == "roi":
+        path = target / f"{image}.zip"
+        write_rois(path, results, image)
+    else:
+        from napari_tam.export_zarr import write_image_zarr
+
+        path = target / f"{image}.ome.zarr"
+        write_image_zarr(path, results, image, version)
+    return path
+
+
+def tidy(results: Results) -> pd.DataFrame:
+    """Return a long table: one row a replicate (all its cells, or those of one phenotype) and readout.
+
+    From ``replicates.csv``; where no layout was given there is none, and one row is one image and readout:
+    the mean over its cells. Columns: what identifies the row, ``cells`` (their number), ``readout``,
+    ``value``, ``unit``. Missing values are left out.
+    """
+    path = results.folder / "replicates.csv"
+    if path.exists():
+        wide = tables.read_csv(path)
+        keys = [c.name for c in columns.REPLICATE_COLUMNS if c.name in wide and c.name != "positive_fraction"]
+    else:
+        cells = results.cells
+        readouts = [name for name in cells if is_readout(name, cells[name])]
+        groups = cells.groupby("image", sort=False)
+        wide = groups[readouts].mean().reset_index()
+        wide.insert(1, "cells", groups.size().to_numpy())
+        keys = ["image", "cells"]
+    wide = wide.rename(columns={"unit": "experimental_unit"})
+    keys = ["experimental_unit" if key == "unit" else key for key in keys]
+    long = wide.melt(keys, var_name="readout", value_name="value").dropna(subset=["value"])
+    units = {name: column.unit for name, column in known_columns().items()}
+    long["unit"] = [units.get(name, "") for name in long["readout"]]
+    return long.reset_index(drop=True)
+
+
+def _arrow(table: pd.DataFrame) -> Any:
+    import pyarrow as pa
+
+    return pa.Table.from_pandas(table, preserve_index=False).replace_schema_metadata(None)
+
+
+def _ready(folder: Path) -> Path:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(folder, error) from error
+    return folder

@@ -1,0 +1,249 @@
+"""Exports: read back with the libraries that they are for, they hold what the results hold."""
+
+from __future__ import annotations
+
+import json
+import sys
+import warnings
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import fakes
+import numpy as np
+import pandas as pd
+import plates
+import pytest
+
+from napari_tam.batch import analyse_files
+from napari_tam.cli import main
+from napari_tam.conclude import conclude
+from napari_tam.errors import InputError
+from napari_tam.export import FORMATS, export, tidy
+from napari_tam.export_shapes import write_geojson
+from napari_tam.results import mask_path, read_results, write_mask
+from napari_tam.settings import Settings
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Return the results of two images: three cells and four puncta each, one punctum outside."""
+    paths = [fakes.write_image(tmp_path / f"{name}.ome.tif") for name in ("a", "b")]
+    out = tmp_path / "out"
+    assert all(o.error is None for o in analyse_files(paths, Settings(), fakes.models(), out))
+    conclude(out, Settings())
+    return out
+
+
+def test_every_export_is_written_and_named(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for library in ("anndata", "roifile", "zarr"):
+        pytest.importorskip(library)
+    assert main(["export", str(folder), "--to", *FORMATS]) == 0
+    said = capsys.readouterr().out
+    assert f"exported {folder / 'exports' / 'cells.h5ad'}\n" in said
+    assert f"exported {folder / 'exports' / 'geojson'}: 2 images\n" in said
+    names = {p.relative_to(folder / "exports").as_posix() for p in (folder / "exports").glob("*/*")}
+    assert names == {
+        f"{kind}/{image}{end}"
+        for kind, end in (("geojson", ".geojson"), ("roi", ".zip"), ("ome-zarr", ".ome.zarr"))
+        for image in "ab"
+    }
+    assert not list(folder.rglob("*.part*"))
+
+
+def test_an_h5ad_file_holds_the_whole_table(folder: Path) -> None:
+    anndata = pytest.importorskip("anndata")
+    [path] = export(folder, ["h5ad"])
+    cells = read_results(folder).cells
+    found = anndata.read_h5ad(path)
+    assert found.shape[0] == 6
+    assert {*found.obs.columns, *found.var_names} == {*cells.columns}
+    assert not {*found.obs.columns} & {*found.var_names}
+    assert {"image", "label", "phenotype", "touches_border"} & {*cells} <= {*found.obs.columns}
+    assert found.obs_names.tolist() == ["a:1", "a:2", "a:3", "b:1", "b:2", "b:3"]
+    np.testing.assert_array_equal(found.X, cells[found.var_names.tolist()].astype(float))
+    assert found.obs["touches_border"].tolist() == cells["touches_border"].tolist()
+    assert found.var.loc["area_um2", "unit"] == "µm²"
+    expected = cells[["centroid_x_px", "centroid_y_px"]].to_numpy() * fakes.PIXEL_UM
+    np.testing.assert_allclose(found.obsm["spatial"], expected)
+    assert Settings().to_yaml() == found.uns["napari_tam"]["settings"]
+
+
+def test_a_plate_with_missing_values_and_odd_names_survives_as_h5ad(tmp_path: Path) -> None:
+    anndata = pytest.importorskip("anndata")
+    out = plates.write_plate(tmp_path / "out")
+    cells = read_results(out).cells
+    [path] = export(out, ["h5ad"])
+    found = anndata.read_h5ad(path)
+    assert found.obs["image"].astype(str).tolist() == cells["image"].tolist()
+    assert found.obs["condition"].astype(str).tolist() == cells["condition"].tolist()
+    place = found.var_names.get_loc("puncta_count")
+    np.testing.assert_array_equal(np.asarray(found.X)[:, place], cells["puncta_count"])
+    np.testing.assert_array_equal(np.asarray(found.obs["dose"], float), cells["dose"])
+
+
+def features_of(path: Path) -> list[dict[str, Any]]:
+    features: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["features"]
+    return features
+
+
+def test_geojson_has_every_cell_with_its_pixels_nucleus_and_numbers(folder: Path) -> None:
+    shapely = pytest.importorskip("shapely")
+    path, _ = export(folder, ["geojson"])
+    results = read_results(folder)
+    masks, nuclei = results.masks("a"), results.masks("a", "nuclei")
+    assert masks is not None
+    assert nuclei is not None
+    features = features_of(path)
+    cells = [f for f in features if f["properties"]["objectType"] == "cell"]
+    assert [int(f["properties"]["name"]) for f in cells] == [1, 2, 3]
+    table = results.cells[results.cells["image"] == "a"].set_index("label")
+    for feature in cells:
+        number = int(feature["properties"]["name"])
+        shape = shapely.geometry.shape(feature["geometry"])
+        assert shape.is_valid
+        assert shape.area == (masks == number).sum()
+        rows, columns = np.nonzero(masks == number)
+        assert shape.bounds == (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)
+        measured = feature["properties"]["measurements"]
+        assert measured["area_um2"] == pytest.approx(table.loc[number, "area_um2"])
+        assert measured["puncta_count"] == table.loc[number, "puncta_count"]
+        assert all(np.isfinite(value) for value in measured.values())
+        nucleus = shapely.geometry.shape(feature["nucleusGeometry"])
+        assert shape.contains(nucleus)
+        assert nucleus.area == (nuclei == nuclei[round(nucleus.centroid.y), round(nucleus.centroid.x)]).sum()
+    points = [f for f in features if f["properties"]["objectType"] == "detection"]
+    assert len(points) == 4
+    for feature in points:
+        where = shapely.geometry.shape(feature["geometry"])
+        inside = [
+            int(f["properties"]["name"])
+            for f in cells
+            if shapely.geometry.shape(f["geometry"]).contains(where)
+        ]
+        assert inside == [n for n in [feature["properties"]["measurements"]["cell"]] if n]
+    assert len({f["id"] for f in features}) == len(features)
+
+
+def test_geojson_reads_with_the_library_of_its_name(folder: Path) -> None:
+    geojson = pytest.importorskip("geojson")
+    path, _ = export(folder, ["geojson"])
+    found = geojson.loads(path.read_text(encoding="utf-8"))
+    assert found.is_valid
+    assert len(found.features) == 7
+
+
+def test_classes_in_geojson_are_phenotype_and_decision(tmp_path: Path) -> None:
+    out = plates.write_plate(tmp_path / "out")
+    table = read_results(out).cells
+    image = table["image"].iloc[-1]
+    own = table[table["image"] == image]
+    labels = np.zeros((10, 4 * len(own) + 4), np.uint16)
+    for k, label in enumerate(own["label"]):
+        labels[3:7, 4 * k + 1 : 4 * k + 4] = label
+    (out / "masks").mkdir(exist_ok=True)
+    write_mask(mask_path(out, image, "cells"), labels, 0.5)
+    path = tmp_path / "a.geojson"
+    results = read_results(out)
+    write_geojson(path, replace(results, puncta=results.puncta.iloc[:0]), image)
+    found = {
+        int(f["properties"]["name"]): f["properties"].get("classification", {}).get("name")
+        for f in features_of(path)
+        if f["properties"]["objectType"] == "cell"
+    }
+    for row in own.to_dict("records"):
+        parts = [row["phenotype"]] if "phenotype" in row else []
+        if "positive" in row and not pd.isna(row["positive"]):
+            parts.append("Positive" if row["positive"] else "Negative")
+        assert found[row["label"]] == (": ".join(parts) or None)
+
+
+def test_a_roi_set_reads_back_as_the_mask(folder: Path) -> None:
+    roifile = pytest.importorskip("roifile")
+    skimage_draw = pytest.importorskip("skimage.draw")
+    path, _ = export(folder, ["roi"])
+    rois = {roi.name: roi for roi in roifile.roiread(path)}
+    masks = read_results(folder).masks("a")
+    assert masks is not None
+    assert [name for name in rois if name.startswith("cell")] == ["cell_0001", "cell_0002", "cell_0003"]
+    assert sum(name.startswith("nucleus") for name in rois) == 3
+    for number in (1, 2, 3):
+        corners = rois[f"cell_{number:04d}"].coordinates()
+        # pixel centres lie at .5 of ImageJ's coordinates
+        drawn = skimage_draw.polygon2mask(masks.shape, corners[:, ::-1] - 0.5)
+        np.testing.assert_array_equal(drawn, masks == number)
+    points = np.concatenate([roi.coordinates() for name, roi in rois.items() if name.startswith("puncta")])
+    expected = [(x + 0.5, y + 0.5) for y, x in fakes.SPOTS]
+    np.testing.assert_allclose(sorted(points.tolist()), sorted(expected), atol=1e-3)
+
+
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+def test_ome_zarr_reads_back_with_ngff_zarr(folder: Path, version: str) -> None:
+    pytest.importorskip("zarr")
+    path, _ = export(folder, ["ome-zarr"], ome_zarr_version=version)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        ngff = pytest.importorskip("ngff_zarr")
+        found = ngff.from_ngff_zarr(path, validate=True, version=version)
+        labels = ngff.from_ngff_zarr(path / "labels" / "cells", version=version)
+        image = found.images[0]
+        assert tuple(image.dims) == ("c", "y", "x")
+        np.testing.assert_array_equal(np.asarray(image.data), fakes.image())
+        np.testing.assert_array_equal(np.asarray(labels.images[0].data), read_results(folder).masks("a"))
+    assert image.scale["y"] == labels.images[0].scale["x"] == fakes.PIXEL_UM
+    assert image.axes_units["y"] == "micrometer"
+    assert found.metadata.omero is not None
+    assert [c.label for c in found.metadata.omero.channels] == ["cell", "nucleus", "exosome"]
+
+
+def test_ome_zarr_is_valid_by_the_specification(folder: Path) -> None:
+    pytest.importorskip("zarr")
+    yaozarrs = pytest.importorskip("yaozarrs")
+    path, _ = export(folder, ["ome-zarr"])
+    yaozarrs.validate_zarr_store(path)
+    export(folder, ["ome-zarr"], ome_zarr_version="0.4")
+    old, _ = export(folder, ["ome-zarr"], ome_zarr_version="0.4")
+    assert yaozarrs.validate_ome_json((old / ".zattrs").read_text(), yaozarrs.v04.Image)
+    assert (old / "0" / "0" / "0" / "0").is_file()  # nested chunks, as 0.4 asks for
+
+
+def test_the_tidy_table_is_the_replicates_table_in_long_form(tmp_path: Path) -> None:
+    out = plates.write_plate(tmp_path / "out")
+    conclude(out, Settings())
+    [path] = export(out, ["tidy"])
+    found = pd.read_csv(path, keep_default_na=False, na_values=[""])
+    wide = pd.read_csv(out / "replicates.csv")
+    assert {"condition", "dose", "replicate", "readout", "value", "unit", "cells"} <= {*found.columns}
+    keys = ["condition", "dose", "replicate", "control_role"]
+    every = found[(found["readout"] == "puncta_count") & found["phenotype"].isna()]
+    expected = wide[wide["phenotype"].isna()]
+    assert len(every) == len(expected)
+    np.testing.assert_allclose(sorted(every["value"]), sorted(expected["puncta_count"]))
+    assert not found.duplicated([*keys, "donor", "plate", "time", "phenotype", "readout"]).any()
+
+
+def test_without_a_layout_the_tidy_table_has_a_row_per_image_and_readout(folder: Path) -> None:
+    (folder / "replicates.csv").unlink(missing_ok=True)
+    found = tidy(read_results(folder))
+    rows = found[found["readout"] == "puncta_count"]
+    assert rows["image"].tolist() == ["a", "b"]
+    assert rows["value"].tolist() == [1.0, 1.0]
+    assert rows["cells"].tolist() == [3, 3]
+
+
+def test_a_missing_library_is_named_with_its_extra(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "anndata", None)
+    with pytest.raises(InputError, match=r"install napari-tam\[anndata\]"):
+        list(export(folder, ["h5ad"]))
+
+
+def test_what_cannot_be_exported_is_an_error(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="'svg' is no export"):
+        list(export(folder, ["svg"]))
+    with pytest.raises(InputError, match="not a results folder"):
+        list(export(tmp_path, ["tidy"]))
+    mask_path(folder, "a", "cells").unlink()
+    with pytest.raises(InputError, match="no cell mask"):
+        list(export(folder, ["geojson"]))
