@@ -1,4 +1,4 @@
-"""Libraries that only some users need: imported when asked for, with a clear sentence when they are missing."""
+"""Libraries that only some users need: imported when asked for; a clear sentence when they are missing."""
 
 from __future__ import annotations
 

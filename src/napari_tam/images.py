@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,9 +12,10 @@ import numpy.typing as npt
 from napari_tam.channels import assign_roles, channel_label
 from napari_tam.errors import InputError
 from napari_tam.field import Field
-from napari_tam.listing import list_images, stem_of, unique_names
+from napari_tam.listing import extra_of, is_zarr, list_images, stem_of, unique_names
+from napari_tam.planes import MIN_SIDE_PX, Series, check_memory
 from napari_tam.settings import REQUIRED_ROLES, ROLES
-from napari_tam.stack import CHANNEL_COUNTS, MIN_SIDE_PX, Stack
+from napari_tam.stack import CHANNEL_COUNTS, Stack
 from napari_tam.tiff import available_memory, open_tiff, reading
 from napari_tam.tiffmeta import pixel_size, read_metadata, z_step
 
@@ -42,7 +44,8 @@ def read_fields(
     ----------
     path
         OME-TIFF, ImageJ hyperstack or plain TIFF, of any axes order, integer or float type, byte
-        order, tiling and compression.
+        order, tiling and compression; an OME-Zarr folder (image, collection or plate); or a file of a
+        microscope maker (see docs/formats.md), with the extra that reads it.
     settings
         Uses `channels`, `pixel_size_um`, `frame_interval_min`, `z_stack`, `z_step_um` and `z_projection`.
     name
@@ -69,20 +72,19 @@ def read_fields(
     """
     path = Path(path)
     budget = available_memory() if available_bytes is None else available_bytes
-    with open_tiff(path) as (tif, series):
-        chosen, notes = _choose_series(path, tif, series)
-        plans = [_Plan(path, tif, series, index, settings, budget, notes, required) for index in chosen]
+    with _open(path) as found:
+        plans = [_Plan(path, one, settings, budget, required) for one in found]
         positions = [(plan, i) for plan in plans for i in range(plan.stack.n_positions)]
         jobs = [(n, t) for n, (plan, _) in enumerate(positions) for t in range(plan.stack.n_times)]
         frames = len(jobs) > len(positions)
         failed: list[tuple[str, InputError]] = []
         for number, time in jobs:
+            plan, position = positions[number]
             full = name or stem_of(path)
-            full += f"_s{number:02d}" if len(positions) > 1 else ""
+            full += plan.suffix or (f"_s{number:02d}" if len(positions) > 1 else "")
             full += f"_t{time:04d}" if frames else ""
             if wanted is not None and not wanted(full):
                 continue
-            plan, position = positions[number]
             try:
                 field = plan.read(full, position, time)
             except InputError as error:
@@ -91,6 +93,37 @@ def read_fields(
             yield field
         if failed:
             raise _combined(path, failed, len(jobs))
+
+
+@contextlib.contextmanager
+def _open(path: Path) -> Iterator[list[Series]]:
+    """Open an image with the reader of its kind."""
+    if is_zarr(path):
+        from napari_tam.zarr_images import open_zarr
+
+        yield open_zarr(path)
+    elif extra_of(path):
+        from napari_tam.vendor import open_vendor
+
+        with open_vendor(path) as found:
+            yield found
+    else:
+        with open_tiff(path) as (tif, series):
+            chosen, notes = _choose_series(path, tif, series)
+            yield [_tiff_series(path, tif, series, index, notes) for index in chosen]
+
+
+def _tiff_series(
+    path: Path,
+    tif: tifffile.TiffFile,
+    series: list[tifffile.TiffPageSeries],
+    index: int,
+    notes: tuple[str, ...],
+) -> Series:
+    stack = Stack(path, tif, series[index])
+    with reading(path):
+        metadata = read_metadata(tif, series, index, stack.n_channels)
+    return Series(stack, metadata, notes=notes)
 
 
 def _combined(path: Path, failed: list[tuple[str, InputError]], total: int) -> InputError:
@@ -138,17 +171,15 @@ class _Plan:
     def __init__(
         self,
         path: Path,
-        tif: tifffile.TiffFile,
-        series: list[tifffile.TiffPageSeries],
-        index: int,
+        series: Series,
         settings: Settings,
         budget: int | None,
-        notes: tuple[str, ...],
         required: Sequence[str] = REQUIRED_ROLES,
     ) -> None:
         self.path = path
         self.required = required
-        self.stack = Stack(path, tif, series[index])
+        self.stack, metadata, notes = series.stack, series.metadata, series.notes
+        self.suffix = series.suffix
         n_channels = self.stack.n_channels
         self.volume = settings.z_stack == "volume"
         if self.volume and self.stack.n_z == 1:
@@ -158,10 +189,8 @@ class _Plan:
                 fix="analyse it with --z-stack project, and z-stacks in a run of their own",
             )
         planes = self.stack.n_z if self.volume else 1
-        self.stack.check_memory(min(n_channels, len(ROLES)), budget, planes)
+        check_memory(self.stack, min(n_channels, len(ROLES)), budget, planes)
         self.stack.check_complete()
-        with reading(path):
-            metadata = read_metadata(tif, series, index, n_channels)
         self.names = metadata.channel_names
         self.roles = assign_roles(
             settings.channels, self.names, n_channels, path, hint=self._hint(), required=required

@@ -12,20 +12,39 @@ from napari_tam.errors import InputError
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
 
-_SUFFIX = re.compile(r"(\.ome)?\.tiff?$", re.IGNORECASE)
+#: File name endings of microscope makers, and the extra that reads them.
+VENDOR = {
+    ".nd2": "nd2",
+    ".czi": "czi",
+    **dict.fromkeys((".lif", ".lof"), "lif"),
+    **dict.fromkeys((".dv", ".oir", ".oib", ".vsi", ".ims", ".scn", ".sld"), "formats"),
+}
+
+_SUFFIX = re.compile(r"(\.ome)?\.(tiff?|zarr)$|(" + "|".join(map(re.escape, VENDOR)) + r")$", re.IGNORECASE)
 #: Label images of the truth or of earlier results, named after their image.
 _MASK = re.compile(r"_(masks|cells|nuclei)$", re.IGNORECASE)
 
 
 def stem_of(path: Path) -> str:
-    """Return the file name without ``.ome.tif``, ``.ome.tiff``, ``.tif`` or ``.tiff``."""
+    """Return the file name without ``.ome.tif``, ``.tiff``, ``.ome.zarr``, ``.nd2`` and the like."""
     return _SUFFIX.sub("", path.name) or path.name
+
+
+def is_zarr(path: Path) -> bool:
+    """Return whether a path is a Zarr folder."""
+    return path.is_dir() and any((path / name).is_file() for name in ("zarr.json", ".zattrs", ".zgroup"))
+
+
+def extra_of(path: Path) -> str | None:
+    """Return the extra that reads a microscope maker's file; None for other files."""
+    return VENDOR.get(path.suffix.lower())
 
 
 def list_images(inputs: Sequence[str | Path]) -> list[Path]:
     """Return the image files that files, folders and patterns stand for.
 
-    A folder stands for the TIFF files in it (not in its subfolders), a pattern (``*``, ``?``, ``[…]``,
+    A folder stands for the images in it: TIFF files, OME-Zarr folders and files of microscope makers (not in
+    its subfolders), a pattern (``*``, ``?``, ``[…]``,
     ``**`` for any depth) for those it matches; both sorted by name, without hidden files and without
     the masks that lie beside an image (``a_masks.tif``, ``a_cells.tif`` or ``a_nuclei.tif`` with
     ``a.ome.tif``). A file that is named is taken whatever it is called. Duplicates are dropped.
@@ -44,7 +63,7 @@ def list_images(inputs: Sequence[str | Path]) -> list[Path]:
 
 def _expand(given: str | Path) -> list[Path]:
     path = Path(given).expanduser()
-    if path.is_file():
+    if path.is_file() or is_zarr(path):
         return [path]
     if path.is_dir():
         try:
@@ -57,16 +76,16 @@ def _expand(given: str | Path) -> list[Path]:
         candidates = [Path(match) for match in glob.glob(str(path), recursive=True)]
     else:
         raise InputError("there is no such file or folder", where=given, fix="check the name")
-    files = sorted(p for p in candidates if not p.name.startswith(".") and p.is_file())
+    files = sorted(p for p in candidates if not p.name.startswith(".") and (p.is_file() or is_zarr(p)))
     images = [p for p in files if _SUFFIX.search(p.name)]
     unmasked = _without_masks(images)
     if not unmasked:
         others = sorted({p.suffix.lower() for p in files} - {""})
         here = f", only {', '.join(others)} files" if others else ""
         raise InputError(
-            f"no TIFF image found{' except masks' if images else here}",
+            f"no image found{' except masks' if images else here}",
             where=given,
-            fix="name .tif or .tiff files, a folder that holds some, or a pattern that matches some",
+            fix="name images (.tif, .ome.zarr, .nd2, .czi, .lif, …), a folder with some, or a pattern",
         )
     return unmasked
 

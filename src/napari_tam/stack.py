@@ -11,6 +11,7 @@ import numpy.typing as npt
 import tifffile
 
 from napari_tam.errors import InputError
+from napari_tam.planes import check_side, exact_dtype
 from napari_tam.tiff import COPY_AGAIN, SAVE_AS_TIFF, reading
 
 if TYPE_CHECKING:
@@ -18,12 +19,6 @@ if TYPE_CHECKING:
 
 #: Lengths of an unnamed axis that are taken for channels.
 CHANNEL_COUNTS = range(2, 7)
-
-#: Side of the smallest image that is analysed, in pixels.
-MIN_SIDE_PX = 16
-
-#: Working memory of an analysis beside the channels, in bytes a pixel.
-BYTES_PER_PIXEL = 60
 
 _SAVE_CHANNELS = "save the original channels one by one into one grey-scale OME-TIFF or ImageJ hyperstack"
 
@@ -79,25 +74,13 @@ class Stack:
         self.shape = self._sizes[self._axes.index("Y")], self._sizes[self._axes.index("X")]
         self.dtype = self._supported_dtype()
         self._refuse_colour()
-        if min(self.shape) < MIN_SIDE_PX:
-            raise InputError(
-                f"the image has only {self.shape[0]} × {self.shape[1]} pixels",
-                where=path,
-                fix=f"at least {MIN_SIDE_PX} × {MIN_SIDE_PX} are needed",
-            )
+        check_side(self.shape, path)
         self._name_axes()
         self._split = self._page_axes()
 
     def _supported_dtype(self) -> np.dtype[Any]:
         dtype = self._series.dtype if self._series.keyframe.dtype is not None else np.dtype(object)
-        if dtype.kind not in "buif":
-            kind = {"c": "complex numbers", "O": "of a kind that cannot be read"}.get(dtype.kind, str(dtype))
-            raise InputError(
-                f"the pixels are {kind}", where=self.path, fix="save the image with integer or float pixels"
-            )
-        # Exact, and spares everything after it two types in which arithmetic goes wrong.
-        exact = {"bool": "uint8", "float16": "float32"}
-        return np.dtype(exact.get(dtype.name, dtype.newbyteorder("=")))
+        return exact_dtype(dtype, self.path)
 
     def _refuse_colour(self) -> None:
         page, kinds = self._series.keyframe, tifffile.PHOTOMETRIC
@@ -161,19 +144,6 @@ class Stack:
             if math.prod(self._sizes[split:]) == size and {"Y", "X"} <= set(self._axes[split:]):
                 return split
         return 0
-
-    def check_memory(self, n_channels: int, available: int | None, planes: int = 1) -> None:
-        """Raise InputError if `n_channels` of `planes` each cannot be analysed in `available` bytes."""
-        height, width = self.shape
-        needed = planes * height * width * (n_channels * self.dtype.itemsize + BYTES_PER_PIXEL)
-        if available is not None and needed > available:
-            many = f"{planes} planes of " if planes > 1 else ""
-            raise InputError(
-                f"{many}{height} × {width} pixels with {n_channels} channels need about {_gigabytes(needed)}"
-                f" of memory, {_gigabytes(available)} are free",
-                where=self.path,
-                fix="crop or bin the image, or use a machine with more memory",
-            )
 
     def check_complete(self) -> None:
         """Raise InputError if pixel data lie beyond the end of the file, or some were never written."""
@@ -275,7 +245,3 @@ class Stack:
         finally:
             if closed:
                 handle.close()
-
-
-def _gigabytes(size: int) -> str:
-    return f"{size / 1e9:.1f} GB" if size < 1e15 else f"{size / 1e9:.3g} GB"

@@ -1,0 +1,179 @@
+"""What every reader gives: stacks of planes with what the file says about them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from napari_tam.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from napari_tam.tiffmeta import Metadata
+
+#: Side of the smallest image that is analysed, in pixels.
+MIN_SIDE_PX = 16
+
+#: Working memory of an analysis beside the channels, in bytes a pixel.
+BYTES_PER_PIXEL = 60
+
+
+class Planes(Protocol):
+    """Positions × times × z × channels of planes, read one by one."""
+
+    path: Path
+    notes: tuple[str, ...]
+    shape: tuple[int, int]
+    dtype: np.dtype[Any]
+    n_positions: int
+    n_times: int
+    n_z: int
+    n_channels: int
+
+    def check_complete(self) -> None:
+        """Raise InputError if pixels are missing, as far as the headers tell."""
+
+    def plane(self, position: int, time: int, z: int, channel: int) -> npt.NDArray[np.generic]:
+        """Read one plane (YX), which the caller may write into."""
+        ...
+
+
+@dataclass(frozen=True)
+class Series:
+    """One image series of a file.
+
+    Attributes
+    ----------
+    stack
+        Its planes.
+    metadata
+        What the file says about it.
+    suffix
+        What its fields are called after the file's name, e.g. ``_B02_s00``; empty: numbered.
+    notes
+        What was decided on reading.
+    """
+
+    stack: Planes
+    metadata: Metadata
+    suffix: str = ""
+    notes: tuple[str, ...] = field(default=())
+
+
+class ArrayPlanes:
+    """Planes of an array that is read piece by piece (zarr, dask).
+
+    Parameters
+    ----------
+    path
+        The file, for messages.
+    array
+        Anything with `shape`, `dtype` and indexing.
+    axes
+        A letter an axis: Y and X, and any of T, Z, C; other axes must have length 1.
+
+    Raises
+    ------
+    InputError
+        If the axes or the pixel type cannot be used, or the image is too small.
+    """
+
+    n_positions = 1
+
+    def __init__(self, path: Path, array: Any, axes: str) -> None:
+        axes = axes.upper()
+        self.path, self.notes = path, ()
+        self._array, self._axes = array, axes
+        sizes = dict(zip(axes, array.shape, strict=True))
+        odd = {axis: n for axis, n in sizes.items() if axis not in "TCZYX" and n > 1}
+        if odd or len(sizes) != len(axes) or not {"Y", "X"} <= set(sizes):
+            layout = " × ".join(f"{axis}: {n}" for axis, n in zip(axes, array.shape, strict=True))
+            raise InputError(
+                f"axes that are not known ({layout})", where=path, fix="export it as OME-TIFF or OME-Zarr"
+            )
+        self.shape = sizes["Y"], sizes["X"]
+        self.n_times, self.n_z, self.n_channels = (sizes.get(axis, 1) for axis in "TZC")
+        self.dtype = exact_dtype(np.dtype(array.dtype), path)
+        check_side(self.shape, path)
+
+    def check_complete(self) -> None:
+        """Nothing: missing chunks are known when they are read."""
+
+    def plane(self, position: int, time: int, z: int, channel: int) -> npt.NDArray[np.generic]:
+        """Read one plane."""
+        return self.window(time, z, channel, slice(None), slice(None))
+
+    def window(self, time: int, z: int, channel: int, rows: slice, columns: slice) -> npt.NDArray[np.generic]:
+        """Read a part of a plane."""
+        places: dict[str, int | slice] = {"T": time, "Z": z, "C": channel, "Y": rows, "X": columns}
+        index = tuple(places.get(axis, 0) for axis in self._axes)
+        pixels = reading_array(self.path, lambda: np.asarray(self._array[index]))
+        if self._axes.index("X") < self._axes.index("Y"):
+            pixels = pixels.T
+        return np.array(pixels, self.dtype, order="C")
+
+
+def reading_array(path: Path, read: Callable[[], Any]) -> Any:
+    """Return what `read` returns; whatever a reader raises becomes an `InputError`."""
+    try:
+        return read()
+    except (InputError, MemoryError):
+        raise
+    except Exception as error:  # readers raise nearly anything for a damaged file
+        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        raise InputError(
+            f"the file is damaged or of an unsupported kind ({reason})",
+            where=path,
+            fix="copy or export the file again",
+        ) from error
+
+
+def exact_dtype(dtype: np.dtype[Any], path: Path) -> np.dtype[Any]:
+    """Return the type in which pixels are held, in native byte order.
+
+    Raises
+    ------
+    InputError
+        If the pixels are no real numbers.
+    """
+    if dtype.kind not in "buif":
+        kind = {"c": "complex numbers", "O": "of a kind that cannot be read"}.get(dtype.kind, str(dtype))
+        raise InputError(
+            f"the pixels are {kind}", where=path, fix="save the image with integer or float pixels"
+        )
+    # Exact, and spares everything after it two types in which arithmetic goes wrong.
+    exact = {"bool": "uint8", "float16": "float32"}
+    return np.dtype(exact.get(dtype.name, dtype.newbyteorder("=")))
+
+
+def check_side(shape: tuple[int, int], path: Path) -> None:
+    """Raise InputError if an image is too small to be analysed."""
+    if min(shape) < MIN_SIDE_PX:
+        raise InputError(
+            f"the image has only {shape[0]} × {shape[1]} pixels",
+            where=path,
+            fix=f"at least {MIN_SIDE_PX} × {MIN_SIDE_PX} are needed",
+        )
+
+
+def check_memory(stack: Planes, n_channels: int, available: int | None, planes: int = 1) -> None:
+    """Raise InputError if `n_channels` of `planes` each cannot be analysed in `available` bytes."""
+    height, width = stack.shape
+    needed = planes * height * width * (n_channels * stack.dtype.itemsize + BYTES_PER_PIXEL)
+    if available is not None and needed > available:
+        many = f"{planes} planes of " if planes > 1 else ""
+        raise InputError(
+            f"{many}{height} × {width} pixels with {n_channels} channels need about {_gigabytes(needed)}"
+            f" of memory, {_gigabytes(available)} are free",
+            where=stack.path,
+            fix="crop or bin the image, or use a machine with more memory",
+        )
+
+
+def _gigabytes(size: int) -> str:
+    return f"{size / 1e9:.1f} GB" if size < 1e15 else f"{size / 1e9:.3g} GB"

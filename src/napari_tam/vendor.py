@@ -1,0 +1,106 @@
+"""Files of microscope makers (ND2, CZI, LIF, …), read by bioio and its plugins."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import warnings
+from typing import TYPE_CHECKING, Any
+
+from napari_tam.errors import InputError
+from napari_tam.extras import need
+from napari_tam.listing import extra_of
+from napari_tam.planes import ArrayPlanes, Series, reading_array
+from napari_tam.tiffmeta import Metadata
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+#: The plugin of bioio for each ending; others are read by Bio-Formats, which needs Java.
+_PLUGINS = {
+    ".nd2": "bioio_nd2",
+    ".czi": "bioio_czi",
+    ".lif": "bioio_lif",
+    ".lof": "bioio_lif",
+    ".dv": "bioio_dv",
+}
+_BIOFORMATS = "bioio_bioformats"
+
+
+@contextlib.contextmanager
+def open_vendor(path: Path) -> Iterator[list[Series]]:
+    """Open a microscope maker's file: one series a scene (position), headers only.
+
+    Channel names, pixel size, z-step, frame interval and well come from its metadata.
+
+    Raises
+    ------
+    InputError
+        If the extra that reads it is not installed, or the file cannot be read.
+    """
+    if not path.is_file():
+        raise InputError("there is no such file", where=path, fix="check the name")
+    if not path.stat().st_size:
+        raise InputError("the file is empty (0 bytes)", where=path, fix="copy or export the file again")
+    extra = extra_of(path) or "formats"
+    with warnings.catch_warnings():
+        # what the readers have to say about their own libraries is of no use to a user
+        warnings.simplefilter("ignore")
+        plugin = need(_PLUGINS.get(path.suffix.lower(), _BIOFORMATS), extra, f"reading {path.suffix} files")
+        first = reading_array(path, lambda: plugin.Reader(path))
+        scenes = reading_array(path, lambda: tuple(first.scenes))
+        # A reader shows one scene at a time, so every scene gets a reader of its own.
+        readers = [first, *(reading_array(path, lambda: plugin.Reader(path)) for _ in scenes[1:])]
+        found = []
+        for number, reader in enumerate(readers):
+            found.append(reading_array(path, lambda n=number, r=reader: _series(path, r, n, len(scenes))))  # type: ignore[misc]
+    yield found
+
+
+def _series(path: Path, reader: Any, number: int, total: int) -> Series:
+    reader.set_scene(number)
+    array = reader.xarray_dask_data
+    stack = ArrayPlanes(path, array.data, "".join(map(str, array.dims)))
+    names = tuple(str(name) for name in reader.channel_names or ())
+    sizes = reader.physical_pixel_sizes
+    height, width, depth = (_positive(getattr(sizes, axis, None)) for axis in "YXZ")
+    metadata = Metadata(
+        names if len(names) == stack.n_channels else (),
+        None if height is None or width is None else (height, width),
+        "the file's metadata",
+        depth,
+        _interval(reader) if stack.n_times > 1 else None,
+    )
+    well = _well(reader)
+    several = f"_s{number:02d}" if total > 1 else ""
+    return Series(stack, metadata, f"_{well}{several}" if well else "")
+
+
+def _positive(value: Any) -> float | None:
+    with contextlib.suppress(TypeError, ValueError):
+        number = float(value)
+        return number if math.isfinite(number) and number > 0 else None
+    return None
+
+
+def _interval(reader: Any) -> float | None:
+    """Return the minutes between two frames, None where the file does not tell."""
+    with contextlib.suppress(Exception):  # a plugin without it raises what it likes
+        interval = reader.time_interval
+        seconds = interval.total_seconds() if hasattr(interval, "total_seconds") else interval
+        value = _positive(seconds)
+        return None if value is None else value / 60
+    return None
+
+
+def _well(reader: Any) -> str:
+    """Return the well that the metadata name as ``B02``, or an empty text."""
+    with contextlib.suppress(Exception):
+        standard = reader.standard_metadata
+        row, column = str(standard.row or ""), str(standard.column or "")
+        if row.isdecimal():
+            row = chr(ord("A") + int(row) - 1)
+        if row.isalpha() and column.isdecimal():
+            return f"{row.upper()}{int(column):02d}"
+    return ""

@@ -1,0 +1,247 @@
+"""Formats beside TIFF: the same pixels, names, sizes and times, whatever library wrote the file."""
+
+from __future__ import annotations
+
+import sys
+import types
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import fakes
+import numpy as np
+import pytest
+
+from napari_tam.batch import analyse_files
+from napari_tam.errors import InputError
+from napari_tam.export import export
+from napari_tam.images import read_fields
+from napari_tam.layout import well_of
+from napari_tam.listing import list_images, stem_of, unique_names
+from napari_tam.settings import Settings
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from napari_tam.field import Field
+
+NAMES = ["CD11b", "DAPI", "exosome"]
+
+
+def is_the_image(field: Field, pixels: Any = None) -> None:
+    """Check that a field is `fakes.image` (or other pixels), with its pixel size."""
+    pixels = fakes.image() if pixels is None else pixels
+    assert [*field.channels] == ["cell", "nucleus", "exosome"]
+    for found, wanted in zip(field.channels.values(), pixels, strict=True):
+        np.testing.assert_array_equal(found, wanted)
+        assert found.dtype == np.uint16
+    assert field.pixel_size_um == pytest.approx(fakes.PIXEL_UM)
+
+
+def write_ngff(path: Path, version: str, data: Any = None, dims: tuple[str, ...] = ("c", "y", "x")) -> Path:
+    """Write an OME-Zarr with ngff-zarr."""
+    pytest.importorskip("zarr")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        ngff = pytest.importorskip("ngff_zarr")
+        dask = pytest.importorskip("dask.array")
+        scale = {dim: {"t": 300.0, "z": 0.7, "c": 1.0}.get(dim, fakes.PIXEL_UM) for dim in dims}
+        units = {"t": "second", **dict.fromkeys("zyx", "micrometer")}
+        image = ngff.to_ngff_image(
+            dask.from_array(fakes.image() if data is None else data),
+            dims=dims,
+            scale=scale,
+            axes_units={dim: units[dim] for dim in dims if dim != "c"},
+        )
+        multiscales = ngff.to_multiscales(image, scale_factors=[2])
+        window = ngff.OmeroWindow(min=0, max=65535, start=0, end=1000)
+        multiscales.metadata.omero = ngff.Omero(
+            channels=[ngff.OmeroChannel(color="FFFFFF", window=window, label=name) for name in NAMES]
+        )
+        ngff.to_ngff_zarr(path, multiscales, version=version)
+    return path
+
+
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+def test_ome_zarr_of_ngff_zarr_is_read(tmp_path: Path, version: str) -> None:
+    path = write_ngff(tmp_path / "a.ome.zarr", version)
+    [field] = read_fields(path, Settings())
+    is_the_image(field)
+    assert field.name == "a"
+
+
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+def test_frames_and_planes_of_an_ome_zarr(tmp_path: Path, version: str) -> None:
+    data = np.stack([np.stack([fakes.image() + (3 * t + z) for z in range(3)], axis=1) for t in range(2)])
+    path = write_ngff(tmp_path / "a.ome.zarr", version, data.astype(np.uint16), ("t", "c", "z", "y", "x"))
+    fields = list(read_fields(path, Settings()))
+    assert [field.name for field in fields] == ["a_t0000", "a_t0001"]
+    for t, field in enumerate(fields):
+        is_the_image(field, fakes.image() + 3 * t + 2)  # the maximum projection
+        assert field.frame_interval_min == pytest.approx(5.0)
+    [first, _] = read_fields(path, Settings(z_stack="volume"))
+    assert first.z_step_um == pytest.approx(0.7)
+    np.testing.assert_array_equal(first.channels["cell"], data[0, 0])
+
+
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+def test_what_is_exported_as_ome_zarr_is_read_again(tmp_path: Path, version: str) -> None:
+    pytest.importorskip("zarr")
+    image = fakes.write_image(tmp_path / "a.ome.tif")
+    [outcome] = analyse_files([image], Settings(), fakes.models(), tmp_path / "out")
+    assert outcome.error is None
+    [path] = export(tmp_path / "out", ["ome-zarr"], ome_zarr_version=version)
+    [field] = read_fields(path, Settings())
+    is_the_image(field)
+
+
+def test_a_plate_gives_its_fields_with_their_wells(tmp_path: Path) -> None:
+    pytest.importorskip("zarr")
+    write = pytest.importorskip("yaozarrs.write.v05")
+    v05 = pytest.importorskip("yaozarrs.v05")
+    dims = pytest.importorskip("yaozarrs").DimSpec
+
+    def image(shift: int) -> tuple[Any, Any]:
+        scale = [dims(name="c")]
+        scale += [dims(name=axis, scale=fakes.PIXEL_UM, unit="micrometer") for axis in "yx"]
+        window = {"min": 0, "max": 65535, "start": 0, "end": 1000}
+        channels = [{"color": "FFFFFF", "window": window, "label": name} for name in NAMES]
+        multiscale = v05.Multiscale.from_dims(scale, name="a")
+        return v05.Image(multiscales=[multiscale], omero={"channels": channels}), fakes.image() + np.uint16(
+            shift
+        )
+
+    path = tmp_path / "plate1.ome.zarr"
+    plate = {
+        "columns": [{"name": "2"}, {"name": "11"}],
+        "rows": [{"name": "B"}],
+        "wells": [
+            {"path": "B/2", "rowIndex": 0, "columnIndex": 0},
+            {"path": "B/11", "rowIndex": 0, "columnIndex": 1},
+        ],
+    }
+    images = {("B", "2", "0"): image(0), ("B", "2", "1"): image(1), ("B", "11", "0"): image(2)}
+    write.write_plate(path, images, plate=v05.Plate(plate=plate))
+    fields = list(read_fields(path, Settings()))
+    assert [field.name for field in fields] == ["plate1_B02_s00", "plate1_B02_s01", "plate1_B11"]
+    assert [well_of(field.name) for field in fields] == ["B02", "B02", "B11"]
+    for shift, field in enumerate(fields):
+        is_the_image(field, fakes.image() + shift)
+
+
+def test_scenes_of_bioformats2raw_are_fields(tmp_path: Path) -> None:
+    zarr = pytest.importorskip("zarr")
+    source = tmp_path / "all.zarr"
+    group = zarr.open_group(source, mode="w", zarr_format=2)
+    group.attrs["bioformats2raw.layout"] = 3
+    for number in range(2):
+        write_ngff(source / str(number), "0.4", fakes.image() + np.uint16(number))
+    first, second = read_fields(source, Settings())
+    assert (first.name, second.name) == ("all_s00", "all_s01")
+    is_the_image(second, fakes.image() + 1)
+
+
+def write_czi(path: Path) -> Path:
+    """Write `fakes.image` as a CZI file with Zeiss's libCZI."""
+    pytest.importorskip("bioio_czi")
+    czi = pytest.importorskip("pylibCZIrw.czi")
+    with czi.create_czi(str(path)) as file:
+        for channel, plane in enumerate(fakes.image()):
+            file.write(plane[..., None], plane={"C": channel, "T": 0, "Z": 0})
+        size = fakes.PIXEL_UM * 1e-6
+        file.write_metadata("a", channel_names=dict(enumerate(NAMES)), scale_x=size, scale_y=size)
+    return path
+
+
+def test_a_czi_file_is_read_with_its_names_and_size(tmp_path: Path) -> None:
+    [field] = read_fields(write_czi(tmp_path / "a.czi"), Settings())
+    is_the_image(field)
+    assert field.name == "a"
+
+
+@pytest.mark.parametrize(
+    ("ending", "extra"), [("nd2", "nd2"), ("czi", "czi"), ("lif", "lif"), ("oir", "formats")]
+)
+def test_a_missing_plugin_is_named_with_its_extra(
+    tmp_path: Path, ending: str, extra: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plugin = "bioio_bioformats" if extra == "formats" else f"bioio_{ending}"
+    monkeypatch.setitem(sys.modules, plugin, None)
+    path = tmp_path / f"a.{ending}"
+    path.write_bytes(b"\0" * 100)
+    with pytest.raises(InputError, match=rf"install napari-tam\[{extra}\]"):
+        list(read_fields(path, Settings()))
+
+
+@pytest.mark.parametrize("ending", ["nd2", "czi", "lif"])
+def test_a_damaged_vendor_file_is_an_error_not_a_crash(tmp_path: Path, ending: str) -> None:
+    pytest.importorskip(f"bioio_{ending}")
+    path = tmp_path / f"a.{ending}"
+    path.write_bytes(bytes(range(256)) * 20)
+    with pytest.raises(InputError, match=r"damaged or of an unsupported kind"):
+        list(read_fields(path, Settings()))
+    path.write_bytes(b"")
+    with pytest.raises(InputError, match="empty"):
+        list(read_fields(path, Settings()))
+
+
+class FakeReader:
+    """Behaves as bioio's readers say they do, for what no library can write."""
+
+    scenes = ("XYPos:0", "XYPos:1")
+    channel_names = NAMES
+    physical_pixel_sizes = types.SimpleNamespace(Z=0.7, Y=fakes.PIXEL_UM, X=fakes.PIXEL_UM)
+    time_interval = 240.0
+    scene = 0
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def set_scene(self, scene: int) -> None:
+        self.scene = scene
+
+    @property
+    def xarray_dask_data(self) -> Any:
+        data = np.stack([fakes.image() + np.uint16(10 * self.scene + t) for t in range(2)])
+        return types.SimpleNamespace(data=data[:, :, None], dims=("T", "C", "Z", "Y", "X"))
+
+    @property
+    def standard_metadata(self) -> Any:
+        return types.SimpleNamespace(row="C", column=str(3 + self.scene))
+
+
+def test_scenes_wells_and_times_of_a_vendor_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "bioio_nd2", types.SimpleNamespace(Reader=FakeReader))  # type: ignore[arg-type]
+    path = tmp_path / "plate.nd2"
+    path.write_bytes(b"x")
+    fields = list(read_fields(path, Settings()))
+    names = ["plate_C03_s00_t0000", "plate_C03_s00_t0001", "plate_C04_s01_t0000", "plate_C04_s01_t0001"]
+    assert [field.name for field in fields] == names
+    for k, field in enumerate(fields):
+        is_the_image(field, fakes.image() + 10 * (k // 2) + k % 2)
+        assert field.frame_interval_min == 4.0
+        assert field.frame == k % 2
+
+
+def test_a_folder_lists_every_format(tmp_path: Path) -> None:
+    for name in ("a.tif", "b.nd2", "c.CZI", "d.lif", "e.txt", "f.png"):
+        (tmp_path / name).touch()
+    for name in ("g.ome.zarr", "h.zarr", "no_image"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "g.ome.zarr" / "zarr.json").touch()
+    (tmp_path / "h.zarr" / ".zattrs").touch()
+    paths = list_images([tmp_path])
+    assert [path.name for path in paths] == ["a.tif", "b.nd2", "c.CZI", "d.lif", "g.ome.zarr", "h.zarr"]
+    assert [stem_of(path) for path in paths] == list("abcdgh")
+    assert list_images([tmp_path / "h.zarr"]) == [tmp_path / "h.zarr"]
+    assert [*unique_names(paths).values()] == list("abcdgh")
+
+
+def test_a_zarr_folder_without_images_is_an_error(tmp_path: Path) -> None:
+    zarr = pytest.importorskip("zarr")
+    zarr.open_group(tmp_path / "a.zarr", mode="w")
+    with pytest.raises(InputError, match="no OME metadata"):
+        list(read_fields(tmp_path / "a.zarr", Settings()))
+    (tmp_path / "b.zarr").mkdir()
+    (tmp_path / "b.zarr" / "zarr.json").write_text("{")
+    with pytest.raises(InputError, match="damaged"):
+        list(read_fields(tmp_path / "b.zarr", Settings()))
