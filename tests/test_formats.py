@@ -37,33 +37,59 @@ def is_the_image(field: Field, pixels: Any = None) -> None:
     assert field.pixel_size_um == pytest.approx(fakes.PIXEL_UM)
 
 
-def write_ngff(path: Path, version: str, data: Any = None, dims: tuple[str, ...] = ("c", "y", "x")) -> Path:
-    """Write an OME-Zarr with ngff-zarr."""
+STEPS = {"t": 300.0, "z": 0.7, "c": 1.0, "y": fakes.PIXEL_UM, "x": fakes.PIXEL_UM}
+UNITS = {"t": "second", **dict.fromkeys("zyx", "micrometer")}
+WINDOW = {"min": 0.0, "max": 65535.0, "start": 0.0, "end": 1000.0}
+
+
+def write_zarr(path: Path, version: str, data: Any = None, dims: str = "cyx") -> Path:
+    """Write an OME-Zarr: 0.5 with ngff-zarr; 0.4, which that does not write cleanly, with zarr itself."""
+    data = fakes.image() if data is None else data
+    (write_ngff if version == "0.5" else write_zarr_04)(path, data, dims)
+    return path
+
+
+def write_ngff(path: Path, data: Any, dims: str) -> None:
     pytest.importorskip("zarr")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         ngff = pytest.importorskip("ngff_zarr")
-        dask = pytest.importorskip("dask.array")
-        scale = {dim: {"t": 300.0, "z": 0.7, "c": 1.0}.get(dim, fakes.PIXEL_UM) for dim in dims}
-        units = {"t": "second", **dict.fromkeys("zyx", "micrometer")}
         image = ngff.to_ngff_image(
-            dask.from_array(fakes.image() if data is None else data),
-            dims=dims,
-            scale=scale,
-            axes_units={dim: units[dim] for dim in dims if dim != "c"},
+            pytest.importorskip("dask.array").from_array(data),
+            dims=tuple(dims),
+            scale={dim: STEPS[dim] for dim in dims},
+            axes_units={dim: UNITS[dim] for dim in dims if dim != "c"},
         )
         multiscales = ngff.to_multiscales(image, scale_factors=[2])
-        window = ngff.OmeroWindow(min=0, max=65535, start=0, end=1000)
+        window = ngff.OmeroWindow(**WINDOW)
         multiscales.metadata.omero = ngff.Omero(
             channels=[ngff.OmeroChannel(color="FFFFFF", window=window, label=name) for name in NAMES]
         )
-        ngff.to_ngff_zarr(path, multiscales, version=version)
-    return path
+        ngff.to_ngff_zarr(path, multiscales, version="0.5")
+
+
+def write_zarr_04(path: Path, data: Any, dims: str) -> None:
+    zarr = pytest.importorskip("zarr")
+    v04 = pytest.importorskip("yaozarrs.v04")
+    kinds = {"t": "time", "c": "channel"}
+    axes = [{"name": dim, "type": kinds.get(dim, "space")} for dim in dims]
+    axes = [{**axis, "unit": UNITS[axis["name"]]} if axis["name"] in UNITS else axis for axis in axes]
+    scale = {"type": "scale", "scale": [STEPS[dim] for dim in dims]}
+    datasets = [{"path": "0", "coordinateTransformations": [scale]}]
+    channels = [{"color": "FFFFFF", "window": WINDOW, "label": name} for name in NAMES]
+    meta = {
+        "multiscales": [{"version": "0.4", "name": "a", "axes": axes, "datasets": datasets}],
+        "omero": {"channels": channels},
+    }
+    v04.Image.model_validate(meta)
+    group = zarr.open_group(path, mode="w", zarr_format=2)
+    group.attrs.update(meta)
+    group.create_array("0", data=data, chunk_key_encoding={"name": "v2", "separator": "/"})
 
 
 @pytest.mark.parametrize("version", ["0.4", "0.5"])
-def test_ome_zarr_of_ngff_zarr_is_read(tmp_path: Path, version: str) -> None:
-    path = write_ngff(tmp_path / "a.ome.zarr", version)
+def test_an_ome_zarr_image_is_read(tmp_path: Path, version: str) -> None:
+    path = write_zarr(tmp_path / "a.ome.zarr", version)
     [field] = read_fields(path, Settings())
     is_the_image(field)
     assert field.name == "a"
@@ -72,7 +98,7 @@ def test_ome_zarr_of_ngff_zarr_is_read(tmp_path: Path, version: str) -> None:
 @pytest.mark.parametrize("version", ["0.4", "0.5"])
 def test_frames_and_planes_of_an_ome_zarr(tmp_path: Path, version: str) -> None:
     data = np.stack([np.stack([fakes.image() + (3 * t + z) for z in range(3)], axis=1) for t in range(2)])
-    path = write_ngff(tmp_path / "a.ome.zarr", version, data.astype(np.uint16), ("t", "c", "z", "y", "x"))
+    path = write_zarr(tmp_path / "a.ome.zarr", version, data.astype(np.uint16), "tczyx")
     fields = list(read_fields(path, Settings()))
     assert [field.name for field in fields] == ["a_t0000", "a_t0001"]
     for t, field in enumerate(fields):
@@ -134,7 +160,7 @@ def test_scenes_of_bioformats2raw_are_fields(tmp_path: Path) -> None:
     group = zarr.open_group(source, mode="w", zarr_format=2)
     group.attrs["bioformats2raw.layout"] = 3
     for number in range(2):
-        write_ngff(source / str(number), "0.4", fakes.image() + np.uint16(number))
+        write_zarr(source / str(number), "0.4", fakes.image() + np.uint16(number))
     first, second = read_fields(source, Settings())
     assert (first.name, second.name) == ("all_s00", "all_s01")
     is_the_image(second, fakes.image() + 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -121,7 +122,9 @@ class ArrayPlanes:
 def reading_array(path: Path, read: Callable[[], Any]) -> Any:
     """Return what `read` returns; whatever a reader raises becomes an `InputError`."""
     try:
-        return read()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about the readers' own libraries: of no use to a user
+            return read()
     except (InputError, MemoryError):
         raise
     except Exception as error:  # readers raise nearly anything for a damaged file
