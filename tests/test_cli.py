@@ -135,6 +135,7 @@ VALUES: dict[str, tuple[list[str], Any]] = {
     "device": (["cpu"], "cpu"),
     "phenotype_model": (["none"], "none"),
     "phenotype_border": ([], False),
+    "tile_px": (["2048"], 2048),
     "overlays": ([], False),
     "positive_readout": (["puncta_count"], "puncta_count"),
     "positive_control": (["no_exosome"], "no_exosome"),

@@ -13,7 +13,7 @@ from napari_tam.channels import assign_roles, channel_label
 from napari_tam.errors import InputError
 from napari_tam.field import Field
 from napari_tam.listing import extra_of, is_zarr, list_images, stem_of, unique_names
-from napari_tam.planes import MIN_SIDE_PX, Series, check_memory
+from napari_tam.planes import MIN_SIDE_PX, LazyPlane, Series, check_memory
 from napari_tam.settings import REQUIRED_ROLES, ROLES
 from napari_tam.stack import CHANNEL_COUNTS, Stack
 from napari_tam.tiff import available_memory, open_tiff, reading
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     import tifffile
 
     from napari_tam.settings import Settings
+
+#: An image with a side above this many tiles is analysed tile by tile.
+TILED_FROM = 1.5
 
 __all__ = ["list_images", "read_fields", "stem_of", "unique_names"]
 
@@ -189,7 +192,9 @@ class _Plan:
                 fix="analyse it with --z-stack project, and z-stacks in a run of their own",
             )
         planes = self.stack.n_z if self.volume else 1
-        check_memory(self.stack, min(n_channels, len(ROLES)), budget, planes)
+        self.tiled = not self.volume and max(self.stack.shape) > TILED_FROM * settings.tile_px
+        if not self.tiled:
+            check_memory(self.stack, min(n_channels, len(ROLES)), budget, planes)
         self.stack.check_complete()
         self.names = metadata.channel_names
         self.roles = assign_roles(
@@ -218,6 +223,8 @@ class _Plan:
 
     def read(self, name: str, position: int, time: int) -> Field:
         """Read one field; raises InputError for pixels that cannot be analysed."""
+        if self.tiled:
+            return self._large(name, position, time)
         channels, notes = {}, self.notes
         for role, index in self.roles.items():
             plane = self._channel(role, position, time, index)
@@ -244,6 +251,49 @@ class _Plan:
             self.z_step_um,
             frame_interval_min=self.frame_interval_min if self.stack.n_times > 1 else None,
         )
+
+    def _large(self, name: str, position: int, time: int) -> Field:
+        """Return a field whose channels are read when they are needed, tile by tile."""
+        mean = self.projection == "mean" and self.stack.n_z > 1
+        dtype = np.dtype(np.float32) if mean else self.stack.dtype
+
+        def lazy(role: str, channel: int) -> LazyPlane:
+            def read(rows: slice, columns: slice) -> npt.NDArray[Any]:
+                return self._window(role, position, time, channel, (rows, columns))
+
+            return LazyPlane(self.stack.shape, dtype, read)
+
+        return Field(
+            name,
+            {role: lazy(role, index) for role, index in self.roles.items()},  # type: ignore[misc]
+            self.pixel_size_um,
+            self.path,
+            time,
+            self.notes,
+            frame_interval_min=self.frame_interval_min if self.stack.n_times > 1 else None,
+        )
+
+    def _window(
+        self, role: str, position: int, time: int, channel: int, part: tuple[slice, slice]
+    ) -> npt.NDArray[Any]:
+        mean = self.projection == "mean" and self.stack.n_z > 1
+        result: npt.NDArray[Any] | None = None
+        for z in range(self.stack.n_z):
+            pixels: npt.NDArray[Any] = self.stack.window(position, time, z, channel, *part)
+            if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
+                raise InputError(
+                    f"pixels of the {role} channel ({channel_label(self.names, channel)}) are NaN or infinite",
+                    where=self.path,
+                    fix="replace them, or export the image again with its original integer pixels",
+                )
+            if result is None:
+                result = pixels.astype(np.float64) if mean else pixels
+            elif mean:
+                result += pixels
+            else:
+                np.maximum(result, pixels, out=result)
+        assert result is not None
+        return (result / self.stack.n_z).astype(np.float32) if mean else result
 
     def _channel(self, role: str, position: int, time: int, channel: int) -> npt.NDArray[Any]:
         """Read a channel: all its planes, or their projection, made one by one to spare memory."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 import functools
 import importlib.util
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_tam.errors import InputError
+from napari_tam.large import is_large
 from napari_tam.volume import project_field, project_labels
 
 if TYPE_CHECKING:
@@ -65,6 +67,8 @@ def overlay(analysis: Analysis, *, numbers: bool = True) -> Picture:
     Picture
         RGB, uint8, at most `MAX_SIDE_PX` on a side.
     """
+    if is_large(analysis.field):
+        analysis = _reduced(analysis)
     field = project_field(analysis.field)
     height, width = field.shape
     scale = _scale(height, width)
@@ -84,6 +88,28 @@ def overlay(analysis: Analysis, *, numbers: bool = True) -> Picture:
         _draw_numbers(picture, cells)
     _draw_scale_bar(picture, field.pixel_size_um / scale)
     return picture
+
+
+def _reduced(analysis: Analysis) -> Analysis:
+    """Return a large image's result with blocks of pixels as pixels, at most twice the picture's size."""
+    field = analysis.field
+    step = max(1, max(field.shape) // (2 * MAX_SIDE_PX))
+    strip = step * max(1, 256 // step)
+    height, width = (n // step for n in field.shape)
+    channels = {role: np.empty((height, width), np.float32) for role in field.channels if role in _CHANNELS}
+    for y in range(0, height * step, strip):
+        stop = min(y + strip, height * step)
+        for role, small in channels.items():
+            part = field.channels[role][y:stop, 0 : width * step].reshape(-1, step, width, step)
+            small[y // step : stop // step] = part.mean(axis=(1, 3), dtype=np.float32)
+    labels = [
+        None if each is None else np.array(each[::step, ::step][:height, :width])
+        for each in (analysis.cells, analysis.nuclei)
+    ]
+    assert labels[0] is not None
+    puncta = analysis.puncta.assign(**{name: analysis.puncta[name] / step for name in ("y_px", "x_px")})
+    small_field = replace(field, channels=channels, pixel_size_um=field.pixel_size_um * step)  # type: ignore[arg-type]
+    return replace(analysis, field=small_field, cells=labels[0], nuclei=labels[1], puncta=puncta)
 
 
 def _phenotype_colours(table: pd.DataFrame) -> Picture | None:

@@ -15,6 +15,7 @@ from napari_tam.correct import Corrected, correct
 from napari_tam.detect import select
 from napari_tam.edits import Edits
 from napari_tam.errors import InputError
+from napari_tam.large import is_large, steps_of_tiles
 from napari_tam.measure import measure
 from napari_tam.rerun import kept_steps
 from napari_tam.settings import REQUIRED_ROLES
@@ -119,6 +120,8 @@ def steps(
             where=field.name,
             fix="say which it is, e.g. --channels cell=0,nucleus=1,exosome=2",
         )
+    if is_large(field):
+        return (yield from steps_of_tiles(field, settings, models))
     volume = field.z_step_um is not None
     if field.z_step_um is not None:
         models = stack_models(models, field.z_step_um)

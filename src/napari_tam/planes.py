@@ -43,6 +43,36 @@ class Planes(Protocol):
         """Read one plane (YX), which the caller may write into."""
         ...
 
+    def window(
+        self, position: int, time: int, z: int, channel: int, rows: slice, columns: slice
+    ) -> npt.NDArray[np.generic]:
+        """Read a part of a plane, and not much more of the file than that."""
+        ...
+
+
+@dataclass(frozen=True)
+class LazyPlane:
+    """A plane that is read piece by piece: ``plane[rows, columns]`` with slices of step 1.
+
+    Attributes
+    ----------
+    shape, dtype
+        Of the whole plane (Y, X).
+    read
+        Rows and columns (slices with start and stop) to pixels.
+    """
+
+    shape: tuple[int, int]
+    dtype: np.dtype[Any]
+    read: Callable[[slice, slice], npt.NDArray[Any]]
+
+    ndim = 2
+
+    def __getitem__(self, index: tuple[slice, slice]) -> npt.NDArray[Any]:
+        """Read a part."""
+        rows, columns = (slice(*s.indices(n)[:2]) for s, n in zip(index, self.shape, strict=True))
+        return self.read(rows, columns)
+
 
 @dataclass(frozen=True)
 class Series:

@@ -26,6 +26,7 @@ from napari_tam.output import OutputError, replacing
 from napari_tam.tables import read_csv
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     import pandas as pd
@@ -35,6 +36,9 @@ Labels = npt.NDArray[np.unsignedinteger[Any]]
 
 #: What `images.csv` says about an image.
 OK, FAILED, PENDING = "ok", "failed", "not analysed"
+
+#: Larger masks are written in tiles of this side.
+TILED_MASK_PX, MASK_TILE_PX = 2**26, 512
 
 #: First columns of `images.csv`; the figures of `napari_tam.columns.SUMMARY_COLUMNS` follow.
 IMAGE_COLUMNS = (
@@ -79,7 +83,7 @@ def write_mask(path: Path, labels: Labels, pixel_size_um: float, z_step_um: floa
     path
         The file.
     labels
-        YX or ZYX, 0 = background; stored as uint16, or uint32 when there are more than 65,535 labels.
+        YX or ZYX, 0 = background; stored as uint16, or uint32 when there are more than 65,535 labels; a large one in tiles.
     pixel_size_um
         Edge length of a pixel in µm.
     z_step_um
@@ -87,13 +91,20 @@ def write_mask(path: Path, labels: Labels, pixel_size_um: float, z_step_um: floa
     """
     import tifffile
 
-    dtype = np.uint16 if labels.size == 0 or labels.max() <= np.iinfo(np.uint16).max else np.uint32
+    large = labels.ndim == 2 and labels.size > TILED_MASK_PX
+    # strip by strip: a large image's labels are a file, of which not all should come into memory
+    highest = (
+        max((int(part.max()) for part in _strips(labels)), default=0) if large else labels.max(initial=0)
+    )
+    dtype = np.dtype(np.uint16 if highest <= np.iinfo(np.uint16).max else np.uint32)
     sizes = {"X": pixel_size_um, "Y": pixel_size_um} | ({} if z_step_um is None else {"Z": z_step_um})
-    labels = labels.astype(dtype, copy=False)
+    tiled: dict[str, Any] = {}
+    if large:
+        tiled = {"shape": labels.shape, "dtype": dtype, "tile": (MASK_TILE_PX, MASK_TILE_PX), "bigtiff": True}
     with replacing(path) as part:
         tifffile.imwrite(
             part,
-            labels,
+            _tiles(labels, dtype) if large else labels.astype(dtype, copy=False),
             ome=True,
             photometric="minisblack",
             compression="zlib",
@@ -107,7 +118,23 @@ def write_mask(path: Path, labels: Labels, pixel_size_um: float, z_step_um: floa
                 **{f"PhysicalSize{axis}": size for axis, size in sizes.items()},
                 **{f"PhysicalSize{axis}Unit": "µm" for axis in sizes},
             },
+            **tiled,
         )
+
+
+def _strips(labels: Labels) -> Iterator[Labels]:
+    for y in range(0, labels.shape[0], MASK_TILE_PX):
+        yield labels[y : y + MASK_TILE_PX]
+
+
+def _tiles(labels: Labels, dtype: np.dtype[Any]) -> Iterator[Labels]:
+    """Yield the tiles of a label image, row by row; those at its end are filled with background."""
+    for strip in _strips(labels):
+        for x in range(0, labels.shape[1], MASK_TILE_PX):
+            tile = np.zeros((MASK_TILE_PX, MASK_TILE_PX), dtype)
+            part = strip[:, x : x + MASK_TILE_PX]
+            tile[: part.shape[0], : part.shape[1]] = part
+            yield tile
 
 
 @dataclass(frozen=True)

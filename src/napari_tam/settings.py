@@ -399,6 +399,19 @@ class Settings(BaseModel):
     )
 
     device: str = _setting("auto", "Where the networks run: auto, cpu, cuda, cuda:1, mps.", group="run")
+    tile_px: Annotated[int, Field(ge=256, le=32_768)] = _setting(
+        4096,
+        "Side of the tiles in which a large image (a mosaic, a slide) is analysed: one with a side above 1.5 "
+        "times this. Smaller tiles need less memory and more time.",
+        group="run",
+        unit="px",
+    )
+    tile_overlap_um: Annotated[float, Field(gt=0, le=1000)] = _setting(
+        60.0,
+        "How far tiles of a large image overlap: more than the longest cell, or that may be cut at a seam.",
+        group="run",
+        unit="µm",
+    )
     overlays: bool = _setting(True, "Write a picture of the result for every image.", group="run")
 
     @field_validator("channels")

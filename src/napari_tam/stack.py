@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ import tifffile
 
 from napari_tam.errors import InputError
 from napari_tam.planes import check_side, exact_dtype
-from napari_tam.tiff import COPY_AGAIN, SAVE_AS_TIFF, reading
+from napari_tam.tiff import COPY_AGAIN, SAVE_AS_TIFF, read_rows, read_window, reading
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -68,6 +69,7 @@ class Stack:
         self._series = series
         self._axes = series.get_axes(False).upper()
         self._sizes = series.get_shape(False)
+        self._lock = threading.Lock()
         self._cached: tuple[int, npt.NDArray[np.generic]] | None = None
         if self._axes.count("Y") != 1 or self._axes.count("X") != 1:
             raise InputError(f"no image plane in it (axes {self._axes})", where=path, fix=SAVE_AS_TIFF)
@@ -190,12 +192,7 @@ class Stack:
         InputError
             If it is missing or cannot be decoded.
         """
-        index = [0] * len(self._sizes)
-        for axis in reversed(self._positions):
-            position, index[axis.place] = divmod(position, axis.length)
-        for known, i in ((self._time, time), (self._z, z), (self._channel, channel)):
-            if known is not None:
-                index[known.place] = i
+        index = self._index(position, time, z, channel)
         number = 0
         for i, size in zip(index[: self._split], self._sizes[: self._split], strict=True):
             number = number * size + i
@@ -208,6 +205,48 @@ class Stack:
             plane = plane.T
         # The kept page must not change under its next reader.
         return plane.astype(self.dtype, order="C", copy=self._cached is not None)
+
+    def _index(self, position: int, time: int, z: int, channel: int) -> list[int]:
+        """Return the index of a plane along all axes."""
+        index = [0] * len(self._sizes)
+        for axis in reversed(self._positions):
+            position, index[axis.place] = divmod(position, axis.length)
+        for known, i in ((self._time, time), (self._z, z), (self._channel, channel)):
+            if known is not None:
+                index[known.place] = i
+        return index
+
+    def window(
+        self, position: int, time: int, z: int, channel: int, rows: slice, columns: slice
+    ) -> npt.NDArray[np.generic]:
+        """Read a part of a plane: of a tiled or striped page only what is needed of it.
+
+        Pages in which channels lie beside one another are read as a whole.
+
+        Raises
+        ------
+        InputError
+            If it cannot be decoded.
+        """
+        rows, columns = (slice(*s.indices(n)[:2]) for s, n in zip((rows, columns), self.shape, strict=True))
+        series = self._series
+        if self._axes[self._split :] != "YX" or series.is_multifile:
+            return self.plane(position, time, z, channel)[rows, columns].copy()
+        index, number = self._index(position, time, z, channel), 0
+        for i, size in zip(index[: self._split], self._sizes[: self._split], strict=True):
+            number = number * size + i
+        with self._lock, reading(self.path):
+            if series.dataoffset is not None:  # one header may stand for many planes
+                dtype = series.dtype.newbyteorder(self._tif.byteorder)
+                offset = series.dataoffset + number * series.keyframe.size * dtype.itemsize
+                handle = self._tif.filehandle
+                pixels = read_rows(handle, dtype, offset, self.shape[1], rows, columns)
+            else:
+                page = series[number]
+                if page is None:
+                    raise self._truncated(f"page {number} of {len(series)} is missing")
+                pixels = read_window(page, rows, columns)
+        return pixels.astype(self.dtype, copy=False)
 
     def _page(self, number: int) -> npt.NDArray[np.generic]:
         """Read a page, keeping the last one: channels may lie side by side in it."""

@@ -6,8 +6,9 @@ import contextlib
 import logging
 import os
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import tifffile
 
 from napari_tam.errors import InputError
@@ -15,6 +16,8 @@ from napari_tam.errors import InputError
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    import numpy.typing as npt
 
 _TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 #: First bytes of what is most often mistaken for a TIFF file.
@@ -37,8 +40,8 @@ _HARMLESS = ("fromfile", "incorrect Strip")
 
 #: What to do (for `InputError.fix`).
 SAVE_AS_TIFF = (
-    "only TIFF (.tif, .tiff, OME-TIFF, ImageJ) is read; vendor formats such as .nd2, .czi and .lif are not"
-    " read yet: export it as OME-TIFF from the microscope's software or Fiji"
+    "name a TIFF, an OME-Zarr folder or a microscope's own file with its own ending (.nd2, .czi, .lif), or"
+    " export it as OME-TIFF from the microscope's software or Fiji"
 )
 COPY_AGAIN = "copy or export the file again"
 
@@ -117,6 +120,54 @@ def open_tiff(path: Path) -> Iterator[tuple[tifffile.TiffFile, list[tifffile.Tif
         yield tif, series
     finally:
         tif.close()
+
+
+def read_rows(
+    handle: Any, dtype: np.dtype[Any], offset: int, width: int, rows: slice, columns: slice
+) -> npt.NDArray[Any]:
+    """Read a part of a plane whose pixels lie one after another in the file, `width` a row, from `offset`."""
+    result = np.empty((rows.stop - rows.start, columns.stop - columns.start), dtype.newbyteorder("="))
+    for y in range(rows.start, rows.stop):
+        start = offset + (y * width + columns.start) * dtype.itemsize
+        result[y - rows.start] = handle.read_array(dtype, result.shape[1], start)
+    return result
+
+
+def read_window(page: Any, rows: slice, columns: slice) -> npt.NDArray[Any]:
+    """Read a part of a YX page, decoding only the tiles or strips that it touches.
+
+    Parameters
+    ----------
+    page
+        A page (or frame) whose pixels are one plane.
+    rows, columns
+        With start and stop inside of the page.
+    """
+    key, handle = page.keyframe, page.parent.filehandle
+    height, width = key.imagelength, key.imagewidth
+    result = np.zeros((rows.stop - rows.start, columns.stop - columns.start), key.dtype)
+    tall, wide = (key.tilelength, key.tilewidth) if key.is_tiled else (key.rowsperstrip, width)
+    tall = min(tall, height)
+    if page.is_contiguous and not key.is_tiled and key.compression == 1 and key.bitspersample % 8 == 0:
+        dtype = np.dtype(key.dtype).newbyteorder(page.parent.byteorder)
+        return read_rows(handle, dtype, page.dataoffsets[0], width, rows, columns)
+    across = -(-width // wide)
+    for i in range(rows.start // tall, -(-rows.stop // tall)):
+        for j in range(columns.start // wide, -(-columns.stop // wide)):
+            number = i * across + j
+            handle.seek(page.dataoffsets[number])
+            data = handle.read(page.databytecounts[number]) if page.databytecounts[number] else None
+            decoded, _, _ = key.decode(data, number, jpegtables=page.jpegtables)
+            if decoded is None:  # never written: empty
+                continue
+            block = decoded.reshape(decoded.shape[-3], decoded.shape[-2])
+            y0, x0 = i * tall, j * wide
+            top, left = max(rows.start, y0), max(columns.start, x0)
+            low, right = min(rows.stop, y0 + block.shape[0]), min(columns.stop, x0 + block.shape[1])
+            result[top - rows.start : low - rows.start, left - columns.start : right - columns.start] = block[
+                top - y0 : low - y0, left - x0 : right - x0
+            ]
+    return result
 
 
 def available_memory() -> int | None:

@@ -1,0 +1,369 @@
+"""Mosaics and slides that do not fit into memory: the pipeline tile by tile, one result.
+
+Tiles are cores that meet, each analysed with a margin of half the overlap around it. A cell belongs to the
+tile whose core has its centre; where two tiles found the same cell, the first one's mask is kept. A
+tile gets the masks of its neighbours that are there already, so that masks and tables agree to the pixel.
+Only one tile is in memory; labels are kept in files in the temporary folder (``TMPDIR``).
+"""
+
+from __future__ import annotations
+
+import itertools
+import shutil
+import tempfile
+import weakref
+from collections import defaultdict
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from napari_tam.planes import LazyPlane
+from napari_tam.segment import Segmentation
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterator
+
+    from napari_tam.field import Field
+    from napari_tam.models import Models
+    from napari_tam.pipeline import Analysis, Progress
+    from napari_tam.segment import Plane, Segmenter
+    from napari_tam.settings import Settings
+
+#: A cell of which more than this share is another one's already is that cell.
+SAME = 0.5
+#: A cell or punctum this close to a seam may be found in both tiles (px).
+JITTER_PX, PUNCTUM_JITTER_PX = 12, 2.0
+#: A tile with less contrast than this share of the whole image's has no cells: a network would find
+#: some in the noise.
+BLANK = 0.1
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A tile: its core, and the window around it that is analysed (rows and columns)."""
+
+    core: tuple[slice, slice]
+    window: tuple[slice, slice]
+
+    @property
+    def origin(self) -> tuple[int, int]:
+        """First row and column of the window."""
+        return self.window[0].start, self.window[1].start
+
+    def holds(self, y: npt.NDArray[Any], x: npt.NDArray[Any], margin: float = 0.0) -> npt.NDArray[np.bool_]:
+        """Return which points of the window's coordinates are in the core, or less than `margin` outside."""
+        inside = np.ones(len(y), bool)
+        for place, core, start in zip((y, x), self.core, self.origin, strict=True):
+            whole = place + start
+            inside &= (whole >= core.start - 0.5 - margin) & (whole < core.stop - 0.5 + margin)
+        return inside
+
+
+def tiles_of(shape: tuple[int, int], side: int, margin: int) -> list[Tile]:
+    """Cut an image into equal cores of at most about `side` pixels, row by row."""
+    cuts = [np.linspace(0, n, max(1, round(n / side)) + 1).astype(int).tolist() for n in shape]
+    spans = [[slice(a, b) for a, b in itertools.pairwise(each)] for each in cuts]
+    return [
+        Tile(
+            core,
+            tuple(  # type: ignore[arg-type]
+                slice(max(0, s.start - margin), min(n, s.stop + margin))
+                for s, n in zip(core, shape, strict=True)
+            ),
+        )
+        for core in itertools.product(*spans)
+    ]
+
+
+def is_large(field: Field) -> bool:
+    """Return whether a field's channels are read piece by piece."""
+    return any(isinstance(channel, LazyPlane) for channel in field.channels.values())
+
+
+class LabelStore:
+    """The labels of a whole image in a file, filled tile by tile."""
+
+    def __init__(self, folder: Path, name: str, shape: tuple[int, int]) -> None:
+        self.path, self.shape = folder / f"{name}.labels", shape
+        np.memmap(self.path, np.uint32, "w+", shape=shape).flush()
+        self.count, self.pixels, self.cut = 0, 0, 0
+
+    def open(self) -> npt.NDArray[np.uint32]:
+        """Map the file; a map of its own for every tile, so that what was read leaves memory."""
+        return np.memmap(self.path, np.uint32, "r+", shape=self.shape)
+
+    def place(self, tile: Tile, labels: npt.NDArray[Any]) -> tuple[npt.NDArray[np.uint32], int]:
+        """Put the labels of a tile's window to those that are there.
+
+        Returns
+        -------
+        merged, first
+            The labels of the window now, and the first number of those that are new.
+        """
+        whole = self.open()
+        there = np.array(whole[tile.window])
+        n = int(labels.max(initial=0))
+        area = np.bincount(labels.ravel(), minlength=n + 1)
+        taken = np.bincount(labels[there > 0], minlength=n + 1)
+        rows, columns = _centres(labels, area)
+        new = (area > 0) & tile.holds(rows, columns, JITTER_PX) & (taken <= SAME * area)
+        new[0] = False
+        self.cut += int(new[_at_seams(tile, labels, self.shape)].sum())
+        first = self.count + 1
+        numbers = np.zeros(n + 1, np.uint32)
+        numbers[new] = np.arange(first, first + int(new.sum()), dtype=np.uint32)
+        merged: npt.NDArray[np.uint32] = np.where(there > 0, there, numbers[labels])
+        self.count += int(new.sum())
+        for number in numbers[new & (taken > 0)]:
+            _keep_largest(merged, int(number))
+        whole[tile.window] = merged
+        whole.flush()  # type: ignore[attr-defined]
+        self.pixels += int(np.count_nonzero(merged)) - int(np.count_nonzero(there))
+        return merged, first
+
+
+def _centres(
+    labels: npt.NDArray[Any], area: npt.NDArray[Any]
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Return the mean row and column of every label."""
+    sums = []
+    y, x = np.nonzero(labels)
+    inside = labels[y, x]
+    for place in (y, x):
+        total = np.bincount(inside, place, minlength=len(area))
+        sums.append(total / np.maximum(area, 1))
+    return sums[0], sums[1]
+
+
+def _at_seams(tile: Tile, labels: npt.NDArray[Any], shape: tuple[int, int]) -> npt.NDArray[Any]:
+    """Return the labels that the window cuts (where it does not end with the image)."""
+    edges = []
+    if tile.window[0].start > 0:
+        edges.append(labels[0])
+    if tile.window[0].stop < shape[0]:
+        edges.append(labels[-1])
+    if tile.window[1].start > 0:
+        edges.append(labels[:, 0])
+    if tile.window[1].stop < shape[1]:
+        edges.append(labels[:, -1])
+    return np.unique(np.concatenate([np.zeros(1, labels.dtype), *edges]))
+
+
+def _keep_largest(labels: npt.NDArray[np.uint32], number: int) -> None:
+    """Leave the largest connected part of a label."""
+    from scipy import ndimage
+
+    y, x = np.nonzero(labels == number)
+    box = slice(y.min(), y.max() + 1), slice(x.min(), x.max() + 1)
+    parts, n = ndimage.label(labels[box] == number)
+    if n > 1:
+        largest = 1 + int(np.argmax(np.bincount(parts.ravel())[1:]))
+        labels[box][(parts > 0) & (parts != largest)] = 0
+
+
+@dataclass
+class _TileSegmenter:
+    """A segmenter whose labels are joined with those of the tiles before."""
+
+    inner: Segmenter
+    store: LabelStore
+    tile: Tile
+    range: float
+    diameter_um: float | None
+    first: int = 0
+
+    def segment(
+        self,
+        image: Plane,
+        second: Plane | None,
+        pixel_size_um: float,
+        diameter_um: float | None,
+        settings: Settings,
+    ) -> Segmentation:
+        low, high = np.percentile(image[::4, ::4], (1, 99.5))
+        found = Segmentation(np.zeros(image.shape, np.uint16), 0.0)
+        if high - low > BLANK * self.range:
+            found = self.inner.segment(
+                image, second, pixel_size_um, diameter_um or self.diameter_um, settings
+            )
+            self.diameter_um = self.diameter_um or found.diameter_um or None
+        merged, self.first = self.store.place(self.tile, found.labels)
+        return Segmentation(merged, self.diameter_um or 0.0)
+
+
+def steps_of_tiles(field: Field, settings: Settings, models: Models) -> Generator[Progress, None, Analysis]:
+    """Do what `napari_tam.pipeline.steps` does, for a field whose channels are `LazyPlane`.
+
+    The background, and contrast for the networks, are those of each tile; an unknown cell diameter is
+    estimated in the first tile with cells. ``cells`` and ``nuclei`` of the result are arrays in temporary
+    files that go with it.
+    """
+    from napari_tam.pipeline import Analysis, steps
+
+    margin = max(1, round(settings.tile_overlap_um / field.pixel_size_um / 2))
+    tiles = tiles_of(field.shape, settings.tile_px, margin)
+    folder = Path(tempfile.mkdtemp(prefix="napari-tam-"))
+    try:
+        stores = {"cells": LabelStore(folder, "cells", field.shape)}
+        if "nucleus" in field.channels:
+            stores["nuclei"] = LabelStore(folder, "nuclei", field.shape)
+        ranges = {role: _range(field.channels[role], tiles) for role in field.channels}
+        diameters: dict[str, float | None] = {}
+        parts = _Parts()
+        for number, tile in enumerate(tiles):
+            own = {
+                kind: _TileSegmenter(getattr(models, kind), store, tile, ranges[role], diameters.get(kind))
+                for (kind, store), role in zip(stores.items(), ("cell", "nucleus"), strict=False)
+            }
+            window = replace(
+                field,
+                channels={role: _read(channel, tile) for role, channel in field.channels.items()},
+                notes=(),
+            )
+            analysis = yield from steps(window, settings, replace(models, **own))
+            diameters = {kind: each.diameter_um for kind, each in own.items()}
+            parts.add(number, tile, analysis, own["cells"].first)
+            del window, analysis
+        table, puncta = parts.join(stores["cells"], field.pixel_size_um)
+        summary = parts.summary(field, table, puncta, stores, models)
+        if models.phenotype is not None:
+            from napari_tam.classify import phenotype_summary
+
+            summary |= phenotype_summary(table, models.phenotype.classes)
+        labels = {kind: store.open() for kind, store in stores.items()}
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    done = Analysis(
+        field, settings, labels["cells"], labels.get("nuclei"), table, puncta, summary, dict(parts.seconds)
+    )
+    weakref.finalize(done, shutil.rmtree, folder, ignore_errors=True)
+    return done
+
+
+def _read(channel: Any, tile: Tile) -> npt.NDArray[Any]:
+    pixels: npt.NDArray[Any] = channel[tile.window]
+    return pixels
+
+
+def _range(channel: Any, tiles: list[Tile]) -> float:
+    """Return the contrast of a whole channel, from small samples in every tile."""
+    values = []
+    for tile in tiles:
+        for share in (0.2, 0.5, 0.8):
+            y, x = (int(s.start + share * (s.stop - s.start)) for s in tile.core)
+            values.append(channel[y : y + 128, x : x + 128][::2, ::2].ravel())
+    low, high = np.percentile(np.concatenate(values), (1, 99.5))
+    return float(high - low)
+
+
+class _Parts:
+    """The tables of the tiles so far."""
+
+    def __init__(self) -> None:
+        self.cells: list[pd.DataFrame] = []
+        self.inside: list[pd.DataFrame] = []
+        self.outside: list[pd.DataFrame] = []
+        self.summaries: list[tuple[int, dict[str, object]]] = []
+        self.seconds: defaultdict[str, float] = defaultdict(float)
+
+    def add(self, number: int, tile: Tile, analysis: Analysis, first: int) -> None:
+        """Take what a tile has found that the tiles before have not."""
+        y0, x0 = tile.origin
+        table = analysis.table[analysis.table["label"] >= first].copy()
+        table["centroid_y_px"] += y0
+        table["centroid_x_px"] += x0
+        self.cells.append(table)
+        puncta = analysis.puncta
+        y, x = puncta["y_px"].to_numpy(), puncta["x_px"].to_numpy()
+        outside = (puncta["label"] == 0).to_numpy() & tile.holds(y, x, PUNCTUM_JITTER_PX)
+        for chosen, target in ((puncta["label"] >= first, self.inside), (outside, self.outside)):
+            rows = puncta[chosen].copy()
+            for axis, start in (("y", y0), ("x", x0)):
+                rows[f"{axis}_px"] += start
+                rows[f"{axis}_um"] = rows[f"{axis}_px"] * analysis.field.pixel_size_um
+            target.append(rows.assign(_tile=number))
+        pixels = int(np.prod([s.stop - s.start for s in tile.core]))
+        self.summaries.append((pixels, analysis.summary))
+        for step, seconds in analysis.seconds.items():
+            self.seconds[step] += seconds
+
+    def join(self, store: LabelStore, _pixel_size_um: float) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """Return the tables of the whole image; what two tiles found at a seam is there once."""
+        inside = pd.concat(_filled(self.inside), ignore_index=True)
+        outside = pd.concat(_filled(self.outside), ignore_index=True)
+        # Where a later tile put a cell, the punctum is counted with that.
+        whole = store.open()
+        rows = np.clip(np.rint(outside["y_px"].to_numpy()).astype(int), 0, store.shape[0] - 1)
+        columns = np.clip(np.rint(outside["x_px"].to_numpy()).astype(int), 0, store.shape[1] - 1)
+        outside = outside[whole[rows, columns] == 0].reset_index(drop=True)
+        puncta = pd.concat(_filled([inside, outside]), ignore_index=True)
+        puncta = puncta[_once(puncta, len(inside))].drop(columns="_tile").reset_index(drop=True)
+        return pd.concat(_filled(self.cells), ignore_index=True), puncta
+
+    def summary(
+        self,
+        field: Field,
+        table: pd.DataFrame,
+        puncta: pd.DataFrame,
+        stores: dict[str, LabelStore],
+        models: Models,
+    ) -> dict[str, object]:
+        """Return the row of the whole image; backgrounds are the median of the tiles'."""
+        last = self.summaries[-1][1]
+        weights = np.array([pixels for pixels, _ in self.summaries], float)
+
+        def values(name: str) -> npt.NDArray[np.float64]:
+            return np.array([float(each[name]) for _, each in self.summaries])  # type: ignore[arg-type]
+
+        inside = int((puncta["label"] > 0).sum())
+        notes = dict.fromkeys(
+            note for _, each in self.summaries for note in str(each["notes"]).split("; ") if note
+        )
+        told = [*field.notes, f"analysed in {len(self.summaries)} tiles, background of each tile", *notes]
+        if stores["cells"].cut:
+            told.append(f"{stores['cells'].cut} cells are larger than the overlap of the tiles and were cut")
+        diameters = values("cell_diameter_um")
+        focus = table["focus_score"].dropna()
+        return {
+            **last,
+            "cells": len(table),
+            "nuclei": stores["nuclei"].count if "nuclei" in stores else None,
+            "puncta": len(puncta),
+            "puncta_in_cells": inside,
+            "puncta_outside": len(puncta) - inside,
+            "cell_area_fraction": stores["cells"].pixels / float(np.prod(field.shape)),
+            "cells_touching_border": int(table["touches_border"].sum()),
+            "exosome_background": float(np.nanmedian(values("exosome_background"))),
+            "exosome_background_mean": float(np.nanmedian(values("exosome_background_mean"))),
+            "saturated_fraction": float(np.average(values("saturated_fraction"), weights=weights)),
+            "focus_score": float(focus.median()) if len(focus) else float("nan"),
+            "cell_diameter_um": float(diameters.max(initial=0.0)),
+            "notes": "; ".join(told),
+        }
+
+
+def _filled(tables: list[pd.DataFrame]) -> list[pd.DataFrame]:
+    """Return the tables that have rows, or the first: an empty one must not change the others' types."""
+    return [table for table in tables if len(table)] or tables[:1]
+
+
+def _once(puncta: pd.DataFrame, kept: int) -> npt.NDArray[np.bool_]:
+    """Return which puncta stay: the first `kept` do, the others where no other tile has the same one."""
+    from scipy.spatial import cKDTree
+
+    once = np.ones(len(puncta), bool)
+    if not len(puncta):
+        return once
+    tile = puncta["_tile"].to_numpy()
+    pairs: Iterator[tuple[int, int]] = iter(
+        sorted(cKDTree(puncta[["y_px", "x_px"]].to_numpy()).query_pairs(PUNCTUM_JITTER_PX))
+    )
+    for first, second in pairs:
+        if tile[first] != tile[second] and second >= kept and once[first]:
+            once[second] = False
+    return once
