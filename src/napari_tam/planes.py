@@ -139,7 +139,9 @@ class ArrayPlanes:
         """Read one plane."""
         return self.window(time, z, channel, slice(None), slice(None))
 
-    def window(self, time: int, z: int, channel: int, rows: slice, columns: slice) -> npt.NDArray[np.generic]:
+    def window(
+        self, position: int, time: int, z: int, channel: int, rows: slice, columns: slice
+    ) -> npt.NDArray[np.generic]:
         """Read a part of a plane."""
         places: dict[str, int | slice] = {"T": time, "Z": z, "C": channel, "Y": rows, "X": columns}
         index = tuple(places.get(axis, 0) for axis in self._axes)

@@ -83,7 +83,8 @@ def write_mask(path: Path, labels: Labels, pixel_size_um: float, z_step_um: floa
     path
         The file.
     labels
-        YX or ZYX, 0 = background; stored as uint16, or uint32 when there are more than 65,535 labels; a large one in tiles.
+        YX or ZYX, 0 = background; stored as uint16, or uint32 when there are more than 65,535
+        labels; a large one in tiles.
     pixel_size_um
         Edge length of a pixel in µm.
     z_step_um
