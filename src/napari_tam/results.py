@@ -115,12 +115,19 @@ def write_mask(path: Path, labels: Labels, pixel_size_um: float, z_step_um: floa
             metadata={
                 "axes": "ZYX"[-labels.ndim :],
                 # from the content in the place of a random one: the same labels are the same file
-                "UUID": str(uuid.UUID(bytes=hashlib.md5(labels.tobytes(), usedforsecurity=False).digest())),
+                "UUID": str(uuid.UUID(bytes=_digest(labels, dtype))),
                 **{f"PhysicalSize{axis}": size for axis, size in sizes.items()},
                 **{f"PhysicalSize{axis}Unit": "µm" for axis in sizes},
             },
             **tiled,
         )
+
+
+def _digest(labels: Labels, dtype: np.dtype[Any]) -> bytes:
+    digest = hashlib.md5(usedforsecurity=False)
+    for part in _strips(labels) if labels.ndim == 2 else labels:
+        digest.update(np.ascontiguousarray(part, dtype).tobytes())
+    return digest.digest()
 
 
 def _strips(labels: Labels) -> Iterator[Labels]:
