@@ -106,7 +106,7 @@ def tidy(results: Results) -> pd.DataFrame:
         keys = [c.name for c in columns.REPLICATE_COLUMNS if c.name in wide and c.name != "positive_fraction"]
     else:
         cells = results.cells
-        readouts = [name for name in cells if is_readout(name, cells[name])]
+        readouts = [name for name in cells.columns.astype(str) if is_readout(name, cells[name])]
         groups = cells.groupby("image", sort=False)
         wide = groups[readouts].mean().reset_index()
         wide.insert(1, "cells", groups.size().to_numpy())

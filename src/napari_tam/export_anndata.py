@@ -61,7 +61,11 @@ def to_anndata(results: Results) -> Any:
     readouts = [name for name in cells.columns if is_readout(name, cells[name])]
     names = cells["image"].astype(str) + ":" + cells["label"].astype(str)
     obs = pd.DataFrame(
-        {name: _observation(cells[name], known.get(name)) for name in cells if name not in readouts}
+        {
+            name: _observation(cells[name], known.get(name))
+            for name in cells.columns.astype(str)
+            if name not in readouts
+        }
     )
     obs.index = pd.Index(names.to_numpy(object), dtype=object)
     about = [known.get(name) for name in readouts]

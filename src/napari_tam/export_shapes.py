@@ -80,7 +80,8 @@ def write_rois(path: Path, results: Results, image: str) -> None:
                 name = f"{kind}_{number:04d}" + (f"_{k}" if k > 1 else "")
                 rois.append(_roi(roifile, polygon[0], name, colour))
     puncta = results.puncta[results.puncta["image"] == image]
-    for number, group in puncta.groupby("label"):
+    for label, group in puncta.groupby("label"):
+        number = int(str(label))
         name = f"puncta_{number:04d}" if number else "puncta_outside"
         # ImageJ's points lie in the middle of a pixel at .5
         points = group[["x_px", "y_px"]].to_numpy(np.float32) + 0.5
@@ -146,16 +147,17 @@ def _features(
             feature["properties"]["classification"] = {"name": name}
         yield feature
     own = results.puncta[results.puncta["image"] == image]
-    for k, row in enumerate(own.to_dict("records")):
+    punctum: dict[str, Any]
+    for k, punctum in enumerate(own.to_dict("records")):  # type: ignore[assignment]
         yield {
             "type": "Feature",
             "id": str(uuid.uuid5(_NAMESPACE, f"{image}\0punctum\0{k}")),
             # QuPath's coordinates begin at the corner of the first pixel
-            "geometry": {"type": "Point", "coordinates": [row["x_px"] + 0.5, row["y_px"] + 0.5]},
+            "geometry": {"type": "Point", "coordinates": [punctum["x_px"] + 0.5, punctum["y_px"] + 0.5]},
             "properties": {
                 "objectType": "detection",
-                "classification": {"name": "aggregate" if row.get("aggregate") is True else "punctum"},
-                "measurements": _measurements(row, {"label": "cell"}),
+                "classification": {"name": "aggregate" if punctum.get("aggregate") is True else "punctum"},
+                "measurements": _measurements(punctum, {"label": "cell"}),
             },
         }
 

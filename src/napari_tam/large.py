@@ -67,16 +67,14 @@ def tiles_of(shape: tuple[int, int], side: int, margin: int) -> list[Tile]:
     """Cut an image into equal cores of at most about `side` pixels, row by row."""
     cuts = [np.linspace(0, n, max(1, round(n / side)) + 1).astype(int).tolist() for n in shape]
     spans = [[slice(a, b) for a, b in itertools.pairwise(each)] for each in cuts]
-    return [
-        Tile(
-            core,
-            tuple(  # type: ignore[arg-type]
-                slice(max(0, s.start - margin), min(n, s.stop + margin))
-                for s, n in zip(core, shape, strict=True)
-            ),
-        )
-        for core in itertools.product(*spans)
-    ]
+    made = []
+    for rows, columns in itertools.product(*spans):
+        window = [
+            slice(max(0, s.start - margin), min(n, s.stop + margin))
+            for s, n in zip((rows, columns), shape, strict=True)
+        ]
+        made.append(Tile((rows, columns), (window[0], window[1])))
+    return made
 
 
 def is_large(field: Field) -> bool:
@@ -150,7 +148,8 @@ def _at_seams(tile: Tile, labels: npt.NDArray[Any], shape: tuple[int, int]) -> n
         edges.append(labels[:, 0])
     if tile.window[1].stop < shape[1]:
         edges.append(labels[:, -1])
-    return np.unique(np.concatenate([np.zeros(1, labels.dtype), *edges]))
+    found: npt.NDArray[Any] = np.unique(np.concatenate([np.zeros(1, labels.dtype), *edges]))
+    return found
 
 
 def _keep_largest(labels: npt.NDArray[np.uint32], number: int) -> None:
@@ -184,7 +183,7 @@ class _TileSegmenter:
         diameter_um: float | None,
         settings: Settings,
     ) -> Segmentation:
-        low, high = np.percentile(image[::4, ::4], (1, 99.5))
+        low, high = np.percentile(np.asarray(image[::4, ::4], np.float64), (1, 99.5))
         found = Segmentation(np.zeros(image.shape, np.uint16), 0.0)
         if high - low > BLANK * self.range:
             found = self.inner.segment(
@@ -224,7 +223,8 @@ def steps_of_tiles(field: Field, settings: Settings, models: Models) -> Generato
                 channels={role: _read(channel, tile) for role, channel in field.channels.items()},
                 notes=(),
             )
-            analysis = yield from steps(window, settings, replace(models, **own))
+            joined: dict[str, Any] = dict(own)
+            analysis = yield from steps(window, settings, replace(models, **joined))
             diameters = {kind: each.diameter_um for kind, each in own.items()}
             parts.add(number, tile, analysis, own["cells"].first)
             del window, analysis

@@ -118,7 +118,8 @@ class ArrayPlanes:
 
     def __init__(self, path: Path, array: Any, axes: str) -> None:
         axes = axes.upper()
-        self.path, self.notes = path, ()
+        self.path = path
+        self.notes: tuple[str, ...] = ()
         self._array, self._axes = array, axes
         sizes = dict(zip(axes, array.shape, strict=True))
         odd = {axis: n for axis, n in sizes.items() if axis not in "TCZYX" and n > 1}
