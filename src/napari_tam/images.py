@@ -13,7 +13,7 @@ from napari_tam.channels import assign_roles, channel_label
 from napari_tam.errors import InputError
 from napari_tam.field import Field
 from napari_tam.listing import extra_of, is_zarr, list_images, stem_of, unique_names
-from napari_tam.planes import MIN_SIDE_PX, LazyPlane, Series, check_memory
+from napari_tam.planes import MIN_SIDE_PX, LazyPlane, Series, check_memory, check_space
 from napari_tam.settings import REQUIRED_ROLES, ROLES
 from napari_tam.stack import CHANNEL_COUNTS, Stack
 from napari_tam.tiff import available_memory, open_tiff, reading
@@ -193,7 +193,9 @@ class _Plan:
             )
         planes = self.stack.n_z if self.volume else 1
         self.tiled = not self.volume and max(self.stack.shape) > TILED_FROM * settings.tile_px
-        if not self.tiled:
+        if self.tiled:
+            check_space(self.stack)
+        else:
             check_memory(self.stack, min(n_channels, len(ROLES)), budget, planes)
         self.stack.check_complete()
         self.names = metadata.channel_names

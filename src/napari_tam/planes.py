@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 import warnings
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
@@ -138,7 +140,7 @@ class ArrayPlanes:
 
     def plane(self, position: int, time: int, z: int, channel: int) -> npt.NDArray[np.generic]:
         """Read one plane."""
-        return self.window(time, z, channel, slice(None), slice(None))
+        return self.window(position, time, z, channel, slice(None), slice(None))
 
     def window(
         self, position: int, time: int, z: int, channel: int, rows: slice, columns: slice
@@ -208,6 +210,20 @@ def check_memory(stack: Planes, n_channels: int, available: int | None, planes: 
             f" of memory, {_gigabytes(available)} are free",
             where=stack.path,
             fix="crop or bin the image, or use a machine with more memory",
+        )
+
+
+def check_space(stack: Planes) -> None:
+    """Raise InputError if the temporary folder has no room for the labels of a large image."""
+    height, width = stack.shape
+    needed = 8 * height * width
+    free = shutil.disk_usage(tempfile.gettempdir()).free
+    if needed > free:
+        raise InputError(
+            f"{height} × {width} pixels need about {_gigabytes(needed)} in the temporary folder "
+            f"{tempfile.gettempdir()}, {_gigabytes(free)} are free",
+            where=stack.path,
+            fix="crop the image, or set TMPDIR to a folder with more space",
         )
 
 
