@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import threading
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from napari_tam.planes import check_side, exact_dtype
 from napari_tam.tiff import COPY_AGAIN, SAVE_AS_TIFF, read_rows, read_window, reading
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 #: Lengths of an unnamed axis that are taken for channels.
@@ -229,19 +231,25 @@ class Stack:
             If it cannot be decoded.
         """
         rows, columns = (slice(*s.indices(n)[:2]) for s, n in zip((rows, columns), self.shape, strict=True))
-        series = self._series
-        if self._axes[self._split :] != "YX" or series.is_multifile:
-            return self.plane(position, time, z, channel)[rows, columns].copy()
-        index, number = self._index(position, time, z, channel), 0
-        for i, size in zip(index[: self._split], self._sizes[: self._split], strict=True):
-            number = number * size + i
-        with self._lock, reading(self.path):
-            if series.dataoffset is not None:  # one header may stand for many planes
+        series, handle = self._series, self._tif.filehandle
+        index = self._index(position, time, z, channel)
+        # a field of a large image may be analysed when its file was closed behind the last field
+        with self._lock, reading(self.path), _opened(handle):
+            first = None if series.is_multifile or self._axes[-2:] != "YX" else series.dataoffset
+            handle.open()  # tifffile may have closed it while looking for that
+            if first is not None:  # plane after plane, whatever the headers: one may stand for many
+                number = 0
+                for i, size in zip(index[:-2], self._sizes[:-2], strict=True):
+                    number = number * size + i
                 dtype = series.dtype.newbyteorder(self._tif.byteorder)
-                offset = series.dataoffset + number * series.keyframe.size * dtype.itemsize
-                handle = self._tif.filehandle
+                offset = first + number * math.prod(self.shape) * dtype.itemsize
                 pixels = read_rows(handle, dtype, offset, self.shape[1], rows, columns)
+            elif series.is_multifile or self._axes[self._split :] != "YX":
+                return self.plane(position, time, z, channel)[rows, columns].copy()
             else:
+                number = 0
+                for i, size in zip(index[: self._split], self._sizes[: self._split], strict=True):
+                    number = number * size + i
                 page = series[number]
                 if page is None:
                     raise self._truncated(f"page {number} of {len(series)} is missing")
@@ -275,12 +283,19 @@ class Stack:
         page = series[number]
         if page is None:
             raise self._truncated(f"page {number} of {len(series)} is missing (or lies in another file)")
-        handle = page.parent.filehandle
-        closed = handle.closed  # the other files of a multi-file OME-TIFF
-        if closed:
-            handle.open()
-        try:
+        # the other files of a multi-file OME-TIFF are closed
+        with _opened(page.parent.filehandle):
             return page.asarray()
-        finally:
-            if closed:
-                handle.close()
+
+
+@contextlib.contextmanager
+def _opened(handle: tifffile.FileHandle) -> Iterator[tifffile.FileHandle]:
+    """Open a file handle if it is closed, and leave it as it was."""
+    closed = handle.closed
+    if closed:
+        handle.open()
+    try:
+        yield handle
+    finally:
+        if closed:
+            handle.close()
