@@ -22,7 +22,6 @@ import numpy.typing as npt
 import pandas as pd
 
 from napari_tam.planes import LazyPlane
-from napari_tam.segment import Segmentation
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
     from napari_tam.field import Field
     from napari_tam.models import Models
     from napari_tam.pipeline import Analysis, Progress
-    from napari_tam.segment import Plane, Segmenter
+    from napari_tam.segment import Plane, Segmentation, Segmenter
     from napari_tam.settings import Settings
 
 #: A cell of which more than this share is another one's already is that cell.
@@ -183,6 +182,8 @@ class _TileSegmenter:
         diameter_um: float | None,
         settings: Settings,
     ) -> Segmentation:
+        from napari_tam.segment import Segmentation  # loads torch
+
         low, high = np.percentile(np.asarray(image[::4, ::4], np.float64), (1, 99.5))
         found = Segmentation(np.zeros(image.shape, np.uint16), 0.0)
         if high - low > BLANK * self.range:
