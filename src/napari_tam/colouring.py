@@ -6,10 +6,13 @@ Both are readable for colour-blind eyes: the classes' colours are those of Okabe
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 #: What has no value.
 MISSING = "#A0A0A0"
@@ -42,6 +45,8 @@ class Colouring:
 
 def is_number(values: pd.Series) -> bool:
     """Whether a column is coloured along a scale."""
+    import pandas as pd
+
     return bool(pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values))
 
 

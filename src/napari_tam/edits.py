@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
 from napari_tam.errors import InputError
 from napari_tam.output import OutputError, write_text
@@ -22,6 +21,8 @@ from napari_tam.results import read_mask, write_mask
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    import pandas as pd
 
     from napari_tam.settings import Settings
 
@@ -94,6 +95,8 @@ class Edits:
         """
         if not self.puncta:
             return spots
+        import pandas as pd
+
         from napari_tam.detect import measure_spots
 
         at = spots[["y_px", "x_px"]].to_numpy(np.float64)
@@ -204,6 +207,8 @@ def read_edits(folder: Path, image: str, shape: tuple[int, ...]) -> Edits | None
 def _read_points(path: Path) -> tuple[Points, Points]:
     if not path.exists():
         return _none(), _none()
+    import pandas as pd
+
     try:
         table = pd.read_csv(path)
         parts = [

@@ -22,11 +22,10 @@ from qtpy.QtWidgets import (
 )
 
 from napari_tam._napari._job import Job
-from napari_tam._napari._open import open_result
 from napari_tam._napari._parts import PathEdit, button, row, taken_out
 from napari_tam._napari._session import Session
 from napari_tam.errors import InputError
-from napari_tam.pipeline import Progress
+from napari_tam.progress import Progress
 from napari_tam.settings import Settings
 
 if TYPE_CHECKING:
@@ -160,6 +159,8 @@ class BatchWidget(QWidget):
 
     def open(self, at: int) -> None:
         """Open the image of a row with its results."""
+        from napari_tam._napari._open import open_result
+
         name, out = self._text(at, 0), self.out.value
         if self._text(at, 1) != DONE or out is None:
             self.status_line.setText(self.table.item(at, 1).toolTip() or f"{name} is not finished yet")

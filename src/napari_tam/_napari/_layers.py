@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pint
 
+from napari_tam._napari._colours import small
 from napari_tam.errors import InputError
 from napari_tam.tiffmeta import Metadata
 
@@ -193,9 +194,9 @@ def result_layers(
     """
     common = {**where, "metadata": {KEY: {"image": image, "summary": analysis.summary}}}
     # Copies: whoever edits a layer must not edit the analysis.
-    labels: list[tuple[str, Any, Any]] = [("cells", analysis.cells.copy(), label_features(analysis.table))]
+    labels: list[tuple[str, Any, Any]] = [("cells", small(analysis.cells), label_features(analysis.table))]
     if analysis.nuclei is not None:
-        labels.insert(0, ("nuclei", analysis.nuclei.copy(), None))
+        labels.insert(0, ("nuclei", small(analysis.nuclei), None))
     layers: list[tuple[Any, dict[str, Any], str]] = []
     for kind, data, features in labels:
         arguments = {"name": f"{kind} ({image})", "features": features, "opacity": 0.5, **common}

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cache
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary, finalize, ref
 
 import numpy as np
 from napari.layers import Labels, Points
-from napari.utils.colormaps import DirectLabelColormap
 from psygnal import Signal
 
+from napari_tam._napari._colours import CellColours
 from napari_tam._napari._layers import positions, result_layers
 from napari_tam.colouring import colour_rows
 from napari_tam.edits import Edits
@@ -215,7 +214,7 @@ class Session:
             colours: dict[int | None, Any] = {None: np.ones(4, np.float32), 0: np.zeros(4, np.float32)}
             colours |= dict(zip(labels.tolist(), rgba, strict=True))
             with layer.events.selected_label.blocker():  # a new colormap is told as a new label, too
-                layer.colormap = DirectLabelColormap(color_dict=colours)
+                layer.colormap = CellColours(color_dict=colours)
 
     def select(self, found: Found, labels: Iterable[int]) -> None:
         """Let cells stand out, and show the row of a single one in napari's features table."""
@@ -304,17 +303,6 @@ def _listen(session: Session, callbacks: list[Any]) -> None:
 
     callbacks.append(on_mouse)
     finalize(session, forget)
-
-
-@cache
-def warm_up_colours() -> None:
-    """Let napari compile how it colours labels: here, in the background, rather than when they are shown."""
-    for number in (3, 300):  # the colours' numbers fit into one byte, or two
-        rgba = np.random.default_rng(0).uniform(0, 1, (number, 4)).astype(np.float32)
-        colours: dict[int | None, Any] = {None: np.zeros(4, np.float32), **dict(enumerate(rgba))}
-        for dtype in (np.uint16, np.uint32):
-            labels = np.arange(4, dtype=dtype).reshape(2, 2)
-            DirectLabelColormap(color_dict=colours).map(labels)
 
 
 def _move_points(layer: Any, puncta: pd.DataFrame) -> None:

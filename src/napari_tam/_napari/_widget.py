@@ -18,13 +18,10 @@ from napari_tam._napari._parts import button, column, row, taken_out
 from napari_tam._napari._plot import PlotTab
 from napari_tam._napari._results import ResultsBar
 from napari_tam._napari._sample_data import SAMPLES
-from napari_tam._napari._session import Found, Session, warm_up_colours
-from napari_tam._napari._teach import TeachTab
-from napari_tam.detect import select
-from napari_tam.edits import Edits, read_edits
+from napari_tam._napari._session import Found, Session
 from napari_tam.errors import InputError
 from napari_tam.field import Field
-from napari_tam.pipeline import STEPS, Progress, steps
+from napari_tam.progress import STEPS
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping
@@ -34,7 +31,10 @@ if TYPE_CHECKING:
     from napari.layers import Image
 
     from napari_tam._napari._layers import Channel
+    from napari_tam._napari._teach import TeachTab
+    from napari_tam.edits import Edits
     from napari_tam.pipeline import Analysis
+    from napari_tam.progress import Progress
     from napari_tam.settings import Settings
 
 #: Settings that only choose among the candidates: their effect is shown at once.
@@ -69,12 +69,14 @@ class AnalyseWidget(QWidget):
         self._status.setWordWrap(True)
         self.plot = PlotTab(self.session)
         self.correct = CorrectTab(self.session, self.measure_again)
-        self.teach = TeachTab(self.session, self.job, self._apply_model)
+        self._teach: TeachTab | None = None
+        self._teach_page = QWidget()  # until the tab is looked at
         self.results = ResultsBar(self.session)
         self.tabs = QTabWidget()
         self.tabs.addTab(column(self.picker, self.settings_form), "Analyse")
-        for tab, title in ((self.plot, "Plot"), (self.correct, "Correct"), (self.teach, "Teach")):
+        for tab, title in ((self.plot, "Plot"), (self.correct, "Correct"), (self._teach_page, "Teach")):
             self.tabs.addTab(tab, title)
+        self.tabs.currentChanged.connect(self._on_tab)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(4, 4, 4, 4)
         layout.addWidget(self.tabs, 1)
@@ -91,6 +93,21 @@ class AnalyseWidget(QWidget):
         self.job.busy.connect(self._on_busy)
         self.job.said.connect(self._say)
         self.session.form_settings = self.settings_form.settings
+
+    @property
+    def teach(self) -> TeachTab:
+        """The teach tab, which is made when it is first looked at: what it needs loads slowly."""
+        if self._teach is None:
+            from napari_tam._napari._teach import TeachTab
+
+            self._teach = TeachTab(self.session, self.job, self._apply_model)
+            at, shown = self.tabs.indexOf(self._teach_page), self.tabs.currentIndex()
+            before = self.tabs.blockSignals(True)
+            self.tabs.removeTab(at)
+            self.tabs.insertTab(at, self._teach, "Teach")
+            self.tabs.setCurrentIndex(shown)
+            self.tabs.blockSignals(before)
+        return self._teach
 
     def chosen(self) -> dict[str, Channel]:
         """Return the chosen channels by role."""
@@ -213,12 +230,18 @@ class AnalyseWidget(QWidget):
             self.results.open_table()
             self.tabs.setCurrentWidget(self.plot)
 
+    def _on_tab(self, at: int) -> None:
+        if self.tabs.widget(at) is self._teach_page:
+            _ = self.teach
+
     def _on_setting(self, name: str) -> None:
         """Show at once which puncta a moved threshold keeps; the tables follow when it rests."""
         cell = self.chosen().get("cell")
         found = None if cell is None else self.session.found.get(cell.image)
         if name not in THRESHOLDS or found is None or found.analysis.candidates is None:
             return
+        from napari_tam.detect import select
+
         try:
             settings = self.settings_form.settings(pixel_size_um=self.pixel_size_um or None)
         except InputError as error:
@@ -272,6 +295,9 @@ def _analyse(
     """Drive the pipeline; pixels, corrections and networks are read here, in the background."""
     from dataclasses import replace
 
+    from napari_tam.edits import read_edits
+    from napari_tam.pipeline import steps
+
     if planes:
         channels = {role: np.asarray(data) for role, data in planes.items()}
         for role, data in channels.items():
@@ -283,5 +309,4 @@ def _analyse(
     if edits is None and folder is not None:
         edits = read_edits(folder, field.name, field.shape)
     models = session.models(settings)
-    warm_up_colours()
     return (yield from steps(field, settings, models, previous, edits))
