@@ -63,7 +63,9 @@ def colour_rows(values: pd.Series) -> Colouring:
         return _scale(values.to_numpy(np.float64, na_value=np.nan))
     texts = values.astype("string")
     colours = class_colours(sorted(texts.dropna().unique()))
-    rgba = np.array([_rgba(colours.get(text, MISSING)) for text in texts.fillna("")], np.float32)
+    shades = {name: _rgba(colour) for name, colour in colours.items()}
+    missing = _rgba(MISSING)
+    rgba = np.array([shades.get(text, missing) for text in texts.fillna("").tolist()], np.float32)
     return Colouring(rgba.reshape(-1, 4), tuple(colours.items()))
 
 

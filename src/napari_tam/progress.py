@@ -1,4 +1,4 @@
-"""The names of the pipeline's steps, and how far it is; light, so that a window can know them before it runs."""
+"""The names of the pipeline's steps, and how far it is. Light: a window knows them before it runs."""
 
 from __future__ import annotations
 

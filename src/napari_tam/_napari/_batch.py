@@ -21,6 +21,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_tam._napari._calm import collect_again, loading
 from napari_tam._napari._job import Job
 from napari_tam._napari._parts import PathEdit, button, row, taken_out
 from napari_tam._napari._session import Session
@@ -191,6 +192,7 @@ class BatchWidget(QWidget):
         if taken_out(self, event):
             self._timer.stop()
             self._job.abandon()
+            collect_again()
 
     def _say(self, text: str) -> None:
         self.status_line.setText(text)
@@ -303,15 +305,15 @@ def _batch(
     """Analyse files; yields outcomes without their images, and returns the seconds."""
     from dataclasses import replace
 
-    from napari_tam.batch import analyse_files
-    from napari_tam.conclude import conclude
-    from napari_tam.results import prepare
+    with loading():
+        from napari_tam.batch import analyse_files
+        from napari_tam.conclude import conclude
+        from napari_tam.results import prepare
 
+        prepare(out)
+        models = session.models(settings)
     started, done = time.monotonic(), 0
-    prepare(out)
-    batch = analyse_files(
-        paths, settings, session.models(settings), out, on_progress=tell, command=["napari", str(out)]
-    )
+    batch = analyse_files(paths, settings, models, out, on_progress=tell, command=["napari", str(out)])
     with contextlib.closing(batch):
         for outcome in batch:
             analysis = outcome.analysis

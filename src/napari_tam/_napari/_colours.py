@@ -1,15 +1,19 @@
 """A colour for every cell, looked up in one array.
 
-napari asks a `DirectLabelColormap` for the colours of all 65,536 values of a 16-bit layer, compiles a function
-for that (seconds, the first time) and then fills a table in a Python loop (0.1 s with every selected cell).
+napari asks a `DirectLabelColormap` for the colours of all 65,536 values of a 16-bit layer, compiles a
+function for that (seconds, the first time) and then fills a table in a Python loop (0.1 s, with every
+selected cell).
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from napari.utils.colormaps import DirectLabelColormap
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 #: More labels than this do not fit into 16 bits; napari's own way takes any number.
 MOST = np.iinfo(np.uint16).max
@@ -17,6 +21,20 @@ MOST = np.iinfo(np.uint16).max
 
 class CellColours(DirectLabelColormap):
     """`DirectLabelColormap` with the same colours, sooner."""
+
+    @classmethod
+    def of(cls, labels: Any, rgba: Any) -> CellColours:
+        """Give labels (N,) colours (N, 4); one that is not among them (it is being painted) is white."""
+        colours: dict[int | None, Any] = {None: np.ones(4, np.float32), 0: np.zeros(4, np.float32)}
+        colours |= dict(zip(np.asarray(labels).tolist(), rgba, strict=True))
+        return cls(color_dict=colours)
+
+    @classmethod
+    def of_column(cls, table: pd.DataFrame, column: str) -> CellColours:
+        """Colour the cells of a table by a column."""
+        from napari_tam.colouring import colour_rows
+
+        return cls.of(table["label"].to_numpy(), colour_rows(table[column]).rgba)
 
     def _map_without_cache(self, values: Any) -> Any:
         """Return the colours of values, (..., 4) float32 (napari keeps what it returns)."""

@@ -9,6 +9,7 @@ from napari.utils.notifications import show_error
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QLabel, QTabWidget, QVBoxLayout, QWidget
 
+from napari_tam._napari._calm import collect_again, load_drawing, loading
 from napari_tam._napari._channels import ChannelPicker
 from napari_tam._napari._correct import CorrectTab
 from napari_tam._napari._form import SettingsForm
@@ -110,8 +111,8 @@ class AnalyseWidget(QWidget):
         return self._teach
 
     def chosen(self) -> dict[str, Channel]:
-        """Return the chosen channels by role."""
-        return self.picker.chosen()
+        """Return the chosen channels by role; of stacks the plane that is shown, if that is asked for."""
+        return self.picker.planes()
 
     def choose(self, layers: Mapping[str, Image | Channel | None]) -> None:
         """Choose layers or channels by role; None leaves a role open."""
@@ -128,8 +129,8 @@ class AnalyseWidget(QWidget):
 
     @property
     def idle(self) -> bool:
-        """Whether nothing is running."""
-        return self.job.idle
+        """Whether nothing is running, and its result is shown."""
+        return self.job.idle and not self.session.showing
 
     @property
     def status(self) -> str:
@@ -175,6 +176,7 @@ class AnalyseWidget(QWidget):
             self._later.stop()
             self.job.abandon()
             self.session.forget_form()
+            collect_again()
 
     def _start(self) -> None:
         channels = self.chosen()
@@ -208,8 +210,8 @@ class AnalyseWidget(QWidget):
 
         def done(analysis: Analysis) -> None:
             self.results.tame_tables()
-            found = self.session.put(Found(name, where, analysis, analysis.edits, folder))
-            self._on_result(found)
+            found = Found(name, where, analysis, analysis.edits, folder)
+            self.session.put_in_turns(found, self._on_result)
 
         self.job.start(
             lambda: _analyse(session, field, planes, settings, previous, edits, folder),
@@ -295,8 +297,12 @@ def _analyse(
     """Drive the pipeline; pixels, corrections and networks are read here, in the background."""
     from dataclasses import replace
 
-    from napari_tam.edits import read_edits
-    from napari_tam.pipeline import steps
+    with loading():
+        from napari_tam.edits import read_edits
+        from napari_tam.pipeline import steps
+
+        load_drawing()
+        models = session.models(settings)
 
     if planes:
         channels = {role: np.asarray(data) for role, data in planes.items()}
@@ -308,5 +314,4 @@ def _analyse(
         field = replace(field, channels=channels)
     if edits is None and folder is not None:
         edits = read_edits(folder, field.name, field.shape)
-    models = session.models(settings)
     return (yield from steps(field, settings, models, previous, edits))
