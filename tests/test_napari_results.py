@@ -1,10 +1,9 @@
-"""Results folders in napari: File → Open and File → Save; single planes of stacks; colours; loading quietly."""
+"""Results folders in napari: File → Open and File → Save; planes of stacks; colours; quiet loading."""
 
 from __future__ import annotations
 
 import gc
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +18,7 @@ from napari_viewers import PIXEL_UM, FakeModels, add_channels, open_widget, run
 from napari_tam._napari import _calm
 from napari_tam._napari._colours import CellColours, small
 from napari_tam._napari._reader import open_results, results_reader
+from napari_tam._napari._writer import NotSavedError
 from napari_tam.batch import analyse_files
 from napari_tam.errors import InputError
 from napari_tam.results import read_results
@@ -26,6 +26,7 @@ from napari_tam.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 
 @pytest.fixture
@@ -71,9 +72,17 @@ def test_another_image_opens_by_its_mask(viewer: Any, folder: Path) -> None:
 
 
 def test_without_its_image_a_result_is_masks_and_puncta(viewer: Any, folder: Path) -> None:
+    from napari.utils.notifications import notification_manager
+
+    notes: list[str] = []
+
+    def listen(note: Any) -> None:
+        notes.append(note.message)
+
+    notification_manager.notification_ready.connect(listen)
     (folder.parent / "a.ome.tif").unlink()
-    with pytest.warns(UserWarning, match="Only masks and puncta of a"):
-        viewer.open(str(folder), plugin="napari-tam")
+    viewer.open(str(folder), plugin="napari-tam")
+    assert notes[-1].startswith("Only masks and puncta of a are shown: ")
     assert {layer.name for layer in viewer.layers} == {"cells (a)", "nuclei (a)", "puncta (a)"}
     assert tuple(viewer.layers["cells (a)"].scale) == (fakes.PIXEL_UM,) * 2
 
@@ -115,7 +124,7 @@ def test_saving_layers_writes_the_results_folder(viewer: Any, widget: Any, tmp_p
 
 def test_masks_that_were_not_measured_are_not_saved(viewer: Any, widget: Any, tmp_path: Path) -> None:
     viewer.layers["cells (CD11b)"].data_setitem((np.array([60]), np.array([60])), 3)
-    with pytest.raises(InputError, match="corrected and not measured since"):
+    with pytest.raises(NotSavedError, match="corrected and not measured since"):
         viewer.layers.save(str(tmp_path / "mine.results"), plugin="napari-tam")
     assert not (tmp_path / "mine.results").exists()
 
@@ -124,7 +133,7 @@ def test_layers_of_other_origin_are_not_saved_as_results(viewer: Any, widget: An
     own = viewer.layers["puncta (CD11b)"]
     other = viewer.add_labels(np.zeros((64, 64), np.uint16), name="mine")
     viewer.layers.selection = {own, other}
-    with pytest.raises(InputError, match="not the results of one image"):
+    with pytest.raises(NotSavedError, match="not the results of one image"):
         viewer.layers.save(str(tmp_path / "mine.results"), selected=True, plugin="napari-tam")
 
 

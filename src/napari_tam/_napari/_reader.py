@@ -101,7 +101,7 @@ def _field(results: Results, image: str, settings: Settings) -> Field:
     from napari_tam.listing import stem_of
 
     row = results.images.set_index("image").loc[image]
-    bare = Field(image, {}, float(row["pixel_size_um"]))
+    bare = Field(image, {}, float(str(row["pixel_size_um"])))
     if not str(row["source"] or ""):
         return bare
     path = Path(str(row["source"]))

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from napari_tam._napari._sample_data import LayerData
 
 
+class NotSavedError(Exception):
+    """Why nothing was saved (napari takes a ValueError for a writer that does not suit, and is silent)."""
+
+
 def write_results(path: str, layers: list[LayerData]) -> list[str]:
     """Write the results folder of the image that the layers belong to.
 
@@ -32,9 +36,18 @@ def write_results(path: str, layers: list[LayerData]) -> list[str]:
 
     Raises
     ------
-    InputError
-        If the layers are not the results of one open image, or were corrected and not measured since.
+    NotSavedError
+        If the layers are not the results of one open image, or were corrected and not measured since, or
+        the folder cannot be written.
     """
+    try:
+        _write(Path(path), layers)
+    except InputError as error:
+        raise NotSavedError(str(error)) from error
+    return [str(path)]
+
+
+def _write(path: Path, layers: list[LayerData]) -> None:
     images = {_image(arguments) for _, arguments, kind in layers if kind in ("labels", "points")}
     known = {found.name: (session, found) for session, found in open_results()}
     if len(images) != 1 or not images <= set(known):
@@ -51,8 +64,7 @@ def write_results(path: str, layers: list[LayerData]) -> list[str]:
             where=path,
             fix="Press 'Update measurements' in the tab Correct first",
         )
-    save_results(found, Path(path), session)
-    return [str(path)]
+    save_results(found, path, session)
 
 
 def _image(arguments: dict[str, Any]) -> str:
