@@ -11,7 +11,6 @@ from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
 
 from napari_tam._napari._layers import positions
 from napari_tam._napari._parts import button, row
-from napari_tam.detect import select
 from napari_tam.edits import Edits, puncta_edits, save_edits
 from napari_tam.errors import InputError
 
@@ -144,6 +143,8 @@ def corrections(found: Found) -> Edits:
     InputError
         If a layer was removed or has another size.
     """
+    from napari_tam.detect import select
+
     analysis, edits = found.analysis, found.edits
     for kind in ("cells", "nuclei"):
         known: Any = getattr(analysis, kind)
