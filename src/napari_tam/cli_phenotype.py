@@ -50,7 +50,7 @@ def add_train_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--from-scratch", action="store_true", help="do not start from the bundled model")
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="same seed, same model (default: 0)")
-    parser.add_argument("--steps", type=_positive, metavar="N", help="cells: training steps (default: 150)")
+    parser.add_argument("--steps", type=_positive, metavar="N", help="cells: training steps (default: 120)")
     parser.add_argument(
         "--settings",
         type=Path,

@@ -58,10 +58,10 @@ class Recipe:
         Same seed, same network.
     """
 
-    steps: int = 150
-    batch: int = 6
-    crop: int = 160
-    rate: float = 3e-4
+    steps: int = 120
+    batch: int = 4
+    crop: int = 128
+    rate: float = 4e-4
     average: float = 0.97
     seed: int = 0
 
