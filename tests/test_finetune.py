@@ -205,7 +205,9 @@ def test_a_model_folder_that_cannot_be_used_is_told(card: ModelCard, tmp_path: P
     save(model, tmp_path / "mine")
     weights = tmp_path / "mine" / "cells.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"\x7f")
-    with pytest.raises(InputError, match="differ from the sha256 on their card.*copy the whole model folder"):
+    with pytest.raises(
+        InputError, match=r"differ from the sha256 on their card.*copy the whole model folder"
+    ):
         loaded(tmp_path / "mine")
     path = tmp_path / "mine" / "cells.json"
     values = json.loads(path.read_text(encoding="utf-8"))
