@@ -159,7 +159,8 @@ def own_card(name: str, kind: str) -> ModelCard | None:
             raise InputError(
                 f"there is no model for {kind} in the folder (no {path.name})",
                 where=name,
-                fix=f"give the --out folder of 'napari-tam train {kind}', a model file, or a name",
+                fix="give a model file or a name"
+                + (", or the --out folder of 'napari-tam train cells'" if kind == "cells" else ""),
             )
         return None
     card = ModelCard.read(path)

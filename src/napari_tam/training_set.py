@@ -131,7 +131,8 @@ def results_fields(folder: Path, *, every: bool = False) -> Iterator[TrainingFie
         raise InputError(
             "no cells were corrected in these results",
             where=folder,
-            fix="correct some in napari (tab Correct), or take all fields as they are with --all",
+            fix="correct some in napari (tab Correct), or take all fields as they are with "
+            "'napari-tam export-training --all'",
         )
 
 
