@@ -69,7 +69,7 @@ class AnalyseWidget(QWidget):
         self._status = QLabel("Open an image with a cell stain and an exosome label, or press “Try it”.")
         self._status.setWordWrap(True)
         self.plot = PlotTab(self.session)
-        self.correct = CorrectTab(self.session, self.measure_again)
+        self.correct = CorrectTab(self.session, self.measure_again, self.job, self._use_cells_model)
         self._teach: TeachTab | None = None
         self._teach_page = QWidget()  # until the tab is looked at
         self.results = ResultsBar(self.session)
@@ -260,6 +260,10 @@ class AnalyseWidget(QWidget):
             self.run()
         else:
             self._later.start()
+
+    def _use_cells_model(self, folder: Path) -> None:
+        self.session.forget_models()  # the folder may have held another network
+        self.form["cells_model"].value = str(folder)
 
     def _apply_model(self, folder: Path) -> None:
         self.form["phenotype_model"].value = str(folder)
