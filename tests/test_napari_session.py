@@ -18,7 +18,8 @@ import fakes
 from napari_viewers import PIXEL_UM, FakeModels, add_channels, open_widget, run
 
 from napari_tam._napari._session import DIMMED, TAUGHT
-from napari_tam.edits import read_edits
+from napari_tam.edits import Edits, read_edits
+from napari_tam.pipeline import Progress
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -289,6 +290,61 @@ def test_click_to_label_train_and_apply(
     model = classify.load_classifier(str(tmp_path / "mine"))
     assert model is not None
     assert model.classes == ("M1", "M2")
+
+
+def test_corrected_masks_train_the_cell_network_which_the_form_is_offered(
+    viewer: Any,
+    done: Any,
+    models: FakeModels,
+    qtbot: Any,
+    tmp_path: Path,
+    monkeypatch: Any,
+    errors: list[str],
+) -> None:
+    import sys
+    from types import SimpleNamespace
+
+    training = done.correct.training
+    training.folder.value = tmp_path / "mine"
+    training.train()
+    assert "0 of the open images have corrected cells, and two are needed" in errors[0]
+    given: list[Any] = []
+
+    def finetune(fields: Any, card: Any, recipe: Any, settings: Any, device: Any) -> Any:
+        assert threading.current_thread() is not threading.main_thread()
+        given.extend(fields)
+        yield Progress("train on all fields", 0, 1)
+        return SimpleNamespace(adopted=adopted, report=None)
+
+    fake = SimpleNamespace(
+        Recipe=lambda: None,
+        finetune=finetune,
+        report_lines=lambda report: ["mean 0.5 0.6"],
+        save=lambda model, out: out.mkdir(),
+        verdict=lambda model: "better" if model.adopted else "not written: worse",
+    )
+    monkeypatch.setitem(sys.modules, "napari_tam.finetune", fake)
+    monkeypatch.setattr(
+        sys.modules["napari_tam.models"], "bundled_cards", lambda: {"cells": 1}, raising=False
+    )
+    # Two images whose cells were corrected, as Update measurements leaves them.
+    [found] = done.session.found.values()
+    corrected = replace(found.analysis, edits=Edits(cells=models.cell_labels))
+    found.analysis = corrected
+    field = replace(corrected.field, name="second")
+    done.session.found["second"] = replace(found, name="second", analysis=replace(corrected, field=field))
+    for adopted in (False, True):
+        given.clear()
+        training.train()
+        qtbot.waitUntil(lambda: done.idle, timeout=60_000)
+        assert [f.name for f in given] == ["CD11b", "second"]
+        assert len({f.group for f in given}) == 2
+        assert training._offer.isEnabled() is adopted
+        assert (tmp_path / "mine").exists() is adopted
+    assert training.report.toPlainText() == "mean 0.5 0.6\n\nbetter"
+    assert done.form["cells_model"].value == "cells"  # offered, not taken
+    training.use()
+    assert done.form["cells_model"].value == str(tmp_path / "mine")
 
 
 def test_the_batch_shows_every_file_and_opens_a_finished_one(

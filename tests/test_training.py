@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from scipy.spatial import cKDTree
 
 from napari_tam.detect import centres_from_flows
+from napari_tam.flow_training import perturb
 from napari_tam.flownet import FlowNet
 
 if TYPE_CHECKING:
@@ -209,7 +210,7 @@ def test_perturbed_images_stay_finite_and_of_their_kind(kind: str) -> None:
     empty = 0
     for _ in range(60):
         image = rng.normal(0.3, 0.3, (2, 24, 24)).astype(np.float32)
-        changed = train_flownet.perturb(image, kind, rng)
+        changed = perturb(image, kind, rng)
         assert changed.dtype == np.float32
         assert np.isfinite(changed).all()
         empty += not changed[1].any()

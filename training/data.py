@@ -8,62 +8,20 @@ repeated.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pandas as pd
 import tifffile
-from cellpose import dynamics
 
 from napari_tam.detect import normalise_spots
-from napari_tam.segment import normalise
+from napari_tam.flow_training import Sample, flows, to_scale
+from napari_tam.segment import median_diameter, normalise
 from napari_tam.synthetic import Scene, random_parameters
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 CACHE = Path(__file__).resolve().parent / ".cache"
-
-
-@dataclass
-class Sample:
-    """A training field at working scale.
-
-    `image` is CYX float32, normalised; `target` is (4, Y, X) float32: labels, probability, flow y
-    and flow x (unit vectors). For puncta a fifth plane weights the loss (0: look away).
-    """
-
-    name: str
-    group: str
-    image: np.ndarray
-    target: np.ndarray
-
-
-def median_diameter(labels: np.ndarray) -> float:
-    """Median diameter (px) of the circles with the areas of the labels."""
-    areas = np.bincount(labels.ravel())[1:]
-    areas = areas[areas > 0]
-    return float(np.median(np.sqrt(4 * areas / np.pi))) if len(areas) else 0.0
-
-
-def to_scale(image: np.ndarray, labels: np.ndarray, factor: float) -> tuple[np.ndarray, np.ndarray]:
-    """Resize a CYX image and its labels."""
-    size = (max(1, round(labels.shape[1] * factor)), max(1, round(labels.shape[0] * factor)))
-    method = cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR
-    planes = [cv2.resize(plane.astype(np.float32), size, interpolation=method) for plane in image]
-    small = cv2.resize(labels.astype(np.float32), size, interpolation=cv2.INTER_NEAREST)
-    return np.stack(planes), small.astype(np.int32)
-
-
-def flows(labels: np.ndarray) -> np.ndarray:
-    """Cellpose's targets: labels, probability, flow y, flow x."""
-    if not labels.any():
-        return np.zeros((4, *labels.shape), np.float32)
-    import torch
-
-    return dynamics.labels_to_flows([labels.astype(np.int32)], device=torch.device("cpu"))[0].astype(
-        np.float32
-    )
 
 
 def cached(key: str, make):

@@ -1,8 +1,7 @@
 """Train a FlowNet: ``python training/train_flownet.py cells --steps 9000``.
 
-Cellpose's targets (`labels_to_flows`), augmentation (`random_rotate_and_resize`) and loss (mean
-squared error of five times the flows, plus binary cross-entropy of the probability, halved).
-Seeded; writes a checkpoint every few minutes and continues from it when started again.
+Targets, augmentation and loss are those of `napari_tam.flow_training`. Seeded; writes a checkpoint every
+few minutes and continues from it when started again.
 """
 
 from __future__ import annotations
@@ -10,19 +9,14 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import queue
-import threading
 import time
 from itertools import islice
 from pathlib import Path
 
-import cv2
 import data
-import numpy as np
 import torch
-from cellpose.transforms import random_rotate_and_resize
-from torch.nn import functional
 
+from napari_tam.flow_training import batches, loss, prefetch
 from napari_tam.flownet import FlowNet
 
 #: Architecture and working scale of the three networks.
@@ -52,103 +46,6 @@ def load(kind: str, diameter: float, leave_out: list[str], simulated: int, seed:
         samples = samples + data.simulated_puncta(simulated, seed, data.textures())
         held = {s.name for s in data.real_puncta("train")[::8]}
     return [s for s in samples if s.name not in held], [s for s in samples if s.name in held]
-
-
-def perturb(image: np.ndarray, kind: str, rng: np.random.Generator) -> np.ndarray:
-    """Vary what microscopes and stains vary: light, contrast, blur, noise, a missing nucleus."""
-    for plane in image:
-        if kind == "puncta":
-            if rng.random() < 0.3:
-                plane *= rng.uniform(0.7, 1.3)
-            if rng.random() < 0.2:
-                plane += rng.uniform(-0.3, 0.3)
-            continue
-        if rng.random() < 0.5:
-            np.copyto(plane, np.sign(plane) * np.abs(plane) ** rng.uniform(0.6, 1.6))
-        if rng.random() < 0.6:
-            plane *= rng.uniform(0.6, 1.5)
-            plane += rng.uniform(-0.1, 0.1)
-        if rng.random() < 0.3:
-            ramp = np.linspace(rng.uniform(0.5, 1), rng.uniform(0.5, 1), plane.shape[1], dtype=np.float32)
-            plane *= ramp if rng.random() < 0.5 else ramp[:, None][: plane.shape[0]]
-        if rng.random() < 0.35:
-            np.copyto(plane, cv2.GaussianBlur(plane, (0, 0), rng.uniform(0.4, 1.8)))
-        if rng.random() < 0.4:
-            plane += rng.standard_normal(plane.shape, dtype=np.float32) * rng.uniform(0.01, 0.15)
-    if kind == "cells" and rng.random() < 0.25:
-        image[1] = 0
-    return image
-
-
-def batches(
-    samples: list, kind: str, size: int, batch: int, seed: int, start: int, weights_of: dict[str, int]
-):
-    """Yield (image, target) batches for ever; batch number `n` depends on seed and `n` only."""
-    groups: dict[str, list] = {}
-    for sample in samples:
-        groups.setdefault(sample.group, []).append(sample)
-    names = sorted(groups)
-    weights = np.array([weights_of[name] for name in names], float)
-    weights /= weights.sum()
-    step = start
-    while True:
-        rng = np.random.default_rng([seed, step])
-        np.random.seed(rng.integers(2**31))  # Cellpose's augmentation draws from the global state
-        chosen = []
-        for name in rng.choice(names, batch, p=weights):
-            chosen.append(groups[name][rng.integers(len(groups[name]))])
-        # Mostly near working scale; wide, because a first pass must cope with an unknown size.
-        spread = 0.25 if kind == "puncta" else 0.35
-        factor = np.exp(np.clip(rng.normal(0, spread, batch), -0.8, 0.8))
-        if kind == "puncta":
-            factor = np.where(rng.random(batch) < 0.5, 1.0, factor)
-        images, targets, _ = random_rotate_and_resize(
-            [s.image for s in chosen],
-            [s.target[[4, 1, 2, 3]] if kind == "puncta" else s.target[1:] for s in chosen],
-            rescale=1 / factor,
-            scale_range=0.0,
-            xy=(size, size),
-            rotate=kind != "puncta" or rng.random() < 0.5,
-        )
-        if kind == "puncta":
-            outside = images[:, 0] == 0
-            targets[:, 0][outside & (targets[:, 0] == 0)] = 1  # padding is background, not ignored
-        for image in images:
-            perturb(image, kind, rng)
-        yield torch.from_numpy(images), torch.from_numpy(targets)
-        step += 1
-
-
-def loss(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """Cellpose's loss; a first target plane of weights (puncta) is honoured."""
-    weight = target[:, :-3] if target.shape[1] > 3 else torch.ones(1)
-    flow = ((output[:, :2] - 5 * target[:, -2:]) ** 2 * weight).mean()
-    probability = functional.binary_cross_entropy_with_logits(
-        output[:, 2:], (target[:, -3:-2] > 0.5).float(), reduction="none"
-    )
-    return flow / 2 + (probability * weight).mean()
-
-
-def prefetch(iterator, depth: int = 4):
-    """Run an iterator in a thread, a few items ahead; what goes wrong there is raised here."""
-    box: queue.Queue = queue.Queue(depth)
-
-    def work() -> None:
-        try:
-            for item in iterator:
-                box.put((item, None))
-            box.put((None, StopIteration()))
-        except BaseException as error:
-            box.put((None, error))
-
-    threading.Thread(target=work, daemon=True).start()
-    while True:
-        item, error = box.get()
-        if isinstance(error, StopIteration):
-            return
-        if error is not None:
-            raise error
-        yield item
 
 
 def train(args: argparse.Namespace) -> None:

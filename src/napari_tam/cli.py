@@ -238,15 +238,28 @@ def _build(command: str) -> tuple[_Parser, dict[str, _Parser]]:
     own = add(
         "train",
         _train,
-        "Train a phenotype model on cells of your own",
-        "From labelled cells (--labels) or control wells (--controls). The model is judged on groups "
-        "(replicates, donors or plates) that it has not seen, calibrated and written as a folder for "
-        "'napari-tam analyse --phenotype-model'.",
+        "Train a phenotype or a cell model on cells of your own",
+        "phenotype: from labelled cells (--labels) or control wells (--controls). The model is judged on "
+        "groups (replicates, donors or plates) that it has not seen, calibrated and written as a folder for "
+        "'napari-tam analyse --phenotype-model'. cells: fine-tunes the bundled network on masks that were "
+        "corrected by hand. It is judged on images that were left out, and written as a folder for "
+        "'--cells-model' unless it became worse (exit status 1).",
     )
     if command == "train":
         from napari_tam.cli_phenotype import add_train_options
 
         add_train_options(own)
+    own = add(
+        "export-training",
+        _export_training,
+        "Write corrected fields as a training set",
+        "Images with their masks, for 'napari-tam train cells' and for Cellpose.",
+    )
+    own.add_argument("results", type=Path, metavar="RESULTS", help="results folder of 'napari-tam analyse'")
+    own.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the training set")
+    own.add_argument(
+        "--all", action="store_true", help="fields that nobody corrected, too, with the masks that were found"
+    )
     own = add(
         "explain",
         _explain,
@@ -408,9 +421,19 @@ def _calibrate(arguments: argparse.Namespace) -> int:
 
 
 def _train(arguments: argparse.Namespace) -> int:
+    if arguments.kind == "cells":
+        from napari_tam.cli_cells import train_cells
+
+        return train_cells(arguments)
     from napari_tam.cli_phenotype import train
 
     return train(arguments)
+
+
+def _export_training(arguments: argparse.Namespace) -> int:
+    from napari_tam.cli_cells import export_training
+
+    return export_training(arguments)
 
 
 def _explain(arguments: argparse.Namespace) -> int:
@@ -500,7 +523,8 @@ def _models(_arguments: argparse.Namespace) -> int:
         state = model.description if model.ok else "DAMAGED: not the file that its card describes"
         rows.append((model.name, model.kind, model.source, state))
     print_table(rows)
-    print("\nA path to a Cellpose model file can be used as well: --cells-model PATH, --nuclei-model PATH.")
+    print("\nA path to a Cellpose model file can be used as well: --cells-model PATH, --nuclei-model PATH;")
+    print("and a model folder of 'napari-tam train cells': --cells-model DIR.")
     return 0
 
 

@@ -22,9 +22,13 @@ if TYPE_CHECKING:
 
 def add_train_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``napari-tam train``."""
-    parser.add_argument("kind", choices=["phenotype"], help="what to train")
+    parser.add_argument("kind", choices=["phenotype", "cells"], help="what to train")
     parser.add_argument(
-        "results", type=Path, metavar="RESULTS", help="results folder of 'napari-tam analyse'"
+        "results",
+        type=Path,
+        nargs="+",
+        metavar="RESULTS",
+        help="results folder of 'napari-tam analyse'; cells: or training sets, one or more",
     )
     parser.add_argument("--labels", type=Path, metavar="FILE", help="CSV with image, label, class")
     parser.add_argument(
@@ -46,6 +50,21 @@ def add_train_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--from-scratch", action="store_true", help="do not start from the bundled model")
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="same seed, same model (default: 0)")
+    parser.add_argument("--steps", type=_positive, metavar="N", help="cells: training steps (default: 120)")
+    parser.add_argument(
+        "--settings",
+        type=Path,
+        metavar="FILE",
+        help="cells: settings file for the analyses that judge (YAML)",
+    )
+
+
+def _positive(text: str) -> int:
+    import argparse
+
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number from 1")
+    return int(text)
 
 
 def train(arguments: argparse.Namespace) -> int:
@@ -58,6 +77,12 @@ def train(arguments: argparse.Namespace) -> int:
     from napari_tam.settings import Settings
     from napari_tam.teaching import save_trained
 
+    for name in ("steps", "settings"):
+        if getattr(arguments, name) is not None:
+            raise InputError(f"--{name} belongs to 'napari-tam train cells', not to 'train phenotype'")
+    if len(arguments.results) != 1:
+        raise InputError("a phenotype model is trained on one results folder", where=arguments.results[1])
+    folder: Path = arguments.results[0]
     out: Path = arguments.out
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -66,7 +91,7 @@ def train(arguments: argparse.Namespace) -> int:
     started = time.perf_counter()
     layout = None if arguments.layout is None else read_layout(arguments.layout)
     cells = read_labelled(
-        arguments.results,
+        folder,
         labels=arguments.labels,
         controls=arguments.controls,
         layout=layout,
@@ -89,7 +114,7 @@ def train(arguments: argparse.Namespace) -> int:
         report,
         out,
         cells=len(cells),
-        data=arguments.results.name,
+        data=folder.name,
         source=source,
         start=start,
         seed=arguments.seed,

@@ -6,10 +6,13 @@ Both are readable for colour-blind eyes: the classes' colours are those of Okabe
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 #: What has no value.
 MISSING = "#A0A0A0"
@@ -42,6 +45,8 @@ class Colouring:
 
 def is_number(values: pd.Series) -> bool:
     """Whether a column is coloured along a scale."""
+    import pandas as pd
+
     return bool(pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values))
 
 
@@ -58,7 +63,9 @@ def colour_rows(values: pd.Series) -> Colouring:
         return _scale(values.to_numpy(np.float64, na_value=np.nan))
     texts = values.astype("string")
     colours = class_colours(sorted(texts.dropna().unique()))
-    rgba = np.array([_rgba(colours.get(text, MISSING)) for text in texts.fillna("")], np.float32)
+    shades = {name: _rgba(colour) for name, colour in colours.items()}
+    missing = _rgba(MISSING)
+    rgba = np.array([shades.get(text, missing) for text in texts.fillna("").tolist()], np.float32)
     return Colouring(rgba.reshape(-1, 4), tuple(colours.items()))
 
 

@@ -10,10 +10,10 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-import pandas as pd
-
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+
+    import pandas as pd
 
 #: What a column holds; "maybe_" types have missing values (`pandas.NA`), numbers have NaN.
 Kind = Literal["text", "integer", "maybe_integer", "number", "flag", "maybe_flag"]
@@ -73,6 +73,8 @@ def build_table(columns: Iterable[Column], values: Mapping[str, Any], rows: int)
     ValueError
         If there are values for a column that is not listed.
     """
+    import pandas as pd
+
     columns = list(columns)
     unknown = set(values) - {column.name for column in columns}
     if unknown:

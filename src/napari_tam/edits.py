@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
 from napari_tam.errors import InputError
 from napari_tam.output import OutputError, write_text
@@ -24,6 +23,8 @@ from napari_tam.results import read_mask, write_mask
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    import pandas as pd
 
     from napari_tam.settings import Settings
 
@@ -96,6 +97,8 @@ class Edits:
         """
         if not self.puncta:
             return spots
+        import pandas as pd
+
         from napari_tam.detect import measure_spots
 
         at = spots[["y_px", "x_px"]].to_numpy(np.float64)
@@ -217,6 +220,8 @@ def edits_hash(folder: Path, image: str) -> str:
 def _read_points(path: Path) -> tuple[Points, Points]:
     if not path.exists():
         return _none(), _none()
+    import pandas as pd
+
     try:
         table = pd.read_csv(path)
         parts = [

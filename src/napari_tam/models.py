@@ -74,7 +74,7 @@ class ModelCard:
             values = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise InputError(
-                f"the model card cannot be read ({error})", where=path, fix="reinstall napari-tam"
+                f"the model card cannot be read ({error})", where=path, fix=_mend(path)
             ) from error
         needed = {"name", "kind", "in_channels", "widths", "stem", "diameter_px", "sha256"}
         missing = sorted(needed - set(values)) if isinstance(values, dict) else sorted(needed)
@@ -99,7 +99,9 @@ class ModelCard:
             return hashlib.sha256(self.weights.read_bytes()).hexdigest()
         except OSError as error:
             raise InputError(
-                "the weights of a bundled network are missing", where=self.weights, fix="reinstall napari-tam"
+                f"the weights of {'a bundled' if _bundled(self.path) else 'the'} network are missing",
+                where=self.weights,
+                fix=_mend(self.path),
             ) from error
 
     def load(self) -> FlowNet:
@@ -119,7 +121,7 @@ class ModelCard:
             raise InputError(
                 "the weights differ from the sha256 on their card",
                 where=self.weights,
-                fix="reinstall napari-tam",
+                fix=_mend(self.path),
             )
         try:
             network = FlowNet(self.values["in_channels"], self.values["widths"], self.values["stem"])
@@ -129,6 +131,46 @@ class ModelCard:
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise InputError(f"the weights do not fit their card ({reason})", where=self.weights) from error
         return network
+
+
+def _bundled(path: Path) -> bool:
+    return path.parent == MODELS_FOLDER
+
+
+def _mend(path: Path) -> str:
+    """Return what to do about a broken model."""
+    return (
+        "reinstall napari-tam" if _bundled(path) else "copy the whole model folder again, or train it again"
+    )
+
+
+def own_card(name: str, kind: str) -> ModelCard | None:
+    """Return the card of a model folder of ``napari-tam train cells``; None if `name` is no such folder.
+
+    Raises
+    ------
+    InputError
+        If the folder holds a model of another kind, or its card cannot be used.
+    """
+    folder = Path(name).expanduser()
+    path = folder / f"{kind}.json"
+    if not path.is_file():
+        if folder.is_dir() and (len(folder.parts) > 1 or any(folder.glob("*.json"))):
+            raise InputError(
+                f"there is no model for {kind} in the folder (no {path.name})",
+                where=name,
+                fix="give a model file or a name"
+                + (", or the --out folder of 'napari-tam train cells'" if kind == "cells" else ""),
+            )
+        return None
+    card = ModelCard.read(path)
+    if card.values["kind"] != kind:
+        raise InputError(f"the model finds {card.values['kind']}, not {kind}", where=path)
+    for key in ("diameter_px", "typical_um"):
+        value = card.values.get(key, 1.0)
+        if not isinstance(value, int | float) or not 0 < value < 1e6:
+            raise InputError(f"the card's {key} is no length ({value!r})", where=path, fix=_mend(path))
+    return card
 
 
 def bundled_cards() -> dict[str, ModelCard]:
@@ -178,6 +220,15 @@ def load_models(settings: Settings) -> Models:
                 f"the bundled network '{name}' finds {cards[name].values['kind']}, not {kind}",
                 where=f"{kind}_model",
                 fix=f"use '{kind}', a Cellpose model name, or a path",
+            )
+        own = own_card(name, kind)
+        if own is not None:
+            hashes[name] = own.values["sha256"]
+            return FlowNetSegmenter(
+                Predictor(own.load(), device),
+                own.values["diameter_px"],
+                own.values.get("typical_um", TYPICAL_UM[kind]),
+                AREA_SETTINGS[kind],
             )
         from napari_tam.zoo import CellposeSegmenter
 

@@ -17,6 +17,7 @@ from napari_tam.edits import Edits
 from napari_tam.errors import InputError
 from napari_tam.large import is_large, steps_of_tiles
 from napari_tam.measure import measure
+from napari_tam.progress import STEPS, Progress
 from napari_tam.rerun import kept_steps
 from napari_tam.settings import REQUIRED_ROLES
 from napari_tam.volume import project_field, project_labels, stack_models
@@ -32,17 +33,7 @@ if TYPE_CHECKING:
     from napari_tam.models import Models
     from napari_tam.settings import Settings
 
-#: The steps of an analysis, in order; each is announced by one `Progress`.
-STEPS = ("correct", "cells", "nuclei", "puncta", "measure", "classify")
-
-
-@dataclass(frozen=True)
-class Progress:
-    """What the pipeline does now: the name of the step, and its number of `total`."""
-
-    step: str
-    done: int
-    total: int
+__all__ = ["STEPS", "Analysis", "Progress", "steps"]
 
 
 @dataclass(frozen=True)

@@ -124,7 +124,8 @@ class Settings(BaseModel):
 
     cells_model: str = _setting(
         "cells",
-        "Network for the cells: 'cells' (bundled), a Cellpose model name, or a path to a model file.",
+        "Network for the cells: 'cells' (bundled), a Cellpose model name, a path to a Cellpose model file, "
+        "or the folder of a model of your own ('napari-tam train cells').",
         group="segmentation",
         common=True,
     )

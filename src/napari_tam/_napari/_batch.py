@@ -21,12 +21,12 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_tam._napari._calm import collect_again, loading
 from napari_tam._napari._job import Job
-from napari_tam._napari._open import open_result
 from napari_tam._napari._parts import PathEdit, button, row, taken_out
 from napari_tam._napari._session import Session
 from napari_tam.errors import InputError
-from napari_tam.pipeline import Progress
+from napari_tam.progress import Progress
 from napari_tam.settings import Settings
 
 if TYPE_CHECKING:
@@ -160,6 +160,8 @@ class BatchWidget(QWidget):
 
     def open(self, at: int) -> None:
         """Open the image of a row with its results."""
+        from napari_tam._napari._open import open_result
+
         name, out = self._text(at, 0), self.out.value
         if self._text(at, 1) != DONE or out is None:
             self.status_line.setText(self.table.item(at, 1).toolTip() or f"{name} is not finished yet")
@@ -190,6 +192,7 @@ class BatchWidget(QWidget):
         if taken_out(self, event):
             self._timer.stop()
             self._job.abandon()
+            collect_again()
 
     def _say(self, text: str) -> None:
         self.status_line.setText(text)
@@ -302,15 +305,15 @@ def _batch(
     """Analyse files; yields outcomes without their images, and returns the seconds."""
     from dataclasses import replace
 
-    from napari_tam.batch import analyse_files
-    from napari_tam.conclude import conclude
-    from napari_tam.results import prepare
+    with loading():
+        from napari_tam.batch import analyse_files
+        from napari_tam.conclude import conclude
+        from napari_tam.results import prepare
 
+        prepare(out)
+        models = session.models(settings)
     started, done = time.monotonic(), 0
-    prepare(out)
-    batch = analyse_files(
-        paths, settings, session.models(settings), out, on_progress=tell, command=["napari", str(out)]
-    )
+    batch = analyse_files(paths, settings, models, out, on_progress=tell, command=["napari", str(out)])
     with contextlib.closing(batch):
         for outcome in batch:
             analysis = outcome.analysis

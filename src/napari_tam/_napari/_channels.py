@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from napari.layers import Image
 from napari.utils.notifications import show_error
 from psygnal import Signal
-from qtpy.QtWidgets import QFormLayout, QWidget
+from qtpy.QtWidgets import QCheckBox, QFormLayout, QWidget
 
 from napari_tam._napari._layers import Channel, file_facts, pixel_size_um
 from napari_tam._napari._parts import Combo, Number
@@ -62,6 +62,13 @@ class ChannelPicker(QWidget):
         self.pixel_size.setSpecialValueText("?")
         self.pixel_size.setToolTip("From the layer's scale if its units are lengths, or from its file.")
         form.addRow("pixel size [µm]", self.pixel_size)
+        self.only_shown = QCheckBox("only the plane that is shown")
+        self.only_shown.setToolTip(
+            "Analyse the plane of the stack, or the frame of the movie, that is shown when you press Run."
+        )
+        self.only_shown.setVisible(False)
+        form.addRow("", self.only_shown)
+        self.changed.connect(self._on_changed)
         events = viewer.layers.events
         for event in (events.inserted, events.removed, events.renamed):
             event.connect(self.refresh)
@@ -94,6 +101,14 @@ class ChannelPicker(QWidget):
         found = {role: combo.currentIndex() for role, combo in self.roles.items()}
         return {role: self._choices[index - 1].channel for role, index in found.items() if index > 0}
 
+    def planes(self) -> dict[str, Channel]:
+        """Return the chosen channels; of stacks and movies the plane that is shown, if that is ticked."""
+        chosen = self.chosen()
+        if not self.only_shown.isChecked():
+            return chosen
+        point = self._viewer.dims.point
+        return {role: channel.shown(point) for role, channel in chosen.items()}
+
     def choose(self, wanted: Mapping[str, Image | Channel | None]) -> None:
         """Choose layers or channels by role; None leaves a role open."""
         for role, given in wanted.items():
@@ -103,6 +118,9 @@ class ChannelPicker(QWidget):
                 for combo in self.roles.values():
                     combo.addItem(channel.name)
             self.roles[role].setCurrentIndex(self._index(channel))
+
+    def _on_changed(self) -> None:
+        self.only_shown.setVisible(any(channel.is_stack for channel in self.chosen().values()))
 
     def _index(self, channel: Channel | None) -> int:
         known = [choice.channel for choice in self._choices]

@@ -11,13 +11,15 @@ from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
 
 from napari_tam._napari._layers import positions
 from napari_tam._napari._parts import button, row
-from napari_tam.detect import select
+from napari_tam._napari._train_cells import TrainCells
 from napari_tam.edits import Edits, puncta_edits, save_edits
 from napari_tam.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
+    from napari_tam._napari._job import Job
     from napari_tam._napari._session import Found, Session
 
 _HELP = """<ol style='margin-left:-24px'>
@@ -36,9 +38,19 @@ class CorrectTab(QWidget):
         The viewer's results.
     measure
         Measures a result anew with its corrections.
+    job
+        What runs in the background.
+    use_cells_model
+        Puts the folder of a trained model into the form.
     """
 
-    def __init__(self, session: Session, measure: Callable[[Found], None]) -> None:
+    def __init__(
+        self,
+        session: Session,
+        measure: Callable[[Found], None],
+        job: Job,
+        use_cells_model: Callable[[Path], None],
+    ) -> None:
         super().__init__()
         self._session, self._measure = session, measure
         layout = QVBoxLayout(self)
@@ -70,7 +82,8 @@ class CorrectTab(QWidget):
         self.state = QLabel("")
         self.state.setWordWrap(True)
         layout.addWidget(self.state)
-        layout.addStretch(1)
+        self.training = TrainCells(session, job, use_cells_model)
+        layout.addWidget(self.training, 1)
         session.changed.connect(self._on_changed)
 
     def edit(self, kind: str) -> None:
@@ -144,6 +157,8 @@ def corrections(found: Found) -> Edits:
     InputError
         If a layer was removed or has another size.
     """
+    from napari_tam.detect import select
+
     analysis, edits = found.analysis, found.edits
     for kind in ("cells", "nuclei"):
         known: Any = getattr(analysis, kind)

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pint
 
+from napari_tam._napari._colours import small
 from napari_tam.errors import InputError
 from napari_tam.tiffmeta import Metadata
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     import pandas as pd
     from napari.layers import Image
@@ -39,16 +40,19 @@ class Channel:
     ----------
     layer, index
         The layer, and which of its first axis; None: the layer itself.
+    at
+        Which plane of a stack or movie: an index for each axis before y and x; None: the layer is a plane.
     """
 
     layer: Image
     index: int | None = None
+    at: tuple[int, ...] | None = None
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Channel) and self.layer == other.layer and self.index == other.index
+        return isinstance(other, Channel) and hash(self) == hash(other) and self.layer == other.layer
 
     def __hash__(self) -> int:
-        return hash((self.layer, self.index))
+        return hash((self.layer, self.index, self.at))
 
     @property
     def name(self) -> str:
@@ -59,6 +63,8 @@ class Channel:
     def plane(self) -> Any:
         """The pixels, of a multiscale image the full ones; not yet computed if they are lazy."""
         data = self.layer.data[0] if self.layer.multiscale else self.layer.data
+        if self.at is not None:
+            return data[self.at]
         return data if self.index is None else data[self.index]
 
     @property
@@ -71,7 +77,22 @@ class Channel:
     def image(self) -> str:
         """The name of the image for tables and results: that of its file, or of the layer."""
         known = self.layer.metadata.get(KEY, {}).get("image")
-        return str(known or self.layer.name)
+        planes = "".join(f"_p{index:03d}" for index in self.at or ())
+        return str(known or self.layer.name) + planes
+
+    @property
+    def is_stack(self) -> bool:
+        """Whether it has planes of which none is chosen."""
+        return bool(not self.layer.rgb and self.at is None and self.layer.ndim - (self.index is not None) > 2)
+
+    def shown(self, point: Sequence[float]) -> Channel:
+        """Return the plane of a stack or movie that a place in the world shows; else the channel itself."""
+        if not self.is_stack or self.index is not None:
+            return self
+        shape = self.layer.data[0].shape if self.layer.multiscale else self.layer.data.shape
+        inside = self.layer.world_to_data(tuple(point))[-self.layer.ndim : -2]
+        limits = zip(inside, shape, strict=False)
+        return Channel(self.layer, None, tuple(min(max(round(x), 0), n - 1) for x, n in limits))
 
 
 @lru_cache(maxsize=32)
@@ -153,12 +174,12 @@ def check_images(channels: Mapping[str, Channel]) -> None:
                 where=where,
                 fix="Open the microscope's own file, or right-click the layer and choose Split RGB",
             )
-        if layer.ndim - (channel.index is not None) != 2:
+        if channel.is_stack or layer.ndim < 2:
             raise InputError(
                 f"the layer has {layer.ndim} dimensions, and only one plane (YX) is analysed here",
                 where=where,
-                fix="Right-click the layer and choose Projections; for stacks and time series use "
-                "'Analyse a folder' or the command line",
+                fix="Tick 'only the plane that is shown', or right-click the layer and choose Projections; "
+                "for whole stacks and movies use 'Analyse a folder' or the command line",
             )
         same_size = channel.plane.shape == cell.plane.shape
         if not same_size or not np.allclose(layer.scale[-2:], cell.layer.scale[-2:]):
@@ -172,7 +193,7 @@ def check_images(channels: Mapping[str, Channel]) -> None:
 def placement(channel: Channel) -> dict[str, Any]:
     """Return the arguments that put another 2-D layer where this channel is."""
     layer = channel.layer
-    if channel.index is None:
+    if layer.ndim == 2:
         return {name: getattr(layer, name) for name in _PLACEMENT}
     return {name: getattr(layer, name)[-2:] for name in ("scale", "translate", "units")}
 
@@ -193,9 +214,9 @@ def result_layers(
     """
     common = {**where, "metadata": {KEY: {"image": image, "summary": analysis.summary}}}
     # Copies: whoever edits a layer must not edit the analysis.
-    labels: list[tuple[str, Any, Any]] = [("cells", analysis.cells.copy(), label_features(analysis.table))]
+    labels: list[tuple[str, Any, Any]] = [("cells", small(analysis.cells), label_features(analysis.table))]
     if analysis.nuclei is not None:
-        labels.insert(0, ("nuclei", analysis.nuclei.copy(), None))
+        labels.insert(0, ("nuclei", small(analysis.nuclei), None))
     layers: list[tuple[Any, dict[str, Any], str]] = []
     for kind, data, features in labels:
         arguments = {"name": f"{kind} ({image})", "features": features, "opacity": 0.5, **common}

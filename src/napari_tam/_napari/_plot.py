@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
 
 from napari_tam._napari._parts import Combo, button, row
@@ -15,6 +14,7 @@ from napari_tam.columns import CELL_COLUMNS
 
 if TYPE_CHECKING:
     import numpy.typing as npt
+    import pandas as pd
 
     from napari_tam._napari._session import Found, Session
 
@@ -62,6 +62,8 @@ class PlotTab(QWidget):
         found = self._session.current
         if found is None or not self.upright.currentText():
             return
+        import pandas as pd
+
         canvas = self._ready()
         table = found.analysis.table
         figure = canvas.figure

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cache
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary, finalize, ref
 
 import numpy as np
 from napari.layers import Labels, Points
-from napari.utils.colormaps import DirectLabelColormap
 from psygnal import Signal
+from qtpy.QtCore import QTimer
 
+from napari_tam._napari._colours import CellColours
 from napari_tam._napari._layers import positions, result_layers
 from napari_tam.colouring import colour_rows
 from napari_tam.edits import Edits
@@ -105,6 +105,8 @@ class Session:
         self.form_settings: Callable[[], Settings] | None = None
         self._models: tuple[tuple[Any, ...], Models] | None = None
         self._quiet = False
+        #: How many results are on their way into layers.
+        self.showing = 0
         _listen(self, viewer.mouse_drag_callbacks)
         viewer.layers.events.removed.connect(self._on_removed)
         viewer.layers.selection.events.active.connect(self._on_active)
@@ -137,6 +139,30 @@ class Session:
 
     def put(self, found: Found) -> Found:
         """Show a result, in the place of an earlier one of the same image."""
+        for _ in self._put(found):
+            pass
+        return found
+
+    def put_in_turns(self, found: Found, then: Callable[[Found], None]) -> None:
+        """Show a result, one layer a turn of the event loop: the window answers in between."""
+        turns = self._put(found)
+        self.showing += 1
+
+        def turn() -> None:
+            try:
+                next(turns)
+            except StopIteration:
+                self.showing -= 1
+                then(found)
+            except BaseException:
+                self.showing -= 1
+                raise
+            else:
+                QTimer.singleShot(0, turn)
+
+        turn()
+
+    def _put(self, found: Found) -> Iterator[None]:
         before = self.found.get(found.name)
         if before is not None:
             found.layers, found.taught = before.layers, before.taught
@@ -148,10 +174,10 @@ class Session:
             found.column = "phenotype" if "phenotype" in table else "puncta_count"
         self.found[found.name] = found
         self.current = found
-        self._show(found)
+        yield from self._show(found)
         self.colour(found)
+        yield
         self.changed.emit(found)
-        return found
 
     def preview(self, found: Found, spots: pd.DataFrame) -> None:
         """Show other puncta at once; the tables follow with `put`."""
@@ -159,8 +185,8 @@ class Session:
         if layer is not None and layer in self.viewer.layers:
             _move_points(layer, spots)
 
-    def _show(self, found: Found) -> None:
-        """Bring the layers up to date, or add those that are missing."""
+    def _show(self, found: Found) -> Iterator[None]:
+        """Bring the layers up to date, or add those that are missing; a turn for each."""
         add = {"labels": self.viewer.add_labels, "points": self.viewer.add_points}
         active = self.viewer.layers.selection.active
         for data, arguments, kind in result_layers(found.analysis, found.name, found.where):
@@ -171,6 +197,7 @@ class Session:
                 if isinstance(layer, Labels):
                     layer.events.selected_label.connect(self._on_label)
                 active = found.layers["cells"] if "cells" in found.layers else layer
+                yield
                 continue
             with self._quietly():
                 layer.metadata = arguments["metadata"]
@@ -211,11 +238,8 @@ class Session:
             labels = table["label"].to_numpy()
             if found.selected:
                 rgba[~np.isin(labels, list(found.selected)), 3] = DIMMED
-            # A label that is not in the table yet (it is being painted) is white.
-            colours: dict[int | None, Any] = {None: np.ones(4, np.float32), 0: np.zeros(4, np.float32)}
-            colours |= dict(zip(labels.tolist(), rgba, strict=True))
             with layer.events.selected_label.blocker():  # a new colormap is told as a new label, too
-                layer.colormap = DirectLabelColormap(color_dict=colours)
+                layer.colormap = CellColours.of(labels, rgba)
 
     def select(self, found: Found, labels: Iterable[int]) -> None:
         """Let cells stand out, and show the row of a single one in napari's features table."""
@@ -284,6 +308,11 @@ class Session:
                 return
 
 
+def open_results() -> list[tuple[Session, Found]]:
+    """Return all results that are open, with their sessions."""
+    return [(session, found) for session in _sessions.values() for found in session.found.values()]
+
+
 def _listen(session: Session, callbacks: list[Any]) -> None:
     """Let clicks select cells as long as the session lives: the viewer does not keep it alive."""
     known = ref(session)
@@ -304,17 +333,6 @@ def _listen(session: Session, callbacks: list[Any]) -> None:
 
     callbacks.append(on_mouse)
     finalize(session, forget)
-
-
-@cache
-def warm_up_colours() -> None:
-    """Let napari compile how it colours labels: here, in the background, rather than when they are shown."""
-    for number in (3, 300):  # the colours' numbers fit into one byte, or two
-        rgba = np.random.default_rng(0).uniform(0, 1, (number, 4)).astype(np.float32)
-        colours: dict[int | None, Any] = {None: np.zeros(4, np.float32), **dict(enumerate(rgba))}
-        for dtype in (np.uint16, np.uint32):
-            labels = np.arange(4, dtype=dtype).reshape(2, 2)
-            DirectLabelColormap(color_dict=colours).map(labels)
 
 
 def _move_points(layer: Any, puncta: pd.DataFrame) -> None:

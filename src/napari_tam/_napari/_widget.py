@@ -9,6 +9,7 @@ from napari.utils.notifications import show_error
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QLabel, QTabWidget, QVBoxLayout, QWidget
 
+from napari_tam._napari._calm import collect_again, load_drawing, loading
 from napari_tam._napari._channels import ChannelPicker
 from napari_tam._napari._correct import CorrectTab
 from napari_tam._napari._form import SettingsForm
@@ -18,13 +19,10 @@ from napari_tam._napari._parts import button, column, row, taken_out
 from napari_tam._napari._plot import PlotTab
 from napari_tam._napari._results import ResultsBar
 from napari_tam._napari._sample_data import SAMPLES
-from napari_tam._napari._session import Found, Session, warm_up_colours
-from napari_tam._napari._teach import TeachTab
-from napari_tam.detect import select
-from napari_tam.edits import Edits, read_edits
+from napari_tam._napari._session import Found, Session
 from napari_tam.errors import InputError
 from napari_tam.field import Field
-from napari_tam.pipeline import STEPS, Progress, steps
+from napari_tam.progress import STEPS
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping
@@ -34,7 +32,10 @@ if TYPE_CHECKING:
     from napari.layers import Image
 
     from napari_tam._napari._layers import Channel
+    from napari_tam._napari._teach import TeachTab
+    from napari_tam.edits import Edits
     from napari_tam.pipeline import Analysis
+    from napari_tam.progress import Progress
     from napari_tam.settings import Settings
 
 #: Settings that only choose among the candidates: their effect is shown at once.
@@ -68,13 +69,15 @@ class AnalyseWidget(QWidget):
         self._status = QLabel("Open an image with a cell stain and an exosome label, or press “Try it”.")
         self._status.setWordWrap(True)
         self.plot = PlotTab(self.session)
-        self.correct = CorrectTab(self.session, self.measure_again)
-        self.teach = TeachTab(self.session, self.job, self._apply_model)
+        self.correct = CorrectTab(self.session, self.measure_again, self.job, self._use_cells_model)
+        self._teach: TeachTab | None = None
+        self._teach_page = QWidget()  # until the tab is looked at
         self.results = ResultsBar(self.session)
         self.tabs = QTabWidget()
         self.tabs.addTab(column(self.picker, self.settings_form), "Analyse")
-        for tab, title in ((self.plot, "Plot"), (self.correct, "Correct"), (self.teach, "Teach")):
+        for tab, title in ((self.plot, "Plot"), (self.correct, "Correct"), (self._teach_page, "Teach")):
             self.tabs.addTab(tab, title)
+        self.tabs.currentChanged.connect(self._on_tab)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(4, 4, 4, 4)
         layout.addWidget(self.tabs, 1)
@@ -92,9 +95,24 @@ class AnalyseWidget(QWidget):
         self.job.said.connect(self._say)
         self.session.form_settings = self.settings_form.settings
 
+    @property
+    def teach(self) -> TeachTab:
+        """The teach tab, which is made when it is first looked at: what it needs loads slowly."""
+        if self._teach is None:
+            from napari_tam._napari._teach import TeachTab
+
+            self._teach = TeachTab(self.session, self.job, self._apply_model)
+            at, shown = self.tabs.indexOf(self._teach_page), self.tabs.currentIndex()
+            before = self.tabs.blockSignals(True)
+            self.tabs.removeTab(at)
+            self.tabs.insertTab(at, self._teach, "Teach")
+            self.tabs.setCurrentIndex(shown)
+            self.tabs.blockSignals(before)
+        return self._teach
+
     def chosen(self) -> dict[str, Channel]:
-        """Return the chosen channels by role."""
-        return self.picker.chosen()
+        """Return the chosen channels by role; of stacks the plane that is shown, if that is asked for."""
+        return self.picker.planes()
 
     def choose(self, layers: Mapping[str, Image | Channel | None]) -> None:
         """Choose layers or channels by role; None leaves a role open."""
@@ -111,8 +129,8 @@ class AnalyseWidget(QWidget):
 
     @property
     def idle(self) -> bool:
-        """Whether nothing is running."""
-        return self.job.idle
+        """Whether nothing is running, and its result is shown."""
+        return self.job.idle and not self.session.showing
 
     @property
     def status(self) -> str:
@@ -158,6 +176,7 @@ class AnalyseWidget(QWidget):
             self._later.stop()
             self.job.abandon()
             self.session.forget_form()
+            collect_again()
 
     def _start(self) -> None:
         channels = self.chosen()
@@ -191,8 +210,8 @@ class AnalyseWidget(QWidget):
 
         def done(analysis: Analysis) -> None:
             self.results.tame_tables()
-            found = self.session.put(Found(name, where, analysis, analysis.edits, folder))
-            self._on_result(found)
+            found = Found(name, where, analysis, analysis.edits, folder)
+            self.session.put_in_turns(found, self._on_result)
 
         self.job.start(
             lambda: _analyse(session, field, planes, settings, previous, edits, folder),
@@ -213,12 +232,18 @@ class AnalyseWidget(QWidget):
             self.results.open_table()
             self.tabs.setCurrentWidget(self.plot)
 
+    def _on_tab(self, at: int) -> None:
+        if self.tabs.widget(at) is self._teach_page:
+            _ = self.teach
+
     def _on_setting(self, name: str) -> None:
         """Show at once which puncta a moved threshold keeps; the tables follow when it rests."""
         cell = self.chosen().get("cell")
         found = None if cell is None else self.session.found.get(cell.image)
         if name not in THRESHOLDS or found is None or found.analysis.candidates is None:
             return
+        from napari_tam.detect import select
+
         try:
             settings = self.settings_form.settings(pixel_size_um=self.pixel_size_um or None)
         except InputError as error:
@@ -235,6 +260,10 @@ class AnalyseWidget(QWidget):
             self.run()
         else:
             self._later.start()
+
+    def _use_cells_model(self, folder: Path) -> None:
+        self.session.forget_models()  # the folder may have held another network
+        self.form["cells_model"].value = str(folder)
 
     def _apply_model(self, folder: Path) -> None:
         self.form["phenotype_model"].value = str(folder)
@@ -272,6 +301,13 @@ def _analyse(
     """Drive the pipeline; pixels, corrections and networks are read here, in the background."""
     from dataclasses import replace
 
+    with loading():
+        from napari_tam.edits import read_edits
+        from napari_tam.pipeline import steps
+
+        load_drawing()
+        models = session.models(settings)
+
     if planes:
         channels = {role: np.asarray(data) for role, data in planes.items()}
         for role, data in channels.items():
@@ -282,6 +318,4 @@ def _analyse(
         field = replace(field, channels=channels)
     if edits is None and folder is not None:
         edits = read_edits(folder, field.name, field.shape)
-    models = session.models(settings)
-    warm_up_colours()
     return (yield from steps(field, settings, models, previous, edits))

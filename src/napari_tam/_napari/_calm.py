@@ -1,0 +1,76 @@
+"""Loading PyTorch in a thread without the window standing still meanwhile.
+
+Two things hold the interpreter for long: the system's loader, while it links libtorch, and the garbage
+collector, which looks at all objects again and again while a million new ones are made.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import sys
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+#: How long a thread keeps the interpreter while another waits for it (s); Python's own is 0.005.
+_TURN_S = 0.001
+
+#: Linked before the import, the largest of PyTorch's libraries; on Windows PyTorch's own way is as good.
+_LIBRARIES = ("libtorch_cpu.so", "libtorch_cpu.dylib")
+
+
+@contextmanager
+def loading() -> Iterator[None]:
+    """Load big modules inside of this, in a thread.
+
+    What is there at the end is left out of collections until `collect_again`: looking at PyTorch's modules
+    takes 0.2 s each time, and they are never let go.
+    """
+    if "torch" in sys.modules:
+        yield
+        return
+    collecting, turn = gc.isenabled(), sys.getswitchinterval()
+    gc.disable()
+    sys.setswitchinterval(_TURN_S)
+    try:
+        link_torch()
+        yield
+        gc.freeze()
+    finally:
+        sys.setswitchinterval(turn)
+        if collecting:
+            gc.enable()
+
+
+def collect_again() -> None:
+    """Take everything into collections again: a closed widget can go."""
+    gc.unfreeze()
+
+
+def link_torch() -> bool:
+    """Let the system link PyTorch's largest library; whether it did.
+
+    An import does the same holding the interpreter's lock (0.3 s and more). A call through ctypes does not.
+    """
+    spec = find_spec("torch")
+    if spec is None or spec.origin is None or sys.platform == "win32":
+        return False
+    for name in _LIBRARIES:
+        path = Path(spec.origin).parent / "lib" / name
+        if path.exists():
+            dlopen = ctypes.CDLL(None).dlopen
+            dlopen.argtypes, dlopen.restype = (ctypes.c_char_p, ctypes.c_int), ctypes.c_void_p
+            return dlopen(str(path).encode(), ctypes.RTLD_LOCAL | 2) is not None  # 2: RTLD_NOW
+    return False
+
+
+def load_drawing() -> None:
+    """Load what the plots and colour scales need, so that the window does not have to."""
+    import matplotlib.backends.backend_qtagg
+    import matplotlib.figure
+    import matplotlib.widgets  # noqa: F401
