@@ -10,7 +10,7 @@ from qtpy.QtWidgets import QLabel, QPlainTextEdit, QVBoxLayout, QWidget
 
 from napari_tam._napari._parts import PathEdit, button, row
 from napari_tam.errors import InputError
-from napari_tam.pipeline import Progress
+from napari_tam.progress import Progress
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
