@@ -124,6 +124,7 @@ def many(viewer: Any, widget: Any, cells: int, puncta: int) -> tuple[float, floa
     """Show `cells` cells and `puncta` puncta; then move the threshold. Returns both times."""
     from qtpy.QtWidgets import QApplication
 
+    from napari_tam._napari._calm import load_drawing
     from napari_tam._napari._session import Found
     from napari_tam.correct import Corrected
     from napari_tam.detect import SPOT_COLUMNS, select
@@ -150,6 +151,7 @@ def many(viewer: Any, widget: Any, cells: int, puncta: int) -> tuple[float, floa
         field, settings, labels, None, found, of_puncta, summary, {}, field, Corrected(field), spots
     )
     widget.results.open_table()
+    load_drawing()  # as a run does in its thread
     QApplication.processEvents()
     started = time.perf_counter()
     widget.session.put(Found("many cell", {"scale": (UM, UM), "units": ("µm", "µm")}, analysis))

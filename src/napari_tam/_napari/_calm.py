@@ -9,7 +9,7 @@ from __future__ import annotations
 import ctypes
 import gc
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -70,7 +70,13 @@ def link_torch() -> bool:
 
 
 def load_drawing() -> None:
-    """Load what the plots and colour scales need, so that the window does not have to."""
+    """Load what plots and a viewer's first labels need, so that the window does not have to."""
     import matplotlib.backends.backend_qtagg
     import matplotlib.figure
     import matplotlib.widgets  # noqa: F401
+    import skimage.color  # noqa: F401
+
+    with suppress(ImportError):  # a detail of vispy
+        from vispy.visuals.line.dash_atlas import DashAtlas
+
+        DashAtlas()  # 0.1 s, and then remembered

@@ -34,6 +34,9 @@ DIMMED = 0.12
 #: The column of the classes that were clicked.
 TAUGHT = "your classes"
 
+#: Between two layers the window gets this long to draw and answer (ms): at 0 they would come in one go.
+_PAUSE_MS = 20
+
 #: Settings that decide which networks are loaded.
 _MODEL_SETTINGS = (
     "cells_model",
@@ -144,7 +147,7 @@ class Session:
         return found
 
     def put_in_turns(self, found: Found, then: Callable[[Found], None]) -> None:
-        """Show a result, one layer a turn of the event loop: the window answers in between."""
+        """Show a result, one layer at a time: the window answers in between."""
         turns = self._put(found)
         self.showing += 1
 
@@ -158,7 +161,7 @@ class Session:
                 self.showing -= 1
                 raise
             else:
-                QTimer.singleShot(0, turn)
+                QTimer.singleShot(_PAUSE_MS, turn)
 
         turn()
 
