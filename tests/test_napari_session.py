@@ -17,6 +17,7 @@ pytest.importorskip("pytestqt")
 import fakes
 from napari_viewers import PIXEL_UM, FakeModels, add_channels, open_widget, run
 
+from napari_tam._napari._calm import draw_letters
 from napari_tam._napari._session import DIMMED, TAUGHT
 from napari_tam.edits import Edits, read_edits
 from napari_tam.pipeline import Progress
@@ -46,6 +47,21 @@ def settled(widget: Any, qtbot: Any) -> None:
 
 def alpha(viewer: Any, label: int) -> float:
     return float(viewer.layers[CELLS].colormap.color_dict[label][3])
+
+
+def test_first_results_come_layer_by_layer_and_leave_the_viewer_as_it_was(done: Any, qtbot: Any) -> None:
+    layers, text = done.session.viewer.layers, done.session.viewer.canvas.overlays.text
+    assert {name: layers[name].visible for name in (CELLS, POINTS)} == {CELLS: True, POINTS: True}
+    qtbot.waitUntil(lambda: not text.visible, timeout=2_000)
+    assert text.text == ""
+
+
+def test_letters_of_the_user_stay(viewer: Any, qtbot: Any) -> None:
+    text = viewer.canvas.overlays.text
+    text.text, text.visible = "plate 3", True
+    draw_letters(viewer)
+    qtbot.wait(100)
+    assert (text.text, text.visible) == ("plate 3", True)
 
 
 def test_opening_the_widgets_loads_nothing_that_can_wait() -> None:

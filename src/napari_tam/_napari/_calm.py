@@ -14,11 +14,18 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from qtpy.QtCore import QTimer
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    import napari.viewer
+
 #: How long a thread keeps the interpreter while another waits for it (s); Python's own is 0.005.
 _TURN_S = 0.001
+
+#: How long the unseen letters are shown (ms): one drawing.
+_LETTERS_MS = 50
 
 #: Linked before the import, the largest of PyTorch's libraries; on Windows PyTorch's own way is as good.
 _LIBRARIES = ("libtorch_cpu.so", "libtorch_cpu.dylib")
@@ -67,6 +74,17 @@ def link_torch() -> bool:
             dlopen.argtypes, dlopen.restype = (ctypes.c_char_p, ctypes.c_int), ctypes.c_void_p
             return dlopen(str(path).encode(), ctypes.RTLD_LOCAL | 2) is not None  # 2: RTLD_NOW
     return False
+
+
+def draw_letters(viewer: napari.viewer.Viewer) -> None:
+    """Let a viewer draw its first letters now, for a moment and unseen.
+
+    They cost 0.1 s, and napari draws some with the first points, which cost 0.2 s by themselves.
+    """
+    overlay = viewer.canvas.overlays.text
+    if not overlay.visible and not overlay.text:
+        overlay.text, overlay.visible = " ", True
+        QTimer.singleShot(_LETTERS_MS, lambda: overlay.update({"text": "", "visible": False}))
 
 
 def load_drawing() -> None:

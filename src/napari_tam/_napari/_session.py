@@ -12,6 +12,7 @@ from napari.layers import Labels, Points
 from psygnal import Signal
 from qtpy.QtCore import QTimer
 
+from napari_tam._napari._calm import draw_letters
 from napari_tam._napari._colours import CellColours
 from napari_tam._napari._layers import positions, result_layers
 from napari_tam.colouring import colour_rows
@@ -148,6 +149,8 @@ class Session:
 
     def put_in_turns(self, found: Found, then: Callable[[Found], None]) -> None:
         """Show a result, one layer at a time: the window answers in between."""
+        if not self.found:
+            draw_letters(self.viewer)
         turns = self._put(found)
         self.showing += 1
 
@@ -163,7 +166,7 @@ class Session:
             else:
                 QTimer.singleShot(_PAUSE_MS, turn)
 
-        turn()
+        QTimer.singleShot(_PAUSE_MS, turn)
 
     def _put(self, found: Found) -> Iterator[None]:
         before = self.found.get(found.name)
@@ -196,10 +199,13 @@ class Session:
             name = arguments["name"].partition(" ")[0]
             layer = found.layers.get(name)
             if layer is None or layer not in self.viewer.layers:
-                found.layers[name] = layer = add[kind](data, **arguments)
+                visible = arguments.pop("visible", True)
+                found.layers[name] = layer = add[kind](data, **arguments, visible=False)
                 if isinstance(layer, Labels):
                     layer.events.selected_label.connect(self._on_label)
                 active = found.layers["cells"] if "cells" in found.layers else layer
+                yield  # making and drawing take 0.1 to 0.2 s each
+                layer.visible = visible
                 yield
                 continue
             with self._quietly():
