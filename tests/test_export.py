@@ -209,6 +209,60 @@ def test_ome_zarr_is_valid_by_the_specification(folder: Path) -> None:
     assert (old / "0" / "0" / "0" / "0").is_file()  # nested chunks, as 0.4 asks for
 
 
+@pytest.mark.parametrize("kind", ["tif", "zarr", "plate"])
+def test_the_source_may_be_of_any_kind(tmp_path: Path, kind: str) -> None:
+    """An OME-Zarr is a folder, and the fields of a plate are named by their wells."""
+    zarr = pytest.importorskip("zarr")
+    import test_formats
+
+    path, names = tmp_path / "a_B01.ome.zarr", ["a_B01"]
+    if kind == "tif":
+        path = fakes.write_image(tmp_path / "a_B01.ome.tif", np.stack([fakes.image()] * 2), "TCYX")
+        names = ["a_B01_t0000", "a_B01_t0001"]
+    elif kind == "zarr":
+        test_formats.write_zarr(path, "0.4")
+    else:
+        group = zarr.open_group(path, mode="w", zarr_format=2)
+        group.attrs["plate"] = {"wells": [{"path": "C/2"}, {"path": "C/11"}]}
+        names = ["a_B01_C02_s00", "a_B01_C02_s01", "a_B01_C11"]
+        for well, number in (("C/2", 2), ("C/11", 1)):
+            own = group.create_group(well)
+            own.attrs["well"] = {"images": [{"path": str(k)} for k in range(number)]}
+            for k in range(number):
+                test_formats.write_zarr(path / well / str(k), "0.4", fakes.image() + np.uint16(k))
+    out = tmp_path / "out"
+    outcomes = list(analyse_files([path], Settings(), fakes.models(), out))
+    assert [(o.name, o.error) for o in outcomes] == [(name, None) for name in names]
+    written = list(export(out, ["ome-zarr"], ome_zarr_version="0.4"))
+    assert [each.name for each in written] == [f"{name}.ome.zarr" for name in names]
+    for each in written:
+        pixels = np.asarray(zarr.open_group(each, mode="r")["0"])
+        np.testing.assert_array_equal(pixels, fakes.image() + each.name.count("_s01"))
+
+
+def test_a_slide_is_exported_strip_by_strip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    zarr = pytest.importorskip("zarr")
+    monkeypatch.setattr("napari_tam.export_zarr.CHUNK_PX", 64)
+    monkeypatch.setattr("napari_tam.export_zarr.SMALLEST_PX", 64)
+    data = np.tile(fakes.image(), (1, 6, 4))[:, :-1, :-3]  # 575 × 509: no whole number of strips, odd
+    image = fakes.write_image(tmp_path / "a.ome.tif", data)
+    settings = Settings(tile_px=256)
+    [outcome] = analyse_files([image], settings, fakes.models(), tmp_path / "out")
+    assert outcome.error is None
+    (tmp_path / "out" / "settings.yaml").write_text(settings.to_yaml(), encoding="utf-8")
+    [path] = export(tmp_path / "out", ["ome-zarr"])
+    group = zarr.open_group(path, mode="r")
+    np.testing.assert_array_equal(np.asarray(group["0"]), data)
+    masks = read_results(tmp_path / "out").masks("a")
+    assert masks is not None
+    levels, labels = ([each[str(k)] for k in range(3)] for each in (group, group["labels/cells"]))
+    assert [level.shape for level in levels] == [(3, 575, 509), (3, 287, 254), (3, 143, 127)]
+    assert [label.shape for label in labels] == [level.shape[1:] for level in levels]
+    np.testing.assert_array_equal(np.asarray(labels[2]), masks[::4, ::4][:143, :127])
+    means = data[:, :574, :508].reshape(3, 287, 2, 254, 2).mean(axis=(2, 4))
+    np.testing.assert_array_equal(np.asarray(levels[1]), np.rint(means))
+
+
 def test_the_tidy_table_is_the_replicates_table_in_long_form(tmp_path: Path) -> None:
     out = plates.write_plate(tmp_path / "out")
     conclude(out, Settings())

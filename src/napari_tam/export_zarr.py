@@ -11,8 +11,10 @@ import numpy.typing as npt
 
 from napari_tam.extras import need
 from napari_tam.output import OutputError
+from napari_tam.results import mask_path
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from napari_tam.results import Results
@@ -54,21 +56,24 @@ def write_image_zarr(path: Path, results: Results, image: str, version: str = "0
     try:
         _remove(part)
         root = zarr.open_group(part, mode="w", zarr_format=3 if version == "0.5" else 2)
-        channels = np.stack(list(field.channels.values()))
-        meta = _write_levels(root, channels, "c" + axes, [1.0, *scale], image, version, mean=True)
-        meta["omero"] = {"channels": [_channel(role, data) for role, data in field.channels.items()]}
+        channels = list(field.channels.values())
+        shape = (len(channels), *channels[0].shape)
+
+        def pixels(lead: tuple[int, ...], rows: slice) -> npt.NDArray[Any]:
+            return np.asarray(channels[lead[0]][(*lead[1:], rows, slice(None))])
+
+        sizes = [1.0, *scale]
+        meta = _write_levels(
+            root, pixels, shape, channels[0].dtype, "c" + axes, sizes, image, version, mean=True
+        )
+        meta["omero"] = {"channels": [_channel(role, root["0"], c) for c, role in enumerate(field.channels)]}
         _set(root, meta, version)
-        masks = {
-            kind: labels for kind in ("cells", "nuclei") if (labels := results.masks(image, kind)) is not None
-        }
-        if masks:
+        kinds = [kind for kind in ("cells", "nuclei") if mask_path(results.folder, image, kind).exists()]
+        if kinds:
             group = root.create_group("labels")
-            _set(group, {"labels": list(masks)}, version)
-            for kind, labels in masks.items():
-                own = group.create_group(kind)
-                meta = _write_levels(own, labels, axes, scale, kind, version, mean=False)
-                meta["image-label"] = {"source": {"image": "../../"}}
-                _set(own, meta, version)
+            _set(group, {"labels": kinds}, version)
+            for kind in kinds:
+                _write_labels(group.create_group(kind), results, image, kind, axes, scale, version)
         _remove(path)
         os.replace(part, path)
     except OSError as error:
@@ -77,10 +82,38 @@ def write_image_zarr(path: Path, results: Results, image: str, version: str = "0
         shutil.rmtree(part, ignore_errors=True)
 
 
+def _write_labels(
+    group: Any, results: Results, image: str, kind: str, axes: str, scale: list[float], version: str
+) -> None:
+    labels = results.masks(image, kind)
+    assert labels is not None
+
+    def pixels(lead: tuple[int, ...], rows: slice) -> npt.NDArray[Any]:
+        return np.asarray(labels[(*lead, rows)])
+
+    meta = _write_levels(
+        group, pixels, labels.shape, labels.dtype, axes, scale, kind, version, mean=False
+    )
+    meta["image-label"] = {"source": {"image": "../../"}}
+    _set(group, meta, version)
+
+
 def _write_levels(
-    group: Any, data: npt.NDArray[Any], axes: str, scale: list[float], name: str, version: str, *, mean: bool
+    group: Any,
+    pixels: Callable[[tuple[int, ...], slice], npt.NDArray[Any]],
+    shape: tuple[int, ...],
+    dtype: np.dtype[Any],
+    axes: str,
+    scale: list[float],
+    name: str,
+    version: str,
+    *,
+    mean: bool,
 ) -> dict[str, Any]:
-    """Write an array and its smaller copies; return the metadata that describe them."""
+    """Write an array, strip by strip, and its smaller copies; return the metadata that describe them.
+
+    `pixels` gives the rows of the plane at a place of the axes before y.
+    """
     datasets, level = [], 0
     while True:
         factor = 2.0**level
@@ -93,16 +126,21 @@ def _write_levels(
         steps: list[dict[str, Any]] = [{"type": "scale", "scale": sizes}]
         if any(shift):
             steps.append({"type": "translation", "translation": shift})
-        chunks = tuple(
-            min(n, CHUNK_PX) if axis in "yx" else 1 for axis, n in zip(axes, data.shape, strict=True)
-        )
+        chunks = tuple(min(n, CHUNK_PX) if axis in "yx" else 1 for axis, n in zip(axes, shape, strict=True))
         extra = {"dimension_names": list(axes)} if version == "0.5" else {}
         keys = {"name": "default" if version == "0.5" else "v2", "separator": "/"}
-        group.create_array(str(level), data=data, chunks=chunks, chunk_key_encoding=keys, **extra)
+        array = group.create_array(
+            str(level), shape=shape, dtype=dtype, chunks=chunks, chunk_key_encoding=keys, **extra
+        )
+        for lead in np.ndindex(*shape[:-2]):
+            for y in range(0, shape[-2], CHUNK_PX):
+                rows = slice(y, min(y + CHUNK_PX, shape[-2]))
+                array[(*lead, rows)] = pixels(lead, rows)
         datasets.append({"path": str(level), "coordinateTransformations": steps})
-        if min(data.shape[-2:]) < 2 * SMALLEST_PX:
+        if min(shape[-2:]) < 2 * SMALLEST_PX:
             break
-        data, level = _smaller(data) if mean else data[..., ::2, ::2], level + 1
+        shape, level = (*shape[:-2], shape[-2] // 2, shape[-1] // 2), level + 1
+        pixels = _smaller_of(array, mean=mean)
     units = [
         {"name": axis, "type": "channel"}
         if axis == "c"
@@ -115,16 +153,25 @@ def _write_levels(
     return {"multiscales": [multiscale]}
 
 
-def _smaller(data: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Return the means of 2 × 2 pixels, in the type of the image."""
-    height, width = (n // 2 * 2 for n in data.shape[-2:])
-    parts = [data[..., y:height:2, x:width:2].astype(np.float32) for y in (0, 1) for x in (0, 1)]
-    mean = sum(parts[1:], parts[0]) / 4
-    return (np.rint(mean) if data.dtype.kind in "iu" else mean).astype(data.dtype)
+def _smaller_of(array: Any, *, mean: bool) -> Callable[[tuple[int, ...], slice], npt.NDArray[Any]]:
+    """Return what reads the rows of a copy half the size: means of 2 × 2 pixels, of labels the first."""
+    width = array.shape[-1] // 2 * 2
+
+    def pixels(lead: tuple[int, ...], rows: slice) -> npt.NDArray[Any]:
+        data = np.asarray(array[(*lead, slice(2 * rows.start, 2 * rows.stop), slice(0, width))])
+        if not mean:
+            return data[::2, ::2]
+        total = sum((data[y::2, x::2].astype(np.float32) for y in (0, 1) for x in (0, 1)), np.float32(0))
+        means = np.asarray(total) / 4
+        return (np.rint(means) if data.dtype.kind in "iu" else means).astype(data.dtype)
+
+    return pixels
 
 
-def _channel(role: str, data: npt.NDArray[Any]) -> dict[str, Any]:
-    low, high = (float(np.percentile(data[..., ::4, ::4], q)) for q in (1, 99.8))
+def _channel(role: str, array: Any, number: int) -> dict[str, Any]:
+    step = max(4, max(array.shape) // 2048)
+    data = np.asarray(array[(number, ..., slice(None, None, step), slice(None, None, step))])
+    low, high = (float(np.percentile(data, q)) for q in (1, 99.8))
     ends = np.iinfo(data.dtype) if data.dtype.kind in "iu" else None
     least, most = (float(ends.min), float(ends.max)) if ends else (float(data.min()), float(data.max()))
     return {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +12,7 @@ import pandas as pd
 from napari_tam.crops import cell_crops
 from napari_tam.errors import InputError
 from napari_tam.features import FEATURES, shape_features
-from napari_tam.images import read_fields
+from napari_tam.images import read_fields, stem_of
 from napari_tam.layout import GROUPS, Layout, read_text_table, well_of
 from napari_tam.phenotype_report import LabelledCells
 from napari_tam.results import OK, read_results
@@ -270,19 +270,26 @@ def source_field(results: Results, image: str, settings: Settings) -> Field:
     """
     source = Path(_sources(results)[image])
     places = (source, results.folder.parent / source, results.folder / source.name)
-    path = next((place for place in places if place.is_file()), None)
+    path = next((place for place in places if place.exists()), None)  # an OME-Zarr is a folder
     if path is None:
         raise InputError(
-            f"the image {image} is not there any more, and its stain is needed",
+            f"the image {image} is not there any more, and its pixels are needed",
             where=source,
             fix="put it back, or start from the folder in which 'napari-tam analyse' ran",
         )
-    several = (results.images["source"] == str(source)).sum() > 1
-    # several positions or frames: the reader appends their numbers
-    name = re.sub(r"(_s\d{2,})?(_t\d{4,})?$", "", image) if several else image
-    for field in read_fields(path, settings, name=name):
-        if field.name == image:
-            return field
+    # The reader puts position, well and frame behind the name of the file, which may have been another one.
+    stem = stem_of(path)
+    endings: list[str] = []
+
+    def note(name: str) -> bool:
+        endings.append(name.removeprefix(stem))
+        return False
+
+    list(read_fields(path, settings, wanted=note))
+    ending = max((e for e in endings if image.endswith(e)), key=len, default=None)
+    if ending is not None:
+        for field in read_fields(path, settings, wanted=lambda name: name == stem + ending):
+            return replace(field, name=image)
     raise InputError(f"there is no {image} in the file", where=path, fix="analyse the images again")
 
 

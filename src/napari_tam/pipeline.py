@@ -102,7 +102,8 @@ def steps(
     Raises
     ------
     InputError
-        If a required role has no channel, or a correction does not fit the image.
+        If a required role has no channel, or a correction does not fit the image, or an image that is
+        analysed in tiles was corrected by hand.
     """
     missing = [role for role in REQUIRED_ROLES if role not in field.channels]
     if missing:
@@ -112,6 +113,12 @@ def steps(
             fix="say which it is, e.g. --channels cell=0,nucleus=1,exosome=2",
         )
     if is_large(field):
+        if edits is not None and edits.any:
+            raise InputError(
+                "this image was corrected by hand, which an analysis in tiles would not keep",
+                where=field.name,
+                fix=f"analyse it in one piece: --tile-px {min(max(field.shape), 32_768)}",
+            )
         return (yield from steps_of_tiles(field, settings, models))
     volume = field.z_step_um is not None
     if field.z_step_um is not None:

@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 #: The channels that the `cells` network sees, in its order.
 ROLES = ("cell", "nucleus")
 
+#: Tiles so large that every image is read in one piece.
+WHOLE_PX = 32_768
+
 #: How positions and frames of one file are numbered (`napari_tam.images`): they are no independent images.
 _PART = re.compile(r"(_s\d{2,})?(_t\d{4,})?$")
 
@@ -124,7 +127,9 @@ def results_fields(folder: Path, *, every: bool = False) -> Iterator[TrainingFie
         if cells is None or (every and not cells.any()):
             continue
         # What the network sees in an analysis: the stain after the microscope's corrections.
-        field = correct(source_field(results, str(name), settings), settings, corrections).field
+        # A slide, too, is read in one piece: it is cut later.
+        whole = settings.updated(tile_px=WHOLE_PX)
+        field = correct(source_field(results, str(name), whole), settings, corrections).field
         some = True
         yield training_field(field, cells, str(source))
     if not some:

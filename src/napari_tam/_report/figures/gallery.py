@@ -120,13 +120,17 @@ def _cut(source: _Source, row: pd.Series[Any], window_um: float) -> dict[str, _P
     """Cut a square window around a cell; beyond the image it is filled with NaN."""
     half = max(4, round(window_um / source.pixel_um / 2))
     y, x = round(float(row["centroid_y_px"])), round(float(row["centroid_x_px"]))
-    here = source.mask == row["label"]
-    planes = {**source.planes, "mask": here if here.ndim == 2 else here.any(axis=0)}
+    planes = {**source.planes, "mask": source.mask}
     cut = {}
     for role, plane in planes.items():
         padded = np.full((2 * half + 1, 2 * half + 1), np.nan)
         top, left = max(0, y - half), max(0, x - half)
-        part = plane[top : y + half + 1, left : x + half + 1]
+        window = slice(top, y + half + 1), slice(left, x + half + 1)
+        if role == "mask":  # only here: a slide's is large
+            here = plane[(..., *window)] == row["label"]
+            part = here if here.ndim == 2 else here.any(axis=0)
+        else:
+            part = plane[window]
         y0, x0 = top - (y - half), left - (x - half)
         padded[y0 : y0 + part.shape[0], x0 : x0 + part.shape[1]] = part
         cut[role] = padded
