@@ -222,14 +222,8 @@ def test_the_source_may_be_of_any_kind(tmp_path: Path, kind: str) -> None:
     elif kind == "zarr":
         test_formats.write_zarr(path, "0.4")
     else:
-        group = zarr.open_group(path, mode="w", zarr_format=2)
-        group.attrs["plate"] = {"wells": [{"path": "C/2"}, {"path": "C/11"}]}
+        test_formats.write_plate(path, {"C/2": 2, "C/11": 1})
         names = ["a_B01_C02_s00", "a_B01_C02_s01", "a_B01_C11"]
-        for well, number in (("C/2", 2), ("C/11", 1)):
-            own = group.create_group(well)
-            own.attrs["well"] = {"images": [{"path": str(k)} for k in range(number)]}
-            for k in range(number):
-                test_formats.write_zarr(path / well / str(k), "0.4", fakes.image() + np.uint16(k))
     out = tmp_path / "out"
     outcomes = list(analyse_files([path], Settings(), fakes.models(), out))
     assert [(o.name, o.error) for o in outcomes] == [(name, None) for name in names]

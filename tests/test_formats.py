@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import types
 import warnings
@@ -260,6 +261,84 @@ def test_a_folder_lists_every_format(tmp_path: Path) -> None:
     assert [stem_of(path) for path in paths] == list("abcdgh")
     assert list_images([tmp_path / "h.zarr"]) == [tmp_path / "h.zarr"]
     assert [*unique_names(paths).values()] == list("abcdgh")
+
+
+def write_plate(path: Path, wells: dict[str, int]) -> Path:
+    """Write a plate with so many fields of `fakes.image` (each a grey value brighter) in its wells."""
+    zarr = pytest.importorskip("zarr")
+    group = zarr.open_group(path, mode="w", zarr_format=2)
+    group.attrs["plate"] = {"wells": [{"path": well} for well in wells]}
+    for well, number in wells.items():
+        own = group.create_group(well)
+        own.attrs["well"] = {"images": [{"path": str(k)} for k in range(number)]}
+        for k in range(number):
+            write_zarr(path / well / str(k), "0.4", fakes.image() + np.uint16(k))
+    return path
+
+
+def test_what_a_plate_lacks_is_told_and_the_others_go_on(tmp_path: Path) -> None:
+    path = write_plate(tmp_path / "p.ome.zarr", {"A/1": 2, "A/2": 1, "AA/3": 2})
+    shutil.rmtree(path / "A" / "2")
+    (path / "A" / "1" / "0" / ".zattrs").write_text('{"multi')
+    fields = read_fields(path, Settings())
+    names = [next(fields).name for _ in range(3)]
+    assert names == ["p_A01_s01", "p_AA03_s00", "p_AA03_s01"]  # as if nothing were missing
+    with pytest.raises(InputError, match=r"2 of 5 fields could not be read; the first is A/1/0: .*damaged"):
+        next(fields)
+    outcomes = list(analyse_files([path], Settings(), fakes.models(), tmp_path / "out"))
+    assert [o.error is None for o in outcomes] == [True, True, True, False]
+    assert "2 of 5 fields" in str(outcomes[-1].error)
+
+
+def test_scenes_keep_their_numbers_when_one_is_missing(tmp_path: Path) -> None:
+    zarr = pytest.importorskip("zarr")
+    group = zarr.open_group(tmp_path / "all.zarr", mode="w", zarr_format=2)
+    group.attrs["bioformats2raw.layout"] = 3
+    group.create_group("OME").attrs["series"] = ["0", "1", "2"]
+    for number in (0, 2):
+        write_zarr(tmp_path / "all.zarr" / str(number), "0.4")
+    fields = read_fields(tmp_path / "all.zarr", Settings())
+    assert [next(fields).name, next(fields).name] == ["all_s00", "all_s02"]
+    with pytest.raises(InputError, match="1, of which its metadata tell, is not in it"):
+        next(fields)
+
+
+def test_chunks_that_are_not_there_are_told(tmp_path: Path) -> None:
+    path = write_zarr(tmp_path / "a.ome.zarr", "0.4", np.tile(fakes.image(), (1, 6, 6)))
+    [whole] = read_fields(path, Settings())
+    assert not [note for note in whole.notes if "chunks" in note]
+    chunks = [file for file in (path / "0").rglob("*") if file.is_file() and file.name.isdecimal()]
+    sorted(chunks)[-1].unlink()
+    [field] = read_fields(path, Settings())
+    assert f"1 of {len(chunks)} chunks are not in the folder and count as 0" in field.notes[0]
+
+
+@pytest.mark.parametrize("tile_px", [256, 4096])
+def test_a_chunk_that_was_cut_short_fails_its_image_only(tmp_path: Path, tile_px: int) -> None:
+    paths = [
+        write_zarr(tmp_path / f"{name}.ome.zarr", "0.4", np.tile(fakes.image(), (1, 6, 6))) for name in "ab"
+    ]
+    chunk = sorted(file for file in (paths[0] / "0").rglob("*") if file.is_file())[-1]
+    chunk.write_bytes(chunk.read_bytes()[:20])
+    settings = Settings(tile_px=tile_px)
+    first, second = analyse_files(paths, settings, fakes.models(), tmp_path / "out")
+    assert "a.ome.zarr: the file is damaged" in str(first.error)
+    assert second.error is None
+
+
+def test_zarr_metadata_without_an_image_are_an_error(tmp_path: Path) -> None:
+    zarr = pytest.importorskip("zarr")
+    path = write_zarr(tmp_path / "a.ome.zarr", "0.4")
+    text = (path / ".zattrs").read_text()
+    (path / ".zattrs").write_text(text.replace('"path": "0"', '"path": "s0"'))
+    with pytest.raises(InputError, match="s0, of which its metadata tell, is not in it"):
+        list(read_fields(path, Settings()))
+    (path / ".zattrs").write_text('{"multiscales": []}')
+    with pytest.raises(InputError, match="list no image"):
+        list(read_fields(path, Settings()))
+    zarr.create_array(tmp_path / "b.zarr", data=fakes.image())
+    with pytest.raises(InputError, match="no OME metadata"):
+        list(read_fields(tmp_path / "b.zarr", Settings()))
 
 
 def test_a_zarr_folder_without_images_is_an_error(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import tracemalloc
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from napari_tam.batch import analyse_files
+from napari_tam.edits import Edits, save_edits
 from napari_tam.images import read_fields
-from napari_tam.large import is_large, tiles_of
+from napari_tam.large import is_large, pixels_at_once, tiles_of
 from napari_tam.pipeline import run
 from napari_tam.results import read_results, write_mask
 from napari_tam.settings import Settings
@@ -183,3 +185,33 @@ def test_memory_does_not_grow_with_the_image(tmp_path: Path) -> None:
         tracemalloc.stop()
     # in one piece, every further pixel needs some 60 bytes; here it is what the tables hold
     assert peaks[1] - peaks[0] < 2 * (32 - 8) * 6 * fakes.SHAPE[0] * fakes.SHAPE[1], peaks
+
+
+def test_a_full_disk_is_an_error_before_anything_is_analysed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.posix_fallocate", full, raising=False)
+    path = write(tmp_path / "a.ome.tif", mosaic(5, 4))
+    [outcome] = analyse_files([path], TILED, fakes.models(), tmp_path / "out")
+    assert "No space left on device" in str(outcome.error)
+    assert "TMPDIR" in str(outcome.error)
+
+
+def test_corrections_by_hand_are_not_lost_in_silence(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.ome.tif", mosaic(5, 4))
+    edits = Edits(removed=np.array([[20.0, 26.0]]))
+    save_edits(tmp_path / "out", "a", edits, fakes.PIXEL_UM)
+    [outcome] = analyse_files([path], TILED, fakes.models(), tmp_path / "out")
+    assert "corrected by hand" in str(outcome.error)
+    assert "--tile-px 512" in str(outcome.error)
+    [outcome] = analyse_files([path], Settings(tile_px=512), fakes.models(), tmp_path / "out")
+    assert outcome.error is None
+
+
+def test_a_slide_counts_for_the_memory_as_a_tile(tmp_path: Path) -> None:
+    [field] = read_fields(write(tmp_path / "a.ome.tif", mosaic(20, 15)), TILED)
+    assert pixels_at_once(field, TILED) == (1.5 * 256 + 80) ** 2
+    assert pixels_at_once(field, Settings(tile_px=32_768)) == 1920 * 1920

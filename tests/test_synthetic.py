@@ -359,3 +359,12 @@ def test_random_parameters_keep_to_what_a_scene_can_be(seed: int) -> None:
     assert sum(p.stain) == pytest.approx(1)
     assert p.cells_per_field >= 1
     assert all(0 <= value <= 1 for value in (p.m1_fraction, p.overlap, p.perinuclear, p.illumination))
+
+
+def test_whole_cells_leave_the_border_free() -> None:
+    parameters = replace(SMALL, cells_per_field=30)
+    labels = Scene.draw(replace(parameters, whole_cells=True), 1).cells
+    assert labels.max() > 3
+    assert not any(edge.any() for edge in (labels[0], labels[-1], labels[:, 0], labels[:, -1]))
+    cut = Scene.draw(parameters, 1).cells
+    assert any(edge.any() for edge in (cut[0], cut[-1], cut[:, 0], cut[:, -1]))

@@ -11,6 +11,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from napari_tam.images import unique_names
+from napari_tam.large import pixels_at_once
 from napari_tam.output import OutputError
 from napari_tam.overlap import executor, read_ahead
 from napari_tam.record import Record
@@ -151,7 +152,7 @@ class _Run:
             for item in items:
                 cost = 0.0
                 if item.field is not None:
-                    pixels = item.field.shape[0] * item.field.shape[1] * item.field.planes
+                    pixels = pixels_at_once(item.field, self.work.settings)
                     cost = BYTES_PER_IMAGE + BYTES_PER_PIXEL * pixels
                 # one more than are worked at, so that no thread waits for an older image's outcome
                 while len(self._running()) > self.jobs or (

@@ -75,12 +75,12 @@ def read_fields(
     """
     path = Path(path)
     budget = available_memory() if available_bytes is None else available_bytes
-    with _open(path) as found:
+    with _open(path) as (found, lost):
         plans = [_Plan(path, one, settings, budget, required) for one in found]
         positions = [(plan, i) for plan in plans for i in range(plan.stack.n_positions)]
         jobs = [(n, t) for n, (plan, _) in enumerate(positions) for t in range(plan.stack.n_times)]
         frames = len(jobs) > len(positions)
-        failed: list[tuple[str, InputError]] = []
+        failed = list(lost)
         for number, time in jobs:
             plan, position = positions[number]
             full = name or stem_of(path)
@@ -95,12 +95,12 @@ def read_fields(
                 continue
             yield field
         if failed:
-            raise _combined(path, failed, len(jobs))
+            raise _combined(path, failed, len(jobs) + len(lost))
 
 
 @contextlib.contextmanager
-def _open(path: Path) -> Iterator[list[Series]]:
-    """Open an image with the reader of its kind."""
+def _open(path: Path) -> Iterator[tuple[list[Series], list[tuple[str, InputError]]]]:
+    """Open an image with the reader of its kind; with its series come those that cannot be read."""
     if is_zarr(path):
         from napari_tam.zarr_images import open_zarr
 
@@ -109,11 +109,11 @@ def _open(path: Path) -> Iterator[list[Series]]:
         from napari_tam.vendor import open_vendor
 
         with open_vendor(path) as found:
-            yield found
+            yield found, []
     else:
         with open_tiff(path) as (tif, series):
             chosen, notes = _choose_series(path, tif, series)
-            yield [_tiff_series(path, tif, series, index, notes) for index in chosen]
+            yield [_tiff_series(path, tif, series, index, notes) for index in chosen], []
 
 
 def _tiff_series(

@@ -8,7 +8,10 @@ Only one tile is in memory; labels are kept in files in the temporary folder (``
 
 from __future__ import annotations
 
+import errno
 import itertools
+import mmap
+import os
 import shutil
 import tempfile
 import weakref
@@ -21,6 +24,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from napari_tam.errors import InputError
 from napari_tam.planes import LazyPlane
 
 if TYPE_CHECKING:
@@ -81,12 +85,33 @@ def is_large(field: Field) -> bool:
     return any(isinstance(channel, LazyPlane) for channel in field.channels.values())
 
 
+def pixels_at_once(field: Field, settings: Settings) -> int:
+    """Return how many pixels (voxels) of a field are analysed at the same time: a large one's are a tile's."""
+    height, width = field.shape
+    if is_large(field):
+        reach = 1.5 * settings.tile_px + settings.tile_overlap_um / field.pixel_size_um
+        height, width = (min(n, int(reach)) for n in field.shape)
+    return height * width * field.planes
+
+
+def forget(labels: npt.NDArray[Any]) -> None:
+    """Let what was read of an array that lies in a file leave memory; it is read again when needed."""
+    if isinstance(labels, np.memmap) and hasattr(mmap, "MADV_DONTNEED"):
+        labels._mmap.madvise(mmap.MADV_DONTNEED)  # type: ignore[attr-defined]
+
+
 class LabelStore:
-    """The labels of a whole image in a file, filled tile by tile."""
+    """The labels of a whole image in a file, filled tile by tile.
+
+    Raises
+    ------
+    InputError
+        If there is no room for the file.
+    """
 
     def __init__(self, folder: Path, name: str, shape: tuple[int, int]) -> None:
         self.path, self.shape = folder / f"{name}.labels", shape
-        np.memmap(self.path, np.uint32, "w+", shape=shape).flush()
+        _reserve(self.path, 4 * shape[0] * shape[1])
         self.count, self.pixels, self.cut = 0, 0, 0
 
     def open(self) -> npt.NDArray[np.uint32]:
@@ -121,6 +146,23 @@ class LabelStore:
         whole.flush()  # type: ignore[attr-defined]
         self.pixels += int(np.count_nonzero(merged)) - int(np.count_nonzero(there))
         return merged, first
+
+
+def _reserve(path: Path, size: int) -> None:
+    """Make a file of zeros that has its space: a map into a full disk ends the process without a word."""
+    try:
+        with path.open("wb") as stream:
+            stream.truncate(size)
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(stream.fileno(), 0, size)
+    except OSError as error:
+        if error.errno in (errno.EINVAL, errno.EOPNOTSUPP):  # a file system that cannot reserve
+            return
+        raise InputError(
+            f"the labels of a large image need {size / 1e9:.1f} GB ({error.strerror or error})",
+            where=path.parent,
+            fix="make room there, or set TMPDIR to a folder with more space",
+        ) from error
 
 
 def _centres(

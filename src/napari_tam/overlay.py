@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_tam.errors import InputError
-from napari_tam.large import is_large
+from napari_tam.large import forget, is_large
 from napari_tam.volume import project_field, project_labels
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def _reduced(analysis: Analysis) -> Analysis:
     """Return a large image's result with blocks of pixels as pixels, at most twice the picture's size."""
     field = analysis.field
     step = max(1, max(field.shape) // (2 * MAX_SIDE_PX))
-    strip = step * max(1, 256 // step)
+    strip = step * max(1, 1024 // step)  # not each tile of a file decoded many times
     height, width = (n // step for n in field.shape)
     channels = {role: np.empty((height, width), np.float32) for role in field.channels if role in _CHANNELS}
     for y in range(0, height * step, strip):
@@ -102,14 +102,23 @@ def _reduced(analysis: Analysis) -> Analysis:
         for role, small in channels.items():
             part = field.channels[role][y:stop, 0 : width * step].reshape(-1, step, width, step)
             small[y // step : stop // step] = part.mean(axis=(1, 3), dtype=np.float32)
-    labels = [
-        None if each is None else np.array(each[::step, ::step][:height, :width])
-        for each in (analysis.cells, analysis.nuclei)
-    ]
-    assert labels[0] is not None
+    cells = _every(analysis.cells, step, strip, (height, width))
+    nuclei = None if analysis.nuclei is None else _every(analysis.nuclei, step, strip, (height, width))
     puncta = analysis.puncta.assign(**{name: analysis.puncta[name] / step for name in ("y_px", "x_px")})
     small_field = replace(field, channels=channels, pixel_size_um=field.pixel_size_um * step)  # type: ignore[arg-type]
-    return replace(analysis, field=small_field, cells=labels[0], nuclei=labels[1], puncta=puncta)
+    return replace(analysis, field=small_field, cells=cells, nuclei=nuclei, puncta=puncta)
+
+
+def _every(
+    labels: npt.NDArray[np.unsignedinteger[Any]], step: int, strip: int, shape: tuple[int, int]
+) -> npt.NDArray[np.unsignedinteger[Any]]:
+    """Return every `step`-th pixel of labels that lie in a file, read `strip` rows at a time."""
+    small = np.empty(shape, labels.dtype)
+    for y in range(0, shape[0] * step, strip):
+        stop = min(y + strip, shape[0] * step)
+        small[y // step : stop // step] = labels[y:stop:step, : shape[1] * step : step]
+        forget(labels)
+    return small
 
 
 def _phenotype_colours(table: pd.DataFrame) -> Picture | None:

@@ -285,7 +285,11 @@ def source_field(results: Results, image: str, settings: Settings) -> Field:
         endings.append(name.removeprefix(stem))
         return False
 
-    list(read_fields(path, settings, wanted=note))
+    try:
+        list(read_fields(path, settings, wanted=note))
+    except InputError:
+        if not endings:  # otherwise only others of its images cannot be read
+            raise
     ending = max((e for e in endings if image.endswith(e)), key=len, default=None)
     if ending is not None:
         for field in read_fields(path, settings, wanted=lambda name: name == stem + ending):

@@ -22,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_tam.errors import InputError, one_line
+from napari_tam.large import forget
 from napari_tam.output import OutputError, replacing
 from napari_tam.tables import read_csv
 
@@ -133,6 +134,7 @@ def _digest(labels: Labels, dtype: np.dtype[Any]) -> bytes:
 def _strips(labels: Labels) -> Iterator[Labels]:
     for y in range(0, labels.shape[0], MASK_TILE_PX):
         yield labels[y : y + MASK_TILE_PX]
+        forget(labels)
 
 
 def _tiles(labels: Labels, dtype: np.dtype[Any]) -> Iterator[Labels]:

@@ -83,6 +83,7 @@ class SceneParameters:
     m2_uptake: float = 1.0  # uptake of an M2 cell over that of an M1 cell of the same area
     dye_particles_per_cell: float = 0.0  # dye without exosome, as bright as a punctum
     aggregate_cells: float = 0.0  # share of cells that hold an aggregate
+    whole_cells: bool = False  # no cell is cut by the border: fields lie side by side with a known truth
 
 
 @dataclass(frozen=True)

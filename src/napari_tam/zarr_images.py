@@ -14,20 +14,36 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-def open_zarr(path: Path) -> list[Series]:
+def open_zarr(path: Path) -> tuple[list[Series], list[tuple[str, InputError]]]:
     """Return the images of an OME-Zarr folder, at full resolution; headers only are read.
 
     A plate gives one series a field of view, named ``_B02_s00`` by its well; what bioformats2raw wrote
     gives one a scene.
 
+    Returns
+    -------
+    series, lost
+        What can be read; and the place of each image that the folder should have and that cannot, and why.
+
     Raises
     ------
     InputError
-        If zarr is missing, or the folder is no OME-Zarr that can be read.
+        If zarr is missing, or the folder is no OME-Zarr that can be read, or none of its images can.
     """
     zarr = need("zarr", "ome-zarr", "reading OME-Zarr")
-    root = reading_array(path, lambda: zarr.open_group(path, mode="r"))
-    return reading_array(path, lambda: [_series(path, *found) for found in _images(path, root)])  # type: ignore[no-any-return]
+    root = reading_array(path, lambda: zarr.open(path, mode="r"))
+    if not isinstance(root, zarr.Group):
+        raise _without_meta(path)
+    series: list[Series] = []
+    lost: list[tuple[str, InputError]] = []
+    for place, suffix in reading_array(path, lambda: list(_images(path, root))):
+        try:
+            series.append(reading_array(path, lambda p=place, s=suffix: _series(path, _group(path, root, p), s)))  # type: ignore[misc]
+        except InputError as error:
+            lost.append((place or path.name, error))
+    if lost and not series:
+        raise lost[0][1]
+    return series, lost
 
 
 def _meta(group: Any) -> dict[str, Any]:
@@ -36,38 +52,64 @@ def _meta(group: Any) -> dict[str, Any]:
     return inner if isinstance(inner, dict) else attributes
 
 
-def _images(path: Path, root: Any) -> Iterator[tuple[Any, str]]:
-    """Yield the image groups in a folder, and what they are called after its name."""
+def _group(path: Path, root: Any, place: str) -> Any:
+    """Return a group in the folder."""
+    try:
+        found = root[place] if place else root
+    except KeyError as error:
+        raise InputError(
+            f"{place}, of which its metadata tell, is not in it", where=path, fix="copy or export it again"
+        ) from error
+    return found
+
+
+def _images(path: Path, root: Any) -> Iterator[tuple[str, str]]:
+    """Yield the places of the images in a folder, and what they are called after its name."""
     meta = _meta(root)
     if "plate" in meta:
-        wells = meta["plate"]["wells"]
-        for well in wells:
+        for well in meta["plate"]["wells"]:
             row, column = Path(well["path"]).parts
-            group = root[well["path"]]
             name = f"_{row}{int(column):02d}" if column.isdecimal() else f"_{row}{column}"
-            images = _meta(group)["well"]["images"]
+            images = _fields_of_well(root, well["path"])
             for number, image in enumerate(images):
-                yield group[image["path"]], name + (f"_s{number:02d}" if len(images) > 1 else "")
+                yield f"{well['path']}/{image}", name + (f"_s{number:02d}" if len(images) > 1 else "")
     elif "multiscales" in meta:
-        yield root, ""
+        yield "", ""
     elif "bioformats2raw.layout" in meta or "OME" in root:
         series = _meta(root["OME"]).get("series") if "OME" in root else None
         paths = series or sorted((name for name in root.group_keys() if name.isdecimal()), key=int)
-        for name in paths:
-            yield root[name], ""
+        for number, name in enumerate(paths):
+            yield name, f"_s{number:02d}" if len(paths) > 1 else ""
     else:
-        raise InputError(
-            "this Zarr folder has no OME metadata (multiscales or plate)",
-            where=path,
-            fix="name the OME-Zarr folder itself, or export the image again",
-        )
+        raise _without_meta(path)
+
+
+def _fields_of_well(root: Any, well: str) -> list[str]:
+    """Return the fields of a well; one that is not there is named, so that reading it says so."""
+    try:
+        return [str(image["path"]) for image in _meta(root[well])["well"]["images"]]
+    except KeyError:
+        return ["0"]
+
+
+def _without_meta(path: Path) -> InputError:
+    return InputError(
+        "this Zarr folder has no OME metadata (multiscales or plate)",
+        where=path,
+        fix="name the OME-Zarr folder itself, or export the image again",
+    )
 
 
 def _series(path: Path, group: Any, suffix: str) -> Series:
     meta = _meta(group)
-    multiscale = meta["multiscales"][0]
-    dataset = multiscale["datasets"][0]
-    array = group[dataset["path"]]
+    try:
+        multiscale = meta["multiscales"][0]
+        dataset = multiscale["datasets"][0]
+    except (KeyError, IndexError) as error:
+        raise InputError(
+            "its OME metadata list no image (multiscales, datasets)", where=path, fix="export it again"
+        ) from error
+    array = _group(path, group, dataset["path"])
     # before 0.4 axes were letters, before 0.3 always these
     axes = multiscale.get("axes") or ["t", "c", "z", "y", "x"][-array.ndim :]
     named = [{"name": axis} if isinstance(axis, str) else axis for axis in axes]
@@ -97,6 +139,18 @@ def _series(path: Path, group: Any, suffix: str) -> Series:
             to_minutes(*told["t"]) if "t" in told and told["t"][1] else None,
         ),
         suffix,
+        _missing(array),
+    )
+
+
+def _missing(array: Any) -> tuple[str, ...]:
+    """Return a note if chunks are not there: an empty corner of a mosaic, or a copy that broke off."""
+    there = array.nchunks_initialized
+    if there >= array.nchunks:
+        return ()
+    return (
+        f"{array.nchunks - there} of {array.nchunks} chunks are not in the folder and count as "
+        f"{array.fill_value:g}: an image with empty parts, or an incomplete copy",
     )
 
 

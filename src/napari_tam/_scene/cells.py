@@ -104,6 +104,12 @@ def _clip(y: int, x: int, mask: Mask, shape: tuple[int, int]) -> Body | None:
     return slice(y0, y1), slice(x0, x1), mask[y0 - y : y1 - y, x0 - x : x1 - x]
 
 
+def _is_cut(body: Body, shape: tuple[int, int]) -> bool:
+    """Return whether a body reaches the border of the field (a box is a pixel wider than its mask)."""
+    rows, columns, _ = body
+    return rows.start == 0 or columns.start == 0 or rows.stop == shape[0] or columns.stop == shape[1]
+
+
 def draw_cells(p: SceneParameters, rng: Generator) -> Population:
     """Place cells one after the other; a later cell may cover `p.overlap` of an earlier one."""
     shape = p.shape
@@ -129,6 +135,8 @@ def draw_cells(p: SceneParameters, rng: Generator) -> Population:
                 centre = rng.uniform(low, high)
             clipped = _clip(*fill(points, centre), shape)
             if clipped is None or clipped[2].sum() < 0.02 * diameter_px**2:
+                continue
+            if p.whole_cells and _is_cut(clipped, shape):
                 continue
             window, mask = labels[clipped[:2]], clipped[2]
             covered = np.bincount(window[mask], minlength=len(areas) + 1)[1:]
