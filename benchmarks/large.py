@@ -1,4 +1,4 @@
-"""A mosaic of fields, analysed in tiles: ``python benchmarks/large.py [SIDE]`` (default 6400; the goal is 20000).
+"""A mosaic of fields, analysed in tiles: ``python benchmarks/large.py [SIDE]`` (6400; the goal is 20000).
 
 Cost per megapixel against a field of 2048², peak memory, and cells and puncta against the truth. Each run is
 a process of its own, and is timed when a first small field has compiled and loaded what there is to.
@@ -21,9 +21,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -33,8 +33,11 @@ from common import publish, table
 from napari_tam.settings import Settings
 from napari_tam.synthetic import CHANNEL_NAMES, SceneParameters, write_fields
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 GOAL_GB, GOAL_CELLS, GOAL_COST = 4.0, 0.01, 0.15
-#: Side of a field, which is a tile of the TIFF file, too; different fields; size of the field to compare with.
+#: Side of a field (and a tile of the file); how many there are; size of the image to compare with.
 BLOCK, FIELDS, FIELD_PX = 512, 24, 2048
 PARAMETERS = SceneParameters(shape=(BLOCK, BLOCK), whole_cells=True)
 #: Temporary space that a pixel of the mosaic takes: image, labels of cells and nuclei, results.

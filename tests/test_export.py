@@ -257,6 +257,63 @@ def test_a_slide_is_exported_strip_by_strip(tmp_path: Path, monkeypatch: pytest.
     np.testing.assert_array_equal(np.asarray(levels[1]), np.rint(means))
 
 
+def test_an_image_that_is_gone_or_changed_does_not_stop_the_others(folder: Path) -> None:
+    pytest.importorskip("zarr")
+    (folder.parent / "a.ome.tif").unlink()
+    exported = export(folder, ["ome-zarr", "geojson"])
+    names = [next(exported).name for _ in range(3)]
+    assert names == ["b.ome.zarr", "a.geojson", "b.geojson"]
+    with pytest.raises(InputError, match="a is not there any more"):
+        next(exported)
+    fakes.write_image(folder.parent / "a.ome.tif", np.tile(fakes.image(), (1, 2, 1)))
+    (folder.parent / "b.ome.tif").unlink()
+    with pytest.raises(
+        InputError, match=r"2 exports .* the image has 192 × 128 pixels now, and its mask 96 × 128"
+    ):
+        list(export(folder, ["ome-zarr"]))
+    assert not list(folder.rglob("*.part"))
+
+
+def test_results_without_an_image_that_was_analysed_are_an_error(tmp_path: Path) -> None:
+    (tmp_path / "bad.tif").write_bytes(b"x")
+    list(analyse_files([tmp_path / "bad.tif"], Settings(), fakes.models(), tmp_path / "out"))
+    with pytest.raises(InputError, match="no image was analysed"):
+        list(export(tmp_path / "out", ["geojson"]))
+
+
+def test_an_image_without_cells_is_exported(tmp_path: Path) -> None:
+    anndata, _, roifile = (pytest.importorskip(name) for name in ("anndata", "zarr", "roifile"))
+    image = fakes.write_image(tmp_path / "a.ome.tif", fakes.image(cells=False))
+    [outcome] = analyse_files([image], Settings(), fakes.models(), tmp_path / "out")
+    assert outcome.error is None
+    paths = {path.parent.name: path for path in export(tmp_path / "out", [*FORMATS][:4])}
+    assert anndata.read_h5ad(paths["exports"]).n_obs == 0
+    assert {f["properties"]["objectType"] for f in features_of(paths["geojson"])} == {"detection"}
+    assert [roi.name for roi in roifile.roiread(paths["roi"])] == ["puncta_outside"]
+
+
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+def test_a_volume_is_exported_whole(tmp_path: Path, version: str) -> None:
+    pytest.importorskip("zarr")
+    data = np.stack([fakes.image() // 2, fakes.image(), fakes.image() // 2], axis=1)
+    image = fakes.write_image(tmp_path / "v.ome.tif", data, "CZYX")
+    settings = Settings(z_stack="volume", z_step_um=1.5)
+    [outcome] = analyse_files([image], settings, fakes.models(), tmp_path / "out")
+    assert outcome.error is None
+    (tmp_path / "out" / "settings.yaml").write_text(settings.to_yaml(), encoding="utf-8")
+    shapes, path = export(tmp_path / "out", ["geojson", "ome-zarr"], ome_zarr_version=version)
+    assert len([f for f in features_of(shapes) if f["properties"]["objectType"] == "cell"]) == 3
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        ngff = pytest.importorskip("ngff_zarr")
+        found = ngff.from_ngff_zarr(path, version=version).images[0]
+        labels = ngff.from_ngff_zarr(path / "labels" / "nuclei", version=version).images[0]
+        np.testing.assert_array_equal(np.asarray(found.data), data)
+        masks = read_results(tmp_path / "out").masks("v", "nuclei")
+        np.testing.assert_array_equal(np.asarray(labels.data), masks)
+    assert found.scale["z"] == labels.scale["z"] == 1.5
+
+
 def test_the_tidy_table_is_the_replicates_table_in_long_form(tmp_path: Path) -> None:
     out = plates.write_plate(tmp_path / "out")
     conclude(out, Settings())

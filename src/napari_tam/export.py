@@ -8,6 +8,7 @@ from napari_tam import columns, tables
 from napari_tam.errors import InputError
 from napari_tam.export_anndata import is_readout, known_columns, write_h5ad
 from napari_tam.export_shapes import write_geojson, write_rois
+from napari_tam.extras import need
 from napari_tam.output import OutputError
 from napari_tam.results import OK, read_results
 
@@ -26,6 +27,12 @@ FORMATS = {
     "roi": "ROI sets for ImageJ and Fiji, one .zip an image",
     "ome-zarr": "images with their masks as labels, one .ome.zarr an image",
     "tidy": "one CSV with a row per replicate and readout, for R or Prism",
+}
+
+#: What writes an image in a format: module, extra, purpose.
+LIBRARIES = {
+    "roi": ("roifile", "roi", "writing ImageJ ROIs"),
+    "ome-zarr": ("zarr", "ome-zarr", "writing OME-Zarr"),
 }
 
 
@@ -58,7 +65,9 @@ def export(
     Raises
     ------
     InputError
-        If a format is unknown, its library is missing, or the folder is no results folder.
+        If a format is unknown, its library is missing, or the folder is no results folder or holds no image
+        that was analysed. An image that cannot be exported (its source is gone) does not stop the others:
+        the error is raised at the end.
     """
     for name in formats:
         if name not in FORMATS:
@@ -66,6 +75,11 @@ def export(
     results = read_results(folder)
     target = folder / "exports" if out is None else out
     images = results.images.loc[results.images["status"] == OK, "image"].astype(str).tolist()
+    if not images:
+        raise InputError(
+            "no image was analysed in these results", where=folder, fix="images.csv tells why; analyse again"
+        )
+    failed: list[InputError] = []
     for name in dict.fromkeys(formats):
         if name == "h5ad":
             write_h5ad(_ready(target) / "cells.h5ad", results)
@@ -74,8 +88,30 @@ def export(
             tables.write_csv(_ready(target) / "tidy.csv", _arrow(tidy(results)))
             yield target / "tidy.csv"
         else:
+            if name in LIBRARIES:
+                need(*LIBRARIES[name])
             for image in images:
-                yield _write_image(name, _ready(target / name), results, image, ome_zarr_version)
+                try:
+                    path = _write_image(name, _ready(target / name), results, image, ome_zarr_version)
+                except OutputError:
+                    raise
+                except InputError as error:
+                    failed.append(error)
+                else:
+                    yield path
+    if failed:
+        raise _combined(failed)
+
+
+def _combined(failed: list[InputError]) -> InputError:
+    first = failed[0]
+    if len(failed) == 1:
+        return first
+    return InputError(
+        f"{len(failed)} exports of images could not be made; the first: {first.what}",
+        where=first.where,
+        fix=first.fix,
+    )
 
 
 def _write_image(name: str, target: Path, results: Results, image: str, version: str) -> Path:

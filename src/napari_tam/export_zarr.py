@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from napari_tam.errors import InputError
 from napari_tam.extras import need
 from napari_tam.output import OutputError
 from napari_tam.results import mask_path
@@ -40,7 +41,7 @@ def write_image_zarr(path: Path, results: Results, image: str, version: str = "0
     Raises
     ------
     InputError
-        If zarr is not installed, or the source image is not there any more.
+        If zarr is not installed, or the source image is not there any more or has another size.
     """
     zarr = need("zarr", "ome-zarr", "writing OME-Zarr")
     from napari_tam.phenotype_data import source_field
@@ -73,7 +74,8 @@ def write_image_zarr(path: Path, results: Results, image: str, version: str = "0
             group = root.create_group("labels")
             _set(group, {"labels": kinds}, version)
             for kind in kinds:
-                _write_labels(group.create_group(kind), results, image, kind, axes, scale, version)
+                own = group.create_group(kind)
+                _write_labels(own, results, image, kind, channels[0].shape, axes, scale, version)
         _remove(path)
         os.replace(part, path)
     except OSError as error:
@@ -83,19 +85,34 @@ def write_image_zarr(path: Path, results: Results, image: str, version: str = "0
 
 
 def _write_labels(
-    group: Any, results: Results, image: str, kind: str, axes: str, scale: list[float], version: str
+    group: Any,
+    results: Results,
+    image: str,
+    kind: str,
+    shape: tuple[int, ...],
+    axes: str,
+    scale: list[float],
+    version: str,
 ) -> None:
     labels = results.masks(image, kind)
     assert labels is not None
+    if labels.shape != shape:
+        raise InputError(
+            f"the image has {_sides(shape)} pixels now, and its mask {_sides(labels.shape)}",
+            where=f"{results.folder}: {image}",
+            fix="analyse the changed image again",
+        )
 
     def pixels(lead: tuple[int, ...], rows: slice) -> npt.NDArray[Any]:
         return np.asarray(labels[(*lead, rows)])
 
-    meta = _write_levels(
-        group, pixels, labels.shape, labels.dtype, axes, scale, kind, version, mean=False
-    )
+    meta = _write_levels(group, pixels, labels.shape, labels.dtype, axes, scale, kind, version, mean=False)
     meta["image-label"] = {"source": {"image": "../../"}}
     _set(group, meta, version)
+
+
+def _sides(shape: tuple[int, ...]) -> str:
+    return " × ".join(map(str, shape))
 
 
 def _write_levels(

@@ -86,7 +86,7 @@ def is_large(field: Field) -> bool:
 
 
 def pixels_at_once(field: Field, settings: Settings) -> int:
-    """Return how many pixels (voxels) of a field are analysed at the same time: a large one's are a tile's."""
+    """Return how many pixels (voxels) of a field are analysed at a time: of a large one those of a tile."""
     height, width = field.shape
     if is_large(field):
         reach = 1.5 * settings.tile_px + settings.tile_overlap_um / field.pixel_size_um

@@ -38,7 +38,9 @@ def open_zarr(path: Path) -> tuple[list[Series], list[tuple[str, InputError]]]:
     lost: list[tuple[str, InputError]] = []
     for place, suffix in reading_array(path, lambda: list(_images(path, root))):
         try:
-            series.append(reading_array(path, lambda p=place, s=suffix: _series(path, _group(path, root, p), s)))  # type: ignore[misc]
+            series.append(
+                reading_array(path, lambda p=place, s=suffix: _series(path, _group(path, root, p), s))
+            )  # type: ignore[misc]
         except InputError as error:
             lost.append((place or path.name, error))
     if lost and not series:
