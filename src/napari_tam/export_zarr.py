@@ -57,7 +57,7 @@ def write_image_zarr(path: Path, results: Results, image: str, version: str = "0
     try:
         _remove(part)
         root = zarr.open_group(part, mode="w", zarr_format=3 if version == "0.5" else 2)
-        channels = list(field.channels.values())
+        channels: list[Any] = list(field.channels.values())
         shape = (len(channels), *channels[0].shape)
 
         def pixels(lead: tuple[int, ...], rows: slice) -> npt.NDArray[Any]:
@@ -94,7 +94,7 @@ def _write_labels(
     scale: list[float],
     version: str,
 ) -> None:
-    labels = results.masks(image, kind)
+    labels: Any = results.masks(image, kind)
     assert labels is not None
     if labels.shape != shape:
         raise InputError(

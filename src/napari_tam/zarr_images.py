@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,10 +38,9 @@ def open_zarr(path: Path) -> tuple[list[Series], list[tuple[str, InputError]]]:
     series: list[Series] = []
     lost: list[tuple[str, InputError]] = []
     for place, suffix in reading_array(path, lambda: list(_images(path, root))):
+        read = partial(_read, path, root, place, suffix)
         try:
-            series.append(
-                reading_array(path, lambda p=place, s=suffix: _series(path, _group(path, root, p), s))
-            )  # type: ignore[misc]
+            series.append(reading_array(path, read))
         except InputError as error:
             lost.append((place or path.name, error))
     if lost and not series:
@@ -52,6 +52,10 @@ def _meta(group: Any) -> dict[str, Any]:
     attributes = dict(group.attrs)
     inner = attributes.get("ome")
     return inner if isinstance(inner, dict) else attributes
+
+
+def _read(path: Path, root: Any, place: str, suffix: str) -> Series:
+    return _series(path, _group(path, root, place), suffix)
 
 
 def _group(path: Path, root: Any, place: str) -> Any:

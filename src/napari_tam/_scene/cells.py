@@ -106,8 +106,7 @@ def _clip(y: int, x: int, mask: Mask, shape: tuple[int, int]) -> Body | None:
 
 def _is_cut(body: Body, shape: tuple[int, int]) -> bool:
     """Return whether a body reaches the border of the field (a box is a pixel wider than its mask)."""
-    rows, columns, _ = body
-    return rows.start == 0 or columns.start == 0 or rows.stop == shape[0] or columns.stop == shape[1]
+    return any(span.start == 0 or span.stop == n for span, n in zip(body[:2], shape, strict=True))
 
 
 def draw_cells(p: SceneParameters, rng: Generator) -> Population:
