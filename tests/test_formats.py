@@ -249,6 +249,48 @@ def test_scenes_wells_and_times_of_a_vendor_file(tmp_path: Path, monkeypatch: py
         assert field.frame == k % 2
 
 
+def test_a_scene_of_another_kind_does_not_stop_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An overview beside the fields, a mosaic that is not joined: usual in .lif files."""
+
+    class Reader(FakeReader):
+        scenes = ("overview", "a", "mosaic", "b")  # type: ignore[assignment]
+        channel_names = NAMES
+
+        @property
+        def xarray_dask_data(self) -> Any:
+            data, dims = fakes.image()[None, :, None], ("T", "C", "Z", "Y", "X")
+            if self.scene == 0:
+                data = data[:, :1]
+            if self.scene == 2:
+                data, dims = np.stack([data, data]), ("M", *dims)  # type: ignore[assignment]
+            return types.SimpleNamespace(data=data, dims=dims)
+
+        @property
+        def standard_metadata(self) -> Any:
+            return types.SimpleNamespace(row=None, column=None)
+
+    monkeypatch.setitem(sys.modules, "bioio_lif", types.SimpleNamespace(Reader=Reader))  # type: ignore[arg-type]
+    path = tmp_path / "x.lif"
+    path.write_bytes(b"x")
+    fields = read_fields(path, Settings())
+    assert [next(fields).name, next(fields).name] == ["x_s01", "x_s03"]
+    with pytest.raises(InputError, match="2 of 4 fields could not be read; the first is scene mosaic: axes"):
+        next(fields)
+
+
+def test_a_missing_extra_does_not_stop_the_other_images(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "bioio_czi", None)
+    (tmp_path / "a.czi").write_bytes(b"ZISRAWFILE")
+    fakes.write_image(tmp_path / "b.ome.tif")
+    first, second = analyse_files(list_images([tmp_path]), Settings(), fakes.models(), tmp_path / "out")
+    assert "napari-tam[czi]" in str(first.error)
+    assert second.error is None
+
+
 def test_a_folder_lists_every_format(tmp_path: Path) -> None:
     for name in ("a.tif", "b.nd2", "c.CZI", "d.lif", "e.txt", "f.png"):
         (tmp_path / name).touch()

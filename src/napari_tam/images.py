@@ -76,11 +76,20 @@ def read_fields(
     path = Path(path)
     budget = available_memory() if available_bytes is None else available_bytes
     with _open(path) as (found, lost):
-        plans = [_Plan(path, one, settings, budget, required) for one in found]
+        plans, failed = [], list(lost)
+        for one in found:
+            try:
+                plans.append(_Plan(path, one, settings, budget, required))
+            except InputError as error:
+                if not one.suffix:  # numbered with the others
+                    raise
+                failed.append((stem_of(path) + one.suffix, error))
+        if failed and not plans:
+            raise _combined(path, failed, len(failed))
         positions = [(plan, i) for plan in plans for i in range(plan.stack.n_positions)]
         jobs = [(n, t) for n, (plan, _) in enumerate(positions) for t in range(plan.stack.n_times)]
         frames = len(jobs) > len(positions)
-        failed = list(lost)
+        total = len(jobs) + len(failed)
         for number, time in jobs:
             plan, position = positions[number]
             full = name or stem_of(path)
@@ -95,7 +104,7 @@ def read_fields(
                 continue
             yield field
         if failed:
-            raise _combined(path, failed, len(jobs) + len(lost))
+            raise _combined(path, failed, total)
 
 
 @contextlib.contextmanager
@@ -109,7 +118,7 @@ def _open(path: Path) -> Iterator[tuple[list[Series], list[tuple[str, InputError
         from napari_tam.vendor import open_vendor
 
         with open_vendor(path) as found:
-            yield found, []
+            yield found
     else:
         with open_tiff(path) as (tif, series):
             chosen, notes = _choose_series(path, tif, series)

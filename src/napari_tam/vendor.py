@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import warnings
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from napari_tam.errors import InputError
@@ -29,10 +30,10 @@ _BIOFORMATS = "bioio_bioformats"
 
 
 @contextlib.contextmanager
-def open_vendor(path: Path) -> Iterator[list[Series]]:
-    """Open a microscope maker's file: one series a scene (position), headers only.
+def open_vendor(path: Path) -> Iterator[tuple[list[Series], list[tuple[str, InputError]]]]:
+    """Open a microscope maker's file: a series a scene (position), and the scenes that cannot be read.
 
-    Channel names, pixel size, z-step, frame interval and well come from its metadata.
+    Headers only. Channel names, pixel size, z-step, frame interval and well come from its metadata.
 
     Raises
     ------
@@ -52,10 +53,15 @@ def open_vendor(path: Path) -> Iterator[list[Series]]:
         scenes = reading_array(path, lambda: tuple(first.scenes))
         # A reader shows one scene at a time, so every scene gets a reader of its own.
         readers = [first, *(reading_array(path, lambda: plugin.Reader(path)) for _ in scenes[1:])]
-        found = []
+        found, lost = [], []
         for number, reader in enumerate(readers):
-            found.append(reading_array(path, lambda n=number, r=reader: _series(path, r, n, len(scenes))))  # type: ignore[misc]
-    yield found
+            try:
+                found.append(reading_array(path, partial(_series, path, reader, number, len(scenes))))
+            except InputError as error:
+                lost.append((f"scene {scenes[number]}", error))
+        if lost and not found:
+            raise lost[0][1]
+    yield found, lost
 
 
 def _series(path: Path, reader: Any, number: int, total: int) -> Series:
@@ -74,7 +80,7 @@ def _series(path: Path, reader: Any, number: int, total: int) -> Series:
     )
     well = _well(reader)
     several = f"_s{number:02d}" if total > 1 else ""
-    return Series(stack, metadata, f"_{well}{several}" if well else "")
+    return Series(stack, metadata, f"_{well}{several}" if well else several)
 
 
 def _positive(value: Any) -> float | None:
