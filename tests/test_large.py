@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import tracemalloc
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import fakes
@@ -23,8 +24,6 @@ from napari_tam.results import read_results, write_mask
 from napari_tam.settings import Settings
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     import numpy.typing as npt
 
 METADATA: dict[str, Any] = {
@@ -123,7 +122,6 @@ def test_tiles_give_the_same_cells_and_puncta_as_one_piece(tmp_path: Path) -> No
 @given(shift=st.tuples(st.integers(0, 95), st.integers(0, 127)))
 def test_wherever_the_seams_run_nothing_is_lost_or_there_twice(shift: tuple[int, int]) -> None:
     import tempfile
-    from pathlib import Path
 
     data = np.roll(mosaic(5, 4), shift, axis=(1, 2))
     with tempfile.TemporaryDirectory() as folder:
@@ -162,15 +160,22 @@ def test_a_batch_writes_a_large_image_like_others(tmp_path: Path, monkeypatch: p
     assert found.images["cells"].tolist() == [144]
 
 
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="asks Linux for the open files")
 def test_the_labels_of_a_large_image_go_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "temporary"
     folder.mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(folder))
+
+    def mapped() -> int:
+        return Path("/proc/self/maps").read_text().count(str(folder))
+
     path = write(tmp_path / "a.ome.tif", mosaic(5, 4))
     [tiled] = [run(field, TILED, fakes.models()) for field in read_fields(path, TILED)]
-    assert list(folder.iterdir())
+    assert mapped() == 2
+    assert not list(folder.iterdir())  # nothing that a killed process would leave
+    assert tiled.cells.max() == 60
     del tiled
-    assert not list(folder.iterdir())
+    assert mapped() == 0
 
 
 def test_memory_does_not_grow_with_the_image(tmp_path: Path) -> None:

@@ -8,17 +8,15 @@ Only one tile is in memory; labels are kept in files in the temporary folder (``
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import itertools
 import mmap
 import os
-import shutil
 import tempfile
-import weakref
 from collections import defaultdict
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -103,20 +101,26 @@ def forget(labels: npt.NDArray[Any]) -> None:
 class LabelStore:
     """The labels of a whole image in a file, filled tile by tile.
 
+    The file has no name (where the system allows that), so that it goes with the process, however that ends.
+
     Raises
     ------
     InputError
         If there is no room for the file.
     """
 
-    def __init__(self, folder: Path, name: str, shape: tuple[int, int]) -> None:
-        self.path, self.shape = folder / f"{name}.labels", shape
-        _reserve(self.path, 4 * shape[0] * shape[1])
+    def __init__(self, shape: tuple[int, int]) -> None:
+        self.shape = shape
+        self.file = _reserve(4 * shape[0] * shape[1])
         self.count, self.pixels, self.cut = 0, 0, 0
 
     def open(self) -> npt.NDArray[np.uint32]:
         """Map the file; a map of its own for every tile, so that what was read leaves memory."""
-        return np.memmap(self.path, np.uint32, "r+", shape=self.shape)
+        return np.memmap(self.file, np.uint32, "r+", shape=self.shape)
+
+    def close(self) -> None:
+        """Close the file; maps of it stay."""
+        self.file.close()
 
     def place(self, tile: Tile, labels: npt.NDArray[Any]) -> tuple[npt.NDArray[np.uint32], int]:
         """Put the labels of a tile's window to those that are there.
@@ -148,21 +152,26 @@ class LabelStore:
         return merged, first
 
 
-def _reserve(path: Path, size: int) -> None:
+def _reserve(size: int) -> IO[bytes]:
     """Make a file of zeros that has its space: a map into a full disk ends the process without a word."""
     try:
-        with path.open("wb") as stream:
-            stream.truncate(size)
+        with contextlib.ExitStack() as failing:
+            file = failing.enter_context(tempfile.TemporaryFile(prefix="napari-tam-"))
+            file.truncate(size)
             if hasattr(os, "posix_fallocate"):
-                os.posix_fallocate(stream.fileno(), 0, size)
+                try:
+                    os.posix_fallocate(file.fileno(), 0, size)
+                except OSError as error:
+                    if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP):  # a disk that cannot reserve
+                        raise
+            failing.pop_all()
     except OSError as error:
-        if error.errno in (errno.EINVAL, errno.EOPNOTSUPP):  # a file system that cannot reserve
-            return
         raise InputError(
             f"the labels of a large image need {size / 1e9:.1f} GB ({error.strerror or error})",
-            where=path.parent,
+            where=tempfile.gettempdir(),
             fix="make room there, or set TMPDIR to a folder with more space",
         ) from error
+    return file
 
 
 def _centres(
@@ -242,50 +251,50 @@ def steps_of_tiles(field: Field, settings: Settings, models: Models) -> Generato
 
     The background, and contrast for the networks, are those of each tile; an unknown cell diameter is
     estimated in the first tile with cells. ``cells`` and ``nuclei`` of the result are arrays in temporary
-    files that go with it.
+    files that go with them.
     """
+    with contextlib.ExitStack() as files:
+        kinds = ("cells", "nuclei") if "nucleus" in field.channels else ("cells",)
+        # a map of a file outlives the file
+        stores = {kind: files.enter_context(contextlib.closing(LabelStore(field.shape))) for kind in kinds}
+        return (yield from _steps(field, settings, models, stores))
+
+
+def _steps(
+    field: Field, settings: Settings, models: Models, stores: dict[str, LabelStore]
+) -> Generator[Progress, None, Analysis]:
     from napari_tam.pipeline import Analysis, steps
 
     margin = max(1, round(settings.tile_overlap_um / field.pixel_size_um / 2))
     tiles = tiles_of(field.shape, settings.tile_px, margin)
-    folder = Path(tempfile.mkdtemp(prefix="napari-tam-"))
-    try:
-        stores = {"cells": LabelStore(folder, "cells", field.shape)}
-        if "nucleus" in field.channels:
-            stores["nuclei"] = LabelStore(folder, "nuclei", field.shape)
-        ranges = {role: _range(field.channels[role], tiles) for role in field.channels}
-        diameters: dict[str, float | None] = {}
-        parts = _Parts()
-        for number, tile in enumerate(tiles):
-            own = {
-                kind: _TileSegmenter(getattr(models, kind), store, tile, ranges[role], diameters.get(kind))
-                for (kind, store), role in zip(stores.items(), ("cell", "nucleus"), strict=False)
-            }
-            window = replace(
-                field,
-                channels={role: _read(channel, tile) for role, channel in field.channels.items()},
-                notes=(),
-            )
-            joined: dict[str, Any] = dict(own)
-            analysis = yield from steps(window, settings, replace(models, **joined))
-            diameters = {kind: each.diameter_um for kind, each in own.items()}
-            parts.add(number, tile, analysis, own["cells"].first)
-            del window, analysis
-        table, puncta = parts.join(stores["cells"], field.pixel_size_um)
-        summary = parts.summary(field, table, puncta, stores, models)
-        if models.phenotype is not None:
-            from napari_tam.classify import phenotype_summary
+    ranges = {role: _range(field.channels[role], tiles) for role in field.channels}
+    diameters: dict[str, float | None] = {}
+    parts = _Parts()
+    for number, tile in enumerate(tiles):
+        own = {
+            kind: _TileSegmenter(getattr(models, kind), store, tile, ranges[role], diameters.get(kind))
+            for (kind, store), role in zip(stores.items(), ("cell", "nucleus"), strict=False)
+        }
+        window = replace(
+            field,
+            channels={role: _read(channel, tile) for role, channel in field.channels.items()},
+            notes=(),
+        )
+        joined: dict[str, Any] = dict(own)
+        analysis = yield from steps(window, settings, replace(models, **joined))
+        diameters = {kind: each.diameter_um for kind, each in own.items()}
+        parts.add(number, tile, analysis, own["cells"].first)
+        del window, analysis
+    table, puncta = parts.join(stores["cells"], field.pixel_size_um)
+    summary = parts.summary(field, table, puncta, stores, models)
+    if models.phenotype is not None:
+        from napari_tam.classify import phenotype_summary
 
-            summary |= phenotype_summary(table, models.phenotype.classes)
-        labels = {kind: store.open() for kind, store in stores.items()}
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
-    done = Analysis(
+        summary |= phenotype_summary(table, models.phenotype.classes)
+    labels = {kind: store.open() for kind, store in stores.items()}
+    return Analysis(
         field, settings, labels["cells"], labels.get("nuclei"), table, puncta, summary, dict(parts.seconds)
     )
-    weakref.finalize(done, shutil.rmtree, folder, ignore_errors=True)
-    return done
 
 
 def _read(channel: Any, tile: Tile) -> npt.NDArray[Any]:
