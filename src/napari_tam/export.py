@@ -132,13 +132,13 @@ def _write_image(name: str, target: Path, results: Results, image: str, version:
 def tidy(results: Results) -> pd.DataFrame:
     """Return a long table: one row a replicate (all its cells, or those of one phenotype) and readout.
 
-    From ``replicates.csv``; where no layout was given there is none, and one row is one image and readout:
+    From ``replicates.csv``; where no layout was given it is empty, and one row is one image and readout:
     the mean over its cells. Columns: what identifies the row, ``cells`` (their number), ``readout``,
     ``value``, ``unit``. Missing values are left out.
     """
     path = results.folder / "replicates.csv"
-    if path.exists():
-        wide = tables.read_csv(path)
+    wide = tables.read_csv(path) if path.exists() else None
+    if wide is not None and len(wide):
         keys = [c.name for c in columns.REPLICATE_COLUMNS if c.name in wide and c.name != "positive_fraction"]
     else:
         cells = results.cells
