@@ -70,6 +70,7 @@ class BatchWidget(QWidget):
         self.layout_file = PathEdit("Plate layout", "file", hint="plate layout (CSV), may be left out")
         self.layout_file.setToolTip("Says what the wells are: controls, conditions, replicates.")
         self.images.changed.connect(self._propose)
+        self.out.changed.connect(self._show_earlier)
         form = QFormLayout()
         form.addRow("images", self.images)
         form.addRow("results", self.out)
@@ -160,14 +161,16 @@ class BatchWidget(QWidget):
 
     def open(self, at: int) -> None:
         """Open the image of a row with its results."""
-        from napari_tam._napari._open import open_result
+        from napari_tam._napari._open import found_of, read_found, show_found
 
         name, out = self._text(at, 0), self.out.value
         if self._text(at, 1) != DONE or out is None:
             self.status_line.setText(self.table.item(at, 1).toolTip() or f"{name} is not finished yet")
             return
         try:
-            open_result(self._session, out, self._results[name])
+            done = self._results.get(name)
+            found = read_found(out, name) if done is None else found_of(out, done)
+            show_found(self._session, found)
         except InputError as error:
             show_error(str(error))
 
@@ -207,6 +210,35 @@ class BatchWidget(QWidget):
     def _propose(self, text: str) -> None:
         if text and self.out.value is None and self.images.value is not None:
             self.out.value = self.images.value / "napari-tam results"
+
+    def _show_earlier(self, _: str) -> None:
+        """Show what a results folder already holds; its images open with a click."""
+        out = self.out.value
+        if not self.idle or out is None:
+            return
+        self.table.setRowCount(0)
+        self._results.clear()
+        there = (out / "images.csv").is_file()
+        self.report_button.setEnabled(there)
+        if not there:
+            return
+        from napari_tam.results import FAILED as BROKEN
+        from napari_tam.results import OK
+        from napari_tam.tables import read_csv
+
+        try:
+            images = read_csv(out / "images.csv")
+        except InputError as error:
+            self._say(str(error))
+            return
+        for record in images.to_dict("records"):
+            at = self._row(str(record["image"]))
+            self._set(
+                at, 1, {OK: DONE, BROKEN: FAILED}.get(record["status"], WAITING), _text_of(record["error"])
+            )
+            for column, name in ((2, "cells"), (3, "puncta"), (4, "seconds")):
+                self._set(at, column, _text_of(record.get(name)))
+        self._say(f"{len(images)} images of an earlier run. Click one to open it with its results.")
 
     def _look(self) -> None:
         """Show the step that the batch is at, and how long it will take."""
@@ -292,6 +324,13 @@ class BatchWidget(QWidget):
         item.setToolTip(why)
         if column > 1:
             item.setTextAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
+
+
+def _text_of(value: Any) -> str:
+    """Return a value of a table as a short text; nothing for a missing one."""
+    if value is None or value != value:
+        return ""
+    return f"{value:.4g}" if isinstance(value, float) and value % 1 else str(value).removesuffix(".0")
 
 
 def _batch(

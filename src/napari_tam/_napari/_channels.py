@@ -49,6 +49,7 @@ class ChannelPicker(QWidget):
         super().__init__()
         self._viewer = viewer
         self._choices: list[Choice] = []
+        self._fresh: list[Choice] = []  # opened since roles were guessed
         self.roles = {role: Combo() for role in ROLES}
         form = QFormLayout(self)
         form.setContentsMargins(0, 0, 0, 0)
@@ -90,10 +91,15 @@ class ChannelPicker(QWidget):
             combo.blockSignals(False)
         if "cell" in chosen and "cell" not in self.chosen():
             self.pixel_size.setValue(0)
-        guessed = guess_roles([choice.text if choice in new else "" for choice in choices])
-        if not set(guessed) & set(self.chosen()):  # the roles of one field, not of a mixture
-            for role, index in guessed.items():
-                self.roles[role].setCurrentIndex(index + 1)
+        self._fresh = [choice for choice in choices if choice in new or choice in self._fresh]
+        guessed = guess_roles([choice.text if choice in self._fresh else "" for choice in choices])
+        # The roles of one field, not of a mixture; a field that was opened later is the one to go on with.
+        if {"cell", "exosome"} <= set(guessed) or not set(guessed) & set(self.chosen()):
+            for role, combo in self.roles.items():
+                if role in guessed or {"cell", "exosome"} <= set(guessed):
+                    combo.setCurrentIndex(guessed.get(role, -1) + 1)
+            taken = set(self.chosen().values())
+            self._fresh = [choice for choice in self._fresh if choice.channel not in taken]
         self.changed.emit()
 
     def chosen(self) -> dict[str, Channel]:

@@ -12,7 +12,7 @@ from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
 from napari_tam._napari._layers import positions
 from napari_tam._napari._parts import button, row
 from napari_tam._napari._train_cells import TrainCells
-from napari_tam.edits import Edits, puncta_edits, save_edits
+from napari_tam.edits import Edits, near, puncta_edits, save_edits
 from napari_tam.errors import InputError
 
 if TYPE_CHECKING:
@@ -180,6 +180,8 @@ def corrections(found: Found) -> Edits:
         if not np.array_equal(now, positions(analysis.puncta)):
             base = select(analysis.candidates, analysis.settings) if analysis.candidates is not None else None
             found_at = positions(analysis.puncta if base is None else base)
+            if base is None:  # read back from a folder: its puncta hold those that were added before
+                found_at = found_at[~near(found_at, analysis.edits.added)]
             added, removed = puncta_edits(found_at, now, edits)
             edits = replace(edits, added=added, removed=removed)
     return edits

@@ -170,8 +170,10 @@ class SettingsForm(QWidget):
         form.setContentsMargins(0, 0, 0, 0)
         form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
         if group:
-            section = QCollapsible(f"More: {group}")
+            section = QCollapsible(f"More: {group}", expandedIcon="▾", collapsedIcon="▸")
             section.setDuration(0)
+            if (outer := section.layout()) is not None:
+                outer.setContentsMargins(0, 0, 0, 0)
             section.addWidget(inner)
             layout.addWidget(section)
         else:

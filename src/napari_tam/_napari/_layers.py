@@ -28,6 +28,9 @@ COLORMAPS = {"cell": "gray", "nucleus": "blue", "exosome": "magenta", "lysosome"
 #: What places a layer in the world: results take it from their image.
 _PLACEMENT = ("scale", "translate", "rotate", "shear", "affine", "units")
 
+#: The columns of cells that are asked for most; tables, lists and napari's status bar begin with them.
+FIRST = ("phenotype", "puncta_count", "puncta_intensity_sum", "exosome_integrated", "area_um2")
+
 #: Where a layer's metadata say what the plugin knows of it.
 KEY = "napari-tam"
 
@@ -238,8 +241,12 @@ def positions(puncta: pd.DataFrame) -> Any:
 def label_features(table: pd.DataFrame) -> pd.DataFrame:
     """Return a per-cell table as napari wants it for labels: one row a value 0 … n, named in `index`.
 
-    napari's features table goes by the row's position, its status bar by the column `index`.
+    napari's features table goes by the row's position, its status bar by the column `index`. The columns
+    of `FIRST` come first, for there is room for a few only; those that are the same for all cells last.
     """
+    names = [name for name in table.columns if name not in FIRST]
+    names.sort(key=lambda name: name in ("image", "frame"))
+    table = table[[*(name for name in FIRST if name in table), *names]]
     largest = int(table["label"].max()) if len(table) else 0
     rows = table.set_index("label").reindex(range(largest + 1))
     return rows.rename_axis("index").reset_index()

@@ -1,32 +1,67 @@
-"""A finished image of a results folder into the viewer: channels, masks, puncta, tables."""
+"""A finished image of a results folder: read back to be plotted, corrected and run again."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from weakref import ref
 
+import numpy as np
+from napari.utils.notifications import show_warning
+from qtpy.QtCore import QTimer
+
+from napari_tam._napari._layers import KEY, positions, result_layers
 from napari_tam._napari._sample_data import layers_of
 from napari_tam._napari._session import Found
-from napari_tam.correct import correct
-from napari_tam.corrections import read_corrections
-from napari_tam.edits import Edits, read_edits
+from napari_tam.edits import Edits, near, read_edits
 from napari_tam.errors import InputError
-from napari_tam.images import read_fields
 from napari_tam.listing import stem_of
-from napari_tam.results import mask_path, read_mask
+from napari_tam.results import OK, mask_path, read_mask, read_results
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
+    from napari_tam._napari._sample_data import LayerData
     from napari_tam._napari._session import Session
     from napari_tam.batch import Outcome
-    from napari_tam.corrections import Corrections
     from napari_tam.field import Field
+    from napari_tam.pipeline import Analysis
     from napari_tam.settings import Settings
 
 
-def open_result(session: Session, folder: Path, outcome: Outcome) -> Found:
-    """Show an image of a batch with its results; the images of earlier ones are removed.
+def read_found(folder: Path, image: str) -> Found:
+    """Read an image of a results folder; without its channels where its file is not in its place any more.
+
+    Raises
+    ------
+    InputError
+        If the folder is damaged, has no such image, or the image is a volume.
+    """
+    from napari_tam.field import Field
+    from napari_tam.pipeline import Analysis
+    from napari_tam.settings import Settings
+
+    results = read_results(folder)
+    done = results.images[results.images["status"] == OK].set_index("image", drop=False)
+    if image not in done.index:
+        raise InputError(f"{image} was not analysed", where=folder)
+    row = done.loc[image]
+    settings = Settings.from_yaml(folder / "settings.yaml")
+    field = Field(image, {}, float(str(row["pixel_size_um"])))
+    try:
+        if source := str(row["source"] or ""):
+            field = _read_field(Path(source), image, settings)
+    except InputError as error:
+        show_warning(f"Only masks and puncta of {image} are shown: {error}")
+    table, puncta = (
+        rows[rows["image"] == image].reset_index(drop=True) for rows in (results.cells, results.puncta)
+    )
+    cells, nuclei = _masks(folder, image)
+    return _found(folder, Analysis(field, settings, cells, nuclei, table, puncta, dict(row), {}))
+
+
+def found_of(folder: Path, outcome: Outcome) -> Found:
+    """Return an image of a batch, which may still be running, with its channels and masks.
 
     Raises
     ------
@@ -36,60 +71,135 @@ def open_result(session: Session, folder: Path, outcome: Outcome) -> Found:
     analysis = outcome.analysis
     if analysis is None:
         raise InputError("the image was not analysed", where=outcome.path)
-    field = _field(outcome)
-    cells = read_mask(mask_path(folder, outcome.name, "cells"))
-    nuclei_path = mask_path(folder, outcome.name, "nuclei")
-    nuclei = read_mask(nuclei_path) if nuclei_path.exists() else None
-    edits = read_edits(folder, outcome.name, field.shape) or Edits()
+    field = _read_field(outcome.path, outcome.name, analysis.settings)
+    cells, nuclei = _masks(folder, outcome.name)
+    return _found(folder, replace(analysis, field=field, cells=cells, nuclei=nuclei))
+
+
+def layers_of_found(found: Found) -> list[LayerData]:
+    """Return the layers of a finished image; once in a viewer, they join its session (`adopt`)."""
+    field = found.analysis.raw
+    layers = [] if field is None else layers_of(field)
+    for data, arguments, kind in result_layers(found.analysis, found.name, found.where):
+        role = arguments["name"].partition(" ")[0]
+        known = {**arguments["metadata"][KEY], "kind": role, "opened": found}
+        layers.append((data, {**arguments, "metadata": {KEY: known}}, kind))
+    return layers
+
+
+def show_found(session: Session, found: Found) -> Found:
+    """Show a finished image; earlier ones are hidden, as they would shine through."""
     viewer = session.viewer
     names = {layer.name for layer in viewer.layers}
+    field = found.analysis.raw
     images = [
         viewer.add_image(data, **arguments)
-        for data, arguments, _ in layers_of(field)
+        for data, arguments, _ in ([] if field is None else layers_of(field))
         if arguments["name"] not in names
     ]
-    for layer in viewer.layers:  # earlier images would shine through
-        known = layer.metadata.get("napari-tam", {}).get("image")
+    for layer in viewer.layers:
+        known = layer.metadata.get(KEY, {}).get("image")
         if known is not None:
-            layer.visible = known == field.name and not layer.name.startswith("nuclei")
-    where = {"scale": (field.pixel_size_um,) * 2, "units": ("µm", "µm")}
-    corrected = correct(field, analysis.settings, _calibration(analysis.settings))
-    full = replace(
-        analysis,
-        field=corrected.field,
-        cells=cells,
-        nuclei=nuclei,
-        edits=edits,
-        raw=field,
-        corrected=corrected,
-    )
-    found = session.put(Found(outcome.name, where, full, edits, folder))
+            layer.visible = known == found.name and not layer.name.startswith("nuclei")
+    session.put(found)
+    session.opened.emit(found)
     if images:
         viewer.reset_view()
     return found
 
 
-def _calibration(settings: Settings) -> Corrections | None:
-    if settings.corrections == "none":
-        return None
-    from pathlib import Path
+def adopt(session: Session) -> None:
+    """Take results that were opened as layers (File → Open, drag and drop) into a viewer's session."""
+    layers = list(session.viewer.layers)
+    opened = [layer.metadata.get(KEY, {}).get("opened") for layer in layers]
+    for found in dict.fromkeys(each for each in opened if isinstance(each, Found)):
+        before = session.found.pop(found.name, None)
+        if before is not None:
+            for layer in before.layers.values():
+                layer.visible = False
+        found.layers = {}
+        for layer, each in zip(layers, opened, strict=True):
+            if each is found:
+                session.follow(layer.metadata[KEY]["kind"], layer, found)
+        session.put(found)
+        session.opened.emit(found)
 
-    return read_corrections(Path(settings.corrections).expanduser())
+
+def adopt_later(session: Session) -> None:
+    """Adopt what the viewer has, and what is opened from now on, once all its layers are there."""
+    known = ref(session)
+
+    def look(*_: Any) -> None:
+        present = known()
+        if present is not None:
+            QTimer.singleShot(0, partial(adopt, present))
+
+    session.viewer.layers.events.inserted.connect(look)
+    look()
 
 
-def _field(outcome: Outcome) -> Field:
-    analysis = outcome.analysis
-    assert analysis is not None
-    several = outcome.name != stem_of(outcome.path)
-    # a single field may have been renamed because two files share a name
-    fields = list(read_fields(outcome.path, analysis.settings))
-    if len(fields) == 1:
-        field = replace(fields[0], name=outcome.name)
+def _found(folder: Path, analysis: Analysis) -> Found:
+    """Complete what was read: corrected channels, and the corrections by hand that it was made with."""
+    from napari_tam.correct import correct
+    from napari_tam.corrections import read_corrections
+
+    field, settings = analysis.field, analysis.settings
+    if analysis.cells.ndim != 2:
+        raise InputError(
+            f"{field.name} is a volume, which is not opened as results",
+            where=folder,
+            fix="Open its masks and its image as layers of their own",
+        )
+    edits = read_edits(folder, field.name, analysis.cells.shape) or Edits()
+    if field.channels:
+        known = settings.corrections
+        calibration = None if known == "none" else read_corrections(Path(known).expanduser())
+        corrected = correct(field, settings, calibration)
+        analysis = replace(analysis, field=corrected.field, raw=field, corrected=corrected)
+    made_with = _made_with(edits, analysis)
+    where = {"scale": (field.pixel_size_um,) * 2, "units": ("µm", "µm")}
+    return Found(field.name, where, replace(analysis, edits=made_with), edits, folder)
+
+
+def _made_with(edits: Edits, analysis: Analysis) -> Edits:
+    """Tell the corrections that results were made with: those on disk may be newer, or discarded since."""
+    notes = str(analysis.summary.get("notes"))
+    at = positions(analysis.puncta)
+    if near(edits.added, at).all() and not near(at, edits.removed).any():
+        made = replace(edits, cells=None, nuclei=None)
     else:
-        ends = [field for field in fields if outcome.name.endswith(field.name[len(stem_of(outcome.path)) :])]
-        if not several or len(ends) != 1:
-            raise InputError(f"{outcome.name} is not in the file any more", where=outcome.path)
-        field = replace(ends[0], name=outcome.name)
-    if next(iter(field.channels.values())).ndim != 2:
-        raise InputError("a volume cannot be opened here", where=outcome.name, fix="Open its masks as layers")
-    return field
+        made = Edits()
+    for kind in ("cells", "nuclei"):
+        labels, mine = getattr(analysis, kind), getattr(edits, kind)
+        if mine is not None and labels is not None and np.array_equal(mine, labels):
+            made = replace(made, **{kind: mine})
+        elif f"{kind} corrected by hand" in notes:
+            made = replace(made, **{kind: labels})
+    return edits if all(a is b for a, b in zip(_parts(made), _parts(edits), strict=True)) else made
+
+
+def _parts(edits: Edits) -> tuple[Any, ...]:
+    return edits.cells, edits.nuclei, edits.added, edits.removed
+
+
+def _masks(folder: Path, image: str) -> tuple[Any, Any]:
+    path = mask_path(folder, image, "cells")
+    if not path.exists():
+        raise InputError("the mask of the cells is not there", where=path)
+    nuclei = mask_path(folder, image, "nuclei")
+    return read_mask(path), read_mask(nuclei) if nuclei.exists() else None
+
+
+def _read_field(path: Path, name: str, settings: Settings) -> Field:
+    from napari_tam.images import read_fields
+    from napari_tam.large import is_large
+
+    fields = list(read_fields(path, settings))
+    ends = fields
+    if len(fields) > 1:
+        ends = [field for field in fields if name.endswith(field.name[len(stem_of(path)) :])]
+    if len(ends) != 1:
+        raise InputError(f"{name} is not in the file any more", where=path)
+    if is_large(ends[0]):
+        raise InputError("the image is too large to be opened with its results", where=path)
+    return replace(ends[0], name=name)  # a single field may have been renamed: two files share a name

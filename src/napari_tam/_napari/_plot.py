@@ -83,10 +83,12 @@ class PlotTab(QWidget):
         chosen = np.isin(self.labels, list(found.selected)) if found.selected else np.ones(len(y), bool)
         for name in names:
             here = (groups == name).to_numpy()
-            for part, alpha in ((here & chosen, 0.9), (here & ~chosen, 0.15)):
+            for part, alpha in ((here & ~chosen, 0.15), (here & chosen, 0.9)):
                 label = f"{name} ({here.sum()})" if alpha > 0.5 else None
                 colour = colours.get(name, "#0072B2" if not colours else MISSING)
-                axes.scatter(x[part], y[part], s=14, color=colour, alpha=alpha, label=label, linewidths=0)
+                stands_out = bool(found.selected) and alpha > 0.5
+                look = {"s": 36, "edgecolors": "black"} if stands_out else {"s": 14, "linewidths": 0}
+                axes.scatter(x[part], y[part], color=colour, alpha=alpha, label=label, **look)
         axes.set_ylabel(_titled(self.upright.currentText()))
         if self.across.currentText() != BY_GROUP:
             axes.legend(fontsize="small", frameon=False)

@@ -7,9 +7,11 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 from napari.utils.notifications import show_error, show_info
+from qtpy.compat import isalive
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QLabel, QMainWindow, QTableView, QVBoxLayout, QWidget
 
+from napari_tam._napari._layers import FIRST
 from napari_tam._napari._parts import Combo, PathEdit, button, row
 from napari_tam.errors import InputError
 
@@ -26,9 +28,8 @@ _KEYS = ("image", "label", "frame", "index")
 
 def shown_columns(table: pd.DataFrame) -> list[str]:
     """Return the columns to colour or plot by: those with a value, the most asked-for first."""
-    first = ["phenotype", "puncta_count", "puncta_intensity_sum", "exosome_integrated", "area_um2"]
     names = [name for name in table.columns if name not in _KEYS and table[name].notna().any()]
-    return [name for name in first if name in names] + [name for name in names if name not in first]
+    return [name for name in FIRST if name in names] + [name for name in names if name not in FIRST]
 
 
 def fill(combo: Combo, names: list[str], wanted: str) -> None:
@@ -94,8 +95,8 @@ class ResultsBar(QWidget):
         if widget is not self._table:
             self._table = widget
             self.tame_tables()
-            if isinstance(window := dock.window(), QMainWindow):  # wide tables belong below the image
-                window.addDockWidget(Qt.DockWidgetArea.BottomDockWidgetArea, dock)
+            if isinstance(window := dock.window(), QMainWindow):
+                _below_the_image(window, dock)
             widget.table.selectionModel().selectionChanged.connect(self._on_rows)
 
     def tame_tables(self) -> None:
@@ -148,12 +149,45 @@ class ResultsBar(QWidget):
         self._explain(found)
 
     def _on_selected(self, found: Found) -> None:
-        chosen = f" · {len(found.selected)} selected" if found.selected else ""
+        chosen = ""
+        if len(found.selected) == 1:
+            chosen = f" · {escape(_in_short(found, *found.selected))}"
+            self._scroll()
+        elif found.selected:
+            chosen = f" · {len(found.selected)} selected"
         self.image.setText(f"<b>{escape(found.name)}</b>: {len(found.analysis.table)} cells{chosen}")
+
+    def _scroll(self) -> None:
+        """Bring the chosen row of the table into sight."""
+        if self._table is None or not isalive(self._table):
+            return
+        rows = self._table.table.selectionModel().selectedRows()
+        if rows:
+            self._table.table.scrollTo(rows[0])
 
     def _explain(self, found: Found) -> None:
         squares = (f"<span style='color:{c}'>■</span>&nbsp;{escape(t)}" for t, c in found.legend)
         self.legend.setText(" &nbsp; ".join(squares))
+
+
+def _in_short(found: Found, label: int) -> str:
+    """Return what is asked first about a cell."""
+    table = found.analysis.table
+    [(_, cell)] = table[table["label"] == label].iterrows()
+    kind = f"{cell['phenotype']}, " if "phenotype" in table else ""
+    return f"cell {label}: {kind}{cell['puncta_count']:.0f} puncta, {cell['area_um2']:.0f} µm²"
+
+
+def _below_the_image(window: QMainWindow, dock: Any) -> None:
+    """Move a wide table below the image, between what is docked at its sides, and give it some rows."""
+    sides = {
+        Qt.Corner.BottomLeftCorner: Qt.DockWidgetArea.LeftDockWidgetArea,
+        Qt.Corner.BottomRightCorner: Qt.DockWidgetArea.RightDockWidgetArea,
+    }
+    for corner, side in sides.items():  # else the sides' least height leaves a laptop's screen one row
+        window.setCorner(corner, side)
+    window.addDockWidget(Qt.DockWidgetArea.BottomDockWidgetArea, dock)
+    window.resizeDocks([dock], [window.height() // 3], Qt.Orientation.Vertical)
 
 
 def _fit_headers(view: Any) -> None:
@@ -183,7 +217,8 @@ def save_results(found: Found, folder: Path, session: Session) -> None:
             raise InputError(
                 f"the folder holds results of other images ({others[0]} …)",
                 where=folder,
-                fix="Choose a folder of its own for this image",
+                fix="Choose another folder for this image; or analyse the folder of images again: it keeps "
+                "what you corrected",
             )
     analysis = found.analysis
     record = Record(folder, analysis.settings, session.models(analysis.settings), {}, ["napari"])

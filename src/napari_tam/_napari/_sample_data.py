@@ -38,7 +38,8 @@ def field_layers(path: Path) -> list[LayerData]:
 
 def layers_of(field: Field) -> list[LayerData]:
     """Return one image layer for every channel of a field, scaled in µm."""
-    sample = field.source is not None and field.source.parent == SAMPLES
+    sample = field.source is None or field.source.parent == SAMPLES
+    source = None if sample else str(field.source)
     layers: list[LayerData] = []
     for role, plane in field.channels.items():
         low, high = np.percentile(plane.astype(np.float32), (1, 99.8))
@@ -49,7 +50,7 @@ def layers_of(field: Field) -> list[LayerData]:
             "contrast_limits": (float(low), float(max(high, low + 1))),
             "scale": (field.pixel_size_um,) * 2,
             "units": ("µm", "µm"),
-            "metadata": {KEY: {"image": field.name, "source": None if sample else str(field.source)}},
+            "metadata": {KEY: {"image": field.name, "role": role, "source": source}},
         }
         layers.append((plane, arguments, "image"))
     return layers

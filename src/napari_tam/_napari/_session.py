@@ -98,6 +98,8 @@ class Session:
     changed = Signal(object)
     #: Other cells are selected.
     selected = Signal(object)
+    #: A finished image was opened with its results.
+    opened = Signal(object)
 
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
         self.viewer = viewer
@@ -121,7 +123,10 @@ class Session:
         bare = getattr(viewer, "__wrapped__", viewer)  # plugins get a proxy
         session = _sessions.get(id(bare))
         if session is None:
+            from napari_tam._napari._open import adopt_later
+
             session = _sessions[id(bare)] = cls(bare)
+            adopt_later(session)
         return session
 
     def models(self, settings: Settings) -> Models:
@@ -200,9 +205,8 @@ class Session:
             layer = found.layers.get(name)
             if layer is None or layer not in self.viewer.layers:
                 visible = arguments.pop("visible", True)
-                found.layers[name] = layer = add[kind](data, **arguments, visible=False)
-                if isinstance(layer, Labels):
-                    layer.events.selected_label.connect(self._on_label)
+                layer = add[kind](data, **arguments, visible=False)
+                self.follow(name, layer, found)
                 active = found.layers["cells"] if "cells" in found.layers else layer
                 yield  # making and drawing take 0.1 to 0.2 s each
                 layer.visible = visible
@@ -222,6 +226,12 @@ class Session:
                 self.viewer.layers.remove(old)
         if active is not None and active in self.viewer.layers:
             self.viewer.layers.selection.active = active
+
+    def follow(self, kind: str, layer: Any, found: Found) -> None:
+        """Make a layer that of a result's ``cells``, ``nuclei`` or ``puncta``."""
+        found.layers[kind] = layer
+        if isinstance(layer, Labels):
+            layer.events.selected_label.connect(self._on_label)
 
     @contextmanager
     def _quietly(self) -> Iterator[None]:

@@ -14,7 +14,7 @@ from napari_tam._napari._channels import ChannelPicker
 from napari_tam._napari._correct import CorrectTab
 from napari_tam._napari._form import SettingsForm
 from napari_tam._napari._job import Job
-from napari_tam._napari._layers import check_images, placement
+from napari_tam._napari._layers import KEY, check_images, placement
 from napari_tam._napari._parts import button, column, row, taken_out
 from napari_tam._napari._plot import PlotTab
 from napari_tam._napari._results import ResultsBar
@@ -94,6 +94,7 @@ class AnalyseWidget(QWidget):
         self.job.busy.connect(self._on_busy)
         self.job.said.connect(self._say)
         self.session.form_settings = self.settings_form.settings
+        self.session.opened.connect(self._on_opened)
 
     @property
     def teach(self) -> TeachTab:
@@ -165,6 +166,12 @@ class AnalyseWidget(QWidget):
         analysis = found.analysis
         field = analysis.raw or analysis.field
         try:
+            if not field.channels:
+                raise InputError(
+                    "only the results are open, and nothing can be measured without the image",
+                    where=found.name,
+                    fix="Put the image back where it was, and open the results again",
+                )
             self._begin(found.name, found.where, field, {}, analysis.settings, found)
         except InputError as error:
             show_error(str(error))
@@ -231,6 +238,7 @@ class AnalyseWidget(QWidget):
             self._trying = False
             self.results.open_table()
             self.tabs.setCurrentWidget(self.plot)
+            QTimer.singleShot(0, self._viewer.reset_view)  # the table took some of its room
 
     def _on_tab(self, at: int) -> None:
         if self.tabs.widget(at) is self._teach_page:
@@ -240,7 +248,10 @@ class AnalyseWidget(QWidget):
         """Show at once which puncta a moved threshold keeps; the tables follow when it rests."""
         cell = self.chosen().get("cell")
         found = None if cell is None else self.session.found.get(cell.image)
-        if name not in THRESHOLDS or found is None or found.analysis.candidates is None:
+        if name not in THRESHOLDS or found is None:
+            return
+        if found.analysis.candidates is None:  # opened from a folder: they are looked for once more
+            self._later.start()
             return
         from napari_tam.detect import select
 
@@ -254,6 +265,21 @@ class AnalyseWidget(QWidget):
         spots = edits.apply(spots, field.channels["exosome"], field.pixel_size_um, settings)
         self.session.preview(found, spots)
         self._later.start()
+
+    def _on_opened(self, found: Found) -> None:
+        """Take over channels and settings of a finished image, and corrections that are not in its tables."""
+        mine = {
+            known.get("role"): layer
+            for layer in self._viewer.layers
+            if (known := layer.metadata.get(KEY, {})).get("image") == found.name and "role" in known
+        }
+        if mine:
+            self.choose({role: mine.get(role) for role in self.picker.roles})
+        self.settings_form.take(found.analysis.settings)
+        self._later.stop()
+        self._say(f"{found.name} is open with its results; the form has the settings they were made with.")
+        if found.edits is not found.analysis.edits and self.job.idle and found.analysis.raw is not None:
+            self.measure_again(found)  # corrected after the folder's tables were written
 
     def _run_later(self) -> None:
         if self.idle:
