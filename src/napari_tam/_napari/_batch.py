@@ -18,12 +18,11 @@ from qtpy.QtWidgets import (
     QTableWidget,
     QTableWidgetItem,
     QVBoxLayout,
-    QWidget,
 )
 
 from napari_tam._napari._calm import collect_again, loading
 from napari_tam._napari._job import Job
-from napari_tam._napari._parts import PathEdit, button, row, taken_out
+from napari_tam._napari._parts import Panel, PathEdit, button, row, taken_out
 from napari_tam._napari._session import Session
 from napari_tam.errors import InputError
 from napari_tam.progress import Progress
@@ -45,7 +44,7 @@ WAITING, RUNNING, DONE, FAILED = "waiting", "running", "done", "failed"
 _POLL_MS = 200
 
 
-class BatchWidget(QWidget):
+class BatchWidget(Panel):
     """Analyse a folder.
 
     Parameters

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from psygnal import Signal
-from qtpy.QtCore import QEvent, Qt
+from qtpy.compat import isalive
+from qtpy.QtCore import QEvent, QSize, Qt, QTimer
 from qtpy.QtWidgets import (
+    QApplication,
     QComboBox,
+    QDockWidget,
     QDoubleSpinBox,
     QFileDialog,
     QFrame,
     QHBoxLayout,
     QLineEdit,
+    QMainWindow,
     QPushButton,
     QScrollArea,
     QVBoxLayout,
@@ -107,6 +112,47 @@ class PathEdit(QWidget):
             chosen = QFileDialog.getExistingDirectory(self, self._title, self.line.text())
         if chosen:
             self.value = chosen
+
+
+class Panel(QWidget):
+    """What the plugin docks; where two are at the same side, they share its room as tabs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._joined = False
+        windows = [each for each in QApplication.topLevelWidgets() if isinstance(each, QMainWindow)]
+        self._sizes = [(each, each.size()) for each in windows]
+
+    def showEvent(self, event: Any) -> None:
+        """Join the other panels, if there are any: a laptop's screen has no room for two of them."""
+        super().showEvent(event)
+        dock, window = _dock_of(self), self.window()
+        if dock is None or self._joined or not isinstance(window, QMainWindow):
+            return
+        self._joined = True
+        for panel in window.findChildren(Panel):
+            other = _dock_of(panel)
+            if other is None or other is dock or other.isFloating():
+                continue
+            if window.dockWidgetArea(other) == window.dockWidgetArea(dock):
+                window.tabifyDockWidget(other, dock)
+                dock.raise_()
+                QTimer.singleShot(0, partial(_shrink, self._sizes))
+                return
+
+
+def _shrink(sizes: list[tuple[QMainWindow, QSize]]) -> None:
+    """Give windows back their size: for a moment two panels were below one another, and they grew."""
+    for window, size in sizes:
+        if isalive(window) and not (window.isMaximized() or window.isFullScreen()):
+            window.resize(size)
+
+
+def _dock_of(widget: QWidget) -> QDockWidget | None:
+    above = widget.parentWidget()
+    while above is not None and not isinstance(above, QDockWidget):
+        above = above.parentWidget()
+    return above
 
 
 def taken_out(widget: QWidget, event: Any) -> bool:

@@ -15,7 +15,7 @@ from napari_tam._napari._correct import CorrectTab
 from napari_tam._napari._form import SettingsForm
 from napari_tam._napari._job import Job
 from napari_tam._napari._layers import KEY, check_images, placement
-from napari_tam._napari._parts import button, column, row, taken_out
+from napari_tam._napari._parts import Panel, button, column, row, taken_out
 from napari_tam._napari._plot import PlotTab
 from napari_tam._napari._results import ResultsBar
 from napari_tam._napari._sample_data import SAMPLES
@@ -45,7 +45,7 @@ THRESHOLDS = ("puncta_score", "puncta_min_snr")
 _REST_MS = 300
 
 
-class AnalyseWidget(QWidget):
+class AnalyseWidget(Panel):
     """Choose channels and settings, run the pipeline, get layers with tables.
 
     Parameters
