@@ -38,6 +38,8 @@ class Choice:
 
     channel: Channel
     text: str
+    #: What its role may be guessed from.
+    names: str = ""
 
 
 class ChannelPicker(QWidget):
@@ -92,7 +94,7 @@ class ChannelPicker(QWidget):
         if "cell" in chosen and "cell" not in self.chosen():
             self.pixel_size.setValue(0)
         self._fresh = [choice for choice in choices if choice in new or choice in self._fresh]
-        guessed = guess_roles([choice.text if choice in self._fresh else "" for choice in choices])
+        guessed = guess_roles([choice.names if choice in self._fresh else "" for choice in choices])
         # The roles of one field, not of a mixture; a field that was opened later is the one to go on with.
         if {"cell", "exosome"} <= set(guessed) or not set(guessed) & set(self.chosen()):
             for role, combo in self.roles.items():
@@ -143,17 +145,24 @@ class ChannelPicker(QWidget):
 
 
 def _choices(layers: list[Image]) -> list[Choice]:
-    """Return every layer, of a layer with a channel axis its channels."""
+    """Return every layer, of a layer with a channel axis its channels.
+
+    Whether a short first axis is of channels or of planes only the file can tell; else both are offered.
+    """
     found = []
+    shapes = [layer.data.shape for layer in layers if not layer.multiscale]
     for layer in layers:
         count = layer.data.shape[0] if layer.ndim == 3 and not layer.rgb and not layer.multiscale else 0
         if count not in CHANNEL_COUNTS:
-            found.append(Choice(Channel(layer), layer.name))
+            found.append(Choice(Channel(layer), layer.name, layer.name))
             continue
         path = layer.source.path
         names = file_facts(Path(path)).channel_names if path else ()
         for index in range(count):
             name = names[index] if index < len(names) else ""
             text = f"{layer.name} [{index}]" if not name else f"{name} ({layer.name} [{index}])"
-            found.append(Choice(Channel(layer, index), text))
+            found.append(Choice(Channel(layer, index), text, name))
+        if not any(names):
+            alike = shapes.count(layer.data.shape) > 1  # channels that are stacks, a layer each
+            found.append(Choice(Channel(layer), f"{layer.name} (a stack)", layer.name if alike else ""))
     return found

@@ -149,9 +149,22 @@ def check_images(channels: Mapping[str, Channel]) -> None:
     Raises
     ------
     InputError
-        If a required role has no channel, a channel is given two roles, is RGB or not 2-D, or the
+        If a required role has no channel, a channel is given two roles, is RGB, a mask or not 2-D, or the
         channels differ in size or place.
     """
+    for channel in channels.values():
+        if channel.layer.rgb:
+            raise InputError(
+                "this is an RGB picture, not a fluorescence channel",
+                where=f"layer '{channel.layer.name}'",
+                fix="Open the microscope's own file, or right-click the layer and choose Split RGB",
+            )
+        if np.dtype(channel.layer.dtype).kind not in "uif":
+            raise InputError(
+                "this is a mask (true or false), not a fluorescence channel",
+                where=f"layer '{channel.layer.name}'",
+                fix="Choose the image itself",
+            )
     missing = [role for role in ("cell", "exosome") if role not in channels]
     if missing:
         raise InputError(
@@ -171,12 +184,6 @@ def check_images(channels: Mapping[str, Channel]) -> None:
                 fix="Choose a layer of its own for each",
             )
         seen[channel] = role
-        if layer.rgb:
-            raise InputError(
-                "this is an RGB picture, not a fluorescence channel",
-                where=where,
-                fix="Open the microscope's own file, or right-click the layer and choose Split RGB",
-            )
         if channel.is_stack or layer.ndim < 2:
             raise InputError(
                 f"the layer has {layer.ndim} dimensions, and only one plane (YX) is analysed here",

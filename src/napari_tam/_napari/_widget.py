@@ -231,7 +231,7 @@ class AnalyseWidget(Panel):
     def _on_result(self, found: Found) -> None:
         summary = found.analysis.summary
         self._say(
-            f"{summary['cells']} cells, {summary['puncta']} puncta "
+            f"{summary['cells']} cell{'' if summary['cells'] == 1 else 's'}, {summary['puncta']} puncta "
             f"({summary['puncta_outside']} of them outside the cells)"
         )
         if self._trying:
