@@ -200,8 +200,9 @@ def test_settings_of_the_form_reach_the_pipeline(viewer: Any, models: FakeModels
         (np.zeros((64, 64, 3), np.uint8), "RGB picture"),
         (np.zeros((4, 64, 64), np.uint16), "3 dimensions"),
         (np.zeros((64, 63), np.uint16), "size or scale differs"),
+        (np.zeros((64, 64), bool), "a mask"),
     ],
-    ids=["rgb", "stack", "other size"],
+    ids=["rgb", "stack", "other size", "mask"],
 )
 def test_what_cannot_be_analysed_is_told_in_one_sentence(
     viewer: Any, models: FakeModels, qtbot: Any, errors: list[str], data: Any, part: str

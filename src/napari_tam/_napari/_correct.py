@@ -177,7 +177,7 @@ def corrections(found: Found) -> Edits:
     layer = found.layers.get("puncta")
     if layer is not None:
         now = np.asarray(layer.data, np.float64)[:, -2:]
-        height, width = analysis.field.shape
+        height, width = analysis.cells.shape  # the image itself may be gone
         if len(now) and ((now < -0.5) | (now > (height - 0.5, width - 0.5))).any():
             raise InputError("a punctum lies outside of the image", where=layer.name, fix="Delete it")
         if not np.array_equal(now, positions(analysis.puncta)):

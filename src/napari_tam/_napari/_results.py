@@ -211,6 +211,8 @@ def save_results(found: Found, folder: Path, session: Session) -> None:
     from napari_tam.record import Record, image_row
     from napari_tam.results import read_results
 
+    if not found.analysis.field.channels:
+        raise InputError("only the results are open, and nothing new can be saved", where=found.name)
     if (folder / "images.csv").exists():
         others = sorted(set(read_results(folder).images["image"]) - {found.name})
         if others:
