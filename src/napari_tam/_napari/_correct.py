@@ -149,6 +149,8 @@ class CorrectTab(QWidget):
                 else "Not on disk: choose a results folder."
             )
             said += f". {where} A new run keeps them."
+            if found.folder is not None and (found.folder / "images.csv").is_file():
+                said += " Analyse the folder again to have them in its tables."
         self.state.setText(f"{found.name}: {said}")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 from typing import Any
+from weakref import ref
 
 from psygnal import Signal
 from qtpy.compat import isalive
@@ -17,6 +18,7 @@ from qtpy.QtWidgets import (
     QFileDialog,
     QFrame,
     QHBoxLayout,
+    QLabel,
     QLineEdit,
     QMainWindow,
     QPushButton,
@@ -121,7 +123,7 @@ class Panel(QWidget):
         super().__init__()
         self._joined = False
         windows = [each for each in QApplication.topLevelWidgets() if isinstance(each, QMainWindow)]
-        self._sizes = [(each, each.size()) for each in windows]
+        self._sizes = [(ref(each), each.size()) for each in windows]
 
     def showEvent(self, event: Any) -> None:
         """Join the other panels, if there are any: a laptop's screen has no room for two of them."""
@@ -141,10 +143,11 @@ class Panel(QWidget):
                 return
 
 
-def _shrink(sizes: list[tuple[QMainWindow, QSize]]) -> None:
+def _shrink(sizes: list[tuple[ref[QMainWindow], QSize]]) -> None:
     """Give windows back their size: for a moment two panels were below one another, and they grew."""
-    for window, size in sizes:
-        if isalive(window) and not (window.isMaximized() or window.isFullScreen()):
+    for known, size in sizes:
+        window = known()
+        if window is not None and isalive(window) and not (window.isMaximized() or window.isFullScreen()):
             window.resize(size)
 
 
@@ -174,7 +177,8 @@ def row(*widgets: QWidget) -> QWidget:
     layout = QHBoxLayout(box)
     layout.setContentsMargins(0, 0, 0, 0)
     for widget in widgets:
-        layout.addWidget(widget)
+        wide = isinstance(widget, Combo | QLineEdit | PathEdit)
+        layout.addWidget(widget, 3 if wide else 0 if isinstance(widget, QLabel) else 1)
     return box
 
 

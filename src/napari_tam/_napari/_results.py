@@ -143,7 +143,8 @@ class ResultsBar(QWidget):
 
     def _on_changed(self, found: Found) -> None:
         self.setVisible(True)
-        fill(self.column, shown_columns(found.analysis.table), found.column)
+        names = shown_columns(found.analysis.table)
+        fill(self.column, names if found.column in names else [found.column, *names], found.column)
         self.folder.line.setText("" if found.folder is None else str(found.folder))
         self._on_selected(found)
         self._explain(found)

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from napari_tam._napari._session import Found, Session
     from napari_tam.pipeline import Analysis
 
+#: What stands where the report will be.
+TRAINING = "Training …"
+
 _HELP = (
     "Tick “label by clicking” and click cells in the viewer: at least 10 of each class, better 50, best in "
     "several images (each image is then left out once to see how good the model is on a new one)."
@@ -72,6 +75,7 @@ class TeachTab(QWidget):
         layout.addWidget(row(train, use, forget))
         layout.addWidget(self.report, 1)
         session.changed.connect(self._count)
+        job.busy.connect(self._on_busy)
         self._on_names()
 
     def label(self, found: Found, label: int) -> bool:
@@ -86,7 +90,7 @@ class TeachTab(QWidget):
         else:
             found.taught[label] = name
         self._session.colour(found, TAUGHT)
-        self._count()
+        self._session.changed.emit(found)
         return True
 
     def train(self) -> None:
@@ -96,10 +100,10 @@ class TeachTab(QWidget):
         try:
             if out is None:
                 raise InputError("no folder is chosen for the model", fix="Choose one beside 'save in'")
-            self.report.setPlainText("Training …")
             self._job.start(
                 lambda: _train(examples, out), self._on_trained, total=1, title="Training the phenotype model"
             )
+            self.report.setPlainText(TRAINING)
         except InputError as error:
             show_error(str(error))
 
@@ -123,6 +127,10 @@ class TeachTab(QWidget):
     def _on_trained(self, lines: list[str]) -> None:
         self.report.setPlainText("\n".join(lines))
         self._job.said.emit(f"Trained: the model is in {self.folder.value}. “Apply” uses it.")
+
+    def _on_busy(self, busy: bool) -> None:
+        if not busy and self.report.toPlainText() == TRAINING:  # refused, or cancelled
+            self.report.clear()
 
     def _on_names(self) -> None:
         names = [name.strip() for name in self.names.text().split(",") if name.strip()]

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from napari_tam.pipeline import Analysis
 
 
+#: What stands where the report will be.
+TRAINING = "Training …"
+
+
 class TrainCells(QWidget):
     """Fine-tune the bundled network on corrected cells, and offer the result.
 
@@ -56,6 +60,7 @@ class TrainCells(QWidget):
         layout.addWidget(row(QLabel("save in"), self.folder))
         layout.addWidget(row(train, self._offer))
         layout.addWidget(self.report, 1)
+        job.busy.connect(self._on_busy)
 
     def train(self) -> None:
         """Train on the open images whose cells were corrected, in the background."""
@@ -74,9 +79,14 @@ class TrainCells(QWidget):
                 lambda: _train(corrected, out), self._on_trained, total=0, title="Training the cell network"
             )
             self._offer.setEnabled(False)
-            self.report.setPlainText("Training …")
+            self.report.setPlainText(TRAINING)
         except InputError as error:
             show_error(str(error))
+
+    def _on_busy(self, busy: bool) -> None:
+        if not busy and self.report.toPlainText() == TRAINING:  # refused, or cancelled
+            self.report.clear()
+            self._offer.setEnabled(self._trained is not None)
 
     def use(self) -> None:
         """Choose the trained model in the form."""
