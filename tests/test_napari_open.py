@@ -229,3 +229,30 @@ def test_the_two_panels_share_a_side_as_tabs(viewer: Any, qtbot: Any) -> None:
     qtbot.wait(50)
     assert second in window.tabifiedDockWidgets(first)
     assert window.size() == size
+
+
+def test_a_refused_training_leaves_no_promise(
+    viewer: Any, models: FakeModels, qtbot: Any, tmp_path: Path, errors: list[str]
+) -> None:
+    add_channels(viewer)
+    widget = open_widget(viewer)
+    run(widget, qtbot)
+    teach, found = widget.teach, widget.session.current
+    teach.active.setChecked(True)
+    assert teach.label(found, 1)
+    assert widget.results.column.currentText() == "your classes"
+    assert widget.results.legend.text()
+    teach.folder.value = tmp_path / "model"
+    teach.train()
+    assert teach.report.toPlainText() == "Training …"
+    qtbot.waitUntil(lambda: widget.idle, timeout=60_000)
+    assert errors
+    assert teach.report.toPlainText() == ""
+
+
+def test_titles_say_the_unit_once() -> None:
+    from napari_tam._napari._form import title
+
+    assert title("frame_interval_min", "min") == "frame interval [min]"
+    assert title("min_cell_area_um2", "µm²") == "min cell area [µm²]"
+    assert title("puncta_score", "") == "puncta score"

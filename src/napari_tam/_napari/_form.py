@@ -190,7 +190,7 @@ def _or_tell(action: Any, path: Path) -> None:
 
 def title(name: str, unit: str) -> str:
     """Return how the form calls a setting."""
-    plain = name.removesuffix("_um").removesuffix("_um2").replace("_", " ")
+    plain = name.removesuffix({"µm": "_um", "µm²": "_um2", "min": "_min", "px": "_px"}.get(unit, "")).replace("_", " ")
     return plain + (f" [{unit}]" if unit else "")
 
 
