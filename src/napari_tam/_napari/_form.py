@@ -20,6 +20,9 @@ from napari_tam.settings import Settings
 #: Settings that the layers answer.
 FROM_LAYERS = ("channels", "pixel_size_um")
 
+#: Unit → how the names of settings in it end.
+_ENDS = {"µm": "_um", "µm²": "_um2", "min": "_min", "px": "_px"}
+
 #: The highest number that an entry takes where `Settings` states no limit.
 _NO_LIMIT = 1e6
 
@@ -190,7 +193,7 @@ def _or_tell(action: Any, path: Path) -> None:
 
 def title(name: str, unit: str) -> str:
     """Return how the form calls a setting."""
-    plain = name.removesuffix({"µm": "_um", "µm²": "_um2", "min": "_min", "px": "_px"}.get(unit, "")).replace("_", " ")
+    plain = name.removesuffix(_ENDS.get(unit, "")).replace("_", " ")
     return plain + (f" [{unit}]" if unit else "")
 
 
