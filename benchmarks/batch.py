@@ -1,11 +1,14 @@
-"""Batch: throughput, kills, memory, workers: ``python benchmarks/batch.py [FIELDS] [SIDE] [MEMORY_FIELDS]``.
+"""Batch: throughput, memory, kills, workers: ``python benchmarks/batch.py [--fields 200] [--side 1024] …``.
 
-Every part runs in a process of its own, with simulated fields and the bundled networks. The default size
-fits two cores in about ten minutes; issue 6 asks for 200 fields of 1024².
+Every part runs in a process of its own, with simulated fields and the bundled networks; progress goes to
+stderr. Throughput, memory and the cost of resuming are measured with the large set of fields (of which 20 are
+drawn, and copied); the kills and the dask workers with a small plate. The default sizes are those of issue 6:
+about 25 minutes on two cores that do nothing else.
 """
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import io
 import json
@@ -16,55 +19,100 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 from common import publish, table
 
 GOALS = {"throughput": 1.3, "workers": 1.8, "resume": 0.02, "memory": 0.05}
-KILLS = 10
+#: So many fields are drawn; the others are copies of them, which a batch analyses like any other file.
+DRAWN = 20
+#: The phases of a run in which it is killed, besides the analysis, which gets all other kills.
+ENDS = ("start", "conclude", "report")
 
 
-def part(name: str, *arguments: object, kill_after: float | None = None) -> dict[str, Any]:
-    """Run a part in a fresh process; return what it measured (nothing if it was killed)."""
-    process = subprocess.Popen(
-        [sys.executable, __file__, "--part", name, *map(str, arguments)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-        # torch's own number of threads, whatever the shell says
-        env={key: value for key, value in os.environ.items() if not key.endswith("_NUM_THREADS")},
-    )
-    if kill_after is not None:
-        assert process.stdout is not None
-        while not process.stdout.readline().startswith("done"):  # until the first field is done
-            if process.poll() is not None:
-                raise SystemExit(f"the part {name} ended by itself")
-        time.sleep(kill_after)
-        process.send_signal(signal.SIGKILL)
-    out, _ = process.communicate()
-    lines = [line for line in out.splitlines() if line.startswith("{")]
-    if kill_after is None and not lines:
-        raise SystemExit(f"the part {name} failed")
-    return dict(json.loads(lines[-1])) if lines else {}
+def say(text: str) -> None:
+    """Tell what goes on."""
+    print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
+
+
+class Part:
+    """A part of the benchmark in a fresh process, which says what it is at."""
+
+    def __init__(self, name: str, *arguments: object, of: int = 0) -> None:
+        self.name, self.of = " ".join([name, *(str(word) for word in arguments[2:])]), of
+        #: Fields that were analysed, when each phase began, and what was measured.
+        self.done: list[str] = []
+        self.phases: dict[str, float] = {}
+        self.found: dict[str, Any] = {}
+        self.started = time.perf_counter()
+        self._process = subprocess.Popen(
+            [sys.executable, __file__, "--part", name, *map(str, arguments)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            # torch's own number of threads, whatever the shell says
+            env={key: value for key, value in os.environ.items() if not key.endswith("_NUM_THREADS")},
+        )
+        self._reader = threading.Thread(target=self._read)
+        self._errors: list[str] = []
+        self._listener = threading.Thread(target=lambda: self._errors.extend(self._process.stderr or ()))
+        self._reader.start()
+        self._listener.start()
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            word, _, rest = line.strip().partition(" ")
+            if word == "@done":
+                self.done.append(rest)
+                if self.of and len(self.done) % max(1, self.of // 10) == 0:
+                    say(f"  {self.name}: {len(self.done)} of {self.of}")
+            elif word == "@phase":
+                self.phases[rest] = time.perf_counter() - self.started
+            elif word == "@found":
+                self.found = json.loads(rest)
+
+    def finish(self) -> Part:
+        """Wait until it ends by itself."""
+        code = self._process.wait()
+        self._reader.join()
+        self._listener.join()
+        if code or not self.found:
+            raise SystemExit(f"the part {self.name} failed:\n{''.join(self._errors[-30:])}")
+        say(f"{self.name}: {time.perf_counter() - self.started:.1f} s")
+        return self
+
+    def kill(self, phase: str, after: float) -> str | None:
+        """SIGKILL it some seconds after a phase begins; return the phase that this hit (None: too late)."""
+        while (phase != "start" and phase not in self.phases) and self._process.poll() is None:
+            time.sleep(0.002)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(after)
+        ended = self._process.poll() is not None
+        self._process.send_signal(signal.SIGKILL)
+        self._process.wait()
+        self._reader.join()
+        self._listener.join()
+        return None if ended else (list(self.phases) or ["start"])[-1]
 
 
 def singles(images: Path, out: Path) -> dict[str, Any]:
-    """Analyse every field by an `analyse` of its own, with networks loaded each time and only once."""
-    from napari_tam import cli_analyse, models
+    """Analyse every field by an `analyse` of its own, which loads the networks."""
+    from napari_tam import cli_analyse
     from napari_tam.settings import Settings
 
     warm(images, out)
-    seconds = {}
-    loaded = models.load_models(Settings())
-    for kind, load in (("once", lambda _settings: loaded), ("each", models.load_models)):
-        cli_analyse.load_models = load  # type: ignore[assignment]
-        started = time.perf_counter()
-        for path in sorted(images.glob("*.ome.tif")):
-            cli_analyse.analyse([str(path)], out / kind / path.name, Settings())
-        seconds[kind] = time.perf_counter() - started
-    return seconds
+    started = time.perf_counter()
+    for path in sorted(images.glob("*.ome.tif")):
+        with contextlib.redirect_stdout(io.StringIO()):
+            cli_analyse.analyse([str(path)], out / path.name, Settings())
+        shutil.rmtree(out / path.name)
+        print("@done", path.name, flush=True)
+    return {"seconds": time.perf_counter() - started}
 
 
 def warm(images: Path, out: Path) -> None:
@@ -73,45 +121,60 @@ def warm(images: Path, out: Path) -> None:
     from napari_tam.settings import Settings
 
     with contextlib.redirect_stdout(io.StringIO()):
-        cli_analyse.analyse([str(min(images.glob("*.ome.tif")))], out, Settings())
+        cli_analyse.analyse([str(min(images.glob("*.ome.tif")))], out / "warm", Settings())
 
 
-def batch(images: Path, out: Path, jobs: str) -> dict[str, Any]:
-    """Analyse all fields in one batch; tell how long it took, and the memory after each field."""
+def batch(images: Path, out: Path, how: str = "") -> dict[str, Any]:
+    """Analyse all fields in one batch; tell how long it took, and the most memory while each was the last."""
+    from napari_tam import batch as module
     from napari_tam import cli_analyse
     from napari_tam.cli_analyse import Run
     from napari_tam.settings import Settings
 
-    warm(images, out.with_name(f"{out.name}_warm"))
-    memory: list[float] = []
-    add = cli_analyse.Tally.add
+    if how == "warm":
+        warm(images, out.with_name(f"{out.name}_warm"))
+    memory = [0.0]
 
-    def measured(tally: cli_analyse.Tally, outcome: Any) -> None:
+    def sample() -> None:
+        while True:
+            memory[-1] = max(memory[-1], resident())
+            time.sleep(0.02)
+
+    threading.Thread(target=sample, daemon=True).start()
+    add, read, conclude, report = (
+        cli_analyse.Tally.add,
+        cli_analyse._batch,
+        cli_analyse.conclude,
+        cli_analyse.print_report,
+    )
+
+    def told(tally: cli_analyse.Tally, outcome: module.Outcome) -> None:
         add(tally, outcome)
         memory.append(resident())
         if not outcome.kept:
-            print("done", outcome.name, flush=True)
+            print("@done", outcome.name, flush=True)
 
-    cli_analyse.Tally.add = measured  # type: ignore[method-assign]
+    def phase(name: str, function: Any) -> Any:
+        def call(*given: Any, **named: Any) -> Any:
+            print("@phase", name, flush=True)
+            return function(*given, **named)
+
+        return call
+
+    cli_analyse.Tally.add = told  # type: ignore[method-assign]
+    cli_analyse._batch = phase("analyse", read)
+    cli_analyse.conclude = phase("conclude", conclude)
+    cli_analyse.print_report = phase("report", report)
+    layout = images / "layout.csv"
     started = time.perf_counter()
-    how = Run(resume=True, jobs=None if jobs == "auto" else int(jobs))
-    cli_analyse.analyse([str(images)], out, Settings(), how=how)
-    return {"seconds": time.perf_counter() - started, "memory": memory}
-
-
-def kept(images: Path, out: Path) -> dict[str, Any]:
-    """Measure how long a run takes that finds everything done, networks and conclusions aside."""
-    from napari_tam.batch import analyse_files
-    from napari_tam.listing import list_images
-    from napari_tam.models import load_models
-    from napari_tam.settings import Settings
-
-    models = load_models(Settings())
-    paths = list_images([images])
-    list(analyse_files(paths, Settings(), models, out, resume=True))  # libraries are imported
-    started = time.perf_counter()
-    assert all(outcome.kept for outcome in analyse_files(paths, Settings(), models, out, resume=True))
-    return {"seconds": time.perf_counter() - started}
+    cli_analyse.analyse(
+        [str(images)],
+        out,
+        Settings(),
+        layout=layout if layout.exists() else None,
+        how=Run(resume=True, jobs=None),
+    )
+    return {"seconds": time.perf_counter() - started, "memory": memory[1:]}
 
 
 def workers(images: Path, out: Path, number: str) -> dict[str, Any]:
@@ -126,7 +189,8 @@ def workers(images: Path, out: Path, number: str) -> dict[str, Any]:
         for _ in range(2):  # each worker loads its networks
             list(analyse_on(client, paths[: 2 * int(number)], Settings(), models, out / "warm"))
         started = time.perf_counter()
-        list(analyse_on(client, paths, Settings(), models, out / "run"))
+        for outcome in analyse_on(client, paths, Settings(), models, out / "run"):
+            print("@done", outcome.name, flush=True)
         return {"seconds": time.perf_counter() - started}
 
 
@@ -137,110 +201,165 @@ def resident() -> float:
 
 
 def same_tables(a: Path, b: Path) -> bool:
-    """Whether two results folders hold the same bytes in masks and tables, seconds aside."""
+    """Whether two results folders hold the same bytes in masks, pictures and tables, seconds aside."""
     import pandas as pd
 
-    names = [path.relative_to(a) for path in sorted(a.rglob("*")) if path.suffix in (".tif", ".png", ".csv")]
-    names += [Path("cells.parquet"), Path("puncta.parquet")]
-    others = [path.relative_to(b) for path in b.rglob("*") if path.suffix in (".tif", ".png", ".csv")]
+    def files(folder: Path) -> set[Path]:
+        ends = (".tif", ".png", ".csv", ".parquet")
+        found = {path.relative_to(folder) for path in folder.rglob("*") if path.suffix in ends}
+        return {name for name in found if name.parts[0] != "figures"}
+
+    names = files(a)
     images = [pd.read_csv(folder / "images.csv").drop(columns="seconds") for folder in (a, b)]
+    names.discard(Path("images.csv"))
     return (
-        set(others) <= set(names)
+        files(b) == names | {Path("images.csv")}
         and images[0].equals(images[1])
-        and all(
-            (a / name).read_bytes() == (b / name).read_bytes() for name in names if name.name != "images.csv"
-        )
+        and all((a / name).read_bytes() == (b / name).read_bytes() for name in names)
     )
 
 
-def run(fields: int, side: int, many: int) -> tuple[list[str], dict[str, Any]]:
-    """Measure everything; return lines to print and values."""
+def write_images(folder: Path, fields: int, side: int, *, layout: bool = False) -> Path:
+    """Draw fields, and copy them until there are enough; the layout names three conditions."""
     from napari_tam.synthetic import write_fields
 
-    random.seed(6)
-    with tempfile.TemporaryDirectory() as folder:
-        work = Path(folder)
-        images, small = work / "images", work / "small"
-        write_fields(images, fields, seed=6, size=side)
-        write_fields(small, many, seed=7, size=256)
+    drawn = write_fields(folder / "drawn", min(fields, DRAWN), seed=6, size=side)
+    lines = ["image,condition,replicate,control_role"]
+    for index in range(fields):
+        name = f"f{index:04d}"
+        shutil.copy(drawn[index % len(drawn)], folder / f"{name}.ome.tif")
+        group = ("LPS", "IL-4", "dye")[index % 3]
+        lines.append(f"{name},{group},{index // 3 % 4},{'dye_only' if group == 'dye' else ''}")
+    shutil.rmtree(folder / "drawn")
+    if layout:
+        (folder / "layout.csv").write_text("\n".join(lines) + "\n")
+    say(f"{fields} fields of {side} x {side} are there")
+    return folder
 
-        single = part("singles", images, work / "singles")
-        alone = part("batch", images, work / "alone", 0)["seconds"]
-        ahead = part("batch", images, work / "ahead", 1)["seconds"]
-        whole = part("batch", images, work / "whole", "auto")["seconds"]
 
-        killed = work / "killed"
-        for _ in range(KILLS):
-            part("batch", images, killed, "auto", kill_after=random.uniform(0, whole / 15))
-        part("batch", images, killed, "auto")
-        same = same_tables(work / "whole", killed)
-        again = part("kept", images, work / "whole")["seconds"]
-
-        one, two = (part("workers", images, work / f"dask{n}", n)["seconds"] for n in (1, 2))
-        shutil.rmtree(work / "singles")
-        on_dask = all(
-            (work / "dask2" / "run" / name).read_bytes() == (work / "dask1" / "run" / name).read_bytes()
-            for name in ("cells.csv", "puncta.csv")
-        )
-        memory = part("batch", small, work / "many", "auto")["memory"]
-
-    early, late = max(memory[5:15]), max(memory[-10:])
-    values = {
+def large(work: Path, fields: int, side: int) -> dict[str, Any]:
+    """Throughput, memory and the cost of a resume."""
+    images = write_images(work / "images", fields, side)
+    single = Part("singles", images, work / "singles", of=fields).finish().found["seconds"]
+    first = Part("batch", images, work / "whole", "warm", of=fields).finish()
+    # again, all done: from the start of the process to the conclusions
+    again = Part("batch", images, work / "whole").finish().phases
+    whole, memory = first.found["seconds"], first.found["memory"]
+    near = min(10, len(memory) // 2)
+    early, late = max(memory[near // 2 : near + near // 2]), max(memory[-near:])
+    return {
         "fields": fields,
         "side": side,
-        "singles_each_s": single["each"],
-        "singles_once_s": single["once"],
+        "singles_s": single,
         "batch_s": whole,
-        "batch_in_turn_s": alone,
-        "batch_read_ahead_s": ahead,
-        "throughput": single["each"] / whole,
-        "throughput_networks_loaded": single["once"] / whole,
-        "kept_s": again,
-        "resume_overhead": again / whole,
-        "killed_same": same,
-        "workers_one_s": one,
-        "workers_two_s": two,
-        "workers": one / two,
-        "workers_same": on_dask,
-        "memory_fields": many,
+        "throughput": single / whole,
+        "memory_window": [near // 2 + 1, near + near // 2, near],
         "memory_10_mb": early,
         "memory_last_mb": late,
         "memory_growth": late / early - 1,
+        "memory_mb": [round(value) for value in memory],
+        "resume_start_s": again["analyse"],
+        "resume_look_s": again["conclude"] - again["analyse"],
+        "resume_overhead": again["conclude"] / whole,
     }
+
+
+def small(work: Path, fields: int, side: int, kills: int) -> dict[str, Any]:
+    """Kills at random moments, and one dask worker against two."""
+    images = write_images(work / "plate", fields, side, layout=True)
+    whole = Part("batch", images, work / "alone", of=fields).finish()
+    end = time.perf_counter() - whole.started
+    begins = {"start": 0.0, **whole.phases}
+    lengths = [b - a for a, b in zip(begins.values(), [*begins.values(), end][1:], strict=True)]
+    length = dict(zip(begins, lengths, strict=True))
+    during = max(1, kills - len(ENDS))
+    plan = [("start", length["start"]), *[("analyse", 2 * length["analyse"] / during)] * during]
+    plan += [(phase, length[phase]) for phase in ENDS[1:]]
+    killed, hit, done = work / "killed", Counter[str](), Counter[str]()
+    for phase, longest in plan:
+        run = Part("batch", images, killed)
+        where = run.kill(phase, random.uniform(0, longest))
+        say(f"  killed during {where}, {len(run.done)} fields done" if where else "  it had ended")
+        hit[where or "too late"] += 1
+        done.update(run.done)
+    done.update(Part("batch", images, killed).finish().done)
+    one, two = (
+        Part("workers", images, work / f"dask{number}", number, of=fields).finish().found["seconds"]
+        for number in (1, 2)
+    )
+    return {
+        "small_fields": fields,
+        "small_side": side,
+        "killed": dict(hit),
+        "killed_same": same_tables(work / "alone", killed),
+        "killed_twice": sum(times > 1 for times in done.values()),
+        "workers_one_s": one,
+        "workers_two_s": two,
+        "workers": one / two,
+        "workers_same": same_tables(work / "dask1" / "run", work / "dask2" / "run"),
+    }
+
+
+def run(
+    fields: int, side: int, small_fields: int, small_side: int, kills: int
+) -> tuple[list[str], dict[str, Any]]:
+    """Measure everything; return lines to print and values."""
+    random.seed(6)
+    with tempfile.TemporaryDirectory() as folder:
+        values = large(Path(folder) / "large", fields, side)
+        values |= small(Path(folder) / "small", small_fields, small_side, kills)
+    first, last, near = values["memory_window"]
+    killed = ", ".join(f"{number} {phase}" for phase, number in values["killed"].items())
     rows: list[list[object]] = [
         [
             "batch against single analyse calls",
             f"{values['throughput']:.2f} x",
             f">= {GOALS['throughput']} x",
         ],
-        ["  the same, networks loaded once", f"{values['throughput_networks_loaded']:.2f} x", ""],
-        ["two dask workers against one", f"{values['workers']:.2f} x", f">= {GOALS['workers']} x"],
-        ["  same tables", on_dask, "True"],
-        [f"killed {KILLS} times and resumed: same bytes", same, "True"],
-        ["a resume's own work of the whole", f"{values['resume_overhead']:.2%}", f"<= {GOALS['resume']:.0%}"],
         [
-            f"memory, fields 5-15 to the last 10 of {many}",
-            f"{early:.0f} -> {late:.0f} MB ({values['memory_growth']:+.1%})",
+            f"memory, fields {first}-{last} against the last {near} of {fields}",
+            f"{values['memory_10_mb']:.0f} -> {values['memory_last_mb']:.0f} MB "
+            f"({values['memory_growth']:+.1%})",
             f"within {GOALS['memory']:.0%}",
         ],
+        ["a resume's own work of the whole", f"{values['resume_overhead']:.2%}", f"<= {GOALS['resume']:.0%}"],
+        [f"killed {kills} times ({killed}): same bytes", values["killed_same"], "True"],
+        ["  fields that were done twice", values["killed_twice"], "0"],
+        ["two dask workers against one", f"{values['workers']:.2f} x", f">= {GOALS['workers']} x"],
+        ["  same bytes", values["workers_same"], "True"],
     ]
-    lines = [f"{fields} fields of {side} x {side}, 3 channels; memory: {many} fields of 256 x 256", ""]
-    lines += table(["what", "measured", "goal"], rows)
-    lines += [
+    lines = [
+        f"{fields} fields of {side} x {side}, 3 channels ({min(fields, DRAWN)} drawn, the others copies); "
+        f"kills and workers: {small_fields} of {small_side} x {small_side}",
         "",
-        f"seconds: single calls {single['each']:.1f} (networks loaded once {single['once']:.1f}), batch in "
-        f"turn {alone:.1f}, one thread and reading ahead {ahead:.1f}, one thread a core {whole:.1f}; "
-        f"one worker {one:.1f}, two {two:.1f}; all kept {again:.2f}",
+        *table(["what", "measured", "goal"], rows),
+        "",
+        f"seconds: single calls {values['singles_s']:.1f}, batch {values['batch_s']:.1f}; a resume that has "
+        f"nothing to do: {values['resume_start_s']:.1f} until libraries and networks are loaded, "
+        f"{values['resume_look_s']:.1f} to look and to write the tables; "
+        f"one worker {values['workers_one_s']:.1f}, two {values['workers_two_s']:.1f}",
+        "memory: the largest resident set in the window, sampled every 20 ms; glibc keeps some of what is freed",
         f"load of the machine at the end: {os.getloadavg()[0]:.1f}",
     ]
     return lines, values
 
 
+def main() -> None:
+    """Read the sizes and measure."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--fields", type=int, default=200, help="for throughput and memory")
+    parser.add_argument("--side", type=int, default=1024, help="their size in pixels")
+    parser.add_argument("--small-fields", type=int, default=24, help="for kills and workers")
+    parser.add_argument("--small-side", type=int, default=512, help="their size in pixels")
+    parser.add_argument("--kills", type=int, default=10)
+    given = parser.parse_args()
+    publish("batch", *run(given.fields, given.side, given.small_fields, given.small_side, given.kills))
+
+
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--part"]:
         name, images, out, *more = sys.argv[2:]
-        function = {"singles": singles, "batch": batch, "kept": kept, "workers": workers}[name]
-        print(json.dumps(function(Path(images), Path(out), *more)), flush=True)
+        function = {"singles": singles, "batch": batch, "workers": workers}[name]
+        print("@found", json.dumps(function(Path(images), Path(out), *more)), flush=True)
     else:
-        sizes = [int(word) for word in sys.argv[1:]] + [24, 512, 200][len(sys.argv) - 1 :]
-        publish("batch", *run(*sizes))
+        main()
