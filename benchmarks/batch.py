@@ -338,7 +338,7 @@ def run(
         f"nothing to do: {values['resume_start_s']:.1f} until libraries and networks are loaded, "
         f"{values['resume_look_s']:.1f} to look and to write the tables; "
         f"one worker {values['workers_one_s']:.1f}, two {values['workers_two_s']:.1f}",
-        "memory: the largest resident set in the window, sampled every 20 ms; glibc keeps some of what is freed",
+        "memory: the largest resident set in the window, sampled every 20 ms; glibc keeps some that is freed",
         f"load of the machine at the end: {os.getloadavg()[0]:.1f}",
     ]
     return lines, values

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -11,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import fakes
 import pytest
-from test_resume import content, images
+from test_resume import SOURCE, TESTS, content, images
 
 from napari_tam.batch import analyse_files
 from napari_tam.errors import InputError
@@ -128,3 +130,45 @@ def test_a_scheduler_that_is_not_there_is_one_sentence(monkeypatch: pytest.Monke
     monkeypatch.setattr("distributed.Client", refuse)
     with pytest.raises(InputError, match="the scheduler does not answer"), open_cluster("tcp://127.0.0.1:1"):
         pass
+
+
+def start(*words: str) -> subprocess.Popen[bytes]:
+    """Start ``dask …`` as on another machine; it knows the tests' fake networks."""
+    path = os.pathsep.join([str(SOURCE), str(TESTS)])
+    return subprocess.Popen(
+        [sys.executable, "-m", "dask", *words],
+        env={**os.environ, "PYTHONPATH": path},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+
+
+@pytest.fixture
+def address() -> Iterator[str]:
+    """Start a scheduler by its command line; whatever else was started ends with it."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    scheduler = start("scheduler", "--host", "127.0.0.1", "--port", str(port), "--no-dashboard")
+    yield f"tcp://127.0.0.1:{port}"
+    scheduler.kill()
+    scheduler.wait()
+
+
+def test_a_scheduler_at_an_address_and_a_worker_that_is_lost_for_good(tmp_path: Path, address: str) -> None:
+    worker = ("worker", address, "--nthreads", "1", "--no-dashboard", "--local-directory", str(tmp_path))
+    workers = [start(*worker, "--no-nanny") for _ in range(2)]
+    try:
+        paths = images(tmp_path / "in", 8)
+        batch = analyse_on(address, paths, Settings(), fakes.models(), tmp_path / "a", load=slow)
+        seen = [next(batch).name]
+        workers[0].kill()
+        seen += [outcome.name for outcome in batch]
+        assert sorted(seen) == sorted(f"i{k}" for k in range(8))
+        list(analyse_files(paths, Settings(), fakes.models(), tmp_path / "b"))
+        assert content(tmp_path / "a") == content(tmp_path / "b")
+    finally:
+        for process in workers:
+            process.kill()
+            process.wait()

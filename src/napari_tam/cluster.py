@@ -10,6 +10,7 @@ import contextlib
 import json
 import re
 import sys
+import threading
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,6 +39,9 @@ QUEUES = {"slurm": "SLURMCluster", "lsf": "LSFCluster", "sge": "SGECluster", "pb
 
 #: An image that kills so many workers is not tried again.
 TRIES = 2
+
+#: Seconds between two looks whether jobs of a queue ended (their walltime was over) and new ones are needed.
+LOOK_EVERY = 30.0
 
 
 def load_for_worker(settings: Settings) -> Models:
@@ -332,6 +336,7 @@ def open_cluster(where: str) -> Iterator[Client]:
             )
         elif re.fullmatch(r"[1-9]\d*", number) and kind in QUEUES:
             address = stack.enter_context(_queue(kind, int(number), where))
+            stack.enter_context(_asking_again(address, int(number)))
         else:
             raise InputError(
                 f"'{where}' is no cluster", fix="write local:4, tcp://HOST:PORT, or slurm:20 (lsf, sge, pbs)"
@@ -363,3 +368,21 @@ def _queue(kind: str, jobs: int, where: str) -> Any:
     cluster.scale(jobs=jobs)
     print(f"cluster  {jobs} {kind} jobs asked for", file=sys.stderr)
     return cluster
+
+
+@contextlib.contextmanager
+def _asking_again(cluster: Any, jobs: int) -> Iterator[None]:
+    """Ask for a new job whenever one ended; dask-jobqueue itself lets their number fall."""
+    stop = threading.Event()
+
+    def ask() -> None:
+        while not stop.wait(LOOK_EVERY):
+            cluster.scale(jobs=jobs)
+
+    thread = threading.Thread(target=ask, name="jobs", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
