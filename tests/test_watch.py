@@ -21,6 +21,7 @@ from napari_tam.batch import analyse_files
 from napari_tam.cli import main
 from napari_tam.cli_watch import Station
 from napari_tam.layout import read_layout
+from napari_tam.lock import locked
 from napari_tam.results import read_results
 from napari_tam.settings import Settings
 from napari_tam.watch import ShareAway, Watcher, wait
@@ -188,6 +189,48 @@ def test_waiting_ends_at_a_change_or_after_a_while(folder: Path) -> None:
     wait(folder / "away", 60, stop)
 
 
+def test_results_that_are_away_are_waited_for_and_not_begun_anew(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = folder.parent / "share" / "out"
+    fakes.write_image(folder / "a.ome.tif")
+    post = Station(Watcher(folder, out, Settings(), 0.0), out, Settings(), fakes.models())
+    share, away = out.parent, folder.parent / "away"
+
+    def until(text: str) -> None:
+        deadline = time.monotonic() + 30
+        while text not in said:
+            assert time.monotonic() < deadline, said
+            time.sleep(0.02)
+            said.extend(line[20:] for line in capsys.readouterr().err.splitlines())
+
+    def play() -> None:
+        try:
+            until("a: analysed")
+            share.rename(away)
+            share.mkdir()  # what a mount leaves behind
+            fakes.write_image(folder / "b.ome.tif")
+            until(f"{out}: the results are not there; waiting")
+            assert not out.exists()
+            share.rmdir()
+            away.rename(share)
+            until("b: analysed")
+        except BaseException as error:
+            failed.append(error)
+        post.stop.set()
+
+    said: list[str] = []
+    failed: list[BaseException] = []
+    thread = threading.Thread(target=play)
+    thread.start()
+    with locked(out):
+        post.run(0.05)
+    thread.join()
+    assert not failed
+    assert said.count("back again") == 1
+    assert names(out) == ["a", "b"]
+
+
 def test_watch_once_analyses_what_is_there_and_ends(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cli_watch, "load_models", lambda _: fakes.models())
     fakes.write_image(folder / "a.ome.tif")
@@ -223,6 +266,11 @@ def test_one_station_a_folder_and_a_killed_one_leaves_no_lock(folder: Path) -> N
         second = child(code, *arguments, "--once")
         second.communicate(timeout=60)
         assert second.returncode == 2
+        process.send_signal(signal.SIGTERM)  # a service manager: as Ctrl+C
+        process.communicate(timeout=60)
+        assert process.returncode == 0
+        process = child(code, *arguments)
+        time.sleep(1)
     finally:
         process.send_signal(signal.SIGKILL)
         process.communicate()

@@ -19,6 +19,7 @@ from napari_tam.listing import unique_names
 from napari_tam.models import load_models
 from napari_tam.overlap import default_jobs
 from napari_tam.results import OK, PENDING, prepare
+from napari_tam.stopping import terminable
 from napari_tam.tables import read_csv
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ def analyse(
         batch = _batch(paths, settings, models, out, bar.tell, command, how)
         interrupted = False
         try:
-            with contextlib.closing(batch):
+            with terminable(), contextlib.closing(batch):
                 for outcome in batch:
                     tally.add(outcome)
                     bar.done(outcome)

@@ -16,11 +16,12 @@ from napari_tam.cli_analyse import Tally
 from napari_tam.conclude import conclude
 from napari_tam.errors import InputError, one_line
 from napari_tam.layout import read_layout
-from napari_tam.lock import locked
+from napari_tam.lock import LOCK_FILE, locked
 from napari_tam.models import load_models
 from napari_tam.options import chosen_settings
 from napari_tam.overlap import default_jobs
 from napari_tam.results import OK
+from napari_tam.stopping import terminable
 from napari_tam.watch import ShareAway, Watcher, wait
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def watch(arguments: argparse.Namespace) -> int:
     )
     say(f"watching {folder}; Ctrl+C ends it")
     try:
-        with locked(arguments.out):
+        with terminable(), locked(arguments.out):
             station.run(arguments.poll, once=arguments.once)
     except KeyboardInterrupt:
         say("ended; the same command goes on from here")
@@ -102,8 +103,12 @@ class Station:
     def run(self, poll: float, *, once: bool = False) -> None:
         """Look, analyse and wait, again and again."""
         self.watcher.remember(self._analysed())
+        begun = (self.out / LOCK_FILE).exists()
         while not self.stop.is_set():
             try:
+                if begun and not (self.out / LOCK_FILE).exists():
+                    # a folder made in its place would hide it when the share is back, and begin anew
+                    raise ShareAway(f"{self.out}: the results are not there")
                 self.look()
                 self._say_trouble("")
             except (ShareAway, InputError) as error:

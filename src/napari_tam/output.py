@@ -26,11 +26,13 @@ class OutputError(InputError):
 
     def __init__(self, path: Path, error: OSError) -> None:
         self.fatal = error.errno in _FATAL
-        super().__init__(
-            f"cannot be written ({error.strerror or error})",
-            where=path,
-            fix="close it in other programs, check free space and permissions, or choose another folder",
-        )
+        # pyarrow's own sentence is a paragraph
+        why = os.strerror(error.errno) if error.errno else str(error)
+        fix = "close it in other programs, check free space and permissions, or choose another folder"
+        if error.errno == errno.ENOENT:
+            why = "its folder is not there"
+            fix = "it was moved or removed meanwhile, or its disk is away; the same command begins it again"
+        super().__init__(f"cannot be written ({why})", where=path, fix=fix)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Let a worker process send it: its arguments are not those that it was made with."""

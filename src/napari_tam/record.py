@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import platform
-import signal
-import sys
 import threading
 import time
 from collections import Counter, defaultdict
@@ -18,9 +16,10 @@ from napari_tam import __version__, output, results, tables
 from napari_tam.columns import CELL_COLUMNS, PUNCTA_COLUMNS, SUMMARY_COLUMNS, build_table
 from napari_tam.fingerprint import analysis_hash
 from napari_tam.parts import Parts, Row
+from napari_tam.stopping import undisturbed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     import pandas as pd
@@ -151,7 +150,7 @@ class Record:
         """
         if self._saver is not None and self._saver is not threading.current_thread():
             self._saver.join()
-        with _undisturbed():
+        with undisturbed():
             started = time.perf_counter()
             self._write(status)
             self._saved = time.perf_counter()
@@ -248,19 +247,3 @@ def versions(names: Sequence[str]) -> dict[str, str | None]:
 
 def _empty(columns: Sequence[Column]) -> pd.DataFrame:
     return build_table(columns, {column.name: [] for column in columns}, 0)
-
-
-@contextlib.contextmanager
-def _undisturbed() -> Iterator[None]:
-    """Hold back Ctrl+C while the tables are written, so that they belong together."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    pressed: list[int] = []
-    before = signal.signal(signal.SIGINT, lambda number, _frame: pressed.append(number))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-        if pressed and sys.exc_info()[0] is None:
-            raise KeyboardInterrupt

@@ -30,7 +30,7 @@ def key_numbers(data: ReportData) -> list[tuple[str, str]]:
         found.append((f"{np.median(counts):g}", "puncta per cell (median)"))
     inside = int((as_number(data.puncta["label"]) > 0).sum()) if "label" in data.puncta else 0
     found.append((f"{inside:,}", f"puncta in cells, {len(data.puncta) - inside:,} outside"))
-    if data.has("positive"):
+    if data.has("positive", data.treated):
         found.append(
             (percent(float(np.nanmean(as_number(data.treated["positive"])))), "of the treated cells positive")
         )

@@ -167,4 +167,5 @@ def upper_limit(values: npt.NDArray[np.float64], share: float = 99.5) -> float:
     if not finite.size:
         return 1.0
     top, most = float(finite.max()), float(np.percentile(finite, share))
-    return top if top <= 1.5 * most or most <= 0 else most
+    # nothing above 0 anywhere: an axis needs some length
+    return (top if top <= 1.5 * most or most <= 0 else most) or 1.0
