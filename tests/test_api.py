@@ -52,11 +52,47 @@ def test_a_file_an_array_and_a_mapping_give_the_same(tmp_path: Path) -> None:
         ({"cells": fakes.image()[0]}, SETTINGS, "'cells' is no channel role"),
         ({"cell": fakes.image()[0], "exosome": fakes.image()[2][:9]}, SETTINGS, "differ in size"),
         ({"cell": np.full((9, 9), np.nan), "exosome": np.zeros((9, 9))}, SETTINGS, "NaN"),
+        (np.zeros((3, 0, 9)), SETTINGS, "should be a YX array"),
+        (None, SETTINGS, "its axes should be CYX"),
+        (fakes.image(), {"pixel_size_um": 0.5}, "a dict is no Settings"),
     ],
 )
 def test_what_cannot_be_analysed_is_one_sentence(image: Any, settings: Settings, sentence: str) -> None:
     with pytest.raises(InputError, match=sentence):
         napari_tam.analyse(image, settings)
+
+
+def test_a_list_is_an_array(tmp_path: Path) -> None:
+    planes = fakes.image()
+    found = [napari_tam.analyse(image, SETTINGS) for image in (planes, planes.tolist())]
+    pd.testing.assert_frame_equal(found[0].table, found[1].table)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "named", "sentence"),
+    [
+        ([], {}, "there is no image"),
+        (".", {"jobs": -1}, "jobs is -1"),
+        (".", {"memory_gb": 0.0}, "memory_gb is 0.0"),
+    ],
+)
+def test_a_batch_of_nothing_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, inputs: Any, named: dict[str, Any], sentence: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    fakes.write_image(tmp_path / "a.ome.tif")
+    with pytest.raises(InputError, match=sentence):
+        napari_tam.batch(inputs, tmp_path / "out", **named)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_home_folder_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "in").mkdir()
+    fakes.write_image(tmp_path / "in" / "a.ome.tif")
+    assert napari_tam.batch("~/in", "~/out").folder == tmp_path / "out"
 
 
 def test_a_movie_is_for_batch(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from test_resume import SOURCE, TESTS, content, images
 
 from napari_tam.batch import analyse_files
 from napari_tam.errors import InputError
+from napari_tam.lock import locked
 from napari_tam.results import read_results
 from napari_tam.settings import Settings
 
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from napari_tam.models import Models
 
 distributed = pytest.importorskip("distributed")
-from napari_tam.cluster import analyse_on, open_cluster  # noqa: E402
+from napari_tam.cluster import _Job, analyse_on, open_cluster  # noqa: E402
 
 pytestmark = [
     pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL"),
@@ -115,6 +116,19 @@ def test_a_worker_with_other_networks_is_refused(tmp_path: Path, client: Any) ->
     models.hashes["cells"] = "1" * 64
     with pytest.raises(InputError, match="a worker has other networks"):
         list(analyse_on(client, images(tmp_path / "in", 1), Settings(), models, tmp_path / "out", load=slow))
+
+
+@pytest.mark.parametrize("away", ["in", "out"])
+def test_a_worker_without_the_folders_is_refused(tmp_path: Path, client: Any, away: str) -> None:
+    folders = {name: tmp_path / name for name in ("in", "out")}
+    for folder in folders.values():
+        folder.mkdir()
+    with locked(folders["out"]):
+        folders[away] = tmp_path / "only here"
+        job = _Job(str(folders["out"]), Settings().model_dump_json(), "", False, fast)
+        future = client.submit(job, str(folders["in"] / "a.tif"), "a", False, True)
+        with pytest.raises(InputError, match="a worker does not see this folder"):
+            future.result()
 
 
 @pytest.mark.parametrize("where", ["local", "local:0", "cloud:3", "slurm:x"])

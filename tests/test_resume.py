@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import shutil
@@ -20,10 +21,12 @@ import pandas as pd
 import pytest
 
 import napari_tam
+from napari_tam import results
 from napari_tam.batch import analyse_files
 from napari_tam.conclude import conclude
 from napari_tam.errors import InputError
 from napari_tam.images import read_fields
+from napari_tam.output import OutputError
 from napari_tam.results import read_results
 from napari_tam.settings import Settings
 
@@ -332,3 +335,22 @@ def test_a_run_that_is_killed_twice_ends_with_the_same_bytes(tmp_path: Path, job
     list(analyse_files(paths, Settings(), fakes.models(), tmp_path / "fresh"))
     conclude(tmp_path / "fresh", Settings())
     assert content(out) == content(tmp_path / "fresh")
+
+
+def test_what_could_not_be_written_is_tried_again_by_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths, out = images(tmp_path / "in", 2), tmp_path / "out"
+    write = results.write_mask
+
+    def refuse(path: Path, *given: Any, **named: Any) -> None:
+        if path.name == "i0_cells.tif":
+            raise OutputError(path, PermissionError(errno.EACCES, "Permission denied"))
+        write(path, *given, **named)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("napari_tam.results.write_mask", refuse)
+        again(paths, out)
+    assert read_results(out).images["status"].tolist() == ["failed", "ok"]
+    assert again(paths, out) == 1
+    assert read_results(out).images["status"].tolist() == ["ok", "ok"]

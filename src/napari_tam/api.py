@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -14,7 +15,7 @@ from napari_tam.errors import InputError
 from napari_tam.settings import REQUIRED_ROLES, ROLES, Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
     import numpy.typing as npt
 
@@ -41,7 +42,7 @@ def analyse(
     Parameters
     ----------
     image
-        A file with one field; an array CYX (CZYX with ``z_stack="volume"``), whose channels are told by
+        A file with one field; an array (or what NumPy makes one of) CYX (CZYX with ``z_stack="volume"``), whose channels are told by
         ``settings.channels``; or a mapping of role (``cell``, ``exosome``, and if there are any
         ``nucleus``, ``lysosome``, ``extra``) to an array YX (ZYX).
     settings
@@ -68,7 +69,7 @@ def analyse(
     """
     from napari_tam.pipeline import run
 
-    settings = settings or Settings()
+    settings = _settings(settings)
     if isinstance(image, str | Path):
         field = _only_field(Path(image).expanduser(), settings, name)
     else:
@@ -158,9 +159,16 @@ def batch(
     from napari_tam.overlap import default_jobs
     from napari_tam.report import write_report
 
-    settings, out = settings or Settings(), Path(out)
+    settings, out = _settings(settings), Path(out).expanduser()
+    for what, number, least in (("jobs", jobs, 0), ("memory_gb", memory_gb, 1e-9)):
+        if number is not None and number < least:
+            raise InputError(f"{what} is {number}", fix="give a number above 0, or leave it out")
     paths = list_images([inputs] if isinstance(inputs, str | Path) else inputs)
-    about = None if layout is None else read_layout(Path(layout))
+    if not paths:
+        raise InputError(
+            "there is no image", where="the list of inputs", fix="name files, folders or patterns"
+        )
+    about = None if layout is None else read_layout(Path(layout).expanduser())
     if about is not None:
         about.check(list(unique_names(paths).values()), patterns=False)
     models = models or _models(settings)
@@ -236,6 +244,14 @@ def _only_field(path: Path, settings: Settings, name: str | None) -> Field:
     return found
 
 
+def _settings(given: Settings | None) -> Settings:
+    if given is not None and not isinstance(given, Settings):
+        raise InputError(
+            f"a {type(given).__name__} is no Settings", fix="give napari_tam.Settings(name=value, …)"
+        )
+    return given or Settings()
+
+
 def _field(image: npt.NDArray[Any] | Mapping[str, npt.NDArray[Any]], settings: Settings, name: str) -> Field:
     """Make a field of arrays."""
     from napari_tam.field import Field
@@ -250,7 +266,7 @@ def _field(image: npt.NDArray[Any] | Mapping[str, npt.NDArray[Any]], settings: S
     for role, plane in channels.items():
         if role not in ROLES:
             raise InputError(f"'{role}' is no channel role", where=name, fix=f"known: {', '.join(ROLES)}")
-        if plane.ndim != len(axes) or plane.dtype.kind not in "buif":
+        if plane.ndim != len(axes) or plane.dtype.kind not in "buif" or not plane.size:
             raise InputError(
                 f"the {role} channel has shape {plane.shape} and type {plane.dtype}",
                 where=name,
@@ -267,6 +283,8 @@ def _field(image: npt.NDArray[Any] | Mapping[str, npt.NDArray[Any]], settings: S
 def _channels(
     image: npt.NDArray[Any] | Mapping[str, npt.NDArray[Any]], settings: Settings, name: str, axes: str
 ) -> dict[str, npt.NDArray[Any]]:
+    if not isinstance(image, Mapping):
+        image = np.asarray(image)  # a list, or an array of dask, zarr or torch
     if not isinstance(image, np.ndarray):
         given = {role: np.asarray(plane) for role, plane in image.items()}
         return {role: _whole(plane) for role, plane in given.items()}

@@ -19,7 +19,7 @@ from napari_tam.batch import saving
 from napari_tam.errors import InputError
 from napari_tam.fingerprint import analysis_hash, source_of
 from napari_tam.images import unique_names
-from napari_tam.lock import locked
+from napari_tam.lock import LOCK_FILE, locked
 from napari_tam.parts import Parts, Row, Stamp
 from napari_tam.pipeline import Progress
 from napari_tam.record import Record, failure_row
@@ -124,14 +124,25 @@ class _Job:
         self.out, self.settings, self.analysis = out, settings, analysis
         self.retry_failed, self.load = retry_failed, load
 
-    def __call__(self, path: str, name: str, resume: bool) -> list[Row]:
-        """Analyse a file in a worker; return the rows of its fields.
+    def __call__(self, path: str, name: str, resume: bool, seen: bool = False) -> list[Row]:
+        """Analyse a file in a worker, which the machine that leads has `seen`; return the rows of its fields.
 
         Raises
         ------
         InputError
-            If the worker has other networks or another version than the machine that leads.
+            If the worker has other networks or another version than the machine that leads, or other disks.
         """
+        folder = Path(path).parent
+        for what, away in (
+            (self.out, not (Path(self.out) / LOCK_FILE).exists()),
+            (folder, seen and not folder.is_dir()),
+        ):
+            if away:
+                raise InputError(
+                    "a worker does not see this folder",
+                    where=f"{_host()}: {what}",
+                    fix="images and results must be on a disk that all machines share, at the same path",
+                )
         settings, models = _loaded(self.settings, self.load)
         parts = Parts(Path(self.out))
         work = Work(parts, settings, models, self.analysis, resume, self.retry_failed)
@@ -208,7 +219,9 @@ class _Dispatch:
             wanted = width or max(1, sum(self.client.nthreads().values()))
             while len(running) < wanted and (path := next(waiting, None)) is not None:
                 name = self.names[path]
-                future = self.client.submit(self.job, str(path.resolve()), name, resume, pure=False)
+                future = self.client.submit(
+                    self.job, str(path.resolve()), name, resume, path.exists(), pure=False
+                )
                 running[future] = path
                 done.add(future)
                 self._tell(path, name)

@@ -63,7 +63,9 @@ def _reason(work: Work, path: Path, name: str) -> str:
     fields, stamp = known
     try:
         if not is_same(path, stamp.source):
-            return "the image changed" if stamp.source else "it could not be read"
+            return (
+                "the image changed" if stamp.source else "it could not be read, or its results not be written"
+            )
     except OSError as error:
         return error.strerror or str(error)
     if stamp.analysis != work.analysis:

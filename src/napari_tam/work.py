@@ -299,8 +299,8 @@ class Work:
 
     def _failure(self, error: Exception, path: Path, name: str, stamp: Stamp, seconds: float) -> Outcome:
         sentence = explain(error, path) or _log(error, name, self.parts.out)
-        if not path.exists():
-            stamp = Stamp(None, stamp.analysis)  # it may come back
+        if not path.exists() or isinstance(error, OutputError):
+            stamp = Stamp(None, stamp.analysis)  # it may come back, or be no fault of the image
         row = self.parts.write_failure(name, failure_row(name, path, sentence, seconds), stamp)
         return Outcome(path, name, None, sentence, seconds, row)
 
