@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -20,6 +21,7 @@ from napari_tam import cli_watch
 from napari_tam.batch import analyse_files
 from napari_tam.cli import main
 from napari_tam.cli_watch import Station
+from napari_tam.conclude import conclude
 from napari_tam.layout import read_layout
 from napari_tam.lock import locked
 from napari_tam.results import read_results
@@ -229,6 +231,26 @@ def test_results_that_are_away_are_waited_for_and_not_begun_anew(
     assert not failed
     assert said.count("back again") == 1
     assert names(out) == ["a", "b"]
+
+
+def test_a_share_that_vanishes_during_the_conclusions_ends_nothing(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fakes.write_image(folder / "a.ome.tif")
+    post = station(folder)
+    tried: list[int] = []
+
+    def away_once(*given: Any) -> Any:
+        tried.append(1)
+        if len(tried) == 1:
+            raise OSError(errno.EIO, "Input/output error")
+        post.stop.set()
+        return conclude(*given)
+
+    monkeypatch.setattr(cli_watch, "conclude", away_once)
+    post.run(0.05)
+    assert "Input/output error; waiting" in capsys.readouterr().err
+    assert "positive" in read_results(folder / "out").cells
 
 
 def test_watch_once_analyses_what_is_there_and_ends(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

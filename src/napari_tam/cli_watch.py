@@ -111,7 +111,7 @@ class Station:
                     raise ShareAway(f"{self.out}: the results are not there")
                 self.look()
                 self._say_trouble("")
-            except (ShareAway, InputError) as error:
+            except (ShareAway, InputError, OSError) as error:
                 # on a network it may come back; what is complete stays so
                 self._say_trouble(one_line(error))
             else:
@@ -154,10 +154,11 @@ class Station:
                         done += 1
                         say(f"{outcome.name}: {outcome.error or 'analysed'}")
             self.failed = len(tally.errors)
-            self._known = [path for path in complete if path not in away]
             if tally.fields:
                 conclude(self.out, self.settings, self._present(complete))
                 self._is_stale = self.layout is not None
+            # at last: what goes wrong before is done again
+            self._known = [path for path in complete if path not in away]
         self.report()
         return done
 
