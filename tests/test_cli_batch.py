@@ -105,3 +105,13 @@ def test_without_dask_a_cluster_is_one_sentence(
     monkeypatch.setitem(sys.modules, "distributed", None)
     assert run(plate(tmp_path / "in"), "--out", tmp_path / "out", "--cluster", "local:2") == 2
     assert "pip install 'napari-tam[cluster]'" in capsys.readouterr().err
+
+
+def test_a_plate_of_which_only_the_empty_control_is_there_has_a_report(tmp_path: Path) -> None:
+    images, out = tmp_path / "in", tmp_path / "out"
+    images.mkdir()
+    fakes.write_image(images / "dye.ome.tif", fakes.image(()))
+    layout = tmp_path / "layout.csv"
+    layout.write_text("image,condition,replicate,control_role\ndye,dye,1,dye_only\n")
+    assert run(images, "--out", out, "--layout", layout) == 0  # and warns of nothing
+    assert "of the treated cells positive" not in (out / "report.html").read_text(encoding="utf-8")

@@ -196,7 +196,7 @@ def _per_cell(cells: pd.DataFrame, puncta: pd.DataFrame, aggregate: Floats) -> t
     index = pd.MultiIndex.from_frame(cells[keys])
     found = sums.reindex(index, fill_value=0.0)
     count, light = (found[name].to_numpy(np.float64) for name in ("count", "light"))
-    unknown = ~cells["image"].map(known).fillna(True).to_numpy(bool)
+    unknown = cells["image"].isin(known.index[~known.to_numpy(bool)]).to_numpy(bool)
     return np.where(unknown, np.nan, count), np.where(unknown, np.nan, light)
 
 
