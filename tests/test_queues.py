@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 import time
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import fakes
 import pytest
+import yaml
 from test_cluster import fast, slow
 from test_resume import SOURCE, TESTS, content, images
 
@@ -21,10 +23,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-pytest.importorskip("dask_jobqueue")
-import dask
+dask_jobqueue = pytest.importorskip("dask_jobqueue")
+import dask  # noqa: E402
 
-from napari_tam.cluster import analyse_on
+from napari_tam.cluster import analyse_on  # noqa: E402
 
 pytestmark = [
     pytest.mark.skipif(sys.platform == "win32", reason="the queue is a shell script"),
@@ -140,3 +142,25 @@ def test_a_job_that_ends_early_is_asked_for_again(
     list(batch)
     assert len(jobs(queue)) >= 2
     assert read_results(tmp_path / "out").images["status"].tolist() == ["ok"] * 6
+
+
+def test_the_documented_example_is_what_a_job_asks_for() -> None:
+    text = (TESTS.parent / "docs" / "batch.md").read_text(encoding="utf-8")
+    [example] = re.findall(r"```yaml\n(jobqueue:.*?)```", text, re.DOTALL)
+    values = yaml.safe_load(example)["jobqueue"]["slurm"]
+    defaults = dask.config.get("jobqueue.slurm")
+    assert set(values) <= set(defaults)
+    with (
+        dask.config.set({"jobqueue.slurm": defaults | values}),
+        dask_jobqueue.SLURMCluster(scheduler_options={"dashboard": False}) as cluster,
+    ):
+        script = cluster.job_script()
+    for words in ("-p normal", "-A my-lab", "-t 04:00:00", "--cpus-per-task=4", "--mem=15G"):
+        assert f"#SBATCH {words}\n" in script
+    for words in (
+        "--nthreads 1 ",
+        "--nworkers 4 ",
+        "--lifetime 230m",
+        "source ~/napari-tam/.venv/bin/activate",
+    ):
+        assert words in script
