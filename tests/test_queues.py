@@ -160,7 +160,6 @@ def test_the_documented_example_is_what_a_job_asks_for() -> None:
     for words in (
         "--nthreads 1 ",
         "--nworkers 4 ",
-        "--lifetime 230m",
         "source ~/napari-tam/.venv/bin/activate",
     ):
         assert words in script
