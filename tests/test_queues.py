@@ -16,6 +16,7 @@ from test_cluster import fast, slow
 from test_resume import SOURCE, TESTS, content, images
 
 from napari_tam.batch import analyse_files
+from napari_tam.errors import InputError
 from napari_tam.results import read_results
 from napari_tam.settings import Settings
 
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 dask_jobqueue = pytest.importorskip("dask_jobqueue")
 import dask  # noqa: E402
 
-from napari_tam.cluster import analyse_on  # noqa: E402
+from napari_tam.cluster import analyse_on, open_cluster  # noqa: E402
 
 pytestmark = [
     pytest.mark.skipif(sys.platform == "win32", reason="the queue is a shell script"),
@@ -163,3 +164,15 @@ def test_the_documented_example_is_what_a_job_asks_for() -> None:
         "source ~/napari-tam/.venv/bin/activate",
     ):
         assert words in script
+
+
+@pytest.mark.parametrize("queue", ["slurm"], indirect=True)
+def test_jobs_that_are_refused_are_one_sentence(queue: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (queue / "jobs").touch()
+    (queue / "sbatch").write_text("#!/bin/sh\necho Invalid account >&2\nexit 1\n")
+    with pytest.raises(InputError, match=r"the jobs are refused .*Invalid account"), open_cluster("slurm:1"):
+        pass
+    (queue / "sbatch").unlink()
+    monkeypatch.setenv("PATH", str(queue))
+    with pytest.raises(InputError, match="there is no command sbatch"), open_cluster("slurm:1"):
+        pass

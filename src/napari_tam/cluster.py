@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import re
+import shutil
 import sys
 import threading
 from functools import lru_cache
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_tam.batch import saving
-from napari_tam.errors import InputError
+from napari_tam.errors import InputError, one_line
 from napari_tam.fingerprint import analysis_hash, source_of
 from napari_tam.images import unique_names
 from napari_tam.lock import LOCK_FILE, locked
@@ -370,15 +371,33 @@ def _queue(kind: str, jobs: int, where: str) -> Any:
         raise InputError(
             "dask-jobqueue is not installed", where=where, fix="pip install 'napari-tam[cluster]'"
         ) from error
+    cluster_class = getattr(dask_jobqueue, QUEUES[kind])
+    submit = cluster_class.job_cls.submit_command
+    if shutil.which(submit) is None:
+        raise InputError(
+            f"there is no command {submit}", where=where, fix="start this on a machine that may submit jobs"
+        )
     try:
-        cluster = getattr(dask_jobqueue, QUEUES[kind])()
+        cluster = cluster_class()
     except (ValueError, TypeError) as error:
         raise InputError(
             f"the jobs are not described ({error})",
             where=f"{kind} in jobqueue.yaml",
             fix="docs/batch.md has an example",
         ) from error
-    cluster.scale(jobs=jobs)
+
+    async def ask() -> None:
+        cluster.scale(jobs=jobs)
+        await cluster._correct_state()  # until they are submitted: else a refusal would only be logged
+
+    try:
+        cluster.sync(ask)
+    except (RuntimeError, ValueError, OSError) as error:
+        with contextlib.suppress(AssertionError):  # its jobs never were
+            cluster.close()
+        raise InputError(
+            f"the jobs are refused ({one_line(error)})", where=where, fix="check jobqueue.yaml"
+        ) from error
     print(f"cluster  {jobs} {kind} jobs asked for", file=sys.stderr)
     return cluster
 
