@@ -148,7 +148,9 @@ class FailingSegmenter(ThresholdSegmenter):
         return super().segment(*given, **named)
 
 
-def models(cells: ThresholdSegmenter | None = None) -> Models:
-    """Return fake networks; `cells` takes the place of the segmenter of the cells."""
+def models(cells: ThresholdSegmenter | None = None, nuclei: ThresholdSegmenter | None = None) -> Models:
+    """Return fake networks; `cells` and `nuclei` take the place of the segmenters."""
     hashes = {"cells": "0" * 64}
-    return Models(cells or ThresholdSegmenter(), ThresholdSegmenter(), PeakDetector(), "cpu", hashes)
+    return Models(
+        cells or ThresholdSegmenter(), nuclei or ThresholdSegmenter(), PeakDetector(), "cpu", hashes
+    )

@@ -27,7 +27,7 @@ from napari_tam.conclude import conclude
 from napari_tam.errors import InputError
 from napari_tam.images import read_fields
 from napari_tam.output import OutputError
-from napari_tam.results import read_results
+from napari_tam.results import read_mask, read_results, write_mask
 from napari_tam.settings import Settings
 
 TESTS = Path(__file__).parent
@@ -52,11 +52,10 @@ def images(folder: Path, number: int) -> list[Path]:
 
 def again(paths: list[Path], out: Path, settings: Settings | None = None, **named: Any) -> int:
     """Run with `resume` and return how many fields were analysed."""
-    cells = Counting()
-    models = fakes.models(cells)
+    models = fakes.models(named.pop("cells", None), named.pop("nuclei", None))
     models.hashes.update(named.pop("hashes", {}))
-    list(analyse_files(paths, settings or Settings(), models, out, resume=True, **named))
-    return cells.calls
+    outcomes = analyse_files(paths, settings or Settings(), models, out, resume=True, **named)
+    return sum(not outcome.kept for outcome in outcomes)
 
 
 def content(out: Path) -> dict[str, Any]:
@@ -104,6 +103,59 @@ def test_a_changed_setting_repeats_only_what_depends_on_it(
     assert again(paths, out, Settings(**change)) == analysed
     list(analyse_files(paths, Settings(**change), fakes.models(), tmp_path / "fresh"))
     assert content(out) == content(tmp_path / "fresh")
+
+
+@pytest.mark.parametrize(
+    ("change", "cells", "nuclei"),
+    [
+        ({"puncta_score": 0.4}, 0, 0),
+        ({"phenotype_model": "none"}, 0, 0),
+        ({"min_cell_area_um2": 21.0}, 3, 0),
+        ({"min_nucleus_area_um2": 6.0}, 0, 3),
+        ({"flow_threshold": 0.5}, 3, 3),
+        ({"channels": {"cell": 0, "nucleus": 1, "exosome": 2}}, 3, 3),
+        ({"pixel_size_um": 0.5}, 3, 3),
+    ],
+)
+def test_masks_that_still_hold_are_not_found_again(
+    tmp_path: Path, change: dict[str, Any], cells: int, nuclei: int
+) -> None:
+    paths, out = images(tmp_path / "in", 3), tmp_path / "out"
+    again(paths, out)
+    counted = Counting(), Counting()
+    assert again(paths, out, Settings(**change), cells=counted[0], nuclei=counted[1]) == 3
+    assert (counted[0].calls, counted[1].calls) == (cells, nuclei)
+    list(analyse_files(paths, Settings(**change), fakes.models(), tmp_path / "fresh"))
+    assert content(out) == content(tmp_path / "fresh")
+
+
+@pytest.mark.parametrize("damage", ["changed", "removed", "no image"])
+def test_masks_that_somebody_changed_are_found_again(tmp_path: Path, damage: str) -> None:
+    paths, out = images(tmp_path / "in", 3), tmp_path / "out"
+    again(paths, out)
+    mask = out / "masks" / "i1_cells.tif"
+    if damage == "changed":
+        write_mask(mask, np.ones_like(read_mask(mask)), 0.5)
+    elif damage == "removed":
+        mask.unlink()
+    else:
+        mask.write_bytes(b"no image")
+    cells = Counting()
+    assert again(paths, out, Settings(puncta_score=0.4), cells=cells) == 3
+    assert cells.calls == 1
+    list(analyse_files(paths, Settings(puncta_score=0.4), fakes.models(), tmp_path / "fresh"))
+    assert content(out) == content(tmp_path / "fresh")
+
+
+def test_masks_of_another_network_or_image_are_not_taken(tmp_path: Path) -> None:
+    paths, out = images(tmp_path / "in", 2), tmp_path / "out"
+    again(paths, out)
+    cells, nuclei = Counting(), Counting()
+    again(paths, out, hashes={"cells": "1" * 64}, cells=cells, nuclei=nuclei)
+    assert (cells.calls, nuclei.calls) == (2, 0)
+    fakes.write_image(paths[0], fakes.image(fakes.SPOTS[:3]))
+    assert again(paths, out, hashes={"cells": "1" * 64}, cells=cells) == 1
+    assert cells.calls == 3
 
 
 def test_another_network_is_another_result(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from napari_tam import __version__
+from napari_tam.rerun import steps_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,6 +36,21 @@ def analysis_hash(settings: Settings, models: Models) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def mask_hashes(settings: Settings, models: Models) -> dict[str, str]:
+    """Return for ``cells`` and ``nuclei`` a hash of all settings and networks that the masks depend on.
+
+    With the same image and the same corrections by hand, masks of the same hash are the same.
+    """
+    hashes = {}
+    for kind, model in (("cells", settings.cells_model), ("nuclei", settings.nuclei_model)):
+        names = [name for name in relevant_settings(settings) if name == "channels" or kind in steps_of(name)]
+        values = {name: getattr(settings, name) for name in names}
+        files = [models.hashes.get(name) for name in (model, settings.corrections)]
+        text = json.dumps([values, files, __version__], sort_keys=True, default=str)
+        hashes[kind] = hashlib.sha256(text.encode()).hexdigest()
+    return hashes
+
+
 def relevant_settings(settings: Settings) -> list[str]:
     """Return the names of the settings that the result of an image depends on."""
     names = []
@@ -61,7 +77,7 @@ def source_of(path: Path) -> Source:
         "path": str(path.resolve()),
         "size": stat.st_size,
         "mtime_ns": stat.st_mtime_ns,
-        "sha256": _folder_hash(path) if path.is_dir() else _file_hash(path),
+        "sha256": _folder_hash(path) if path.is_dir() else file_hash(path),
     }
 
 
@@ -82,10 +98,11 @@ def is_same(path: Path, source: Source | None) -> bool:
     if source is None or source.get("size") != stat.st_size:
         return False
     untouched = source.get("mtime_ns") == stat.st_mtime_ns and source.get("path") == str(path.resolve())
-    return untouched or source.get("sha256") == _file_hash(path)
+    return untouched or source.get("sha256") == file_hash(path)
 
 
-def _file_hash(path: Path) -> str:
+def file_hash(path: Path) -> str:
+    """Return the SHA-256 of a file's content."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 

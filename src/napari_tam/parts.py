@@ -21,10 +21,13 @@ import numpy as np
 
 from napari_tam import output, results
 from napari_tam.edits import edits_hash
+from napari_tam.errors import InputError
+from napari_tam.fingerprint import file_hash
 from napari_tam.overlay import encode_png, overlay
+from napari_tam.rerun import Segmented
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     import pandas as pd
@@ -84,7 +87,16 @@ class Parts:
         """Return where the ``cells`` or ``puncta`` of a field are."""
         return self.folder / table / f"{name}.parquet"
 
-    def write(self, analysis: Analysis, row: Row, stamp: Stamp, *, pictures: bool, edits: str = "") -> Row:
+    def write(
+        self,
+        analysis: Analysis,
+        row: Row,
+        stamp: Stamp,
+        *,
+        pictures: bool,
+        edits: str = "",
+        masks: Mapping[str, str] | None = None,
+    ) -> Row:
         """Write masks, picture, tables and row of a field, each in one step; return the row as it reads back.
 
         Parameters
@@ -95,6 +107,8 @@ class Parts:
             What it depends on: see `Stamp`, and `napari_tam.edits.edits_hash`.
         pictures
             Whether a picture is wanted.
+        masks
+            What the masks depend on: see `napari_tam.fingerprint.mask_hashes`.
 
         Raises
         ------
@@ -117,7 +131,36 @@ class Parts:
             _remove(path)
         for table, frame in (("cells", analysis.table), ("puncta", analysis.puncta)):
             self._write_table(self.table_path(table, field.name), frame)
-        return self._write_row(field.name, row, stamp, edits)
+        known = {kind: [told, self._mask_hash(field.name, kind)] for kind, told in (masks or {}).items()}
+        return self._write_row(field.name, row, stamp, edits, known)
+
+    def segmented(self, name: str, stamp: Stamp, edits: str, masks: Mapping[str, str]) -> Segmented:
+        """Return those masks of a field that still hold though its other results do not.
+
+        Parameters
+        ----------
+        name
+            The field.
+        stamp, edits, masks
+            What its masks depend on now, as for `write`.
+        """
+        values = _read(self.folder / f"{name}.json") or {}
+        known, source = values.get("masks"), values.get("source")
+        if not (isinstance(known, dict) and isinstance(source, dict) and stamp.source is not None):
+            return Segmented()
+        if source.get("sha256") != stamp.source["sha256"] or values.get("edits", "") != edits:
+            return Segmented()
+        found = {}
+        for kind, told in masks.items():
+            path = results.mask_path(self.out, name, kind)
+            if path.exists() and known.get(kind) == [told, self._mask_hash(name, kind)]:
+                with contextlib.suppress(InputError):
+                    found[kind] = results.read_mask(path)
+        return Segmented(**found, cell_diameter_um=float(values["row"].get("cell_diameter_um", "nan")))
+
+    def _mask_hash(self, name: str, kind: str) -> str | None:
+        path = results.mask_path(self.out, name, kind)
+        return file_hash(path) if path.exists() else None
 
     def write_failure(self, name: str, row: Row, stamp: Stamp) -> Row:
         """Note that an image failed; what an earlier run wrote for it is removed."""
@@ -183,10 +226,13 @@ class Parts:
         with output.replacing(path, self.folder) as part:
             pyarrow.parquet.write_table(table, part)
 
-    def _write_row(self, name: str, row: Row, stamp: Stamp, edits: str) -> Row:
+    def _write_row(
+        self, name: str, row: Row, stamp: Stamp, edits: str, masks: Mapping[str, object] | None = None
+    ) -> Row:
         text = json.dumps(row, default=_plain, ensure_ascii=False)
         values: Row = json.loads(text)
-        known = {"row": values, "source": stamp.source, "analysis": stamp.analysis, "edits": edits}
+        known: Row = {"row": values, "source": stamp.source, "analysis": stamp.analysis, "edits": edits}
+        known |= {"masks": masks} if masks else {}
         output.write_json(self.folder / f"{name}.json", known)
         return values
 

@@ -18,7 +18,7 @@ from napari_tam.errors import InputError
 from napari_tam.large import is_large, steps_of_tiles
 from napari_tam.measure import measure
 from napari_tam.progress import STEPS, Progress
-from napari_tam.rerun import kept_steps
+from napari_tam.rerun import Segmented, kept_steps
 from napari_tam.settings import REQUIRED_ROLES
 from napari_tam.volume import project_field, project_labels, stack_models
 from napari_tam.volume_measure import measure_volume
@@ -87,6 +87,7 @@ def steps(
     models: Models,
     previous: Analysis | None = None,
     edits: Edits | None = None,
+    segmented: Segmented | None = None,
 ) -> Generator[Progress, None, Analysis]:
     """Analyse one field, yielding a `Progress` before each step; the `Analysis` is the return value.
 
@@ -98,6 +99,8 @@ def steps(
         An earlier analysis: steps whose inputs and settings are the same are not done again.
     edits
         What was corrected by hand: it goes before what the networks find.
+    segmented
+        Masks of an earlier run that still hold; those of large images are not looked at.
 
     Raises
     ------
@@ -133,7 +136,7 @@ def steps(
         seconds[step] = now - clock
         clock = now
 
-    edits = edits or Edits()
+    edits, segmented = edits or Edits(), segmented or Segmented()
     kept = kept_steps(previous, field, settings, models.phenotype, edits)
 
     def news(step: str) -> Generator[Progress, None, None]:
@@ -153,6 +156,8 @@ def steps(
         cells, diameter_um = previous.cells, previous.summary.get("cell_diameter_um")
     elif edits.cells is not None:
         cells, diameter_um = edits.cells, _typical_diameter(edits.cells) * field.pixel_size_um
+    elif segmented.cells is not None:
+        cells, diameter_um = segmented.cells, segmented.cell_diameter_um
     else:
         found = models.cells.segment(
             field.channels["cell"], nucleus, field.pixel_size_um, settings.cell_diameter_um, settings
@@ -165,6 +170,8 @@ def steps(
         nuclei = previous.nuclei
     elif edits.nuclei is not None:
         nuclei = edits.nuclei
+    elif segmented.nuclei is not None:
+        nuclei = segmented.nuclei
     elif nucleus is not None:
         nuclei = models.nuclei.segment(
             nucleus, None, field.pixel_size_um, settings.nucleus_diameter_um, settings

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from napari_tam.settings import Settings
 
 if TYPE_CHECKING:
+    import numpy as np
     import numpy.typing as npt
 
     from napari_tam.edits import Edits
@@ -52,6 +54,23 @@ _SINGLE: dict[str, tuple[str, ...]] = {
     "puncta_score": (),
     "puncta_min_snr": (),
 }
+
+
+@dataclass(frozen=True)
+class Segmented:
+    """Masks of an earlier run that still hold; None: to be found anew.
+
+    Attributes
+    ----------
+    cells, nuclei
+        Label images (YX or ZYX, unsigned; 0 = background).
+    cell_diameter_um
+        The diameter that the cells were found with.
+    """
+
+    cells: npt.NDArray[np.unsignedinteger[Any]] | None = None
+    nuclei: npt.NDArray[np.unsignedinteger[Any]] | None = None
+    cell_diameter_um: float = float("nan")
 
 
 def steps_of(name: str) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ import time
 import traceback
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -15,7 +16,7 @@ import numpy as np
 from napari_tam import results
 from napari_tam.edits import edits_hash, read_edits
 from napari_tam.errors import InputError, one_line
-from napari_tam.fingerprint import is_same, source_of
+from napari_tam.fingerprint import is_same, mask_hashes, source_of
 from napari_tam.images import read_fields
 from napari_tam.output import OutputError
 from napari_tam.parts import Stamp
@@ -130,7 +131,7 @@ class Work:
     analysis
         See `napari_tam.fingerprint.analysis_hash`.
     resume
-        Whether results that are there and still hold are kept.
+        Whether results that are there and still hold are kept, and masks that do.
     retry_failed
         Whether failures are none of them.
     files
@@ -215,7 +216,10 @@ class Work:
             shape = next(iter(item.field.channels.values())).shape
             volume = item.field.z_step_um is not None
             edits = None if volume else read_edits(self.parts.out, item.name, shape)
-            generator = steps(item.field, self.settings, self.models, edits=edits)
+            segmented = None
+            if self.resume and _is_read(item.field):
+                segmented = self.parts.segmented(item.name, item.stamp, corrected, self._masks)
+            generator = steps(item.field, self.settings, self.models, edits=edits, segmented=segmented)
             while True:
                 try:
                     self._announce(item.path, item.name, item.index, next(generator).step)
@@ -226,7 +230,9 @@ class Work:
             writing = time.perf_counter()
             row = image_row(analysis, time.perf_counter() - started)
             pictures = self.settings.overlays
-            row = self.parts.write(analysis, row, item.stamp, pictures=pictures, edits=corrected)
+            row = self.parts.write(
+                analysis, row, item.stamp, pictures=pictures, edits=corrected, masks=self._masks
+            )
             analysis.seconds["read"] = item.seconds
             analysis.seconds["write"] = time.perf_counter() - writing
         except Exception as error:
@@ -236,6 +242,11 @@ class Work:
         finally:
             item.finished.set()
         return Outcome(item.path, item.name, analysis, None, time.perf_counter() - started, row)
+
+    @cached_property
+    def _masks(self) -> dict[str, str]:
+        """What the masks depend on."""
+        return mask_hashes(self.settings, self.models)
 
     def done(self, path: Path, name: str) -> tuple[list[Row], Stamp] | None:
         """Return the rows of a file whose results are there and still hold, or None.
