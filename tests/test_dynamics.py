@@ -13,7 +13,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from skimage.measure import label as connected
 
-from napari_tam.dynamics import enlarge, final_positions, flow_errors, grow_seeds, labels_from_flows, tidy
+from napari_tam.dynamics import (
+    enlarge,
+    final_positions,
+    flow_errors,
+    grow_seeds,
+    labels_from_flows,
+    mask_flows,
+    tidy,
+)
 
 FEW = settings(max_examples=10, deadline=None)
 MANY = settings(max_examples=60, deadline=None)
@@ -87,6 +95,26 @@ def test_agrees_with_cellposes_dynamics_on_imperfect_flows(seed: int) -> None:
     assert theirs.max() > 10
     assert precision(theirs, ours, 0.8) > 0.9
     assert precision(theirs, ours, 0.5) > 0.93
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_flows_of_masks_are_cellposes(name: str) -> None:
+    labels = np.ascontiguousarray(DRAWN[name], np.int32)
+    theirs = dynamics.masks_to_flows_gpu(labels, device=torch.device("cpu"))[0]
+    np.testing.assert_allclose(mask_flows(labels), theirs, atol=1e-9)
+
+
+@FEW
+@given(st.integers(0, 10_000))
+def test_flows_of_any_crowd_are_cellposes(seed: int) -> None:
+    labels = np.ascontiguousarray(scattered_cells(seed), np.int32)
+    theirs = dynamics.masks_to_flows_gpu(labels, device=torch.device("cpu"))[0]
+    np.testing.assert_allclose(mask_flows(labels), theirs, atol=1e-9)
+
+
+def test_flows_of_no_masks_and_of_single_pixels_are_zero() -> None:
+    assert not mask_flows(np.zeros((5, 7), np.int32)).any()
+    assert not mask_flows(np.eye(1, 9, 4, dtype=np.int32)).any()
 
 
 def test_a_mask_with_reversed_flows_is_in_error_by_four() -> None:
