@@ -28,7 +28,8 @@ print(json.dumps(dict(folder=str(folder), module=module, manifest=name, files=fi
 
 
 def files_in(folder: str) -> set[str]:
-    return {path.relative_to(ROOT).as_posix() for path in (ROOT / folder).rglob("*") if path.is_file()}
+    paths = [path for path in (ROOT / folder).rglob("*") if path.is_file() and path.suffix != ".pyc"]
+    return {path.relative_to(ROOT).as_posix() for path in paths}
 
 
 @pytest.mark.slow

@@ -390,11 +390,14 @@ def _queue(kind: str, jobs: int, where: str) -> Any:
         cluster.scale(jobs=jobs)
         await cluster._correct_state()  # until they are submitted: else a refusal would only be logged
 
+    from distributed import Status
+
     try:
         cluster.sync(ask)
     except (RuntimeError, ValueError, OSError) as error:
-        with contextlib.suppress(AssertionError):  # its jobs never were
-            cluster.close()
+        for job in cluster._created:
+            job.status = Status.failed  # else closing waits for what never was
+        cluster.close()
         raise InputError(
             f"the jobs are refused ({one_line(error)})", where=where, fix="check jobqueue.yaml"
         ) from error
