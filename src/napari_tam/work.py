@@ -19,6 +19,7 @@ from napari_tam.errors import InputError, one_line
 from napari_tam.fingerprint import is_same, mask_hashes, source_of
 from napari_tam.images import read_fields
 from napari_tam.output import OutputError
+from napari_tam.overlap import give_back_memory
 from napari_tam.parts import Stamp
 from napari_tam.pipeline import STEPS, Progress, steps
 from napari_tam.record import failure_row, image_row
@@ -241,6 +242,7 @@ class Work:
             return self._failure(error, item.path, item.name, item.stamp, time.perf_counter() - started)
         finally:
             item.finished.set()
+            give_back_memory()
         return Outcome(item.path, item.name, analysis, None, time.perf_counter() - started, row)
 
     @cached_property
