@@ -22,6 +22,7 @@ from napari_tam.large import is_large, pixels_at_once, tiles_of
 from napari_tam.pipeline import run
 from napari_tam.results import read_results, write_mask
 from napari_tam.settings import Settings
+from napari_tam.stack import Stack
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -220,3 +221,29 @@ def test_a_slide_counts_for_the_memory_as_a_tile(tmp_path: Path) -> None:
     [field] = read_fields(write(tmp_path / "a.ome.tif", mosaic(20, 15)), TILED)
     assert pixels_at_once(field, TILED) == (1.5 * 256 + 80) ** 2
     assert pixels_at_once(field, Settings(tile_px=32_768)) == 1920 * 1920
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"ome": True, "tile": (64, 64), "compression": "zlib"},
+        {"ome": True, "tile": (64, 64), "compression": "zlib", "bigtiff": True},
+        {"ome": True, "rowsperstrip": 50, "compression": "zlib"},
+        {"ome": True},
+        {"ome": True, "tile": (64, 64)},
+        {"imagej": True},
+        {"bigtiff": True, "rowsperstrip": 32, "metadata": None},
+    ],
+)
+def test_a_window_is_read_without_the_rest_of_its_plane(
+    tmp_path: Path, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pixels = np.random.default_rng(0).integers(0, 60_000, (3, 150, 210), np.uint16)
+    path = tmp_path / "image.tif"
+    tifffile.imwrite(path, pixels, photometric="minisblack", **({"metadata": {"axes": "CYX"}} | options))
+    with tifffile.TiffFile(path) as tif:
+        stack = Stack(path, tif, tif.series[0])
+        monkeypatch.setattr(stack, "plane", None)
+        for channel, rows, columns in ((0, slice(0, 40), slice(0, 70)), (2, slice(61, 150), slice(50, 210))):
+            window = stack.window(0, 0, 0, channel, rows, columns)
+            np.testing.assert_array_equal(window, pixels[channel, rows, columns])

@@ -71,6 +71,8 @@ class Stack:
         self._series = series
         self._axes = series.get_axes(False).upper()
         self._sizes = series.get_shape(False)
+        if self._axes.endswith("YXS") and self._sizes[-1] == 1:  # as tifffile names the axes of OME-TIFF
+            self._axes, self._sizes = self._axes[:-1], self._sizes[:-1]
         self._lock = threading.Lock()
         self._cached: tuple[int, npt.NDArray[np.generic]] | None = None
         if self._axes.count("Y") != 1 or self._axes.count("X") != 1:
