@@ -6,6 +6,7 @@ import contextlib
 import errno
 import json
 import os
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -297,3 +298,14 @@ def test_memory_that_was_freed_is_given_back() -> None:
     before = resident()
     overlap.give_back_memory()
     assert before - resident() > 100e6
+
+
+def test_threads_share_the_cores() -> None:
+    import cv2
+    import torch
+
+    before = torch.get_num_threads(), cv2.getNumThreads()
+    with overlap.executor(2, "cpu", threading.Event()) as pool:
+        assert pool.submit(torch.get_num_threads).result() == max(1, before[0] // 2)
+        assert pool.submit(cv2.getNumThreads).result() == max(1, before[1] // 2)
+    assert (torch.get_num_threads(), cv2.getNumThreads()) == before

@@ -46,12 +46,14 @@ LOOK_EVERY = 30.0
 
 
 def load_for_worker(settings: Settings) -> Models:
-    """Load the networks in a worker; torch gets the worker's share of the cores."""
+    """Load the networks in a worker, which has one core: torch and OpenCV would take all."""
+    import cv2
     import torch
 
     from napari_tam.models import load_models
 
     torch.set_num_threads(1)
+    cv2.setNumThreads(1)
     return load_models(settings)
 
 

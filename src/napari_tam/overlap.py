@@ -73,9 +73,10 @@ def executor(jobs: int, device: str, stop: threading.Event) -> Iterator[Executor
     if jobs < 1:
         yield Here()
         return
+    import cv2
     import torch
 
-    before = torch.get_num_threads()
+    before, before_cv = torch.get_num_threads(), cv2.getNumThreads()
     each = max(1, before // jobs) if device == "cpu" else before
 
     def start() -> None:
@@ -83,11 +84,13 @@ def executor(jobs: int, device: str, stop: threading.Event) -> Iterator[Executor
         stopping.watch(stop.is_set)
 
     with ThreadPoolExecutor(jobs, "analyse", initializer=start) as pool:
+        cv2.setNumThreads(max(1, before_cv // jobs))  # of the process, not of a thread as torch's
         try:
             yield pool
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
             torch.set_num_threads(before)
+            cv2.setNumThreads(before_cv)
 
 
 @contextlib.contextmanager
