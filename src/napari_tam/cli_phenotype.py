@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_tam.errors import InputError
-from napari_tam.output import OutputError, write_text
+from napari_tam.output import OutputError, make_folder, write_text
 
 if TYPE_CHECKING:
     import argparse
@@ -84,10 +84,7 @@ def train(arguments: argparse.Namespace) -> int:
         raise InputError("a phenotype model is trained on one results folder", where=arguments.results[1])
     folder: Path = arguments.results[0]
     out: Path = arguments.out
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(out, error) from error
+    make_folder(out)
     started = time.perf_counter()
     layout = None if arguments.layout is None else read_layout(arguments.layout)
     cells = read_labelled(

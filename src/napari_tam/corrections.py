@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_tam.errors import InputError, one_line
-from napari_tam.output import OutputError, replacing, write_json
+from napari_tam.output import make_folder, replacing, write_json
 from napari_tam.settings import ROLES, Settings
 
 if TYPE_CHECKING:
@@ -98,10 +98,7 @@ def write_corrections(
     """
     import tifffile
 
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(folder, error) from error
+    make_folder(folder)
     card: dict[str, Any] = _read_card(folder) if (folder / CARD).exists() else {"format": FORMAT}
     for role, flat in (flat_field or {}).items():
         path = folder / f"flat_field_{role}.tif"

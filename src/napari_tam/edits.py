@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_tam.errors import InputError
-from napari_tam.output import OutputError, write_text
+from napari_tam.output import make_folder, write_text
 from napari_tam.results import read_mask, write_mask
 
 if TYPE_CHECKING:
@@ -159,10 +159,7 @@ def save_edits(folder: Path, image: str, edits: Edits, pixel_size_um: float) -> 
         If they cannot be written.
     """
     place = folder / FOLDER
-    try:
-        place.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(place, error) from error
+    make_folder(place)
     for kind, labels in (("cells", edits.cells), ("nuclei", edits.nuclei)):
         path = place / f"{image}_{kind}.tif"
         if labels is None:

@@ -9,7 +9,7 @@ from napari_tam.errors import InputError
 from napari_tam.export_anndata import is_readout, known_columns, write_h5ad
 from napari_tam.export_shapes import write_geojson, write_rois
 from napari_tam.extras import need
-from napari_tam.output import OutputError
+from napari_tam.output import OutputError, make_folder
 from napari_tam.results import OK, read_results
 
 if TYPE_CHECKING:
@@ -162,8 +162,5 @@ def _arrow(table: pd.DataFrame) -> Any:
 
 
 def _ready(folder: Path) -> Path:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(folder, error) from error
+    make_folder(folder)
     return folder

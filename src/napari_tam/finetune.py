@@ -21,7 +21,7 @@ from napari_tam.flow_training import Sample, batches, flows, loss, to_scale
 from napari_tam.flownet import FlowNet, Predictor, fast_dtype
 from napari_tam.matching import THRESHOLDS, count_masks
 from napari_tam.models import AREA_SETTINGS, TYPICAL_UM
-from napari_tam.output import OutputError, replacing, write_json, write_text
+from napari_tam.output import make_folder, replacing, write_json, write_text
 from napari_tam.pipeline import Progress
 from napari_tam.score import Masks
 from napari_tam.segment import FlowNetSegmenter, median_diameter, normalise
@@ -344,10 +344,7 @@ def save(model: FineTuned, out: Path) -> None:
     from safetensors.torch import save as serialise
 
     assert model.network is not None, "a worse network is not written"
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(out, error) from error
+    make_folder(out)
     state = {
         name: (value.half() if value.is_floating_point() else value).contiguous()
         for name, value in model.network.state_dict().items()

@@ -46,6 +46,20 @@ def _revive(arguments: tuple[Any, ...], values: dict[str, Any]) -> OutputError:
     return error
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it, if they are not there.
+
+    Raises
+    ------
+    OutputError
+        If that is not possible.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(folder, error) from error
+
+
 @contextlib.contextmanager
 def replacing(path: Path, folder: Path | None = None) -> Iterator[Path]:
     """Yield the ``.part`` file to write; it takes the place of `path` if nothing is raised.

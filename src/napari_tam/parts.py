@@ -78,10 +78,7 @@ class Parts:
         self.folder = out / "fields"
         folders = [self.folder, *(self.folder / name for name in (*_TABLES, "files"))]
         for folder in folders if make else ():
-            try:
-                folder.mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                raise output.OutputError(folder, error) from error
+            output.make_folder(folder)
 
     def table_path(self, table: str, name: str) -> Path:
         """Return where the ``cells`` or ``puncta`` of a field are."""

@@ -24,7 +24,7 @@ from napari_tam.errors import InputError, one_line
 from napari_tam.features import FEATURE_NAMES
 from napari_tam.likeness import Likeness
 from napari_tam.morphology_net import MorphologyNet, run_network
-from napari_tam.output import OutputError, replacing, write_json
+from napari_tam.output import make_folder, replacing, write_json
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -143,10 +143,7 @@ class PhenotypeModel:
         }
         card |= {name: value for name, value in self.card.items() if name not in card}
         card["sha256"] = hashlib.sha256(data).hexdigest()
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise OutputError(folder, error) from error
+        make_folder(folder)
         with replacing(folder / f"{STEM}.safetensors") as part:
             part.write_bytes(data)
         write_json(folder / f"{STEM}.json", card)

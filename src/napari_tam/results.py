@@ -23,7 +23,7 @@ import numpy.typing as npt
 
 from napari_tam.errors import InputError, one_line
 from napari_tam.large import forget
-from napari_tam.output import OutputError, replacing
+from napari_tam.output import make_folder, replacing
 from napari_tam.tables import read_csv
 
 if TYPE_CHECKING:
@@ -67,10 +67,7 @@ def prepare(out: Path) -> None:
     if out.exists() and not out.is_dir():
         raise InputError("the output is a file, not a folder", where=out, fix="choose another --out folder")
     for folder in (out, out / "masks", out / "overlays"):
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise OutputError(folder, error) from error
+        make_folder(folder)
         with replacing(folder / ".writable") as part:
             part.write_bytes(b"")
         (folder / ".writable").unlink()

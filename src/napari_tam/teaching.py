@@ -11,7 +11,7 @@ import numpy as np
 from napari_tam.crops import cell_crops
 from napari_tam.errors import InputError
 from napari_tam.features import FEATURES, shape_features
-from napari_tam.output import OutputError, write_text
+from napari_tam.output import make_folder, write_text
 from napari_tam.phenotype_report import LabelledCells, report_lines
 
 if TYPE_CHECKING:
@@ -118,10 +118,7 @@ def save_trained(
     """
     from napari_tam.phenotype_figures import draw_validation
 
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(out, error) from error
+    make_folder(out)
     valid = (
         f"judged by leaving out each {report['grouped_by']}"
         if report["independent"]

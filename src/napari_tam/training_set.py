@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from napari_tam.edits import read_edits
 from napari_tam.errors import InputError
-from napari_tam.output import OutputError, replacing
+from napari_tam.output import make_folder, replacing
 from napari_tam.results import OK, read_mask, read_results, write_mask
 
 if TYPE_CHECKING:
@@ -239,10 +239,7 @@ def write_training_set(fields: Iterator[TrainingField], out: Path) -> list[Path]
     OutputError
         If the folder cannot be written.
     """
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(out, error) from error
+    make_folder(out)
     written = []
     for field in fields:
         path = out / f"{field.name}.tif"

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from weakref import ref
 
 from psygnal import Signal
 from qtpy.compat import isalive
 from qtpy.QtCore import QEvent, QSize, Qt, QTimer
+from qtpy.QtGui import QFontDatabase
 from qtpy.QtWidgets import (
     QApplication,
     QComboBox,
@@ -21,11 +22,15 @@ from qtpy.QtWidgets import (
     QLabel,
     QLineEdit,
     QMainWindow,
+    QPlainTextEdit,
     QPushButton,
     QScrollArea,
     QVBoxLayout,
     QWidget,
 )
+
+if TYPE_CHECKING:
+    from napari_tam._napari._job import Job
 
 
 class Combo(QComboBox):
@@ -169,6 +174,36 @@ def button(text: str, tooltip: str, action: Any) -> QPushButton:
     made.setToolTip(tooltip)
     made.clicked.connect(lambda: action())
     return made
+
+
+class Report(QPlainTextEdit):
+    """Where a training reports; empty again if it was refused or cancelled.
+
+    Parameters
+    ----------
+    hint
+        What stands there before.
+    job
+        What trains.
+    """
+
+    _TRAINING = "Training …"
+
+    def __init__(self, hint: str, job: Job) -> None:
+        super().__init__()
+        self.setReadOnly(True)
+        self.setPlaceholderText(hint)
+        self.setFont(QFontDatabase.systemFont(QFontDatabase.SystemFont.FixedFont))
+        self.setLineWrapMode(QPlainTextEdit.LineWrapMode.NoWrap)
+        job.busy.connect(self._on_busy)
+
+    def begin(self) -> None:
+        """Tell that the training goes on."""
+        self.setPlainText(self._TRAINING)
+
+    def _on_busy(self, busy: bool) -> None:
+        if not busy and self.toPlainText() == self._TRAINING:
+            self.clear()
 
 
 def row(*widgets: QWidget) -> QWidget:

@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from napari.utils.notifications import show_error
-from qtpy.QtGui import QFontDatabase
-from qtpy.QtWidgets import QCheckBox, QLabel, QLineEdit, QPlainTextEdit, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QCheckBox, QLabel, QLineEdit, QVBoxLayout, QWidget
 
-from napari_tam._napari._parts import Combo, PathEdit, button, row
+from napari_tam._napari._parts import Combo, PathEdit, Report, button, row
 from napari_tam._napari._session import TAUGHT
 from napari_tam.errors import InputError
 from napari_tam.pipeline import Progress
@@ -21,9 +20,6 @@ if TYPE_CHECKING:
     from napari_tam._napari._job import Job
     from napari_tam._napari._session import Found, Session
     from napari_tam.pipeline import Analysis
-
-#: What stands where the report will be.
-TRAINING = "Training …"
 
 _HELP = (
     "Tick “label by clicking” and click cells in the viewer: at least 10 of each class, better 50, best in "
@@ -55,11 +51,7 @@ class TeachTab(QWidget):
         self.count = QLabel("")
         self.count.setWordWrap(True)
         self.folder = PathEdit("Folder for the model", hint="folder for the model")
-        self.report = QPlainTextEdit()
-        self.report.setReadOnly(True)
-        self.report.setPlaceholderText("How good the model is, once it is trained.")
-        self.report.setFont(QFontDatabase.systemFont(QFontDatabase.SystemFont.FixedFont))
-        self.report.setLineWrapMode(QPlainTextEdit.LineWrapMode.NoWrap)
+        self.report = Report("How good the model is, once it is trained.", job)
         text = QLabel(_HELP)
         text.setWordWrap(True)
         layout = QVBoxLayout(self)
@@ -75,7 +67,6 @@ class TeachTab(QWidget):
         layout.addWidget(row(train, use, forget))
         layout.addWidget(self.report, 1)
         session.changed.connect(self._count)
-        job.busy.connect(self._on_busy)
         self._on_names()
 
     def label(self, found: Found, label: int) -> bool:
@@ -103,7 +94,7 @@ class TeachTab(QWidget):
             self._job.start(
                 lambda: _train(examples, out), self._on_trained, total=1, title="Training the phenotype model"
             )
-            self.report.setPlainText(TRAINING)
+            self.report.begin()
         except InputError as error:
             show_error(str(error))
 
@@ -127,10 +118,6 @@ class TeachTab(QWidget):
     def _on_trained(self, lines: list[str]) -> None:
         self.report.setPlainText("\n".join(lines))
         self._job.said.emit(f"Trained: the model is in {self.folder.value}. “Apply” uses it.")
-
-    def _on_busy(self, busy: bool) -> None:
-        if not busy and self.report.toPlainText() == TRAINING:  # refused, or cancelled
-            self.report.clear()
 
     def _on_names(self) -> None:
         names = [name.strip() for name in self.names.text().split(",") if name.strip()]

@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from napari.utils.notifications import show_error
-from qtpy.QtGui import QFontDatabase
-from qtpy.QtWidgets import QLabel, QPlainTextEdit, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
 
-from napari_tam._napari._parts import PathEdit, button, row
+from napari_tam._napari._parts import PathEdit, Report, button, row
 from napari_tam.errors import InputError
 from napari_tam.progress import Progress
 
@@ -19,10 +18,6 @@ if TYPE_CHECKING:
     from napari_tam._napari._job import Job
     from napari_tam._napari._session import Session
     from napari_tam.pipeline import Analysis
-
-
-#: What stands where the report will be.
-TRAINING = "Training …"
 
 
 class TrainCells(QWidget):
@@ -41,11 +36,7 @@ class TrainCells(QWidget):
         self._session, self._job, self._use = session, job, use
         self._trained: Path | None = None
         self.folder = PathEdit("Folder for the cell model", hint="folder for the cell model")
-        self.report = QPlainTextEdit()
-        self.report.setReadOnly(True)
-        self.report.setPlaceholderText("Before and after, on images that were left out.")
-        self.report.setFont(QFontDatabase.systemFont(QFontDatabase.SystemFont.FixedFont))
-        self.report.setLineWrapMode(QPlainTextEdit.LineWrapMode.NoWrap)
+        self.report = Report("Before and after, on images that were left out.", job)
         self._offer = button(
             "Use this model", "Put it into the form (cells model); Run then segments with it.", self.use
         )
@@ -79,13 +70,12 @@ class TrainCells(QWidget):
                 lambda: _train(corrected, out), self._on_trained, total=0, title="Training the cell network"
             )
             self._offer.setEnabled(False)
-            self.report.setPlainText(TRAINING)
+            self.report.begin()
         except InputError as error:
             show_error(str(error))
 
     def _on_busy(self, busy: bool) -> None:
-        if not busy and self.report.toPlainText() == TRAINING:  # refused, or cancelled
-            self.report.clear()
+        if not busy:  # also after a refusal or a cancel
             self._offer.setEnabled(self._trained is not None)
 
     def use(self) -> None:
