@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import runpy
 import sys
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import fakes
 import numpy as np
 import pandas as pd
 import pytest
+from paths import ROOT
 
 import napari_tam
 from napari_tam.errors import InputError
 from napari_tam.settings import Settings
 
-EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
+if TYPE_CHECKING:
+    from pathlib import Path
+
+EXAMPLES = ROOT / "examples"
 ROLES = {"cell": 0, "nucleus": 1, "exosome": 2}
 SETTINGS = Settings(channels=ROLES, pixel_size_um=fakes.PIXEL_UM)
 

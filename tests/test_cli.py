@@ -9,12 +9,12 @@ import signal
 import subprocess
 import sys
 import textwrap
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import fakes
 import pandas as pd
 import pytest
+from paths import HELPERS, SOURCE
 
 import napari_tam
 from napari_tam import cli_analyse
@@ -23,13 +23,13 @@ from napari_tam.options import option_names
 from napari_tam.results import read_results
 from napari_tam.settings import Settings
 
-TESTS = Path(__file__).parent
-SOURCE = Path(napari_tam.__file__).parent.parent
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def python(code: str, *arguments: str, **options: Any) -> subprocess.Popen[str]:
     """Start a fresh interpreter that finds the package and the fakes."""
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(SOURCE), str(TESTS)])}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(SOURCE), str(HELPERS)])}
     return subprocess.Popen(
         [sys.executable, "-c", textwrap.dedent(code), *arguments],
         stdout=subprocess.PIPE,

@@ -7,13 +7,12 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import fakes
 import pytest
-from test_resume import SOURCE, TESTS, content, images
+from paths import HELPERS, SOURCE
+from runs import content, fast, images, poisonous, slow
 
 from napari_tam.batch import analyse_files
 from napari_tam.errors import InputError
@@ -23,8 +22,8 @@ from napari_tam.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
-    from napari_tam.models import Models
 
 distributed = pytest.importorskip("distributed")
 from napari_tam.cluster import _Job, analyse_on, open_cluster  # noqa: E402
@@ -36,38 +35,10 @@ pytestmark = [
 ]
 
 
-class Slow(fakes.ThresholdSegmenter):
-    def segment(self, *given: Any, **named: Any) -> Any:
-        time.sleep(0.05)
-        return super().segment(*given, **named)
-
-
-class Poisonous(fakes.ThresholdSegmenter):
-    """Kills its process at an image that is black and brighter than any other at one place."""
-
-    def segment(self, image: Any, *given: Any, **named: Any) -> Any:
-        if image.max() > 60_000:
-            os.kill(os.getpid(), signal.SIGKILL)
-        time.sleep(0.05)
-        return super().segment(image, *given, **named)
-
-
-def fast(_settings: Settings) -> Models:
-    return fakes.models()
-
-
-def slow(_settings: Settings) -> Models:
-    return fakes.models(Slow())
-
-
-def poisonous(_settings: Settings) -> Models:
-    return fakes.models(Poisonous())
-
-
 @pytest.fixture(scope="module")
 def client() -> Iterator[Any]:
     with open_cluster("local:2") as client:
-        client.run(sys.path.append, str(Path(__file__).parent))
+        client.run(sys.path.append, str(HELPERS))
         yield client
 
 
@@ -148,7 +119,7 @@ def test_a_scheduler_that_is_not_there_is_one_sentence(monkeypatch: pytest.Monke
 
 def start(*words: str) -> subprocess.Popen[bytes]:
     """Start ``dask …`` as on another machine; it knows the tests' fake networks."""
-    path = os.pathsep.join([str(SOURCE), str(TESTS)])
+    path = os.pathsep.join([str(SOURCE), str(HELPERS)])
     return subprocess.Popen(
         [sys.executable, "-m", "dask", *words],
         env={**os.environ, "PYTHONPATH": path},

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import plates
 import pytest
+import zarr_files
 
 from napari_tam.batch import analyse_files
 from napari_tam.cli import main
@@ -214,16 +215,14 @@ def test_ome_zarr_is_valid_by_the_specification(folder: Path) -> None:
 def test_the_source_may_be_of_any_kind(tmp_path: Path, kind: str) -> None:
     """An OME-Zarr is a folder, and the fields of a plate are named by their wells."""
     zarr = pytest.importorskip("zarr")
-    import test_formats
-
     path, names = tmp_path / "a_B01.ome.zarr", ["a_B01"]
     if kind == "tif":
         path = fakes.write_image(tmp_path / "a_B01.ome.tif", np.stack([fakes.image()] * 2), "TCYX")
         names = ["a_B01_t0000", "a_B01_t0001"]
     elif kind == "zarr":
-        test_formats.write_zarr(path, "0.4")
+        zarr_files.write_zarr(path, "0.4")
     else:
-        test_formats.write_plate(path, {"C/2": 2, "C/11": 1})
+        zarr_files.write_plate(path, {"C/2": 2, "C/11": 1})
         names = ["a_B01_C02_s00", "a_B01_C02_s01", "a_B01_C11"]
     out = tmp_path / "out"
     outcomes = list(analyse_files([path], Settings(), fakes.models(), out))

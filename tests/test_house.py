@@ -13,16 +13,16 @@ import sys
 import tomllib
 from functools import cache
 from importlib.metadata import packages_distributions
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from paths import PACKAGE, ROOT
 
-import napari_tam
 from napari_tam import columns
 
-ROOT = Path(__file__).resolve().parent.parent
-PACKAGE = Path(napari_tam.__file__).resolve().parent
+if TYPE_CHECKING:
+    from pathlib import Path
+
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 GUI = {"napari", "magicgui", "qtpy", "PyQt5", "PyQt6", "PySide2", "PySide6", "superqt", "vispy"}
 CORE = sorted(path for path in PACKAGE.rglob("*.py") if "_napari" not in path.relative_to(PACKAGE).parts)

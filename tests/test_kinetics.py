@@ -2,42 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pandas as pd
 import pytest
+from tracks import HALF, movie, plate
 
 from napari_tam.columns import KINETICS_COLUMNS
 from napari_tam.kinetics import READOUTS, kinetics
 from napari_tam.uptake_curves import Tracks, uptake_curves
-
-RATE = 1.0
-HALF = np.log(2) / RATE
-
-
-def movie(
-    name: str = "m",
-    cells: int = 40,
-    frames: int = 20,
-    rate: float = RATE,
-    seed: int = 0,
-    interval_h: float = 1 / 6,
-    **more: Any,
-) -> pd.DataFrame:
-    """Return cells that take up puncta one by one at a rate; signal is 1000 a punctum on 5000."""
-    rng = np.random.default_rng(seed)
-    hours = np.arange(frames) * interval_h
-    rows = []
-    for track in range(1, cells + 1):
-        arrivals = rng.exponential(1 / rate, rng.poisson(20 * rng.lognormal(0, 0.5)))
-        for frame, hour in enumerate(hours):
-            count = int((arrivals <= hour).sum())
-            rows.append(
-                (f"{name}_t{frame:04d}", frame, track, hour, count, 900.0 * count, 1000.0 * count + 5000)
-            )
-    columns = ["image", "frame", "track", "time_h", *READOUTS]
-    return pd.DataFrame(rows, columns=columns).assign(touches_border=False, **more)
 
 
 def pooled(table: pd.DataFrame) -> pd.DataFrame:
@@ -136,20 +108,6 @@ def test_movies_of_differing_intervals_are_not_pooled() -> None:
 def test_one_track_alone_makes_no_mean_curve() -> None:
     found = kinetics(movie(cells=1), resamples=20)
     assert pooled(found)["note"].eq("1 tracks: two or more are needed for a mean curve").all()
-
-
-def plate(times: list[float], wells: int, seed: int = 0) -> pd.DataFrame:
-    """Return wells of other cells at every time, with the layout's columns."""
-    rng = np.random.default_rng(seed)
-    rows = []
-    for time in times:
-        for well in range(wells):
-            level = 20 * (1 - np.exp(-RATE * time)) + rng.normal(0, 0.5)
-            for _ in range(10):
-                value = level + rng.normal()
-                rows.append((f"{time}_{well}", 0, time, str(well), value, 900 * value, 1000 * level))
-    columns = ["image", "frame", "time", "replicate", *READOUTS]
-    return pd.DataFrame(rows, columns=columns).assign(touches_border=False, condition="x")
 
 
 def test_a_layouts_times_are_fitted_over_replicates_without_tracks() -> None:

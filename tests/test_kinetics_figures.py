@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-from test_kinetics import movie, plate
+from tracks import movie, plate
 
 from napari_tam.kinetics import kinetics
 from napari_tam.kinetics_figures import kinetics_figure

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import tifffile
+import zarr_files
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -73,10 +74,8 @@ def test_any_part_of_any_tiff_is_read_as_it_is(tmp_path: Path, options: dict[str
 
 
 def test_an_ome_zarr_is_read_in_parts(tmp_path: Path) -> None:
-    import test_formats
-
     data = mosaic(5, 4)
-    path = test_formats.write_zarr(tmp_path / "a.ome.zarr", "0.4", data)
+    path = zarr_files.write_zarr(tmp_path / "a.ome.zarr", "0.4", data)
     fields = read_fields(path, TILED)
     field = next(fields)
     assert is_large(field)

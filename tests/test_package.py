@@ -10,8 +10,7 @@ import venv
 from pathlib import Path
 
 import pytest
-
-ROOT = Path(__file__).resolve().parent.parent
+from paths import ROOT
 
 #: Runs in the clean environment, which has no dependency of the project; prints what it finds.
 LOOK = """

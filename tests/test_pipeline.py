@@ -11,6 +11,7 @@ from flow_images import spots_image
 from hypothesis import given
 from hypothesis import settings as limits
 from hypothesis import strategies as st
+from recorder import ROLES, field, recording
 
 from napari_tam.columns import CELL_COLUMNS, PUNCTA_COLUMNS
 from napari_tam.detect import LogDetector
@@ -20,41 +21,10 @@ from napari_tam.pipeline import STEPS, Analysis, Progress, run, steps
 from napari_tam.settings import Settings
 
 if TYPE_CHECKING:
-    from napari_tam.models import Models
     from napari_tam.segment import Segmentation
 
 FEW = limits(max_examples=10, deadline=None)
 SETTINGS = Settings()
-ROLES = ("cell", "nucleus", "exosome")
-
-
-def field(data: np.ndarray | None = None, roles: tuple[str, ...] = ROLES) -> Field:
-    planes = dict(zip(ROLES, fakes.image() if data is None else data, strict=True))
-    return Field("a field", {role: planes[role] for role in roles}, fakes.PIXEL_UM)
-
-
-class Recorder:
-    """Passes calls on, and remembers their order and arguments."""
-
-    def __init__(self, name: str, inner: Any, calls: list[tuple[str, tuple[Any, ...]]]) -> None:
-        self.name, self.inner, self.calls = name, inner, calls
-
-    def segment(self, *given: Any) -> Segmentation:
-        self.calls.append((self.name, given))
-        result: Segmentation = self.inner.segment(*given)
-        return result
-
-    def candidates(self, *given: Any) -> pd.DataFrame:
-        self.calls.append((self.name, given))
-        result: pd.DataFrame = self.inner.candidates(*given)
-        return result
-
-
-def recording() -> tuple[Models, list[tuple[str, tuple[Any, ...]]]]:
-    calls: list[tuple[str, tuple[Any, ...]]] = []
-    plain = fakes.models()
-    inner = {name: Recorder(name, getattr(plain, name), calls) for name in ("cells", "nuclei", "puncta")}
-    return replace(plain, **inner), calls
 
 
 def test_each_step_is_announced_before_it_is_done() -> None:

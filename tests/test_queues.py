@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import fakes
 import pytest
 import yaml
-from test_cluster import fast, slow
-from test_resume import SOURCE, TESTS, content, images
+from paths import HELPERS, ROOT, SOURCE
+from runs import content, fast, images, slow
 
 from napari_tam.batch import analyse_files
 from napari_tam.errors import InputError
@@ -66,7 +66,7 @@ def queue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.Fixtu
         (folder / name).write_text(text)
         (folder / name).chmod(0o755)
     monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(SOURCE), str(TESTS)]))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(SOURCE), str(HELPERS)]))
     with dask.config.set(
         {
             "distributed.deploy.lost-worker-timeout": "200 ms",
@@ -146,7 +146,7 @@ def test_a_job_that_ends_early_is_asked_for_again(
 
 
 def test_the_documented_example_is_what_a_job_asks_for() -> None:
-    text = (TESTS.parent / "docs" / "batch.md").read_text(encoding="utf-8")
+    text = (ROOT / "docs" / "batch.md").read_text(encoding="utf-8")
     [example] = re.findall(r"```yaml\n(jobqueue:.*?)```", text, re.DOTALL)
     values = yaml.safe_load(example)["jobqueue"]["slurm"]
     defaults = dask.config.get("jobqueue.slurm")

@@ -7,7 +7,7 @@ import fakes
 import numpy as np
 import pytest
 from phenotypes import untrained
-from test_pipeline import field, recording
+from recorder import field, recording
 
 from napari_tam.classify import ModelClassifier
 from napari_tam.edits import Edits

@@ -8,19 +8,16 @@ import json
 import os
 import shutil
 import signal
-import subprocess
 import sys
-import textwrap
 import time
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import fakes
 import numpy as np
 import pandas as pd
 import pytest
+from runs import child, content, images
 
-import napari_tam
 from napari_tam import results
 from napari_tam.batch import analyse_files
 from napari_tam.conclude import conclude
@@ -30,8 +27,8 @@ from napari_tam.output import OutputError
 from napari_tam.results import read_mask, read_results, write_mask
 from napari_tam.settings import Settings
 
-TESTS = Path(__file__).parent
-SOURCE = Path(napari_tam.__file__).parent.parent
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 class Counting(fakes.ThresholdSegmenter):
@@ -42,38 +39,12 @@ class Counting(fakes.ThresholdSegmenter):
         return super().segment(*given, **named)
 
 
-def images(folder: Path, number: int) -> list[Path]:
-    folder.mkdir(exist_ok=True)
-    paths = []
-    for index in range(number):
-        paths.append(fakes.write_image(folder / f"i{index}.ome.tif", fakes.image(fakes.SPOTS[: index % 5])))
-    return paths
-
-
 def again(paths: list[Path], out: Path, settings: Settings | None = None, **named: Any) -> int:
     """Run with `resume` and return how many fields were analysed."""
     models = fakes.models(named.pop("cells", None), named.pop("nuclei", None))
     models.hashes.update(named.pop("hashes", {}))
     outcomes = analyse_files(paths, settings or Settings(), models, out, resume=True, **named)
     return sum(not outcome.kept for outcome in outcomes)
-
-
-def content(out: Path) -> dict[str, Any]:
-    """Return all that a run left, but for times and dates."""
-    found: dict[str, Any] = {}
-    for path in sorted(out.rglob("*")):
-        name = path.relative_to(out).as_posix()
-        if path.is_dir() or name in (".lock", "run.json", "report.html"):
-            continue
-        if name == "images.csv":
-            found[name] = pd.read_csv(path).drop(columns="seconds").to_csv()
-        elif name.startswith("fields/") and name.endswith(".json"):
-            values = json.loads(path.read_text())
-            values.get("row", {}).pop("seconds", None)
-            found[name] = values
-        else:
-            found[name] = path.read_bytes()
-    return found
 
 
 def test_what_is_done_is_not_done_again(tmp_path: Path) -> None:
@@ -339,16 +310,6 @@ def test_two_runs_cannot_write_one_folder(tmp_path: Path) -> None:
         process.kill()
         process.communicate()
     assert again(images(tmp_path / "in", 1), out) == 1
-
-
-def child(code: str, *arguments: str) -> subprocess.Popen[str]:
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(SOURCE), str(TESTS)])}
-    return subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent(code), *arguments],
-        stdout=subprocess.PIPE,
-        text=True,
-        env=environment,
-    )
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")

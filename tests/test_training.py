@@ -4,7 +4,6 @@ import argparse
 import itertools
 import json
 import sys
-from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +14,7 @@ import torch
 from flow_images import ellipses, scattered_cells
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from paths import TRAINING
 from scipy.spatial import cKDTree
 
 from napari_tam.detect import centres_from_flows
@@ -23,8 +23,8 @@ from napari_tam.flownet import FlowNet
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
-TRAINING = Path(__file__).resolve().parents[1] / "training"
 pytestmark = pytest.mark.skipif(not TRAINING.exists(), reason="the training scripts are not here")
 MANY = settings(max_examples=40, deadline=None)
 

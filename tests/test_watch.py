@@ -15,7 +15,7 @@ from typing import Any
 
 import fakes
 import pytest
-from test_resume import child, content
+from runs import child, content
 
 from napari_tam import cli_watch
 from napari_tam.batch import analyse_files

@@ -2,14 +2,14 @@ from __future__ import annotations
 
 import os
 import pickle
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cellpose.models
 import numpy as np
 import pytest
 import torch
 from flow_images import ellipses, precision
+from paths import SHARED
 from skimage.measure import label as connected
 
 from napari_tam import models
@@ -19,9 +19,12 @@ from napari_tam.settings import Settings
 from napari_tam.synthetic import Scene, SceneParameters
 from napari_tam.zoo import CellposeSegmenter, cellpose_generation, check_file, zoo_names
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
 CPU = torch.device("cpu")
 GENERATION = cellpose_generation()
-REFERENCE = Path(__file__).resolve().parents[2] / "shared" / "reference" / "cellpose_generalist_cpnet.pt"
+REFERENCE = SHARED / "reference" / "cellpose_generalist_cpnet.pt"
 
 #: Names that tell the generations apart.
 STATES = {

@@ -544,5 +544,5 @@ class Settings(BaseModel):
                 unit = f" [{extra['unit']}]" if extra["unit"] else ""
                 lines.append(f"# {info.description}{unit}")
             value = {name: getattr(self, name)}
-            lines.append(yaml.safe_dump(value, allow_unicode=True, default_flow_style=False).strip())
+            lines.append(yaml.safe_dump(value, allow_unicode=True, default_flow_style=False).rstrip("\n"))
         return "\n".join(lines) + "\n"
