@@ -10,7 +10,7 @@ import torch
 from bundled import need
 from safetensors.torch import save_file
 
-from napari_tam import models
+from napari_tam import doctor, models
 from napari_tam.detect import LogDetector, NetworkDetector
 from napari_tam.errors import InputError
 from napari_tam.flownet import FlowNet, Predictor
@@ -163,6 +163,17 @@ def test_load_models_gives_what_the_settings_ask_for(folder: Path) -> None:
         name: hashlib.sha256((folder / f"{name}.safetensors").read_bytes()).hexdigest() for name in CHANNELS
     }
     assert loaded.hashes == expected
+
+
+def test_a_package_without_its_networks_says_so_at_the_first_use(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(models, "MODELS_FOLDER", tmp_path / "models")
+    message = "this installation of napari-tam came without its networks"
+    with pytest.raises(InputError, match=message):
+        load_models(PLAIN)
+    found = list(doctor.checks())
+    assert [check.text for check in found if message in check.text and check.status == "problem"]
 
 
 def test_log_needs_no_puncta_network(folder: Path) -> None:

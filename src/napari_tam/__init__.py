@@ -7,8 +7,9 @@ neither torch nor napari: what needs them is imported when it is used.
 from __future__ import annotations
 
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
+
+from napari_tam.installation import __version__
 
 if TYPE_CHECKING:
     from napari_tam.api import BatchResult, analyse, batch
@@ -17,12 +18,16 @@ if TYPE_CHECKING:
     from napari_tam.results import read_results
     from napari_tam.settings import Settings
 
-__all__ = ["Analysis", "BatchResult", "InputError", "Settings", "analyse", "batch", "read_results"]
-
-try:
-    __version__ = version("napari-tam")
-except PackageNotFoundError:  # a source tree that is not installed
-    __version__ = "0.0.0"
+__all__ = [
+    "Analysis",
+    "BatchResult",
+    "InputError",
+    "Settings",
+    "__version__",
+    "analyse",
+    "batch",
+    "read_results",
+]
 
 _HOME = {
     "Analysis": "pipeline",

@@ -78,7 +78,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
 
 def _build(command: str) -> tuple[_Parser, dict[str, _Parser]]:
     """Return the parser, and those of the commands; options are only built for `command`."""
-    from napari_tam import __version__
+    from napari_tam.installation import __version__
 
     parser = _Parser(
         prog="napari-tam", description="How much exosome did each macrophage take up? From images to tables."

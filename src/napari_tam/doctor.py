@@ -64,7 +64,7 @@ def checks() -> Iterator[Check]:
 
 
 def _system() -> Iterator[Check]:
-    from napari_tam import __version__
+    from napari_tam.installation import __version__
 
     yield Check("ok", f"napari-tam {__version__}, Python {platform.python_version()}, {platform.platform()}")
     from napari_tam.tiff import available_memory
@@ -126,8 +126,13 @@ def _cellpose() -> Iterator[Check]:
 
 
 def _models() -> Iterator[Check]:
-    from napari_tam.models import available_models
+    from napari_tam.models import available_models, check_bundled
 
+    try:
+        check_bundled()
+    except InputError as error:
+        yield Check("problem", f"{error.what} ({error.where})", error.fix or _REINSTALL)
+        return
     bundled = {model.name: model for model in available_models() if model.source == "bundled"}
     for name in dict.fromkeys((*NETWORKS, *bundled)):
         if name not in bundled:

@@ -6,7 +6,7 @@ import hashlib
 import json
 from typing import TYPE_CHECKING, Any
 
-from napari_tam import __version__
+from napari_tam.installation import __version__
 from napari_tam.rerun import steps_of
 
 if TYPE_CHECKING:

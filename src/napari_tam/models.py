@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_tam.errors import InputError
+from napari_tam.installation import bundled
 
 if TYPE_CHECKING:
     from napari_tam.classify import Classifier
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from napari_tam.settings import Settings
 
 #: The bundled weights and their cards.
-MODELS_FOLDER = Path(__file__).parent / "models"
+MODELS_FOLDER = bundled("models")
 
 #: The bundled phenotype model: not a network for pixels, so it has another kind of card.
 PHENOTYPE = "phenotype"
@@ -133,6 +134,22 @@ class ModelCard:
         return network
 
 
+def check_bundled() -> None:
+    """Do nothing where the package has its networks.
+
+    Raises
+    ------
+    InputError
+        If the package came without them: a broken download or build.
+    """
+    if not any(MODELS_FOLDER.glob("*.json")):
+        raise InputError(
+            "this installation of napari-tam came without its networks",
+            where=MODELS_FOLDER,
+            fix="install it again, from a complete copy of the project or from an index",
+        )
+
+
 def _bundled(path: Path) -> bool:
     return path.parent == MODELS_FOLDER
 
@@ -192,6 +209,7 @@ def load_models(settings: Settings) -> Models:
     from napari_tam.detect import LogDetector, NetworkDetector
     from napari_tam.flownet import Predictor, choose_device
 
+    check_bundled()
     device = choose_device(settings.device)
     cards = bundled_cards()
     hashes: dict[str, str] = {}

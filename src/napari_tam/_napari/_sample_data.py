@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-import napari_tam
 from napari_tam._napari._layers import COLORMAPS, KEY
 from napari_tam.images import read_fields
+from napari_tam.installation import bundled
 from napari_tam.settings import Settings
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from napari_tam.field import Field
 
 #: Nothing is written beside these.
-SAMPLES = Path(napari_tam.__file__).parent / "sample_data"
+SAMPLES = bundled("sample_data")
 
 LayerData = tuple[Any, dict[str, Any], str]
 

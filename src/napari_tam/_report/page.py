@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_tam import __version__
 from napari_tam._report import numbers
 from napari_tam._report.cautions import cautions
 from napari_tam._report.figures import FIGURES, QUALITY
 from napari_tam._report.quality import CHECKS, score_fields
+from napari_tam.installation import __version__
 from napari_tam.methods import methods
 
 if TYPE_CHECKING:
