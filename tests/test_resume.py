@@ -22,8 +22,8 @@ from napari_tam import results
 from napari_tam.batch import analyse_files
 from napari_tam.conclude import conclude
 from napari_tam.errors import InputError
+from napari_tam.files import OutputError
 from napari_tam.images import read_fields
-from napari_tam.output import OutputError
 from napari_tam.results import read_mask, read_results, write_mask
 from napari_tam.settings import Settings
 

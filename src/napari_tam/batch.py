@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from napari_tam.files import OutputError
 from napari_tam.images import unique_names
 from napari_tam.large import pixels_at_once
-from napari_tam.output import OutputError
 from napari_tam.overlap import executor, read_ahead
 from napari_tam.record import Record
 from napari_tam.stopping import Interrupted

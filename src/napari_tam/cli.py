@@ -509,7 +509,7 @@ def _settings(arguments: argparse.Namespace) -> int:
         return 0
     if path.exists() and not arguments.force:
         raise InputError("the file is there already", where=path, fix="--force replaces it")
-    from napari_tam.output import write_text
+    from napari_tam.files import write_text
 
     write_text(path, text)
     return 0
@@ -542,7 +542,7 @@ def _doctor(_arguments: argparse.Namespace) -> int:
 
 
 def _score(arguments: argparse.Namespace) -> int:
-    from napari_tam.output import write_json
+    from napari_tam.files import write_json
     from napari_tam.score import pool, score
 
     scores = score(arguments.results, arguments.truth)

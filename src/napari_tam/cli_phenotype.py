@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_tam.errors import InputError
-from napari_tam.output import OutputError, make_folder, write_text
+from napari_tam.files import OutputError, make_folder, write_text
 
 if TYPE_CHECKING:
     import argparse

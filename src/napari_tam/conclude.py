@@ -9,7 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from napari_tam import output, tables
+from napari_tam import files as output
+from napari_tam import tables
 from napari_tam.columns import (
     DECISION_COLUMNS,
     LAYOUT_COLUMNS,

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_tam.errors import InputError, one_line
-from napari_tam.output import make_folder, replacing, write_json
+from napari_tam.files import make_folder, replacing, write_json
 from napari_tam.settings import ROLES, Settings
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from napari_tam.errors import InputError
 from napari_tam.export_anndata import is_readout, known_columns, write_h5ad
 from napari_tam.export_shapes import write_geojson, write_rois
 from napari_tam.extras import need
-from napari_tam.output import OutputError, make_folder
+from napari_tam.files import OutputError, make_folder
 from napari_tam.results import OK, read_results
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import pandas as pd
 
 from napari_tam import columns
 from napari_tam.extras import need
-from napari_tam.output import replacing
+from napari_tam.files import replacing
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -10,8 +10,8 @@ import numpy as np
 
 from napari_tam.errors import InputError
 from napari_tam.extras import need
+from napari_tam.files import replacing
 from napari_tam.outlines import outlines
-from napari_tam.output import replacing
 from napari_tam.volume import project_labels
 
 if TYPE_CHECKING:

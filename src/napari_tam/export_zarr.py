@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from napari_tam.errors import InputError
 from napari_tam.extras import need
-from napari_tam.output import OutputError
+from napari_tam.files import OutputError
 from napari_tam.results import mask_path
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from napari_tam.errors import InputError
-from napari_tam.output import OutputError
+from napari_tam.files import OutputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_tam import output, results
+from napari_tam import files as output
+from napari_tam import results
 from napari_tam.edits import edits_hash
 from napari_tam.errors import InputError
 from napari_tam.fingerprint import file_hash

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from napari_tam.classify import UNCERTAIN
 from napari_tam.columns import class_column
-from napari_tam.output import replacing
+from napari_tam.files import replacing
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -22,9 +22,9 @@ from napari_tam.columns import class_column
 from napari_tam.crops import CROP_CHANNELS, CROP_SIZE, CROP_UM
 from napari_tam.errors import InputError, one_line
 from napari_tam.features import FEATURE_NAMES
+from napari_tam.files import make_folder, replacing, write_json
 from napari_tam.likeness import Likeness
 from napari_tam.morphology_net import MorphologyNet, run_network
-from napari_tam.output import make_folder, replacing, write_json
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

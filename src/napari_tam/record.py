@@ -12,7 +12,8 @@ from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
-from napari_tam import output, results, tables
+from napari_tam import files as output
+from napari_tam import results, tables
 from napari_tam.columns import CELL_COLUMNS, PUNCTA_COLUMNS, SUMMARY_COLUMNS, build_table
 from napari_tam.fingerprint import analysis_hash
 from napari_tam.installation import __version__

@@ -17,7 +17,8 @@ import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from napari_tam import output, tables
+from napari_tam import files as output
+from napari_tam import tables
 from napari_tam._report.data import read_data
 from napari_tam._report.style import MissingData
 

@@ -22,8 +22,8 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_tam.errors import InputError, one_line
+from napari_tam.files import make_folder, replacing
 from napari_tam.large import forget
-from napari_tam.output import make_folder, replacing
 from napari_tam.tables import read_csv
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, BinaryIO
 import numpy as np
 
 from napari_tam.errors import InputError, one_line
-from napari_tam.output import OutputError, replacing
+from napari_tam.files import OutputError, replacing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

@@ -11,7 +11,7 @@ import numpy as np
 from napari_tam.crops import cell_crops
 from napari_tam.errors import InputError
 from napari_tam.features import FEATURES, shape_features
-from napari_tam.output import make_folder, write_text
+from napari_tam.files import make_folder, write_text
 from napari_tam.phenotype_report import LabelledCells, report_lines
 
 if TYPE_CHECKING:

@@ -16,9 +16,9 @@ import numpy as np
 from napari_tam import results
 from napari_tam.edits import edits_hash, read_edits
 from napari_tam.errors import InputError, one_line
+from napari_tam.files import OutputError
 from napari_tam.fingerprint import is_same, mask_hashes, source_of
 from napari_tam.images import read_fields
-from napari_tam.output import OutputError
 from napari_tam.overlap import give_back_memory
 from napari_tam.parts import Stamp
 from napari_tam.pipeline import STEPS, Progress, steps

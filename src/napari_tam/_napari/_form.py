@@ -13,7 +13,7 @@ from superqt import QCollapsible
 
 from napari_tam._napari._parts import Combo, Number, button, row
 from napari_tam.errors import InputError
-from napari_tam.output import write_text
+from napari_tam.files import write_text
 from napari_tam.presets import PRESETS
 from napari_tam.settings import Settings
 
