@@ -186,7 +186,7 @@ def _hits(found: pd.DataFrame, truth: pd.DataFrame) -> np.ndarray:
 
 def _per_cell(field: str, found: pd.DataFrame, truth: pd.DataFrame) -> tuple[list[float], float]:
     """Relative error of the count of each cell, and Pearson r of summed intensity with injected light."""
-    from napari_tam.field import Field
+    from napari_tam.io.field import Field
 
     masks = tifffile.imread(DATA / "composites" / f"bbbc020_{field}_masks.tif")
     image = tifffile.imread(DATA / "composites" / f"bbbc020_{field}.ome.tif")

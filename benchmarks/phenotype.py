@@ -30,8 +30,8 @@ from napari_tam.classify import UNCERTAIN, ModelClassifier, decide, load_classif
 from napari_tam.columns import class_column
 from napari_tam.crops import cell_crops
 from napari_tam.features import shape_features
-from napari_tam.field import Field
 from napari_tam.files import write_json
+from napari_tam.io.field import Field
 from napari_tam.measure import measure
 from napari_tam.phenotype_training import Recipe, group_folds, held_out, train
 from napari_tam.settings import Settings

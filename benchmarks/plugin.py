@@ -96,7 +96,7 @@ def big_field() -> dict[str, np.ndarray]:
     from common import mirror
 
     from napari_tam._napari._sample_data import SAMPLES
-    from napari_tam.images import read_fields
+    from napari_tam.io.images import read_fields
     from napari_tam.settings import Settings
 
     field = next(read_fields(SAMPLES / "field_01.ome.tif", Settings()))
@@ -129,7 +129,7 @@ def many(viewer: Any, widget: Any, cells: int, puncta: int) -> tuple[float, floa
     from napari_tam._napari._session import Found
     from napari_tam.correct import Corrected
     from napari_tam.detect import SPOT_COLUMNS, select
-    from napari_tam.field import Field
+    from napari_tam.io.field import Field
     from napari_tam.measure import measure
     from napari_tam.pipeline import Analysis
 

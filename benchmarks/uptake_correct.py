@@ -25,7 +25,7 @@ from napari_tam.calibrate import (
     mean_bleed_through,
 )
 from napari_tam.corrections import Corrections
-from napari_tam.field import Field
+from napari_tam.io.field import Field
 from napari_tam.matching import match_cells
 from napari_tam.measure import measure
 from napari_tam.models import Models, load_models

@@ -20,7 +20,7 @@ from common import table
 
 from napari_tam.batch import analyse_files
 from napari_tam.conclude import conclude
-from napari_tam.layout import read_layout
+from napari_tam.io.layout import read_layout
 from napari_tam.matching import match_cells
 from napari_tam.models import load_models
 from napari_tam.results import read_mask, read_results

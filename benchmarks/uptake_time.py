@@ -16,7 +16,7 @@ from common import table
 from laptrack import LapTrack
 
 from napari_tam import tracking
-from napari_tam.field import Field
+from napari_tam.io.field import Field
 from napari_tam.kinetics import READOUTS, kinetics
 from napari_tam.matching import match_cells
 from napari_tam.models import load_models

@@ -22,7 +22,7 @@ from napari_tam.cli import main
 from napari_tam.correct import flatten
 from napari_tam.corrections import read_corrections
 from napari_tam.errors import InputError
-from napari_tam.field import Field
+from napari_tam.io.field import Field
 from napari_tam.synthetic import Scene, SceneParameters
 
 if TYPE_CHECKING:

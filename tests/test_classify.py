@@ -21,7 +21,7 @@ from napari_tam.classify import (
 )
 from napari_tam.columns import phenotype_columns, phenotype_summary_columns
 from napari_tam.errors import InputError
-from napari_tam.field import Field
+from napari_tam.io.field import Field
 from napari_tam.models import MODELS_FOLDER, Models
 from napari_tam.overlay import CELL_OUTLINE, overlay
 from napari_tam.phenotype_figures import phenotype_colours

@@ -15,7 +15,7 @@ from scipy import ndimage
 from napari_tam.correct import correct, flatten, mode, rolling_ball, shifted, unmix
 from napari_tam.corrections import Corrections, FlatField
 from napari_tam.errors import InputError
-from napari_tam.field import Field
+from napari_tam.io.field import Field
 from napari_tam.pipeline import run
 from napari_tam.settings import Settings
 

@@ -18,12 +18,12 @@ from hypothesis import strategies as st
 
 from napari_tam.batch import analyse_files
 from napari_tam.edits import Edits, save_edits
-from napari_tam.images import read_fields
+from napari_tam.io.images import read_fields
+from napari_tam.io.stack import Stack
 from napari_tam.large import is_large, pixels_at_once, tiles_of
 from napari_tam.pipeline import run
 from napari_tam.results import read_results, write_mask
 from napari_tam.settings import Settings
-from napari_tam.stack import Stack
 
 if TYPE_CHECKING:
     import numpy.typing as npt

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from label_images import QUICK, disc, voronoi
 
 from napari_tam.columns import CELL_COLUMNS, PUNCTA_COLUMNS, SUMMARY_COLUMNS
-from napari_tam.field import Field
+from napari_tam.io.field import Field
 from napari_tam.measure import measure
 from napari_tam.settings import Settings
 

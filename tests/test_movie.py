@@ -12,7 +12,7 @@ import pytest
 import tifffile
 
 from napari_tam.errors import InputError
-from napari_tam.images import read_fields
+from napari_tam.io.images import read_fields
 from napari_tam.movie import CONDITIONS, Movie, MovieParameters, tracks_of, write_movies
 from napari_tam.settings import Settings
 from napari_tam.synthetic import SceneParameters

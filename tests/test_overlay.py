@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pandas as pd
 import pytest
 
-from napari_tam.field import Field
+from napari_tam.io.field import Field
 from napari_tam.overlay import (
     CELL_OUTLINE,
     INSIDE,

@@ -15,7 +15,7 @@ from napari_tam import phenotype_training
 from napari_tam.classify import ModelClassifier
 from napari_tam.cli import main
 from napari_tam.errors import InputError
-from napari_tam.layout import read_layout
+from napari_tam.io.layout import read_layout
 from napari_tam.parts import Stamp
 from napari_tam.phenotype_data import add_groups, by_controls, by_labels, read_controls, read_labelled
 from napari_tam.phenotype_model import load_phenotype_model
@@ -33,7 +33,7 @@ WELLS = {"B02": 1.1, "B03": 2.5, "C02": 1.1, "C03": 2.5}
 @pytest.fixture(scope="module")
 def made(tmp_path_factory) -> Path:
     """Images and a results folder: four wells with twelve cells each; round in column 2, long in 3."""
-    from napari_tam.images import read_fields
+    from napari_tam.io.images import read_fields
     from napari_tam.measure import measure
     from napari_tam.pipeline import Analysis
 

@@ -24,7 +24,7 @@ from napari_tam import files as output
 from napari_tam.columns import CELL_COLUMNS, PUNCTA_COLUMNS
 from napari_tam.errors import InputError
 from napari_tam.files import OutputError, replacing
-from napari_tam.images import read_fields
+from napari_tam.io.images import read_fields
 from napari_tam.parts import Stamp
 from napari_tam.pipeline import run
 from napari_tam.record import Record, failure_row, image_row

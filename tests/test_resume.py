@@ -23,7 +23,7 @@ from napari_tam.batch import analyse_files
 from napari_tam.conclude import conclude
 from napari_tam.errors import InputError
 from napari_tam.files import OutputError
-from napari_tam.images import read_fields
+from napari_tam.io.images import read_fields
 from napari_tam.results import read_mask, read_results, write_mask
 from napari_tam.settings import Settings
 

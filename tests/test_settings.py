@@ -160,7 +160,7 @@ def test_an_update_is_validated_and_leaves_the_original() -> None:
 
 def test_reading_settings_and_images_loads_no_torch_and_no_napari() -> None:
     code = (
-        "import sys, napari_tam.settings, napari_tam.images\n"
+        "import sys, napari_tam.settings, napari_tam.io.images\n"
         "assert not {'torch', 'napari', 'qtpy', 'cellpose'} & set(sys.modules), 'loaded'"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -16,7 +16,7 @@ from skimage.measure import regionprops_table
 from napari_tam._scene import optics
 from napari_tam._scene.cells import draw_cells
 from napari_tam.errors import InputError
-from napari_tam.images import read_fields
+from napari_tam.io.images import read_fields
 from napari_tam.settings import Settings
 from napari_tam.synthetic import CHANNEL_NAMES, Scene, SceneParameters, random_parameters, write_fields
 

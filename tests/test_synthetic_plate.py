@@ -9,7 +9,7 @@ import pytest
 
 from napari_tam.cli import main
 from napari_tam.errors import InputError
-from napari_tam.layout import read_layout
+from napari_tam.io.layout import read_layout
 from napari_tam.synthetic import Scene, SceneParameters
 from napari_tam.synthetic_plate import Plate, draw_plate, layout_csv, wells, write_plate
 

@@ -12,8 +12,8 @@ import tifffile
 
 from napari_tam import cli_analyse
 from napari_tam.cli import main
+from napari_tam.io.layout import read_layout
 from napari_tam.kinetics import READOUTS
-from napari_tam.layout import read_layout
 from napari_tam.results import read_results
 from napari_tam.settings import Settings
 from napari_tam.tables import read_csv

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from napari_tam.field import Field
+from napari_tam.io.field import Field
 from napari_tam.matching import match_points
 from napari_tam.models import load_models
 from napari_tam.pipeline import run

@@ -13,7 +13,7 @@ from napari_tam.columns import (
     VOLUME_PUNCTA_COLUMNS,
     VOLUME_SUMMARY_COLUMNS,
 )
-from napari_tam.field import Field
+from napari_tam.io.field import Field
 from napari_tam.settings import Settings
 from napari_tam.volume_measure import measure_volume, membrane_distance
 

@@ -9,7 +9,7 @@ import pytest
 import tifffile
 
 from napari_tam.errors import InputError
-from napari_tam.images import read_fields
+from napari_tam.io.images import read_fields
 from napari_tam.settings import Settings
 from napari_tam.volume_scene import LOCATIONS, Scene3D, VolumeParameters, write_volumes
 

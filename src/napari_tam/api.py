@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from napari_tam.conclude import Conclusions
-    from napari_tam.field import Field
+    from napari_tam.io.field import Field
     from napari_tam.models import Models
     from napari_tam.pipeline import Analysis
     from napari_tam.results import Results
@@ -154,8 +154,8 @@ def batch(
     """
     from napari_tam.batch import analyse_files
     from napari_tam.conclude import conclude
-    from napari_tam.layout import read_layout
-    from napari_tam.listing import list_images, unique_names
+    from napari_tam.io.layout import read_layout
+    from napari_tam.io.listing import list_images, unique_names
     from napari_tam.overlap import default_jobs
     from napari_tam.report import write_report
 
@@ -230,7 +230,7 @@ def _loaded(chosen: tuple[tuple[str, str], ...]) -> Models:
 
 
 def _only_field(path: Path, settings: Settings, name: str | None) -> Field:
-    from napari_tam.images import read_fields
+    from napari_tam.io.images import read_fields
 
     fields = read_fields(path, settings, name=name)
     with contextlib.closing(fields):  # type: ignore[type-var]
@@ -254,7 +254,7 @@ def _settings(given: Settings | None) -> Settings:
 
 def _field(image: npt.NDArray[Any] | Mapping[str, npt.NDArray[Any]], settings: Settings, name: str) -> Field:
     """Make a field of arrays."""
-    from napari_tam.field import Field
+    from napari_tam.io.field import Field
 
     volume = settings.z_stack == "volume"
     axes = "ZYX" if volume else "YX"

@@ -11,12 +11,12 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from napari_tam.files import OutputError
-from napari_tam.images import unique_names
+from napari_tam.io.images import unique_names
+from napari_tam.io.tiff import available_memory
 from napari_tam.large import pixels_at_once
 from napari_tam.overlap import executor, read_ahead
 from napari_tam.record import Record
 from napari_tam.stopping import Interrupted
-from napari_tam.tiff import available_memory
 from napari_tam.work import ALL_STEPS, ERROR_LOG, BatchProgress, Item, Outcome, Work, explain
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def analyse_files(
     Parameters
     ----------
     paths
-        Image files, see `napari_tam.images.list_images`.
+        Image files, see `napari_tam.io.images.list_images`.
     settings, models
         How to analyse them.
     out

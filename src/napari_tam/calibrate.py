@@ -17,7 +17,7 @@ from napari_tam.settings import LARGEST_SHIFT_UM
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from napari_tam.field import Field
+    from napari_tam.io.field import Field
 
 Plane = npt.NDArray[np.generic]
 Floats = npt.NDArray[np.float64]

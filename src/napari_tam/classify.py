@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import torch
 
-    from napari_tam.field import Field
+    from napari_tam.io.field import Field
     from napari_tam.phenotype_model import PhenotypeModel, Scores
     from napari_tam.settings import Settings
 

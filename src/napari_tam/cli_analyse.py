@@ -13,9 +13,9 @@ from napari_tam.batch import BatchProgress, Outcome, analyse_files
 from napari_tam.cli import INTERRUPTED, SOME_FAILED
 from napari_tam.cli_uptake import print_conclusions, print_report
 from napari_tam.conclude import conclude
-from napari_tam.images import list_images
-from napari_tam.layout import read_layout
-from napari_tam.listing import unique_names
+from napari_tam.io.images import list_images
+from napari_tam.io.layout import read_layout
+from napari_tam.io.listing import unique_names
 from napari_tam.models import load_models
 from napari_tam.overlap import default_jobs
 from napari_tam.results import OK, PENDING, prepare

@@ -16,10 +16,10 @@ from napari_tam.calibrate import (
 )
 from napari_tam.corrections import write_corrections
 from napari_tam.errors import InputError
-from napari_tam.images import list_images, read_fields
+from napari_tam.io.images import list_images, read_fields
+from napari_tam.io.tiff import reading
 from napari_tam.options import parse_setting
 from napari_tam.settings import ROLES, Settings
-from napari_tam.tiff import reading
 
 if TYPE_CHECKING:
     import argparse
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from napari_tam.corrections import FlatField
-    from napari_tam.field import Field
+    from napari_tam.io.field import Field
 
 #: A flat field whose two halves differ more than this (relative, root mean square) is worth a warning.
 DOUBTFUL = 0.03

@@ -70,7 +70,7 @@ def _positive(text: str) -> int:
 def train(arguments: argparse.Namespace) -> int:
     """Train a phenotype model on one's own cells."""
     from napari_tam.classify import load_classifier
-    from napari_tam.layout import read_layout
+    from napari_tam.io.layout import read_layout
     from napari_tam.phenotype_data import read_labelled
     from napari_tam.phenotype_training import Recipe
     from napari_tam.phenotype_training import train as train_model

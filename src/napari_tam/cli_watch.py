@@ -15,7 +15,7 @@ from napari_tam.batch import analyse_files
 from napari_tam.cli_analyse import Tally
 from napari_tam.conclude import conclude
 from napari_tam.errors import InputError, one_line
-from napari_tam.layout import read_layout
+from napari_tam.io.layout import read_layout
 from napari_tam.lock import LOCK_FILE, locked
 from napari_tam.models import load_models
 from napari_tam.options import chosen_settings
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
 
-    from napari_tam.layout import Layout
+    from napari_tam.io.layout import Layout
     from napari_tam.models import Models
     from napari_tam.settings import Settings
 

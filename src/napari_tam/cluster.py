@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from napari_tam.batch import saving
 from napari_tam.errors import InputError, one_line
 from napari_tam.fingerprint import analysis_hash, source_of
-from napari_tam.images import unique_names
+from napari_tam.io.images import unique_names
 from napari_tam.lock import LOCK_FILE, locked
 from napari_tam.parts import Parts, Row, Stamp
 from napari_tam.pipeline import Progress

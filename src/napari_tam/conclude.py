@@ -17,7 +17,7 @@ from napari_tam.columns import (
     PUNCTUM_DECISION_COLUMNS,
 )
 from napari_tam.errors import InputError
-from napari_tam.layout import read_layout, well_of
+from napari_tam.io.layout import read_layout, well_of
 from napari_tam.settings import Settings
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
-    from napari_tam.layout import Layout
+    from napari_tam.io.layout import Layout
 
 #: The layout that was used last, in the results folder.
 LAYOUT_FILE = "layout.csv"

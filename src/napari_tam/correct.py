@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from napari_tam.corrections import FlatField
-    from napari_tam.field import Field
+    from napari_tam.io.field import Field
     from napari_tam.settings import Settings
 
 Plane = npt.NDArray[np.generic]

@@ -67,7 +67,7 @@ def _system() -> Iterator[Check]:
     from napari_tam.installation import __version__
 
     yield Check("ok", f"napari-tam {__version__}, Python {platform.python_version()}, {platform.platform()}")
-    from napari_tam.tiff import available_memory
+    from napari_tam.io.tiff import available_memory
 
     memory = available_memory()
     text = f"{os.cpu_count()} processors"
@@ -147,7 +147,7 @@ def _trial() -> Iterator[Check]:
     """Analyse a small field of noise with the default settings."""
     import numpy as np
 
-    from napari_tam.field import Field
+    from napari_tam.io.field import Field
     from napari_tam.models import load_models
     from napari_tam.pipeline import run
     from napari_tam.settings import Settings

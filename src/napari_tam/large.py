@@ -23,12 +23,12 @@ import numpy.typing as npt
 import pandas as pd
 
 from napari_tam.errors import InputError
-from napari_tam.planes import LazyPlane
+from napari_tam.io.planes import LazyPlane
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
 
-    from napari_tam.field import Field
+    from napari_tam.io.field import Field
     from napari_tam.models import Models
     from napari_tam.pipeline import Analysis, Progress
     from napari_tam.segment import Plane, Segmentation, Segmenter

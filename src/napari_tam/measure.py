@@ -26,8 +26,8 @@ from napari_tam.settings import ROLES
 from napari_tam.shape import inscribed_radius, shape
 
 if TYPE_CHECKING:
-    from napari_tam.field import Field
     from napari_tam.intensity import Background
+    from napari_tam.io.field import Field
     from napari_tam.settings import Settings
 
 _Columns = dict[str, npt.NDArray[Any]]

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from PIL import ImageFont
 
-    from napari_tam.field import Field
+    from napari_tam.io.field import Field
     from napari_tam.pipeline import Analysis
 
 #: Longer pictures are made smaller, shorter ones larger (by whole numbers): readable at 100 %.

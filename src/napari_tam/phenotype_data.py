@@ -12,8 +12,8 @@ import pandas as pd
 from napari_tam.crops import cell_crops
 from napari_tam.errors import InputError
 from napari_tam.features import FEATURES, shape_features
-from napari_tam.images import read_fields, stem_of
-from napari_tam.layout import GROUPS, Layout, read_text_table, well_of
+from napari_tam.io.images import read_fields, stem_of
+from napari_tam.io.layout import GROUPS, Layout, read_text_table, well_of
 from napari_tam.phenotype_report import LabelledCells
 from napari_tam.results import OK, read_results
 from napari_tam.settings import Settings
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from napari_tam.field import Field
+    from napari_tam.io.field import Field
     from napari_tam.results import Results
 
 #: What a table of labels must have; further columns can be groups.

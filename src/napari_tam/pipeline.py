@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from napari_tam.classify import Classifier
-    from napari_tam.field import Field
+    from napari_tam.io.field import Field
     from napari_tam.models import Models
     from napari_tam.settings import Settings
 

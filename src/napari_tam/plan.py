@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from napari_tam import results
 from napari_tam.fingerprint import analysis_hash, is_same
-from napari_tam.images import unique_names
+from napari_tam.io.images import unique_names
 from napari_tam.parts import Parts
 from napari_tam.work import Work
 

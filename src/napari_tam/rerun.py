@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from napari_tam.edits import Edits
-    from napari_tam.field import Field
+    from napari_tam.io.field import Field
     from napari_tam.pipeline import Analysis
 
 #: The steps whose result can be kept; measuring is quick and always done.

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_tam.errors import InputError, one_line
-from napari_tam.listing import stem_of
+from napari_tam.io.listing import stem_of
 from napari_tam.matching import (
     THRESHOLDS,
     count_masks,

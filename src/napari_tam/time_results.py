@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from napari_tam import tables
 from napari_tam.columns import TIME_COLUMNS
+from napari_tam.io.layout import GROUPS
 from napari_tam.kinetics import kinetics
-from napari_tam.layout import GROUPS
 from napari_tam.results import read_results
 from napari_tam.tracking import Followed, follow
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
-    from napari_tam.layout import Layout
+    from napari_tam.io.layout import Layout
     from napari_tam.settings import Settings
 
 #: What the kinetics take from a layout, and which of these are numbers.

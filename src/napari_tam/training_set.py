@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from napari_tam.field import Field
+    from napari_tam.io.field import Field
     from napari_tam.settings import Settings
 
 #: The channels that the `cells` network sees, in its order.
@@ -36,7 +36,7 @@ ROLES = ("cell", "nucleus")
 #: Tiles so large that every image is read in one piece.
 WHOLE_PX = 32_768
 
-#: How positions and frames of one file are numbered (`napari_tam.images`): they are no independent images.
+#: How positions and frames of one file are numbered (`napari_tam.io.images`): they are no independent images.
 _PART = re.compile(r"(_s\d{2,})?(_t\d{4,})?$")
 
 
@@ -184,11 +184,11 @@ def folder_fields(folder: Path, settings: Settings) -> Iterator[TrainingField]:
 
 
 def _read_image(path: Path, name: str, settings: Settings) -> Field:
-    from napari_tam.channels import guess_roles
-    from napari_tam.images import read_fields
-    from napari_tam.stack import Stack
-    from napari_tam.tiff import open_tiff
-    from napari_tam.tiffmeta import read_metadata
+    from napari_tam.io.channels import guess_roles
+    from napari_tam.io.images import read_fields
+    from napari_tam.io.stack import Stack
+    from napari_tam.io.tiff import open_tiff
+    from napari_tam.io.tiff_metadata import read_metadata
 
     with open_tiff(path) as (tif, series):
         number = Stack(path, tif, series[0]).n_channels

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from napari_tam.layout import GROUPS
+from napari_tam.io.layout import GROUPS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 if TYPE_CHECKING:
-    from napari_tam.field import Field
+    from napari_tam.io.field import Field
     from napari_tam.models import Models
 
 Labels = npt.NDArray[np.unsignedinteger[Any]]

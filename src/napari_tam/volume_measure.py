@@ -21,7 +21,7 @@ from napari_tam.volume import project_field, project_labels
 from napari_tam.volume_place import Surfaces, assign, deepest_points, nucleus_distance_um
 
 if TYPE_CHECKING:
-    from napari_tam.field import Field
+    from napari_tam.io.field import Field
     from napari_tam.settings import Settings
 
 _Columns = dict[str, npt.NDArray[Any]]

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from napari_tam.errors import InputError
-from napari_tam.images import read_fields
-from napari_tam.listing import list_images
+from napari_tam.io.images import read_fields
+from napari_tam.io.listing import list_images
 
 if TYPE_CHECKING:
     import threading

@@ -18,7 +18,7 @@ from napari_tam.edits import edits_hash, read_edits
 from napari_tam.errors import InputError, one_line
 from napari_tam.files import OutputError
 from napari_tam.fingerprint import is_same, mask_hashes, source_of
-from napari_tam.images import read_fields
+from napari_tam.io.images import read_fields
 from napari_tam.overlap import give_back_memory
 from napari_tam.parts import Stamp
 from napari_tam.pipeline import STEPS, Progress, steps
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from napari_tam.field import Field
+    from napari_tam.io.field import Field
     from napari_tam.models import Models
     from napari_tam.parts import Parts, Row
     from napari_tam.pipeline import Analysis

@@ -11,7 +11,7 @@ import torch
 
 from napari_tam.crops import CROP_SIZE, cell_crops
 from napari_tam.features import FEATURES, shape_features
-from napari_tam.field import Field
+from napari_tam.io.field import Field
 from napari_tam.likeness import Likeness
 from napari_tam.measure import measure
 from napari_tam.morphology_net import MorphologyNet

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import fakes
 
-from napari_tam.field import Field
+from napari_tam.io.field import Field
 
 if TYPE_CHECKING:
     import numpy as np

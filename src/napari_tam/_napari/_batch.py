@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     import napari.viewer
 
     from napari_tam.batch import BatchProgress, Outcome
-    from napari_tam.layout import Layout
+    from napari_tam.io.layout import Layout
 
 _COLUMNS = ("image", "status", "cells", "puncta", "s")
 WAITING, RUNNING, DONE, FAILED = "waiting", "running", "done", "failed"
@@ -123,8 +123,8 @@ class BatchWidget(Panel):
 
     def run(self) -> None:
         """Start the batch."""
-        from napari_tam.images import list_images, unique_names
-        from napari_tam.layout import read_layout
+        from napari_tam.io.images import list_images, unique_names
+        from napari_tam.io.layout import read_layout
 
         images, out = self.images.value, self.out.value
         try:

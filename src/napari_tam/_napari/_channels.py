@@ -13,10 +13,10 @@ from qtpy.QtWidgets import QCheckBox, QFormLayout, QWidget
 
 from napari_tam._napari._layers import Channel, file_facts, pixel_size_um
 from napari_tam._napari._parts import Combo, Number
-from napari_tam.channels import guess_roles
 from napari_tam.errors import InputError
+from napari_tam.io.channels import guess_roles
+from napari_tam.io.stack import CHANNEL_COUNTS
 from napari_tam.settings import ROLES
-from napari_tam.stack import CHANNEL_COUNTS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -12,7 +12,7 @@ import pint
 
 from napari_tam._napari._colours import small
 from napari_tam.errors import InputError
-from napari_tam.tiffmeta import Metadata
+from napari_tam.io.tiff_metadata import Metadata
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -101,9 +101,9 @@ class Channel:
 @lru_cache(maxsize=32)
 def file_facts(path: Path) -> Metadata:
     """Return what a TIFF file says about its channels and pixel size; nothing where it says nothing."""
-    from napari_tam.stack import Stack
-    from napari_tam.tiff import open_tiff, reading
-    from napari_tam.tiffmeta import read_metadata
+    from napari_tam.io.stack import Stack
+    from napari_tam.io.tiff import open_tiff, reading
+    from napari_tam.io.tiff_metadata import read_metadata
 
     try:
         with open_tiff(path) as (tif, series), reading(path):

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_tam._napari._layers import COLORMAPS, KEY
-from napari_tam.images import read_fields
 from napari_tam.installation import bundled
+from napari_tam.io.images import read_fields
 from napari_tam.settings import Settings
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from napari_tam.field import Field
+    from napari_tam.io.field import Field
 
 #: Nothing is written beside these.
 SAMPLES = bundled("sample_data")

@@ -21,7 +21,7 @@ from napari_tam._napari._results import ResultsBar
 from napari_tam._napari._sample_data import SAMPLES
 from napari_tam._napari._session import Found, Session
 from napari_tam.errors import InputError
-from napari_tam.field import Field
+from napari_tam.io.field import Field
 from napari_tam.progress import STEPS
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
-    from napari_tam.field import Field
+    from napari_tam.io.field import Field
 
 #: Cells in the gallery; images that are opened for it at most.
 COLUMNS, ROWS = 6, 2

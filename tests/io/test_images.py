@@ -11,14 +11,14 @@ import pytest
 import tifffile
 
 from napari_tam.errors import InputError
-from napari_tam.images import read_fields
+from napari_tam.io.images import read_fields
+from napari_tam.io.tiff_metadata import to_um
 from napari_tam.settings import Settings
-from napari_tam.tiffmeta import to_um
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from napari_tam.field import Field
+    from napari_tam.io.field import Field
 
 Array = npt.NDArray[Any]
 

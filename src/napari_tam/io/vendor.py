@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from napari_tam.errors import InputError
 from napari_tam.extras import need
-from napari_tam.listing import extra_of
-from napari_tam.planes import ArrayPlanes, Series, reading_array
-from napari_tam.tiffmeta import Metadata
+from napari_tam.io.listing import extra_of
+from napari_tam.io.planes import ArrayPlanes, Series, reading_array
+from napari_tam.io.tiff_metadata import Metadata
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

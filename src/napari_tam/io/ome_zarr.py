@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from napari_tam.errors import InputError
 from napari_tam.extras import need
-from napari_tam.planes import ArrayPlanes, Series, reading_array
-from napari_tam.tiffmeta import Metadata, to_minutes, to_um
+from napari_tam.io.planes import ArrayPlanes, Series, reading_array
+from napari_tam.io.tiff_metadata import Metadata, to_minutes, to_um
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

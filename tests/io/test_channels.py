@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from napari_tam.channels import assign_roles, guess_roles, list_channels
 from napari_tam.errors import InputError
+from napari_tam.io.channels import assign_roles, guess_roles, list_channels
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

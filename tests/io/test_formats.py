@@ -15,15 +15,15 @@ from zarr_files import NAMES, write_plate, write_zarr
 from napari_tam.batch import analyse_files
 from napari_tam.errors import InputError
 from napari_tam.export import export
-from napari_tam.images import read_fields
-from napari_tam.layout import well_of
-from napari_tam.listing import list_images, stem_of, unique_names
+from napari_tam.io.images import read_fields
+from napari_tam.io.layout import well_of
+from napari_tam.io.listing import list_images, stem_of, unique_names
 from napari_tam.settings import Settings
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from napari_tam.field import Field
+    from napari_tam.io.field import Field
 
 
 def is_the_image(field: Field, pixels: Any = None) -> None:

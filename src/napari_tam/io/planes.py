@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from napari_tam.tiffmeta import Metadata
+    from napari_tam.io.tiff_metadata import Metadata
 
 #: Side of the smallest image that is analysed, in pixels.
 MIN_SIDE_PX = 16

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from napari_tam.errors import InputError
-from napari_tam.layout import read_layout, well_of
+from napari_tam.io.layout import read_layout, well_of
 
 
 @pytest.mark.parametrize(

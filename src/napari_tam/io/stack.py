@@ -13,8 +13,8 @@ import numpy.typing as npt
 import tifffile
 
 from napari_tam.errors import InputError
-from napari_tam.planes import check_side, exact_dtype
-from napari_tam.tiff import COPY_AGAIN, SAVE_AS_TIFF, read_rows, read_window, reading
+from napari_tam.io.planes import check_side, exact_dtype
+from napari_tam.io.tiff import COPY_AGAIN, SAVE_AS_TIFF, read_rows, read_window, reading
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

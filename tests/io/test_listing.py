@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from napari_tam.errors import InputError
-from napari_tam.images import list_images, stem_of, unique_names
+from napari_tam.io.images import list_images, stem_of, unique_names
 
 
 def touch(folder: Path, *names: str) -> list[Path]:

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from napari_tam.channels import assign_roles, channel_label
 from napari_tam.errors import InputError
-from napari_tam.field import Field
-from napari_tam.listing import extra_of, is_zarr, list_images, stem_of, unique_names
-from napari_tam.planes import MIN_SIDE_PX, LazyPlane, Series, check_memory, check_space
+from napari_tam.io.channels import assign_roles, channel_label
+from napari_tam.io.field import Field
+from napari_tam.io.listing import extra_of, is_zarr, list_images, stem_of, unique_names
+from napari_tam.io.planes import MIN_SIDE_PX, LazyPlane, Series, check_memory, check_space
+from napari_tam.io.stack import CHANNEL_COUNTS, Stack
+from napari_tam.io.tiff import available_memory, open_tiff, reading
+from napari_tam.io.tiff_metadata import pixel_size, read_metadata, z_step
 from napari_tam.settings import REQUIRED_ROLES, ROLES
-from napari_tam.stack import CHANNEL_COUNTS, Stack
-from napari_tam.tiff import available_memory, open_tiff, reading
-from napari_tam.tiffmeta import pixel_size, read_metadata, z_step
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -111,11 +111,11 @@ def read_fields(
 def _open(path: Path) -> Iterator[tuple[list[Series], list[tuple[str, InputError]]]]:
     """Open an image with the reader of its kind; with its series come those that cannot be read."""
     if is_zarr(path):
-        from napari_tam.zarr_images import open_zarr
+        from napari_tam.io.ome_zarr import open_zarr
 
         yield open_zarr(path)
     elif extra_of(path):
-        from napari_tam.vendor import open_vendor
+        from napari_tam.io.vendor import open_vendor
 
         with open_vendor(path) as found:
             yield found
