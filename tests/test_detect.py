@@ -24,7 +24,7 @@ from napari_tam.detect import (
     select,
     typical_sigma,
 )
-from napari_tam.flownet import Predictor
+from napari_tam.networks.flownet import Predictor
 from napari_tam.photometry import FWHM
 from napari_tam.settings import Settings
 

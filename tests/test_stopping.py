@@ -5,7 +5,7 @@ import threading
 import numpy as np
 import pytest
 
-from napari_tam.flownet import FlowNet, Predictor
+from napari_tam.networks.flownet import FlowNet, Predictor
 from napari_tam.stopping import Interrupted, checkpoint, watch
 
 

@@ -19,7 +19,7 @@ from scipy.spatial import cKDTree
 
 from napari_tam.detect import centres_from_flows
 from napari_tam.flow_training import perturb
-from napari_tam.flownet import FlowNet
+from napari_tam.networks.flownet import FlowNet
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

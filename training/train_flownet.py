@@ -17,7 +17,7 @@ import data
 import torch
 
 from napari_tam.flow_training import batches, loss, prefetch
-from napari_tam.flownet import FlowNet
+from napari_tam.networks.flownet import FlowNet
 
 #: Architecture and working scale of the three networks.
 NETWORKS = {

@@ -16,7 +16,7 @@ import pandas as pd
 from napari_tam import photometry
 
 if TYPE_CHECKING:
-    from napari_tam.flownet import Predictor
+    from napari_tam.networks.flownet import Predictor
     from napari_tam.settings import Settings
 
 Plane = npt.NDArray[np.generic]

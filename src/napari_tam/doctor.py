@@ -95,7 +95,7 @@ def _torch() -> Iterator[Check]:
     try:
         import torch
 
-        from napari_tam.flownet import choose_device
+        from napari_tam.networks.flownet import choose_device
     except Exception as error:
         yield Check("problem", f"torch cannot be imported ({one_line(error)})", "install torch: pytorch.org")
         return

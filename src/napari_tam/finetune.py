@@ -19,9 +19,9 @@ from torch import nn
 from napari_tam.errors import InputError
 from napari_tam.files import make_folder, replacing, write_json, write_text
 from napari_tam.flow_training import Sample, batches, flows, loss, to_scale
-from napari_tam.flownet import FlowNet, Predictor, fast_dtype
 from napari_tam.matching import THRESHOLDS, count_masks
 from napari_tam.models import AREA_SETTINGS, TYPICAL_UM
+from napari_tam.networks.flownet import FlowNet, Predictor, fast_dtype
 from napari_tam.pipeline import Progress
 from napari_tam.score import Masks
 from napari_tam.segment import FlowNetSegmenter, median_diameter, normalise

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from napari_tam.classify import Classifier
     from napari_tam.corrections import Corrections
     from napari_tam.detect import Detector
-    from napari_tam.flownet import FlowNet
+    from napari_tam.networks.flownet import FlowNet
     from napari_tam.segment import Segmenter
     from napari_tam.settings import Settings
 
@@ -116,7 +116,7 @@ class ModelCard:
         import torch
         from safetensors.torch import load
 
-        from napari_tam.flownet import FlowNet
+        from napari_tam.networks.flownet import FlowNet
 
         if self.hash() != self.values["sha256"]:
             raise InputError(
@@ -207,7 +207,7 @@ def load_models(settings: Settings) -> Models:
     from napari_tam.classify import load_classifier
     from napari_tam.corrections import read_corrections
     from napari_tam.detect import LogDetector, NetworkDetector
-    from napari_tam.flownet import Predictor, choose_device
+    from napari_tam.networks.flownet import Predictor, choose_device
 
     check_bundled()
     device = choose_device(settings.device)

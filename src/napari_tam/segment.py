@@ -12,10 +12,10 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from napari_tam.dynamics import enlarge, labels_from_flows
+from napari_tam.networks.dynamics import enlarge, labels_from_flows
 
 if TYPE_CHECKING:
-    from napari_tam.flownet import Predictor
+    from napari_tam.networks.flownet import Predictor
     from napari_tam.settings import Settings
 
 Plane = npt.NDArray[np.generic]

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from napari_tam.dynamics import enlarge, tidy
 from napari_tam.errors import InputError
+from napari_tam.networks.dynamics import enlarge, tidy
 from napari_tam.segment import (
     Segmentation,
     median_diameter,

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from napari_tam.errors import InputError
-from napari_tam.flownet import (
+from napari_tam.networks.flownet import (
     MARGIN,
     FlowNet,
     Predictor,

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from skimage.measure import label as connected
 
-from napari_tam.dynamics import (
+from napari_tam.networks.dynamics import (
     enlarge,
     final_positions,
     flow_errors,
