@@ -127,7 +127,7 @@ def many(viewer: Any, widget: Any, cells: int, puncta: int) -> tuple[float, floa
 
     from napari_tam._napari._calm import load_drawing
     from napari_tam._napari._session import Found
-    from napari_tam.correct import Corrected
+    from napari_tam.correct.apply import Corrected
     from napari_tam.detect import SPOT_COLUMNS, select
     from napari_tam.io.field import Field
     from napari_tam.measure import measure

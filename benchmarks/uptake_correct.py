@@ -18,13 +18,13 @@ from common import table
 from skimage.filters import threshold_otsu
 
 from napari_tam._scene import lysosomes, optics
-from napari_tam.calibrate import (
+from napari_tam.correct.calibrate import (
     bleed_through_of,
     channel_shifts,
     estimate_flat_field,
     mean_bleed_through,
 )
-from napari_tam.corrections import Corrections
+from napari_tam.correct.folder import Corrections
 from napari_tam.io.field import Field
 from napari_tam.matching import match_cells
 from napari_tam.measure import measure

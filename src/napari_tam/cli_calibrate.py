@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_tam.calibrate import (
+from napari_tam.correct.calibrate import (
     bleed_through_of,
     channel_shifts,
     estimate_flat_field,
     mean_bleed_through,
     reference_flat_field,
 )
-from napari_tam.corrections import write_corrections
+from napari_tam.correct.folder import write_corrections
 from napari_tam.errors import InputError
 from napari_tam.io.images import list_images, read_fields
 from napari_tam.io.tiff import reading
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from napari_tam.corrections import FlatField
+    from napari_tam.correct.folder import FlatField
     from napari_tam.io.field import Field
 
 #: A flat field whose two halves differ more than this (relative, root mean square) is worth a warning.

@@ -13,7 +13,7 @@ from napari_tam.installation import bundled
 
 if TYPE_CHECKING:
     from napari_tam.classify import Classifier
-    from napari_tam.corrections import Corrections
+    from napari_tam.correct.folder import Corrections
     from napari_tam.detect import Detector
     from napari_tam.networks.flownet import FlowNet
     from napari_tam.segment import Segmenter
@@ -205,7 +205,7 @@ def load_models(settings: Settings) -> Models:
         If a device or model cannot be used: one sentence that says which and why.
     """
     from napari_tam.classify import load_classifier
-    from napari_tam.corrections import read_corrections
+    from napari_tam.correct.folder import read_corrections
     from napari_tam.detect import LogDetector, NetworkDetector
     from napari_tam.networks.flownet import Predictor, choose_device
 

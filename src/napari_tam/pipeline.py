@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from napari_tam.classify import phenotype_summary
-from napari_tam.correct import Corrected, correct
+from napari_tam.correct.apply import Corrected, correct
 from napari_tam.detect import select
 from napari_tam.edits import Edits
 from napari_tam.errors import InputError

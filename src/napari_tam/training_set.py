@@ -107,8 +107,8 @@ def results_fields(folder: Path, *, every: bool = False) -> Iterator[TrainingFie
     """
     from pathlib import Path
 
-    from napari_tam.correct import correct
-    from napari_tam.corrections import read_corrections
+    from napari_tam.correct.apply import correct
+    from napari_tam.correct.folder import read_corrections
     from napari_tam.phenotype_data import source_field
 
     results, settings = read_results(folder), settings_of(folder)

@@ -140,8 +140,8 @@ def adopt_later(session: Session) -> None:
 
 def _found(folder: Path, analysis: Analysis) -> Found:
     """Complete what was read: corrected channels, and the corrections by hand that it was made with."""
-    from napari_tam.correct import correct
-    from napari_tam.corrections import read_corrections
+    from napari_tam.correct.apply import correct
+    from napari_tam.correct.folder import read_corrections
 
     field, settings = analysis.field, analysis.settings
     if analysis.cells.ndim != 2:

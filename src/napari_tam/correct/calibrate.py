@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from napari_tam.correct import mode
-from napari_tam.corrections import FlatField
+from napari_tam.correct.apply import mode
+from napari_tam.correct.folder import FlatField
 from napari_tam.errors import InputError
 from napari_tam.intensity import saturation_level
 from napari_tam.settings import LARGEST_SHIFT_UM

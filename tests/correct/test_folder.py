@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from napari_tam.corrections import CARD, Corrections, FlatField, read_corrections, write_corrections
+from napari_tam.correct.folder import CARD, Corrections, FlatField, read_corrections, write_corrections
 from napari_tam.errors import InputError
 from napari_tam.models import load_models
 from napari_tam.settings import Settings

@@ -12,8 +12,8 @@ from hypothesis import settings as limits
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from napari_tam.correct import correct, flatten, mode, rolling_ball, shifted, unmix
-from napari_tam.corrections import Corrections, FlatField
+from napari_tam.correct.apply import correct, flatten, mode, rolling_ball, shifted, unmix
+from napari_tam.correct.folder import Corrections, FlatField
 from napari_tam.errors import InputError
 from napari_tam.io.field import Field
 from napari_tam.pipeline import run

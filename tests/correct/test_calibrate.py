@@ -10,7 +10,9 @@ import pytest
 import tifffile
 
 from napari_tam._scene import optics
-from napari_tam.calibrate import (
+from napari_tam.cli import main
+from napari_tam.correct.apply import flatten
+from napari_tam.correct.calibrate import (
     LEAST_FIELDS,
     bleed_through_of,
     channel_shifts,
@@ -18,9 +20,7 @@ from napari_tam.calibrate import (
     mean_bleed_through,
     reference_flat_field,
 )
-from napari_tam.cli import main
-from napari_tam.correct import flatten
-from napari_tam.corrections import read_corrections
+from napari_tam.correct.folder import read_corrections
 from napari_tam.errors import InputError
 from napari_tam.io.field import Field
 from napari_tam.synthetic import Scene, SceneParameters

@@ -14,14 +14,14 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from napari_tam.corrections import Corrections
+from napari_tam.correct.folder import Corrections
 from napari_tam.errors import InputError
 from napari_tam.settings import split_bleed_through
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from napari_tam.corrections import FlatField
+    from napari_tam.correct.folder import FlatField
     from napari_tam.io.field import Field
     from napari_tam.settings import Settings
 
