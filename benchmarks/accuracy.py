@@ -16,11 +16,11 @@ import tifffile
 from cellpose.metrics import average_precision
 from common import ROOT, SHARED, publish, require_shared, table
 
-from napari_tam.detect import LogDetector, NetworkDetector
 from napari_tam.matching import match_points
 from napari_tam.measure import measure
 from napari_tam.models import AREA_SETTINGS, TYPICAL_UM, ModelCard, load_models
 from napari_tam.networks.flownet import Predictor
+from napari_tam.puncta.detect import LogDetector, NetworkDetector
 from napari_tam.segment import FlowNetSegmenter, median_diameter
 from napari_tam.settings import Settings
 

@@ -128,10 +128,10 @@ def many(viewer: Any, widget: Any, cells: int, puncta: int) -> tuple[float, floa
     from napari_tam._napari._calm import load_drawing
     from napari_tam._napari._session import Found
     from napari_tam.correct.apply import Corrected
-    from napari_tam.detect import SPOT_COLUMNS, select
     from napari_tam.io.field import Field
     from napari_tam.measure import measure
     from napari_tam.pipeline import Analysis
+    from napari_tam.puncta.detect import SPOT_COLUMNS, select
 
     rng = np.random.default_rng(1)
     planes = {role: rng.integers(100, 200, (SIDE, SIDE), np.uint16) for role in ("cell", "exosome")}

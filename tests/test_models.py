@@ -11,10 +11,10 @@ from bundled import need
 from safetensors.torch import save_file
 
 from napari_tam import doctor, models
-from napari_tam.detect import LogDetector, NetworkDetector
 from napari_tam.errors import InputError
 from napari_tam.models import ModelCard, available_models, bundled_cards, load_models
 from napari_tam.networks.flownet import FlowNet, Predictor
+from napari_tam.puncta.detect import LogDetector, NetworkDetector
 from napari_tam.segment import FlowNetSegmenter
 from napari_tam.settings import Settings
 from napari_tam.zoo import zoo_names

@@ -15,8 +15,8 @@ import numpy as np
 import pandas as pd
 import tifffile
 
-from napari_tam.detect import normalise_spots
 from napari_tam.flow_training import Sample, flows, to_scale
+from napari_tam.puncta.detect import normalise_spots
 from napari_tam.segment import median_diameter, normalise
 from napari_tam.synthetic import Scene, random_parameters
 

@@ -99,7 +99,7 @@ class Edits:
             return spots
         import pandas as pd
 
-        from napari_tam.detect import measure_spots
+        from napari_tam.puncta.detect import measure_spots
 
         at = spots[["y_px", "x_px"]].to_numpy(np.float64)
         kept = spots[~near(at, self.removed)]

@@ -14,8 +14,8 @@ from napari_tam.installation import bundled
 if TYPE_CHECKING:
     from napari_tam.classify import Classifier
     from napari_tam.correct.folder import Corrections
-    from napari_tam.detect import Detector
     from napari_tam.networks.flownet import FlowNet
+    from napari_tam.puncta.detect import Detector
     from napari_tam.segment import Segmenter
     from napari_tam.settings import Settings
 
@@ -206,8 +206,8 @@ def load_models(settings: Settings) -> Models:
     """
     from napari_tam.classify import load_classifier
     from napari_tam.correct.folder import read_corrections
-    from napari_tam.detect import LogDetector, NetworkDetector
     from napari_tam.networks.flownet import Predictor, choose_device
+    from napari_tam.puncta.detect import LogDetector, NetworkDetector
 
     check_bundled()
     device = choose_device(settings.device)

@@ -12,12 +12,12 @@ import pandas as pd
 
 from napari_tam.classify import phenotype_summary
 from napari_tam.correct.apply import Corrected, correct
-from napari_tam.detect import select
 from napari_tam.edits import Edits
 from napari_tam.errors import InputError
 from napari_tam.large import is_large, steps_of_tiles
 from napari_tam.measure import measure
 from napari_tam.progress import STEPS, Progress
+from napari_tam.puncta.detect import select
 from napari_tam.rerun import Segmented, kept_steps
 from napari_tam.settings import REQUIRED_ROLES
 from napari_tam.volume import project_field, project_labels, stack_models
@@ -58,7 +58,7 @@ class Analysis:
     raw, corrected
         The field as it was given, and after its corrections; None for results read back from disk.
     candidates
-        Puncta before the thresholds (`napari_tam.detect.select`), if they are known.
+        Puncta before the thresholds (`napari_tam.puncta.detect.select`), if they are known.
     edits
         What was corrected by hand.
     phenotypes, classifier

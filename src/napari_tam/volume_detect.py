@@ -12,11 +12,11 @@ import pandas as pd
 from scipy.ndimage import gaussian_filter1d
 
 from napari_tam import volume_photometry as photometry
-from napari_tam.detect import SPOT_COLUMNS, TYPICAL_SIGMA_PX, select
+from napari_tam.puncta.detect import SPOT_COLUMNS, TYPICAL_SIGMA_PX, select
 from napari_tam.volume_segment import Montage
 
 if TYPE_CHECKING:
-    from napari_tam.detect import Detector
+    from napari_tam.puncta.detect import Detector
     from napari_tam.settings import Settings
 
 Stack = npt.NDArray[Any]

@@ -1,4 +1,4 @@
-"""Place, brightness and width of puncta in a stack: the 3-D counterpart of `napari_tam.photometry`.
+"""Place, brightness and width of puncta in a stack: the 3-D counterpart of `napari_tam.puncta.photometry`.
 
 A punctum is a Gaussian of one width in y and x and another along z. Lengths are in voxels of the axis
 concerned; "scaled" coordinates are divided by the width, so that a punctum is round in them.
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from napari_tam.photometry import FWHM, Float, Points
+from napari_tam.puncta.photometry import FWHM, Float, Points
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -253,7 +253,7 @@ class AnalyseWidget(Panel):
         if found.analysis.candidates is None:  # opened from a folder: they are looked for once more
             self._later.start()
             return
-        from napari_tam.detect import select
+        from napari_tam.puncta.detect import select
 
         try:
             settings = self.settings_form.settings(pixel_size_um=self.pixel_size_um or None)

@@ -6,7 +6,7 @@ from flow_images import blurred_noise, spots_image
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from napari_tam.photometry import (
+from napari_tam.puncta.photometry import (
     CROWDED,
     FWHM,
     Patches,

@@ -12,7 +12,8 @@ from hypothesis import settings as limits
 from hypothesis import strategies as st
 from scipy.spatial import cKDTree
 
-from napari_tam.detect import (
+from napari_tam.networks.flownet import Predictor
+from napari_tam.puncta.detect import (
     LOWEST_SCORE,
     SPOT_COLUMNS,
     Detector,
@@ -24,8 +25,7 @@ from napari_tam.detect import (
     select,
     typical_sigma,
 )
-from napari_tam.networks.flownet import Predictor
-from napari_tam.photometry import FWHM
+from napari_tam.puncta.photometry import FWHM
 from napari_tam.settings import Settings
 
 FEW = limits(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

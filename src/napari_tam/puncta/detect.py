@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from napari_tam import photometry
+from napari_tam.puncta import photometry
 
 if TYPE_CHECKING:
     from napari_tam.networks.flownet import Predictor
