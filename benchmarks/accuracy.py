@@ -21,7 +21,7 @@ from napari_tam.measure import measure
 from napari_tam.models import AREA_SETTINGS, TYPICAL_UM, ModelCard, load_models
 from napari_tam.networks.flownet import Predictor
 from napari_tam.puncta.detect import LogDetector, NetworkDetector
-from napari_tam.segment import FlowNetSegmenter, median_diameter
+from napari_tam.segment.segmenter import FlowNetSegmenter, median_diameter
 from napari_tam.settings import Settings
 
 DATA = SHARED / "data"

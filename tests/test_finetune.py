@@ -18,7 +18,7 @@ from napari_tam.errors import InputError
 from napari_tam.finetune import Recipe, finetune, folds_of, sample_of, save, total_steps, verdict
 from napari_tam.models import ModelCard, load_models
 from napari_tam.networks.flownet import FlowNet
-from napari_tam.segment import FlowNetSegmenter, median_diameter
+from napari_tam.segment.segmenter import FlowNetSegmenter, median_diameter
 from napari_tam.settings import Settings
 from napari_tam.stopping import Interrupted, watch
 from napari_tam.training_set import TrainingField, write_training_set

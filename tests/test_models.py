@@ -15,9 +15,9 @@ from napari_tam.errors import InputError
 from napari_tam.models import ModelCard, available_models, bundled_cards, load_models
 from napari_tam.networks.flownet import FlowNet, Predictor
 from napari_tam.puncta.detect import LogDetector, NetworkDetector
-from napari_tam.segment import FlowNetSegmenter
+from napari_tam.segment.cellpose_models import zoo_names
+from napari_tam.segment.segmenter import FlowNetSegmenter
 from napari_tam.settings import Settings
-from napari_tam.zoo import zoo_names
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -209,7 +209,10 @@ def test_what_cannot_be_loaded_is_an_input_error(folder: Path, values: dict[str,
 
 def test_a_users_own_file_goes_on_record(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     given: list[tuple[Any, ...]] = []
-    monkeypatch.setattr("napari_tam.zoo.CellposeSegmenter", lambda *values: given.append(values) or "theirs")
+    monkeypatch.setattr(
+        "napari_tam.segment.cellpose_models.CellposeSegmenter",
+        lambda *values: given.append(values) or "theirs",
+    )
     path = folder / "own.pt"
     path.write_bytes(b"weights")
     loaded = load_models(PLAIN.updated(cells_model=str(path), nuclei_model="a zoo name"))

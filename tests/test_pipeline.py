@@ -21,7 +21,7 @@ from napari_tam.puncta.detect import LogDetector
 from napari_tam.settings import Settings
 
 if TYPE_CHECKING:
-    from napari_tam.segment import Segmentation
+    from napari_tam.segment.segmenter import Segmentation
 
 FEW = limits(max_examples=10, deadline=None)
 SETTINGS = Settings()

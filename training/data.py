@@ -17,7 +17,7 @@ import tifffile
 
 from napari_tam.flow_training import Sample, flows, to_scale
 from napari_tam.puncta.detect import normalise_spots
-from napari_tam.segment import median_diameter, normalise
+from napari_tam.segment.segmenter import median_diameter, normalise
 from napari_tam.synthetic import Scene, random_parameters
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"

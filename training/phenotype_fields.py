@@ -122,7 +122,7 @@ def field_cells(
 ) -> Cells:
     """Draw field number `index` of a seed and return its cells.
 
-    `segmenter` is the `cells` network (`napari_tam.segment.Segmenter`) or None for `RoughTruth`;
+    `segmenter` is the `cells` network (`napari_tam.segment.segmenter.Segmenter`) or None for `RoughTruth`;
     `know_diameter` is how often it is told the cell diameter.
     """
     scene = draw(seed, index, size, regime)

@@ -24,7 +24,7 @@ from napari_tam.models import AREA_SETTINGS, TYPICAL_UM
 from napari_tam.networks.flownet import FlowNet, Predictor, fast_dtype
 from napari_tam.pipeline import Progress
 from napari_tam.score import Masks
-from napari_tam.segment import FlowNetSegmenter, median_diameter, normalise
+from napari_tam.segment.segmenter import FlowNetSegmenter, median_diameter, normalise
 from napari_tam.stopping import checkpoint
 
 if TYPE_CHECKING:

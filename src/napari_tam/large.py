@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from napari_tam.io.field import Field
     from napari_tam.models import Models
     from napari_tam.pipeline import Analysis, Progress
-    from napari_tam.segment import Plane, Segmentation, Segmenter
+    from napari_tam.segment.segmenter import Plane, Segmentation, Segmenter
     from napari_tam.settings import Settings
 
 #: A cell of which more than this share is another one's already is that cell.
@@ -233,7 +233,7 @@ class _TileSegmenter:
         diameter_um: float | None,
         settings: Settings,
     ) -> Segmentation:
-        from napari_tam.segment import Segmentation  # loads torch
+        from napari_tam.segment.segmenter import Segmentation  # loads torch
 
         low, high = np.percentile(np.asarray(image[::4, ::4], np.float64), (1, 99.5))
         found = Segmentation(np.zeros(image.shape, np.uint16), 0.0)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from napari_tam.correct.folder import Corrections
     from napari_tam.networks.flownet import FlowNet
     from napari_tam.puncta.detect import Detector
-    from napari_tam.segment import Segmenter
+    from napari_tam.segment.segmenter import Segmenter
     from napari_tam.settings import Settings
 
 #: The bundled weights and their cards.
@@ -223,7 +223,7 @@ def load_models(settings: Settings) -> Models:
         return cards[name]
 
     def segmenter(name: str, kind: str) -> Segmenter:
-        from napari_tam.segment import FlowNetSegmenter
+        from napari_tam.segment.segmenter import FlowNetSegmenter
 
         if name == kind:
             found = card(name)
@@ -248,7 +248,7 @@ def load_models(settings: Settings) -> Models:
                 own.values.get("typical_um", TYPICAL_UM[kind]),
                 AREA_SETTINGS[kind],
             )
-        from napari_tam.zoo import CellposeSegmenter
+        from napari_tam.segment.cellpose_models import CellposeSegmenter
 
         path = Path(name).expanduser()
         if path.is_file():
@@ -280,7 +280,7 @@ def load_models(settings: Settings) -> Models:
 
 def available_models() -> list[ModelInfo]:
     """List the bundled networks (checked against their cards) and what Cellpose knows by name."""
-    from napari_tam.zoo import zoo_names
+    from napari_tam.segment.cellpose_models import zoo_names
 
     found = []
     for name, card in bundled_cards().items():

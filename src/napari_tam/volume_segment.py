@@ -16,10 +16,10 @@ import numpy as np
 import numpy.typing as npt
 from scipy.ndimage import find_objects
 
-from napari_tam.segment import Segmentation
+from napari_tam.segment.segmenter import Segmentation
 
 if TYPE_CHECKING:
-    from napari_tam.segment import Segmenter
+    from napari_tam.segment.segmenter import Segmenter
     from napari_tam.settings import Settings
 
 Stack = npt.NDArray[Any]
@@ -91,7 +91,7 @@ class StackSegmenter:
         diameter_um: float | None,
         settings: Settings,
     ) -> Segmentation:
-        """See `napari_tam.segment.Segmenter`; image, second and labels are ZYX."""
+        """See `napari_tam.segment.segmenter.Segmenter`; image, second and labels are ZYX."""
         if diameter_um is None:
             flat = None if second is None else second.max(axis=0)
             found = self.planar.segment(image.max(axis=0), flat, pixel_size_um, None, settings)

@@ -12,7 +12,7 @@ import tifffile
 from scipy import ndimage
 
 from napari_tam.models import Models
-from napari_tam.segment import Segmentation
+from napari_tam.segment.segmenter import Segmentation
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from napari_tam.models import Models
-    from napari_tam.segment import Segmentation
+    from napari_tam.segment.segmenter import Segmentation
 
 ROLES = ("cell", "nucleus", "exosome")
 

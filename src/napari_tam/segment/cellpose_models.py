@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from napari_tam.errors import InputError
 from napari_tam.networks.dynamics import enlarge, tidy
-from napari_tam.segment import (
+from napari_tam.segment.segmenter import (
     Segmentation,
     median_diameter,
     probability_logit,
@@ -31,7 +31,7 @@ from napari_tam.segment import (
 if TYPE_CHECKING:
     import torch
 
-    from napari_tam.segment import Plane
+    from napari_tam.segment.segmenter import Plane
     from napari_tam.settings import Settings
 
 #: Working diameter of Cellpose's networks; Cellpose 4 needs none, and gets images near it.
@@ -199,7 +199,7 @@ class CellposeSegmenter:
         diameter_um: float | None,
         settings: Settings,
     ) -> Segmentation:
-        """See `napari_tam.segment.Segmenter`."""
+        """See `napari_tam.segment.segmenter.Segmenter`."""
         guess = diameter_um or self.typical_um
         labels = self._at_scale(image, second, guess / pixel_size_um, settings, pixel_size_um)
         for _ in range(0 if diameter_um else 3):

@@ -15,7 +15,7 @@ from skimage.measure import label as connected
 
 from napari_tam.models import AREA_SETTINGS, TYPICAL_UM
 from napari_tam.networks.flownet import Predictor
-from napari_tam.segment import FlowNetSegmenter, median_diameter, normalise, resize
+from napari_tam.segment.segmenter import FlowNetSegmenter, median_diameter, normalise, resize
 from napari_tam.settings import Settings
 from napari_tam.synthetic import Scene, SceneParameters
 

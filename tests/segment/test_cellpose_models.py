@@ -14,10 +14,10 @@ from skimage.measure import label as connected
 
 from napari_tam import models
 from napari_tam.errors import InputError
-from napari_tam.segment import median_diameter
+from napari_tam.segment.cellpose_models import CellposeSegmenter, cellpose_generation, check_file, zoo_names
+from napari_tam.segment.segmenter import median_diameter
 from napari_tam.settings import Settings
 from napari_tam.synthetic import Scene, SceneParameters
-from napari_tam.zoo import CellposeSegmenter, cellpose_generation, check_file, zoo_names
 
 if TYPE_CHECKING:
     from pathlib import Path
