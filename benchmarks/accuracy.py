@@ -17,7 +17,7 @@ from cellpose.metrics import average_precision
 from common import ROOT, SHARED, publish, require_shared, table
 
 from napari_tam.matching import match_points
-from napari_tam.measure import measure
+from napari_tam.measure.cells import measure
 from napari_tam.models import AREA_SETTINGS, TYPICAL_UM, ModelCard, load_models
 from napari_tam.networks.flownet import Predictor
 from napari_tam.puncta.detect import LogDetector, NetworkDetector

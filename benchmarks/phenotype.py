@@ -32,7 +32,7 @@ from napari_tam.crops import cell_crops
 from napari_tam.features import shape_features
 from napari_tam.files import write_json
 from napari_tam.io.field import Field
-from napari_tam.measure import measure
+from napari_tam.measure.cells import measure
 from napari_tam.phenotype_training import Recipe, group_folds, held_out, train
 from napari_tam.settings import Settings
 from napari_tam.synthetic import Scene, SceneParameters

@@ -27,7 +27,7 @@ from napari_tam.correct.calibrate import (
 from napari_tam.correct.folder import Corrections
 from napari_tam.io.field import Field
 from napari_tam.matching import match_cells
-from napari_tam.measure import measure
+from napari_tam.measure.cells import measure
 from napari_tam.models import Models, load_models
 from napari_tam.pipeline import run as analyse
 from napari_tam.settings import Settings

@@ -58,7 +58,7 @@ def names(requirements: list[str]) -> set[str]:
 
 
 def test_importing_the_core_loads_no_torch_and_no_gui() -> None:
-    light = "napari_tam, napari_tam.settings, napari_tam.io.images, napari_tam.measure, napari_tam.cli"
+    light = "napari_tam, napari_tam.settings, napari_tam.io.images, napari_tam.measure.cells, napari_tam.cli"
     heavy = GUI | {"torch", "cellpose", "numba"}
     assert python(f"import sys, {light}; print(*sorted({heavy!r} & set(sys.modules)))") == ""
 

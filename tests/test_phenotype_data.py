@@ -34,7 +34,7 @@ WELLS = {"B02": 1.1, "B03": 2.5, "C02": 1.1, "C03": 2.5}
 def made(tmp_path_factory) -> Path:
     """Images and a results folder: four wells with twelve cells each; round in column 2, long in 3."""
     from napari_tam.io.images import read_fields
-    from napari_tam.measure import measure
+    from napari_tam.measure.cells import measure
     from napari_tam.pipeline import Analysis
 
     folder = tmp_path_factory.mktemp("plate")

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from napari_tam.regions import Regions
+from napari_tam.measure.regions import Regions
 from napari_tam.volume_place import Surfaces, assign, deepest_points, nucleus_distance_um
 
 VOXEL = np.array([0.5, 0.25, 0.25])

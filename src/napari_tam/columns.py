@@ -447,7 +447,7 @@ PUNCTA_COLUMNS: tuple[Column, ...] = (
     ),
 )
 
-#: What `napari_tam.measure.measure` contributes to the images table.
+#: What `napari_tam.measure.cells.measure` contributes to the images table.
 SUMMARY_COLUMNS: tuple[Column, ...] = (
     Column("image", "text", "", "keys", "Name of the image."),
     Column("frame", "integer", "", "keys", "Index on the time axis; 0 without one."),

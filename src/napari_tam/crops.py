@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from napari_tam.regions import Regions
+from napari_tam.measure.regions import Regions
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -49,7 +49,7 @@ def cell_crops(
         YX labels; nuclei may be None (that channel is zero then).
     table
         One row a label of `cells`, ascending: `label`, `centroid_y_px`, `centroid_x_px` and
-        `orientation_deg` are used (see `napari_tam.measure`).
+        `orientation_deg` are used (see `napari_tam.measure.cells`).
     pixel_size_um
         Pixel size of the images in µm.
 

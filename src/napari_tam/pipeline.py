@@ -15,7 +15,7 @@ from napari_tam.correct.apply import Corrected, correct
 from napari_tam.edits import Edits
 from napari_tam.errors import InputError
 from napari_tam.large import is_large, steps_of_tiles
-from napari_tam.measure import measure
+from napari_tam.measure.cells import measure
 from napari_tam.progress import STEPS, Progress
 from napari_tam.puncta.detect import select
 from napari_tam.rerun import Segmented, kept_steps
@@ -47,7 +47,7 @@ class Analysis:
     cells, nuclei
         Label images (YX, of a volume ZYX, unsigned; 0 = background); nuclei is None without a nuclear stain.
     table
-        One row a cell; `label` is its value in `cells`. See `napari_tam.measure`, and
+        One row a cell; `label` is its value in `cells`. See `napari_tam.measure.cells`, and
         `napari_tam.classify` for its last columns.
     puncta
         One row a punctum; `label` is the cell it lies in, 0 = outside every cell.

@@ -1,4 +1,4 @@
-"""Labels and puncta of a volume → tables: the 3-D counterpart of `napari_tam.measure`.
+"""Labels and puncta of a volume → tables: the 3-D counterpart of `napari_tam.measure.cells`.
 
 The columns of planes are measured on the maximum projection; those that have a 3-D meaning are then
 replaced, and those of `napari_tam.columns.VOLUME_CELL_COLUMNS` and `VOLUME_PUNCTA_COLUMNS` added.
@@ -13,10 +13,10 @@ import numpy.typing as npt
 import pandas as pd
 
 from napari_tam.columns import PUNCTA_COLUMNS, VOLUME_CELL_COLUMNS, VOLUME_PUNCTA_COLUMNS, build_table
-from napari_tam.intensity import background, saturation_level
-from napari_tam.measure import cell_intensities, measure, puncta_of_cells
-from napari_tam.place import nucleus_owners
-from napari_tam.regions import Floats, Ints, Regions
+from napari_tam.measure.cells import cell_intensities, measure, puncta_of_cells
+from napari_tam.measure.intensity import background, saturation_level
+from napari_tam.measure.place import nucleus_owners
+from napari_tam.measure.regions import Floats, Ints, Regions
 from napari_tam.volume import project_field, project_labels
 from napari_tam.volume_place import Surfaces, assign, deepest_points, nucleus_distance_um
 
@@ -56,7 +56,7 @@ def measure_volume(
     Returns
     -------
     table, puncta, summary
-        As those of `napari_tam.measure.measure`, with the columns of volumes.
+        As those of `napari_tam.measure.cells.measure`, with the columns of volumes.
 
     Raises
     ------
@@ -150,7 +150,7 @@ def membrane_distance(spots: pd.DataFrame, settings: Settings, least_um: float) 
 
 def _clear_of(flat: Regions, planes: int) -> npt.NDArray[np.float32]:
     """Distance of each voxel's column to the cells' projection, as `intensity.background` wants it."""
-    from napari_tam.place import boundary_distance
+    from napari_tam.measure.place import boundary_distance
 
     distance = np.where(flat.labels > 0, 0, boundary_distance(flat)).astype(np.float32)
     return np.tile(distance, (planes, 1))

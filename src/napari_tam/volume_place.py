@@ -12,7 +12,7 @@ from scipy.ndimage import distance_transform_edt, find_objects
 from scipy.spatial import cKDTree
 
 if TYPE_CHECKING:
-    from napari_tam.regions import Floats, Ints, Regions
+    from napari_tam.measure.regions import Floats, Ints, Regions
 
 Labels = npt.NDArray[Any]
 Points = npt.NDArray[np.float64]

@@ -13,7 +13,7 @@ from napari_tam.crops import CROP_SIZE, cell_crops
 from napari_tam.features import FEATURES, shape_features
 from napari_tam.io.field import Field
 from napari_tam.likeness import Likeness
-from napari_tam.measure import measure
+from napari_tam.measure.cells import measure
 from napari_tam.morphology_net import MorphologyNet
 from napari_tam.phenotype_model import PhenotypeModel
 from napari_tam.phenotype_report import LabelledCells

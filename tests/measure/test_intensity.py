@@ -8,7 +8,7 @@ import pytest
 from label_images import disc
 from scipy import ndimage
 
-from napari_tam.intensity import (
+from napari_tam.measure.intensity import (
     background,
     contrast_to_noise,
     focus_score,
@@ -16,8 +16,8 @@ from napari_tam.intensity import (
     saturated_fractions,
     saturation_level,
 )
-from napari_tam.place import boundary_distance
-from napari_tam.regions import Regions
+from napari_tam.measure.place import boundary_distance
+from napari_tam.measure.regions import Regions
 
 
 def level_of(image: npt.NDArray[Any], labels: npt.NDArray[Any]) -> Any:

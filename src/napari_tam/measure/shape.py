@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 if TYPE_CHECKING:
-    from napari_tam.regions import Floats, Regions
+    from napari_tam.measure.regions import Floats, Regions
 
 #: Radius of the disc that cannot enter a protrusion, as a fraction of the cell's inscribed radius.
 PROTRUSION_RADIUS = 0.5
@@ -29,7 +29,7 @@ def shape(
     regions
         The cells.
     distance
-        YX distance in pixels to the nearest boundary pixel (`napari_tam.place.boundary_distance`).
+        YX distance in pixels to the nearest boundary pixel (`napari_tam.measure.place.boundary_distance`).
     pixel_size_um
         Pixel size in µm.
 

@@ -7,8 +7,14 @@ from hypothesis import strategies as st
 from label_images import QUICK, disc, voronoi
 from scipy import ndimage
 
-from napari_tam.place import boundary_distance, edge_distance, nearest_pixel, nucleus_distance, nucleus_owners
-from napari_tam.regions import Regions
+from napari_tam.measure.place import (
+    boundary_distance,
+    edge_distance,
+    nearest_pixel,
+    nucleus_distance,
+    nucleus_owners,
+)
+from napari_tam.measure.regions import Regions
 
 
 def distances(labels: np.ndarray, y: list[float], x: list[float]) -> list[float]:

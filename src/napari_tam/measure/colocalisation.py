@@ -14,10 +14,10 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from napari_tam.shape import inscribed_radius
+from napari_tam.measure.shape import inscribed_radius
 
 if TYPE_CHECKING:
-    from napari_tam.regions import Floats, Ints, Regions
+    from napari_tam.measure.regions import Floats, Ints, Regions
     from napari_tam.settings import Settings
 
 Image = npt.NDArray[Any]
@@ -173,7 +173,7 @@ def colocalise(
     exosome, lysosome
         YX channels.
     regions, distance
-        The cells and their `napari_tam.place.boundary_distance`.
+        The cells and their `napari_tam.measure.place.boundary_distance`.
     puncta
         Flat position of the pixel under the centroid of each punctum that lies in a cell.
     settings

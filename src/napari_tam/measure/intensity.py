@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 if TYPE_CHECKING:
-    from napari_tam.regions import Floats, Regions
+    from napari_tam.measure.regions import Floats, Regions
 
 #: Background pixels lie further than this from every cell, beyond the blur and haze of its edge.
 BACKGROUND_MARGIN_PX = 5
@@ -137,7 +137,7 @@ def contrast_to_noise(
     image
         YX channel.
     regions, distance
-        The labels and their `napari_tam.place.boundary_distance`.
+        The labels and their `napari_tam.measure.place.boundary_distance`.
     mean
         Mean intensity of each label. Infinite in an image without noise, NaN where there is no
         contrast either.

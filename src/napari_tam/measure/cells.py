@@ -11,23 +11,23 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from napari_tam.colocalisation import colocalise
 from napari_tam.columns import CELL_COLUMNS, PUNCTA_COLUMNS, build_table
-from napari_tam.intensity import background, contrast_to_noise, focus_score, saturated_fractions
-from napari_tam.place import (
+from napari_tam.measure.colocalisation import colocalise
+from napari_tam.measure.intensity import background, contrast_to_noise, focus_score, saturated_fractions
+from napari_tam.measure.place import (
     boundary_distance,
     edge_distance,
     nearest_pixel,
     nucleus_distance,
     nucleus_owners,
 )
-from napari_tam.regions import Floats, Ints, Regions
+from napari_tam.measure.regions import Floats, Ints, Regions
+from napari_tam.measure.shape import inscribed_radius, shape
 from napari_tam.settings import ROLES
-from napari_tam.shape import inscribed_radius, shape
 
 if TYPE_CHECKING:
-    from napari_tam.intensity import Background
     from napari_tam.io.field import Field
+    from napari_tam.measure.intensity import Background
     from napari_tam.settings import Settings
 
 _Columns = dict[str, npt.NDArray[Any]]

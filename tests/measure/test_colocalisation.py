@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from label_images import QUICK, disc
 
-from napari_tam.colocalisation import colocalise
 from napari_tam.columns import CELL_COLUMNS
-from napari_tam.place import boundary_distance
-from napari_tam.regions import Regions
+from napari_tam.measure.colocalisation import colocalise
+from napari_tam.measure.place import boundary_distance
+from napari_tam.measure.regions import Regions
 from napari_tam.settings import Settings
 
 SHAPE = (120, 240)

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from label_images import QUICK, voronoi
 
-from napari_tam.regions import Regions
+from napari_tam.measure.regions import Regions
 
 SEEDS = st.integers(0, 10**6)
 

@@ -12,9 +12,9 @@ from scipy.spatial import ConvexHull
 from scipy.spatial.distance import pdist
 from skimage.measure import regionprops_table
 
-from napari_tam.place import boundary_distance
-from napari_tam.regions import Regions
-from napari_tam.shape import convex_hulls, feret, shape
+from napari_tam.measure.place import boundary_distance
+from napari_tam.measure.regions import Regions
+from napari_tam.measure.shape import convex_hulls, feret, shape
 
 SEEDS = st.integers(0, 10**6)
 
@@ -221,7 +221,7 @@ def test_feret_and_hull_agree_with_brute_force(seed: int) -> None:
 def test_many_large_hulls_are_measured_in_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     labels = voronoi(np.random.default_rng(0), (60, 80), 7)
     whole = measured(labels)
-    monkeypatch.setattr("napari_tam.shape._BATCH", 1)
+    monkeypatch.setattr("napari_tam.measure.shape._BATCH", 1)
     single = measured(labels)
     np.testing.assert_array_equal(whole["feret_min_um"], single["feret_min_um"])
     np.testing.assert_array_equal(whole["feret_max_um"], single["feret_max_um"])

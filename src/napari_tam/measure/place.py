@@ -12,7 +12,7 @@ from scipy.spatial import cKDTree
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from napari_tam.regions import Floats, Ints, Regions
+    from napari_tam.measure.regions import Floats, Ints, Regions
 
 
 def boundary_distance(regions: Regions) -> npt.NDArray[np.float32]:
