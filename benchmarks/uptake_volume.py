@@ -22,8 +22,8 @@ from napari_tam.models import Models, load_models
 from napari_tam.pipeline import Analysis
 from napari_tam.pipeline import run as analyse
 from napari_tam.settings import Settings
-from napari_tam.volume import stack_models
-from napari_tam.volume_measure import measure_volume
+from napari_tam.volume.measure import measure_volume
+from napari_tam.volume.projection import stack_models
 from napari_tam.volume_scene import LOCATIONS, Scene3D, VolumeParameters
 
 if TYPE_CHECKING:

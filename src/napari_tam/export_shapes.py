@@ -12,7 +12,7 @@ from napari_tam.errors import InputError
 from napari_tam.extras import need
 from napari_tam.files import replacing
 from napari_tam.outlines import outlines
-from napari_tam.volume import project_labels
+from napari_tam.volume.projection import project_labels
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

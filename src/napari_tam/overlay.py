@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from napari_tam.errors import InputError
 from napari_tam.large import forget, is_large
-from napari_tam.volume import project_field, project_labels
+from napari_tam.volume.projection import project_field, project_labels
 
 if TYPE_CHECKING:
     import pandas as pd

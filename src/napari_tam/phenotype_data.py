@@ -17,7 +17,7 @@ from napari_tam.io.layout import GROUPS, Layout, read_text_table, well_of
 from napari_tam.phenotype_report import LabelledCells
 from napari_tam.results import OK, read_results
 from napari_tam.settings import Settings
-from napari_tam.volume import project_field, project_labels
+from napari_tam.volume.projection import project_field, project_labels
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -20,8 +20,8 @@ from napari_tam.progress import STEPS, Progress
 from napari_tam.puncta.detect import select
 from napari_tam.rerun import Segmented, kept_steps
 from napari_tam.settings import REQUIRED_ROLES
-from napari_tam.volume import project_field, project_labels, stack_models
-from napari_tam.volume_measure import measure_volume
+from napari_tam.volume.measure import measure_volume
+from napari_tam.volume.projection import project_field, project_labels, stack_models
 
 if TYPE_CHECKING:
     from collections.abc import Generator

@@ -344,5 +344,7 @@ def test_a_round_cell_with_uniform_puncta_has_the_expected_radii() -> None:
 
 
 def test_importing_it_loads_no_torch() -> None:
-    code = "import sys, napari_tam.measure.cells; sys.exit(bool({'torch', 'napari', 'qtpy'} & set(sys.modules)))"
+    code = (
+        "import sys, napari_tam.measure.cells; sys.exit(bool({'torch', 'napari', 'qtpy'} & set(sys.modules)))"
+    )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from napari_tam.measure.regions import Regions
-from napari_tam.volume_place import Surfaces, assign, deepest_points, nucleus_distance_um
+from napari_tam.volume.place import Surfaces, assign, deepest_points, nucleus_distance_um
 
 VOXEL = np.array([0.5, 0.25, 0.25])
 CENTRE, RADIUS = np.array([7.5, 12.0, 12.0]), 5.0  # µm

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from napari_tam.volume_photometry import measure, typical_sigma
+from napari_tam.volume.photometry import measure, typical_sigma
 
 SHAPE = (24, 60, 60)
 

@@ -11,9 +11,9 @@ import numpy.typing as npt
 import pandas as pd
 from scipy.ndimage import gaussian_filter1d
 
-from napari_tam import volume_photometry as photometry
 from napari_tam.puncta.detect import SPOT_COLUMNS, TYPICAL_SIGMA_PX, select
-from napari_tam.volume_segment import Montage
+from napari_tam.volume import photometry
+from napari_tam.volume.segment import Montage
 
 if TYPE_CHECKING:
     from napari_tam.puncta.detect import Detector
@@ -129,7 +129,7 @@ def measure_stack_spots(
     z_step_um: float,
     settings: Settings,
 ) -> pd.DataFrame:
-    """Measure puncta at voxels (N, 3) of a stack; see `napari_tam.volume_photometry.measure`."""
+    """Measure puncta at voxels (N, 3) of a stack; see `napari_tam.volume.photometry.measure`."""
     if not len(peaks):
         return pd.DataFrame({name: np.zeros(0) for name in VOLUME_SPOT_COLUMNS})
     start = np.array([TYPICAL_SIGMA_Z_UM / z_step_um, TYPICAL_SIGMA_PX])

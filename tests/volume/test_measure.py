@@ -15,7 +15,7 @@ from napari_tam.columns import (
 )
 from napari_tam.io.field import Field
 from napari_tam.settings import Settings
-from napari_tam.volume_measure import measure_volume, membrane_distance
+from napari_tam.volume.measure import measure_volume, membrane_distance
 
 STEP, UM = 0.5, 0.25
 SHAPE = (29, 80, 160)

@@ -13,7 +13,7 @@ from napari_tam.matching import match_points
 from napari_tam.models import load_models
 from napari_tam.pipeline import run
 from napari_tam.settings import Settings
-from napari_tam.volume import project_field, project_labels
+from napari_tam.volume.projection import project_field, project_labels
 from napari_tam.volume_scene import Scene3D, VolumeParameters
 
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from napari_tam.settings import Settings
-from napari_tam.volume_detect import VOLUME_SPOT_COLUMNS, StackDetector, climb
+from napari_tam.volume.detect import VOLUME_SPOT_COLUMNS, StackDetector, climb
 
 TRUE = np.array([[4.2, 20.4, 30.3], [6.7, 50.0, 60.6], [9.4, 50.3, 60.1], [5.0, 70.2, 100.8]])
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter
 
 from napari_tam.settings import Settings
-from napari_tam.volume_segment import Montage, StackSegmenter, refine_surface, stitch, tidy_volume
+from napari_tam.volume.segment import Montage, StackSegmenter, refine_surface, stitch, tidy_volume
 
 
 @given(st.integers(1, 9), st.integers(1, 7), st.integers(1, 12), st.integers(0, 5))

@@ -17,8 +17,8 @@ from napari_tam.measure.cells import cell_intensities, measure, puncta_of_cells
 from napari_tam.measure.intensity import background, saturation_level
 from napari_tam.measure.place import nucleus_owners
 from napari_tam.measure.regions import Floats, Ints, Regions
-from napari_tam.volume import project_field, project_labels
-from napari_tam.volume_place import Surfaces, assign, deepest_points, nucleus_distance_um
+from napari_tam.volume.place import Surfaces, assign, deepest_points, nucleus_distance_um
+from napari_tam.volume.projection import project_field, project_labels
 
 if TYPE_CHECKING:
     from napari_tam.io.field import Field

@@ -18,8 +18,8 @@ Labels = npt.NDArray[np.unsignedinteger[Any]]
 def stack_models(models: Models, z_step_um: float) -> Models:
     """Return the same models, for stacks (ZYX) whose planes are `z_step_um` apart."""
     from napari_tam.models import AREA_SETTINGS
-    from napari_tam.volume_detect import StackDetector
-    from napari_tam.volume_segment import StackSegmenter
+    from napari_tam.volume.detect import StackDetector
+    from napari_tam.volume.segment import StackSegmenter
 
     return replace(
         models,
