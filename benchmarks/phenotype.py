@@ -25,14 +25,14 @@ sys.path.insert(0, str(ROOT / "training"))
 from phenotype_fields import Cells, join, scene_cells, simulate
 from train_phenotype import CLASSES, cells_network, labelled
 
-from napari_tam.calibration import balanced_accuracy, reliability
-from napari_tam.classify import UNCERTAIN, ModelClassifier, decide, load_classifier
 from napari_tam.columns import class_column
-from napari_tam.crops import cell_crops
-from napari_tam.features import shape_features
 from napari_tam.files import write_json
 from napari_tam.io.field import Field
 from napari_tam.measure.cells import measure
+from napari_tam.phenotype.calibration import balanced_accuracy, reliability
+from napari_tam.phenotype.classify import UNCERTAIN, ModelClassifier, decide, load_classifier
+from napari_tam.phenotype.crops import cell_crops
+from napari_tam.phenotype.features import shape_features
 from napari_tam.phenotype_training import Recipe, group_folds, held_out, train
 from napari_tam.settings import Settings
 from napari_tam.synthetic import Scene, SceneParameters

@@ -266,7 +266,8 @@ def test_click_to_label_train_and_apply(
 ) -> None:
     from phenotypes import ellipses, field_of
 
-    from napari_tam import classify, phenotype_training
+    from napari_tam import phenotype_training
+    from napari_tam.phenotype import classify
     from napari_tam.phenotype_training import Recipe
 
     rng = np.random.default_rng(3)

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from phenotypes import labelled, untrained
 
-from napari_tam.calibration import balanced_accuracy
 from napari_tam.errors import InputError
+from napari_tam.phenotype.calibration import balanced_accuracy
 from napari_tam.phenotype_report import report_lines
 from napari_tam.phenotype_training import (
     Recipe,

@@ -9,8 +9,8 @@ import pytest
 from phenotypes import untrained
 from recorder import field, recording
 
-from napari_tam.classify import ModelClassifier
 from napari_tam.edits import Edits
+from napari_tam.phenotype.classify import ModelClassifier
 from napari_tam.pipeline import Analysis, run, steps
 from napari_tam.rerun import KEEPABLE, kept_steps, steps_of
 from napari_tam.settings import Settings

@@ -17,11 +17,11 @@ import numpy as np
 import pandas as pd
 
 from napari_tam._scene.cells import PHENOTYPES
-from napari_tam.crops import CROP_SIZE, CROP_UM, cell_crops
-from napari_tam.features import FEATURES, shape_features
 from napari_tam.io.field import Field
 from napari_tam.measure.cells import measure
 from napari_tam.networks.dynamics import enlarge
+from napari_tam.phenotype.crops import CROP_SIZE, CROP_UM, cell_crops
+from napari_tam.phenotype.features import FEATURES, shape_features
 from napari_tam.settings import Settings
 from napari_tam.synthetic import Scene, SceneParameters, random_parameters
 

@@ -18,7 +18,7 @@ import torch
 from phenotype_fields import Cells, simulate
 
 from napari_tam._scene.cells import PHENOTYPES
-from napari_tam.calibration import balanced_accuracy, fit_temperature, reliability, softmax
+from napari_tam.phenotype.calibration import balanced_accuracy, fit_temperature, reliability, softmax
 from napari_tam.phenotype_report import LabelledCells
 from napari_tam.phenotype_training import LIKE_QUANTILE, Recipe, fit
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import pandas as pd
 
-    from napari_tam.phenotype_model import PhenotypeModel
+    from napari_tam.phenotype.model import PhenotypeModel
     from napari_tam.results import Results
 
 
@@ -69,8 +69,8 @@ def _positive(text: str) -> int:
 
 def train(arguments: argparse.Namespace) -> int:
     """Train a phenotype model on one's own cells."""
-    from napari_tam.classify import load_classifier
     from napari_tam.io.layout import read_layout
+    from napari_tam.phenotype.classify import load_classifier
     from napari_tam.phenotype_data import read_labelled
     from napari_tam.phenotype_training import Recipe
     from napari_tam.phenotype_training import train as train_model
@@ -210,7 +210,7 @@ def _called(row: pd.DataFrame) -> str:
 
 
 def _model(results: Results, name: str | None) -> PhenotypeModel:
-    from napari_tam.classify import load_classifier
+    from napari_tam.phenotype.classify import load_classifier
 
     classifier = load_classifier(name or _settings(results).phenotype_model)
     if classifier is None:

@@ -606,7 +606,7 @@ def class_column(name: str) -> str:
 
 
 def phenotype_columns(classes: Sequence[str] = ("M1", "M2")) -> tuple[Column, ...]:
-    """Return what `napari_tam.classify` adds to the per-cell table."""
+    """Return what `napari_tam.phenotype.classify` adds to the per-cell table."""
     chances = tuple(
         Column(
             f"p_{class_column(name)}",
@@ -642,7 +642,7 @@ def phenotype_columns(classes: Sequence[str] = ("M1", "M2")) -> tuple[Column, ..
 
 
 def phenotype_summary_columns(classes: Sequence[str] = ("M1", "M2")) -> tuple[Column, ...]:
-    """Return what `napari_tam.classify` adds to the images table."""
+    """Return what `napari_tam.phenotype.classify` adds to the images table."""
     counts = [(name, f"Number of cells called {name}.") for name in classes]
     counts.append(("uncertain", "Number of cells whose phenotype is uncertain."))
     return (

@@ -15,12 +15,12 @@ import numpy.typing as npt
 import pandas as pd
 import torch
 
-from napari_tam.calibration import softmax
-from napari_tam.crops import CROP_CHANNELS
-from napari_tam.features import FEATURES, shape_features
+from napari_tam.phenotype.calibration import softmax
+from napari_tam.phenotype.crops import CROP_CHANNELS
+from napari_tam.phenotype.features import FEATURES, shape_features
 
 if TYPE_CHECKING:
-    from napari_tam.phenotype_model import PhenotypeModel
+    from napari_tam.phenotype.model import PhenotypeModel
 
 Floats = npt.NDArray[np.float32]
 
@@ -65,7 +65,7 @@ def explain_cell(model: PhenotypeModel, crop: Floats, row: pd.DataFrame, steps: 
     model
         The model.
     crop
-        (3, Y, X), see `napari_tam.crops`.
+        (3, Y, X), see `napari_tam.phenotype.crops`.
     row
         The cell's row of the per-cell table (a table of one row).
     steps

@@ -288,7 +288,7 @@ def _steps(
     table, puncta = parts.join(stores["cells"], field.pixel_size_um)
     summary = parts.summary(field, table, puncta, stores, models)
     if models.phenotype is not None:
-        from napari_tam.classify import phenotype_summary
+        from napari_tam.phenotype.classify import phenotype_summary
 
         summary |= phenotype_summary(table, models.phenotype.classes)
     labels = {kind: store.open() for kind, store in stores.items()}

@@ -12,9 +12,9 @@ from napari_tam.errors import InputError
 from napari_tam.installation import bundled
 
 if TYPE_CHECKING:
-    from napari_tam.classify import Classifier
     from napari_tam.correct.folder import Corrections
     from napari_tam.networks.flownet import FlowNet
+    from napari_tam.phenotype.classify import Classifier
     from napari_tam.puncta.detect import Detector
     from napari_tam.segment.segmenter import Segmenter
     from napari_tam.settings import Settings
@@ -204,9 +204,9 @@ def load_models(settings: Settings) -> Models:
     InputError
         If a device or model cannot be used: one sentence that says which and why.
     """
-    from napari_tam.classify import load_classifier
     from napari_tam.correct.folder import read_corrections
     from napari_tam.networks.flownet import Predictor, choose_device
+    from napari_tam.phenotype.classify import load_classifier
     from napari_tam.puncta.detect import LogDetector, NetworkDetector
 
     check_bundled()

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from napari_tam.crops import cell_crops
 from napari_tam.errors import InputError
-from napari_tam.features import FEATURES, shape_features
 from napari_tam.io.images import read_fields, stem_of
 from napari_tam.io.layout import GROUPS, Layout, read_text_table, well_of
+from napari_tam.phenotype.crops import cell_crops
+from napari_tam.phenotype.features import FEATURES, shape_features
 from napari_tam.phenotype_report import LabelledCells
 from napari_tam.results import OK, read_results
 from napari_tam.settings import Settings

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from napari_tam.classify import UNCERTAIN
 from napari_tam.columns import class_column
 from napari_tam.files import replacing
+from napari_tam.phenotype.classify import UNCERTAIN
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

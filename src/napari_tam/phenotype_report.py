@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from napari_tam.calibration import balanced_accuracy, confusion, fit_temperature, reliability, softmax
+from napari_tam.phenotype.calibration import (
+    balanced_accuracy,
+    confusion,
+    fit_temperature,
+    reliability,
+    softmax,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,7 +33,7 @@ class LabelledCells:
     Attributes
     ----------
     crops, features
-        See `napari_tam.crops` and `napari_tam.features`.
+        See `napari_tam.phenotype.crops` and `napari_tam.phenotype.features`.
     truth
         Index of each cell's class in `classes`.
     groups

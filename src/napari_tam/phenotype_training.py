@@ -14,11 +14,11 @@ import numpy.typing as npt
 import torch
 from torch.nn import functional
 
-from napari_tam.calibration import balanced_accuracy, fit_temperature
 from napari_tam.errors import InputError
-from napari_tam.likeness import Likeness
-from napari_tam.morphology_net import MorphologyNet, run_network
-from napari_tam.phenotype_model import PhenotypeModel
+from napari_tam.phenotype.calibration import balanced_accuracy, fit_temperature
+from napari_tam.phenotype.likeness import Likeness
+from napari_tam.phenotype.model import PhenotypeModel
+from napari_tam.phenotype.morphology_net import MorphologyNet, run_network
 from napari_tam.phenotype_report import validation
 
 if TYPE_CHECKING:
@@ -185,7 +185,7 @@ def held_out(
     Returns
     -------
     logits, distance
-        One row a cell; see `napari_tam.phenotype_model.Scores`.
+        One row a cell; see `napari_tam.phenotype.model.Scores`.
     """
     logits = np.zeros((len(cells), len(cells.classes)), np.float32)
     distance = np.zeros(len(cells))

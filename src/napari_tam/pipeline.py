@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from napari_tam.classify import phenotype_summary
 from napari_tam.correct.apply import Corrected, correct
 from napari_tam.edits import Edits
 from napari_tam.errors import InputError
 from napari_tam.large import is_large, steps_of_tiles
 from napari_tam.measure.cells import measure
+from napari_tam.phenotype.classify import phenotype_summary
 from napari_tam.progress import STEPS, Progress
 from napari_tam.puncta.detect import select
 from napari_tam.rerun import Segmented, kept_steps
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from napari_tam.classify import Classifier
     from napari_tam.io.field import Field
     from napari_tam.models import Models
+    from napari_tam.phenotype.classify import Classifier
     from napari_tam.settings import Settings
 
 __all__ = ["STEPS", "Analysis", "Progress", "steps"]
@@ -48,7 +48,7 @@ class Analysis:
         Label images (YX, of a volume ZYX, unsigned; 0 = background); nuclei is None without a nuclear stain.
     table
         One row a cell; `label` is its value in `cells`. See `napari_tam.measure.cells`, and
-        `napari_tam.classify` for its last columns.
+        `napari_tam.phenotype.classify` for its last columns.
     puncta
         One row a punctum; `label` is the cell it lies in, 0 = outside every cell.
     summary

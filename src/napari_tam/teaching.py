@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_tam.crops import cell_crops
 from napari_tam.errors import InputError
-from napari_tam.features import FEATURES, shape_features
 from napari_tam.files import make_folder, write_text
+from napari_tam.phenotype.crops import cell_crops
+from napari_tam.phenotype.features import FEATURES, shape_features
 from napari_tam.phenotype_report import LabelledCells, report_lines
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from napari_tam.phenotype_model import PhenotypeModel
+    from napari_tam.phenotype.model import PhenotypeModel
     from napari_tam.pipeline import Analysis
 
 #: What the groups are, by which a taught model is judged.

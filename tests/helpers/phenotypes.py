@@ -9,13 +9,13 @@ import numpy.typing as npt
 import pandas as pd
 import torch
 
-from napari_tam.crops import CROP_SIZE, cell_crops
-from napari_tam.features import FEATURES, shape_features
 from napari_tam.io.field import Field
-from napari_tam.likeness import Likeness
 from napari_tam.measure.cells import measure
-from napari_tam.morphology_net import MorphologyNet
-from napari_tam.phenotype_model import PhenotypeModel
+from napari_tam.phenotype.crops import CROP_SIZE, cell_crops
+from napari_tam.phenotype.features import FEATURES, shape_features
+from napari_tam.phenotype.likeness import Likeness
+from napari_tam.phenotype.model import PhenotypeModel
+from napari_tam.phenotype.morphology_net import MorphologyNet
 from napari_tam.phenotype_report import LabelledCells
 from napari_tam.phenotype_training import Recipe, fit
 from napari_tam.settings import Settings

@@ -151,7 +151,7 @@ def _train(
     examples: Sequence[tuple[Analysis, Mapping[int, str]]], out: Path
 ) -> Generator[Progress, None, list[str]]:
     """Train and save; returns the report's lines."""
-    from napari_tam.classify import load_classifier
+    from napari_tam.phenotype.classify import load_classifier
     from napari_tam.phenotype_training import Recipe, train
     from napari_tam.stopping import checkpoint
     from napari_tam.teaching import save_trained, taught_cells

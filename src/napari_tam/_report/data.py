@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from napari_tam.classify import UNCERTAIN
 from napari_tam.errors import InputError, one_line
 from napari_tam.io.layout import well_of
+from napari_tam.phenotype.classify import UNCERTAIN
 from napari_tam.results import OK, Results
 from napari_tam.settings import Settings
 from napari_tam.tables import read_csv

@@ -10,7 +10,7 @@ import pandas as pd
 
 from napari_tam._report.data import READOUTS, as_number, is_stated, label_of, whole
 from napari_tam._report.figures.comparison import p_text
-from napari_tam.classify import UNCERTAIN
+from napari_tam.phenotype.classify import UNCERTAIN
 from napari_tam.results import FAILED, OK, PENDING
 
 if TYPE_CHECKING:

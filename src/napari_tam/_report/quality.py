@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from napari_tam._report.data import ReportData, as_number, whole
-from napari_tam.classify import UNCERTAIN, UNLIKE
+from napari_tam.phenotype.classify import UNCERTAIN, UNLIKE
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -22,7 +22,7 @@ from napari_tam._report.style import (
     spread,
     upper_limit,
 )
-from napari_tam.classify import UNCERTAIN
+from napari_tam.phenotype.classify import UNCERTAIN
 from napari_tam.phenotype_figures import phenotype_colours
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from napari_tam.crops import CROP_CHANNELS
-from napari_tam.features import FEATURES
+from napari_tam.phenotype.crops import CROP_CHANNELS
+from napari_tam.phenotype.features import FEATURES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

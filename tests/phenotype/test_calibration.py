@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import settings as rules
 from hypothesis import strategies as st
 
-from napari_tam.calibration import (
+from napari_tam.phenotype.calibration import (
     TEMPERATURES,
     balanced_accuracy,
     confusion,

@@ -8,7 +8,12 @@ import pandas as pd
 import pytest
 from phenotypes import CLASSES, ellipses, field_of, labelled, measured, trained, untrained
 
-from napari_tam.classify import (
+from napari_tam.columns import phenotype_columns, phenotype_summary_columns
+from napari_tam.errors import InputError
+from napari_tam.io.field import Field
+from napari_tam.models import MODELS_FOLDER, Models
+from napari_tam.overlay import CELL_OUTLINE, overlay
+from napari_tam.phenotype.classify import (
     BORDER,
     LOW,
     NOISY,
@@ -19,13 +24,8 @@ from napari_tam.classify import (
     load_classifier,
     phenotype_summary,
 )
-from napari_tam.columns import phenotype_columns, phenotype_summary_columns
-from napari_tam.errors import InputError
-from napari_tam.io.field import Field
-from napari_tam.models import MODELS_FOLDER, Models
-from napari_tam.overlay import CELL_OUTLINE, overlay
+from napari_tam.phenotype.model import Scores
 from napari_tam.phenotype_figures import phenotype_colours
-from napari_tam.phenotype_model import Scores
 from napari_tam.pipeline import run
 from napari_tam.settings import Settings
 

@@ -7,8 +7,8 @@ from hypothesis import settings as rules
 from hypothesis import strategies as st
 from phenotypes import UM, ellipses, field_of, measured
 
-from napari_tam.crops import CROP_SIZE, CROP_UM, cell_crops
-from napari_tam.features import FEATURES, shape_features
+from napari_tam.phenotype.crops import CROP_SIZE, CROP_UM, cell_crops
+from napari_tam.phenotype.features import FEATURES, shape_features
 
 
 def crops_of(labels, stain, nuclei=None, um=UM):

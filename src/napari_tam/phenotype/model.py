@@ -17,14 +17,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from napari_tam.calibration import softmax
 from napari_tam.columns import class_column
-from napari_tam.crops import CROP_CHANNELS, CROP_SIZE, CROP_UM
 from napari_tam.errors import InputError, one_line
-from napari_tam.features import FEATURE_NAMES
 from napari_tam.files import make_folder, replacing, write_json
-from napari_tam.likeness import Likeness
-from napari_tam.morphology_net import MorphologyNet, run_network
+from napari_tam.phenotype.calibration import softmax
+from napari_tam.phenotype.crops import CROP_CHANNELS, CROP_SIZE, CROP_UM
+from napari_tam.phenotype.features import FEATURE_NAMES
+from napari_tam.phenotype.likeness import Likeness
+from napari_tam.phenotype.morphology_net import MorphologyNet, run_network
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -71,7 +71,7 @@ class PhenotypeModel:
     classes
         Their names, in the order of the logits.
     mean, sd
-        Mean and SD of each shape feature (`napari_tam.features.FEATURES`) over the training cells.
+        Mean and SD of each shape feature (`napari_tam.phenotype.features.FEATURES`) over the training cells.
     typical
         Mean crop of the training cells, (3, Y, X): what an explanation starts from.
     likeness
@@ -103,7 +103,7 @@ class PhenotypeModel:
         return np.asarray((features - self.mean) / self.sd, np.float32)
 
     def score(self, crops: npt.NDArray[Any], features: Floats, device: torch.device | None = None) -> Scores:
-        """Judge cells by their crops and shape features (`napari_tam.crops`, `napari_tam.features`)."""
+        """Judge cells by their crops and shape features (`napari_tam.phenotype.crops`, `napari_tam.phenotype.features`)."""
         given = self.standardise(features)
         logits, pooled = run_network(self.network, crops, given, device)
         vectors = np.concatenate([given, pooled], axis=1)

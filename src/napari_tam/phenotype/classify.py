@@ -1,7 +1,7 @@
 """Phenotype of every cell by its shape and cell stain; the exosome channel is never looked at.
 
 Columns: `napari_tam.columns.phenotype_columns`. What decides is a
-`napari_tam.phenotype_model.PhenotypeModel`.
+`napari_tam.phenotype.model.PhenotypeModel`.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_tam.columns import build_table, class_column, phenotype_columns
-from napari_tam.crops import CROP_UM, cell_crops
 from napari_tam.errors import InputError
-from napari_tam.features import shape_features
+from napari_tam.phenotype.crops import CROP_UM, cell_crops
+from napari_tam.phenotype.features import shape_features
 
 if TYPE_CHECKING:
     import pandas as pd
     import torch
 
     from napari_tam.io.field import Field
-    from napari_tam.phenotype_model import PhenotypeModel, Scores
+    from napari_tam.phenotype.model import PhenotypeModel, Scores
     from napari_tam.settings import Settings
 
 #: What a cell is called whose class is unclear.
@@ -165,7 +165,7 @@ def load_classifier(name: str, device: torch.device | None = None) -> ModelClass
     if name.casefold() == OFF:
         return None
     from napari_tam.models import MODELS_FOLDER, PHENOTYPE
-    from napari_tam.phenotype_model import load_phenotype_model
+    from napari_tam.phenotype.model import load_phenotype_model
 
     path = MODELS_FOLDER if name == PHENOTYPE else Path(name).expanduser()
     if not path.exists():

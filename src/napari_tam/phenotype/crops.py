@@ -1,7 +1,7 @@
 """A small picture of every cell at a fixed physical scale, turned to its long axis.
 
 The scale is fixed so that size counts, and the turn makes the picture the same however the cell lies
-in the image, up to the four mirror images that the long axis leaves; `napari_tam.morphology_net`
+in the image, up to the four mirror images that the long axis leaves; `napari_tam.phenotype.morphology_net`
 averages over those.
 """
 

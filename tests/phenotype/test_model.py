@@ -7,8 +7,8 @@ import pytest
 from phenotypes import labelled, untrained
 
 from napari_tam.errors import InputError
-from napari_tam.likeness import Likeness
-from napari_tam.phenotype_model import check_classes, load_phenotype_model
+from napari_tam.phenotype.likeness import Likeness
+from napari_tam.phenotype.model import check_classes, load_phenotype_model
 
 
 @pytest.fixture
