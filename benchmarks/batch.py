@@ -184,7 +184,7 @@ def workers(images: Path, out: Path, number: str) -> dict[str, Any]:
     """Analyse all fields on dask workers that are warm."""
     from napari_tam.cluster import analyse_on, open_cluster
     from napari_tam.io.listing import list_images
-    from napari_tam.models import load_models
+    from napari_tam.pipeline.models import load_models
     from napari_tam.settings import Settings
 
     paths, models = list_images([images]), load_models(Settings())

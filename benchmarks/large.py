@@ -109,7 +109,7 @@ def analyse(path: str, warm_up: str) -> dict[str, float]:
     import resource
 
     from napari_tam.batch import analyse_files
-    from napari_tam.models import load_models
+    from napari_tam.pipeline.models import load_models
 
     settings = Settings()
     models = load_models(settings)

@@ -24,9 +24,9 @@ STACKS = ("napari-tam", "napari-tam, no diameter given", "stock, resample=False"
 
 def run_ours(size: int, repeats: int, given: bool) -> dict:
     """Time the pipeline from arrays to tables."""
-    from napari_tam import pipeline
     from napari_tam.io.field import Field
-    from napari_tam.models import load_models
+    from napari_tam.pipeline import steps as pipeline
+    from napari_tam.pipeline.models import load_models
     from napari_tam.settings import Settings
 
     settings = Settings(

@@ -28,8 +28,8 @@ from napari_tam.correct.folder import Corrections
 from napari_tam.io.field import Field
 from napari_tam.matching import match_cells
 from napari_tam.measure.cells import measure
-from napari_tam.models import Models, load_models
-from napari_tam.pipeline import run as analyse
+from napari_tam.pipeline.models import Models, load_models
+from napari_tam.pipeline.steps import run as analyse
 from napari_tam.settings import Settings
 from napari_tam.synthetic import Scene, SceneParameters
 

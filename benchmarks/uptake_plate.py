@@ -22,7 +22,7 @@ from napari_tam.batch import analyse_files
 from napari_tam.conclude import conclude
 from napari_tam.io.layout import read_layout
 from napari_tam.matching import match_cells
-from napari_tam.models import load_models
+from napari_tam.pipeline.models import load_models
 from napari_tam.results import read_mask, read_results
 from napari_tam.settings import Settings
 from napari_tam.synthetic import Scene, write_scene

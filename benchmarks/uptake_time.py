@@ -19,9 +19,9 @@ from napari_tam import tracking
 from napari_tam.io.field import Field
 from napari_tam.kinetics import READOUTS, kinetics
 from napari_tam.matching import match_cells
-from napari_tam.models import load_models
 from napari_tam.movie import Movie, MovieParameters, tracks_of
-from napari_tam.pipeline import run as analyse
+from napari_tam.pipeline.models import load_models
+from napari_tam.pipeline.steps import run as analyse
 from napari_tam.settings import Settings
 from napari_tam.synthetic import SceneParameters
 from napari_tam.tracking import follow, link

@@ -18,9 +18,9 @@ from common import SHARED, publish, table
 
 from napari_tam.io.field import Field
 from napari_tam.matching import count_masks, match_points
-from napari_tam.models import Models, load_models
-from napari_tam.pipeline import Analysis
-from napari_tam.pipeline import run as analyse
+from napari_tam.pipeline.models import Models, load_models
+from napari_tam.pipeline.steps import Analysis
+from napari_tam.pipeline.steps import run as analyse
 from napari_tam.settings import Settings
 from napari_tam.volume.measure import measure_volume
 from napari_tam.volume.projection import stack_models

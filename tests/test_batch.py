@@ -16,9 +16,9 @@ import pytest
 
 from napari_tam import overlap
 from napari_tam.batch import ALL_STEPS, BatchProgress, Outcome, analyse_files
-from napari_tam.edits import Edits, save_edits
 from napari_tam.errors import InputError
 from napari_tam.fingerprint import source_of
+from napari_tam.pipeline.edits import Edits, save_edits
 from napari_tam.results import read_results
 from napari_tam.settings import Settings
 

@@ -399,13 +399,13 @@ def test_a_run_of_volumes_reports_a_plane_among_them(
 def test_models_lists_names_and_marks_the_damaged(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from napari_tam.models import ModelInfo
+    from napari_tam.pipeline.models import ModelInfo
 
     found = [
         ModelInfo("cells", "cells", "bundled", "macrophages", "0" * 64),
         ModelInfo("puncta", "puncta", "bundled", "spots", "1" * 64, ok=False),
     ]
-    monkeypatch.setattr("napari_tam.models.available_models", lambda: found)
+    monkeypatch.setattr("napari_tam.pipeline.models.available_models", lambda: found)
     assert run("models") == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[1].split() == ["cells", "cells", "bundled", "macrophages"]
@@ -416,14 +416,14 @@ def test_models_lists_names_and_marks_the_damaged(
 def test_doctor_says_what_is_wrong_and_what_to_do(
     broken: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from napari_tam.models import ModelInfo
+    from napari_tam.pipeline.models import ModelInfo
 
     found = [
         ModelInfo(name, name, "bundled", "", "0" * 64, ok=not (broken and name == "puncta"))
         for name in ("cells", "nuclei", "puncta")
     ]
-    monkeypatch.setattr("napari_tam.models.available_models", lambda: found)
-    monkeypatch.setattr("napari_tam.models.load_models", lambda _: fakes.models())
+    monkeypatch.setattr("napari_tam.pipeline.models.available_models", lambda: found)
+    monkeypatch.setattr("napari_tam.pipeline.models.load_models", lambda _: fakes.models())
     monkeypatch.setattr("napari_tam.doctor._plugin", lambda: iter(()))
     assert run("doctor") == int(broken)
     lines = capsys.readouterr().out.splitlines()
@@ -444,7 +444,7 @@ def test_a_check_that_fails_does_not_stop_the_others(monkeypatch: pytest.MonkeyP
 
     for part in ("_torch", "_cellpose", "_trial", "_plugin", "_libraries"):
         monkeypatch.setattr(doctor, part, lambda: iter([doctor.Check("ok", "fine")]))
-    monkeypatch.setattr("napari_tam.models.available_models", explode)
+    monkeypatch.setattr("napari_tam.pipeline.models.available_models", explode)
     found = list(doctor.checks())
     assert [check.status for check in found if "boom" in check.text] == ["problem"]
     assert sum(check.text == "fine" for check in found) == 5

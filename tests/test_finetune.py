@@ -12,12 +12,12 @@ from flow_images import scattered_cells
 from safetensors.torch import save_file
 
 from napari_tam import finetune as module
-from napari_tam import models
 from napari_tam.cli import main
 from napari_tam.errors import InputError
 from napari_tam.finetune import Recipe, finetune, folds_of, sample_of, save, total_steps, verdict
-from napari_tam.models import ModelCard, load_models
 from napari_tam.networks.flownet import FlowNet
+from napari_tam.pipeline import models
+from napari_tam.pipeline.models import ModelCard, load_models
 from napari_tam.segment.segmenter import FlowNetSegmenter, median_diameter
 from napari_tam.settings import Settings
 from napari_tam.stopping import Interrupted, watch

@@ -19,8 +19,8 @@ from napari_viewers import PIXEL_UM, FakeModels, add_channels, open_widget, run
 
 from napari_tam._napari._calm import draw_letters
 from napari_tam._napari._session import DIMMED, TAUGHT
-from napari_tam.edits import Edits, read_edits
-from napari_tam.pipeline import Progress
+from napari_tam.pipeline.edits import Edits, read_edits
+from napari_tam.pipeline.steps import Progress
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -70,7 +70,7 @@ def test_opening_the_widgets_loads_nothing_that_can_wait() -> None:
 
     code = (
         "import sys, napari_tam._napari._widget, napari_tam._napari._batch;"
-        "late = {'torch', 'cellpose', 'matplotlib.pyplot', 'scipy.spatial', 'cv2', 'napari_tam.pipeline'};"
+        "late = {'torch', 'cellpose', 'matplotlib.pyplot', 'scipy.spatial', 'cv2', 'napari_tam.pipeline.steps'};"
         "print(sorted(late & set(sys.modules)))"
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
@@ -343,7 +343,7 @@ def test_corrected_masks_train_the_cell_network_which_the_form_is_offered(
     )
     monkeypatch.setitem(sys.modules, "napari_tam.finetune", fake)
     monkeypatch.setattr(
-        sys.modules["napari_tam.models"], "bundled_cards", lambda: {"cells": 1}, raising=False
+        sys.modules["napari_tam.pipeline.models"], "bundled_cards", lambda: {"cells": 1}, raising=False
     )
     # Two images whose cells were corrected, as Update measurements leaves them.
     [found] = done.session.found.values()

@@ -24,7 +24,7 @@ from napari_tam.overlay import (
     overlay,
     scale_bar_um,
 )
-from napari_tam.pipeline import Analysis
+from napari_tam.pipeline.steps import Analysis
 from napari_tam.settings import Settings
 
 

@@ -26,7 +26,7 @@ from napari_tam.errors import InputError
 from napari_tam.files import OutputError, replacing
 from napari_tam.io.images import read_fields
 from napari_tam.parts import Stamp
-from napari_tam.pipeline import run
+from napari_tam.pipeline.steps import run
 from napari_tam.record import Record, failure_row, image_row
 from napari_tam.results import mask_path, prepare, read_mask, read_results, write_mask
 from napari_tam.settings import Settings

@@ -8,8 +8,8 @@ import pytest
 import tifffile
 
 from napari_tam.cli import main
-from napari_tam.edits import Edits, save_edits
 from napari_tam.errors import InputError
+from napari_tam.pipeline.edits import Edits, save_edits
 from napari_tam.settings import Settings
 from napari_tam.training_set import folder_fields, read_training_fields, results_fields
 

@@ -14,7 +14,7 @@ from napari_tam.installation import __version__
 if TYPE_CHECKING:
     from napari_tam.api import BatchResult, analyse, batch
     from napari_tam.errors import InputError
-    from napari_tam.pipeline import Analysis
+    from napari_tam.pipeline.steps import Analysis
     from napari_tam.results import read_results
     from napari_tam.settings import Settings
 
@@ -30,7 +30,7 @@ __all__ = [
 ]
 
 _HOME = {
-    "Analysis": "pipeline",
+    "Analysis": "pipeline.steps",
     "BatchResult": "api",
     "InputError": "errors",
     "Settings": "settings",

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
     from napari_tam.conclude import Conclusions
     from napari_tam.io.field import Field
-    from napari_tam.models import Models
-    from napari_tam.pipeline import Analysis
+    from napari_tam.pipeline.models import Models
+    from napari_tam.pipeline.steps import Analysis
     from napari_tam.results import Results
     from napari_tam.work import BatchProgress
 
@@ -67,7 +67,7 @@ def analyse(
     >>> analysis = napari_tam.analyse("field.ome.tif")  # doctest: +SKIP
     >>> analysis.table[["label", "puncta_count", "phenotype"]]  # doctest: +SKIP
     """
-    from napari_tam.pipeline import run
+    from napari_tam.pipeline.steps import run
 
     settings = _settings(settings)
     if isinstance(image, str | Path):
@@ -224,7 +224,7 @@ def _models(settings: Settings) -> Models:
 
 @lru_cache(maxsize=1)
 def _loaded(chosen: tuple[tuple[str, str], ...]) -> Models:
-    from napari_tam.models import load_models
+    from napari_tam.pipeline.models import load_models
 
     return load_models(Settings().updated(**dict(chosen)))
 

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 from napari_tam.files import OutputError
 from napari_tam.io.images import unique_names
 from napari_tam.io.tiff import available_memory
-from napari_tam.large import pixels_at_once
 from napari_tam.overlap import executor, read_ahead
+from napari_tam.pipeline.tiles import pixels_at_once
 from napari_tam.record import Record
 from napari_tam.stopping import Interrupted
 from napari_tam.work import ALL_STEPS, ERROR_LOG, BatchProgress, Item, Outcome, Work, explain
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Executor, Future
     from pathlib import Path
 
-    from napari_tam.models import Models
+    from napari_tam.pipeline.models import Models
     from napari_tam.settings import Settings
 
 __all__ = ["ALL_STEPS", "ERROR_LOG", "BatchProgress", "Outcome", "analyse_files", "explain"]
@@ -60,7 +60,7 @@ def analyse_files(
     finished field, and `images.csv` lists the files that are missing as ``not analysed``. A run that
     was killed loses only the fields that it was at.
 
-    Corrections by hand that lie in the results folder are kept (`napari_tam.edits`).
+    Corrections by hand that lie in the results folder are kept (`napari_tam.pipeline.edits`).
 
     Parameters
     ----------

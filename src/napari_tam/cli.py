@@ -516,7 +516,7 @@ def _settings(arguments: argparse.Namespace) -> int:
 
 
 def _models(_arguments: argparse.Namespace) -> int:
-    from napari_tam.models import available_models
+    from napari_tam.pipeline.models import available_models
 
     rows: list[tuple[str, ...]] = [("name", "for", "from", "")]
     for model in available_models():

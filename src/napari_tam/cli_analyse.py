@@ -16,8 +16,8 @@ from napari_tam.conclude import conclude
 from napari_tam.io.images import list_images
 from napari_tam.io.layout import read_layout
 from napari_tam.io.listing import unique_names
-from napari_tam.models import load_models
 from napari_tam.overlap import default_jobs
+from napari_tam.pipeline.models import load_models
 from napari_tam.results import OK, PENDING, prepare
 from napari_tam.stopping import terminable
 from napari_tam.tables import read_csv
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from rich.progress import Progress, TaskID
 
-    from napari_tam.models import Models
+    from napari_tam.pipeline.models import Models
     from napari_tam.settings import Settings
 
 #: Of more missing files than this, only the first are named.

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from napari_tam.finetune import FineTuned
-    from napari_tam.pipeline import Progress
+    from napari_tam.pipeline.steps import Progress
 
 #: Exit status when the network became worse.
 WORSE = 1
@@ -25,8 +25,8 @@ _OF_PHENOTYPE = ("labels", "controls", "layout", "group", "from_scratch")
 def train_cells(arguments: argparse.Namespace) -> int:
     """Fine-tune the bundled `cells` network on corrected masks."""
     from napari_tam.finetune import Recipe, finetune, report_lines, save, verdict
-    from napari_tam.models import bundled_cards
     from napari_tam.networks.flownet import choose_device
+    from napari_tam.pipeline.models import bundled_cards
     from napari_tam.settings import Settings
     from napari_tam.training_set import read_training_fields, settings_of
 

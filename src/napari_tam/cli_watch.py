@@ -17,9 +17,9 @@ from napari_tam.conclude import conclude
 from napari_tam.errors import InputError, one_line
 from napari_tam.io.layout import read_layout
 from napari_tam.lock import LOCK_FILE, locked
-from napari_tam.models import load_models
 from napari_tam.options import chosen_settings
 from napari_tam.overlap import default_jobs
+from napari_tam.pipeline.models import load_models
 from napari_tam.results import OK
 from napari_tam.stopping import terminable
 from napari_tam.watch import ShareAway, Watcher, wait
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from napari_tam.io.layout import Layout
-    from napari_tam.models import Models
+    from napari_tam.pipeline.models import Models
     from napari_tam.settings import Settings
 
 

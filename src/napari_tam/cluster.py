@@ -22,7 +22,7 @@ from napari_tam.fingerprint import analysis_hash, source_of
 from napari_tam.io.images import unique_names
 from napari_tam.lock import LOCK_FILE, locked
 from napari_tam.parts import Parts, Row, Stamp
-from napari_tam.pipeline import Progress
+from napari_tam.pipeline.steps import Progress
 from napari_tam.record import Record, failure_row
 from napari_tam.results import OK
 from napari_tam.work import ALL_STEPS, BatchProgress, Outcome, Work
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from distributed import Client
 
-    from napari_tam.models import Models
+    from napari_tam.pipeline.models import Models
     from napari_tam.settings import Settings
 
 #: Queueing systems, and their classes in dask-jobqueue.
@@ -50,7 +50,7 @@ def load_for_worker(settings: Settings) -> Models:
     import cv2
     import torch
 
-    from napari_tam.models import load_models
+    from napari_tam.pipeline.models import load_models
 
     torch.set_num_threads(1)
     cv2.setNumThreads(1)

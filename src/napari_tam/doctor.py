@@ -126,7 +126,7 @@ def _cellpose() -> Iterator[Check]:
 
 
 def _models() -> Iterator[Check]:
-    from napari_tam.models import available_models, check_bundled
+    from napari_tam.pipeline.models import available_models, check_bundled
 
     try:
         check_bundled()
@@ -148,8 +148,8 @@ def _trial() -> Iterator[Check]:
     import numpy as np
 
     from napari_tam.io.field import Field
-    from napari_tam.models import load_models
-    from napari_tam.pipeline import run
+    from napari_tam.pipeline.models import load_models
+    from napari_tam.pipeline.steps import run
     from napari_tam.settings import Settings
 
     random = np.random.default_rng(0)

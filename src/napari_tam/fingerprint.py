@@ -7,12 +7,12 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from napari_tam.installation import __version__
-from napari_tam.rerun import steps_of
+from napari_tam.pipeline.rerun import steps_of
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from napari_tam.models import Models
+    from napari_tam.pipeline.models import Models
     from napari_tam.settings import Settings
 
 #: Groups of settings that are used after the images only (see `napari_tam.conclude`).

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_tam._report.data import NEGATIVE, as_number, label_of, read_data
-from napari_tam.models import MODELS_FOLDER, PHENOTYPE
+from napari_tam.pipeline.models import MODELS_FOLDER, PHENOTYPE
 
 if TYPE_CHECKING:
     from pathlib import Path

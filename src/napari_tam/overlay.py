@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_tam.errors import InputError
-from napari_tam.large import forget, is_large
+from napari_tam.pipeline.tiles import forget, is_large
 from napari_tam.volume.projection import project_field, project_labels
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from PIL import ImageFont
 
     from napari_tam.io.field import Field
-    from napari_tam.pipeline import Analysis
+    from napari_tam.pipeline.steps import Analysis
 
 #: Longer pictures are made smaller, shorter ones larger (by whole numbers): readable at 100 %.
 MAX_SIDE_PX = 1536

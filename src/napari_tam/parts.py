@@ -21,11 +21,11 @@ import numpy as np
 
 from napari_tam import files as output
 from napari_tam import results
-from napari_tam.edits import edits_hash
 from napari_tam.errors import InputError
 from napari_tam.fingerprint import file_hash
 from napari_tam.overlay import encode_png, overlay
-from napari_tam.rerun import Segmented
+from napari_tam.pipeline.edits import edits_hash
+from napari_tam.pipeline.rerun import Segmented
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from napari_tam.fingerprint import Source
-    from napari_tam.pipeline import Analysis
+    from napari_tam.pipeline.steps import Analysis
 
 #: One row of images.csv.
 Row = dict[str, Any]
@@ -102,7 +102,7 @@ class Parts:
         analysis, row
             What was found.
         stamp, edits
-            What it depends on: see `Stamp`, and `napari_tam.edits.edits_hash`.
+            What it depends on: see `Stamp`, and `napari_tam.pipeline.edits.edits_hash`.
         pictures
             Whether a picture is wanted.
         masks

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from napari_tam.models import Models
+    from napari_tam.pipeline.models import Models
     from napari_tam.settings import Settings
 
 

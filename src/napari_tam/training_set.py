@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from napari_tam.edits import read_edits
 from napari_tam.errors import InputError
 from napari_tam.files import make_folder, replacing
+from napari_tam.pipeline.edits import read_edits
 from napari_tam.results import OK, read_mask, read_results, write_mask
 
 if TYPE_CHECKING:

@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from napari_tam import results
-from napari_tam.edits import edits_hash, read_edits
 from napari_tam.errors import InputError, one_line
 from napari_tam.files import OutputError
 from napari_tam.fingerprint import is_same, mask_hashes, source_of
 from napari_tam.io.images import read_fields
 from napari_tam.overlap import give_back_memory
 from napari_tam.parts import Stamp
-from napari_tam.pipeline import STEPS, Progress, steps
+from napari_tam.pipeline.edits import edits_hash, read_edits
+from napari_tam.pipeline.steps import STEPS, Progress, steps
 from napari_tam.record import failure_row, image_row
 from napari_tam.stopping import checkpoint
 
@@ -30,9 +30,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from napari_tam.io.field import Field
-    from napari_tam.models import Models
     from napari_tam.parts import Parts, Row
-    from napari_tam.pipeline import Analysis
+    from napari_tam.pipeline.models import Models
+    from napari_tam.pipeline.steps import Analysis
     from napari_tam.settings import Settings
 
 #: Where the tracebacks of unexpected errors go, in the results folder.
@@ -201,7 +201,7 @@ class Work:
     def analyse(self, item: Item) -> Outcome:
         """Analyse and write a field; what goes wrong with the field is an outcome.
 
-        Corrections by hand that lie in the results folder are kept (`napari_tam.edits`).
+        Corrections by hand that lie in the results folder are kept (`napari_tam.pipeline.edits`).
 
         Raises
         ------

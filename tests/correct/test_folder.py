@@ -9,7 +9,7 @@ import tifffile
 
 from napari_tam.correct.folder import CARD, Corrections, FlatField, read_corrections, write_corrections
 from napari_tam.errors import InputError
-from napari_tam.models import load_models
+from napari_tam.pipeline.models import load_models
 from napari_tam.settings import Settings
 
 if TYPE_CHECKING:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from napari_tam import models
-from napari_tam.models import ModelCard
+from napari_tam.pipeline import models
+from napari_tam.pipeline.models import ModelCard
 
 #: The networks are part of the project: a missing one is a failure, not a reason to skip.
 REQUIRED = True

@@ -11,7 +11,7 @@ import pandas as pd
 import tifffile
 from scipy import ndimage
 
-from napari_tam.models import Models
+from napari_tam.pipeline.models import Models
 from napari_tam.segment.segmenter import Segmentation
 
 if TYPE_CHECKING:

@@ -90,7 +90,7 @@ class FakeModels:
 def models(monkeypatch: pytest.MonkeyPatch) -> FakeModels:
     fake = FakeModels()
     module = SimpleNamespace(load_models=lambda settings: fake)
-    monkeypatch.setitem(sys.modules, "napari_tam.models", module)
+    monkeypatch.setitem(sys.modules, "napari_tam.pipeline.models", module)
     return fake
 
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
-    from napari_tam.models import Models
+    from napari_tam.pipeline.models import Models
     from napari_tam.segment.segmenter import Segmentation
 
 ROLES = ("cell", "nucleus", "exosome")

@@ -18,7 +18,7 @@ from paths import HELPERS, SOURCE
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from napari_tam.models import Models
+    from napari_tam.pipeline.models import Models
     from napari_tam.settings import Settings
 
 

@@ -12,8 +12,8 @@ from flow_images import ellipses, precision
 from paths import SHARED
 from skimage.measure import label as connected
 
-from napari_tam import models
 from napari_tam.errors import InputError
+from napari_tam.pipeline import models
 from napari_tam.segment.cellpose_models import CellposeSegmenter, cellpose_generation, check_file, zoo_names
 from napari_tam.segment.segmenter import median_diameter
 from napari_tam.settings import Settings

@@ -10,8 +10,8 @@ from hypothesis.extra import numpy as hnp
 
 from napari_tam.io.field import Field
 from napari_tam.matching import match_points
-from napari_tam.models import load_models
-from napari_tam.pipeline import run
+from napari_tam.pipeline.models import load_models
+from napari_tam.pipeline.steps import run
 from napari_tam.settings import Settings
 from napari_tam.volume.projection import project_field, project_labels
 from napari_tam.volume_scene import Scene3D, VolumeParameters

@@ -12,8 +12,8 @@ from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
 from napari_tam._napari._layers import positions
 from napari_tam._napari._parts import button, row
 from napari_tam._napari._train_cells import TrainCells
-from napari_tam.edits import Edits, near, puncta_edits, save_edits
 from napari_tam.errors import InputError
+from napari_tam.pipeline.edits import Edits, near, puncta_edits, save_edits
 
 if TYPE_CHECKING:
     from collections.abc import Callable

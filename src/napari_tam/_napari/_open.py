@@ -15,9 +15,9 @@ from qtpy.QtCore import QTimer
 from napari_tam._napari._layers import KEY, positions, result_layers
 from napari_tam._napari._sample_data import layers_of
 from napari_tam._napari._session import Found
-from napari_tam.edits import Edits, near, read_edits
 from napari_tam.errors import InputError
 from napari_tam.io.listing import stem_of
+from napari_tam.pipeline.edits import Edits, near, read_edits
 from napari_tam.results import OK, mask_path, read_mask, read_results
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from napari_tam._napari._session import Session
     from napari_tam.batch import Outcome
     from napari_tam.io.field import Field
-    from napari_tam.pipeline import Analysis
+    from napari_tam.pipeline.steps import Analysis
     from napari_tam.settings import Settings
 
 
@@ -38,7 +38,7 @@ def read_found(folder: Path, image: str) -> Found:
         If the folder is damaged, has no such image, or the image is a volume.
     """
     from napari_tam.io.field import Field
-    from napari_tam.pipeline import Analysis
+    from napari_tam.pipeline.steps import Analysis
     from napari_tam.settings import Settings
 
     results = read_results(folder)
@@ -192,7 +192,7 @@ def _masks(folder: Path, image: str) -> tuple[Any, Any]:
 
 def _read_field(path: Path, name: str, settings: Settings) -> Field:
     from napari_tam.io.images import read_fields
-    from napari_tam.large import is_large
+    from napari_tam.pipeline.tiles import is_large
 
     fields = list(read_fields(path, settings))
     ends = fields

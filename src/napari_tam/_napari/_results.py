@@ -207,8 +207,8 @@ def save_results(found: Found, folder: Path, session: Session) -> None:
     InputError
         If it cannot be written, or holds results of other images.
     """
-    from napari_tam.edits import save_edits
     from napari_tam.parts import Stamp
+    from napari_tam.pipeline.edits import save_edits
     from napari_tam.record import Record, image_row
     from napari_tam.results import read_results
 

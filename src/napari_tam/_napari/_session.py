@@ -16,7 +16,7 @@ from napari_tam._napari._calm import draw_letters
 from napari_tam._napari._colours import CellColours
 from napari_tam._napari._layers import positions, result_layers
 from napari_tam.colouring import colour_rows
-from napari_tam.edits import Edits
+from napari_tam.pipeline.edits import Edits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     import napari.viewer
     import pandas as pd
 
-    from napari_tam.models import Models
-    from napari_tam.pipeline import Analysis
+    from napari_tam.pipeline.models import Models
+    from napari_tam.pipeline.steps import Analysis
     from napari_tam.settings import Settings
 
 #: How much of a cell's colour is left while others are selected.
@@ -131,7 +131,7 @@ class Session:
 
     def models(self, settings: Settings) -> Models:
         """Return the networks for the settings; those of the last time if they are the same."""
-        from napari_tam.models import load_models  # loads torch
+        from napari_tam.pipeline.models import load_models  # loads torch
 
         key = tuple(getattr(settings, name, None) for name in _MODEL_SETTINGS)
         if self._models is None or self._models[0] != key:

@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 
     from napari_tam._napari._layers import Channel
     from napari_tam._napari._teach import TeachTab
-    from napari_tam.edits import Edits
-    from napari_tam.pipeline import Analysis
+    from napari_tam.pipeline.edits import Edits
+    from napari_tam.pipeline.steps import Analysis
     from napari_tam.progress import Progress
     from napari_tam.settings import Settings
 
@@ -328,8 +328,8 @@ def _analyse(
     from dataclasses import replace
 
     with loading():
-        from napari_tam.edits import read_edits
-        from napari_tam.pipeline import steps
+        from napari_tam.pipeline.edits import read_edits
+        from napari_tam.pipeline.steps import steps
 
         load_drawing()
         models = session.models(settings)

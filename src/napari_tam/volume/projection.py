@@ -10,14 +10,14 @@ import numpy.typing as npt
 
 if TYPE_CHECKING:
     from napari_tam.io.field import Field
-    from napari_tam.models import Models
+    from napari_tam.pipeline.models import Models
 
 Labels = npt.NDArray[np.unsignedinteger[Any]]
 
 
 def stack_models(models: Models, z_step_um: float) -> Models:
     """Return the same models, for stacks (ZYX) whose planes are `z_step_um` apart."""
-    from napari_tam.models import AREA_SETTINGS
+    from napari_tam.pipeline.models import AREA_SETTINGS
     from napari_tam.volume.detect import StackDetector
     from napari_tam.volume.segment import StackSegmenter
 

@@ -10,10 +10,11 @@ import torch
 from bundled import need
 from safetensors.torch import save_file
 
-from napari_tam import doctor, models
+from napari_tam import doctor
 from napari_tam.errors import InputError
-from napari_tam.models import ModelCard, available_models, bundled_cards, load_models
 from napari_tam.networks.flownet import FlowNet, Predictor
+from napari_tam.pipeline import models
+from napari_tam.pipeline.models import ModelCard, available_models, bundled_cards, load_models
 from napari_tam.puncta.detect import LogDetector, NetworkDetector
 from napari_tam.segment.cellpose_models import zoo_names
 from napari_tam.segment.segmenter import FlowNetSegmenter

@@ -16,7 +16,7 @@ from recorder import ROLES, field, recording
 from napari_tam.columns import CELL_COLUMNS, PUNCTA_COLUMNS
 from napari_tam.errors import InputError
 from napari_tam.io.field import Field
-from napari_tam.pipeline import STEPS, Analysis, Progress, run, steps
+from napari_tam.pipeline.steps import STEPS, Analysis, Progress, run, steps
 from napari_tam.puncta.detect import LogDetector
 from napari_tam.settings import Settings
 

@@ -9,10 +9,10 @@ import pytest
 from phenotypes import untrained
 from recorder import field, recording
 
-from napari_tam.edits import Edits
 from napari_tam.phenotype.classify import ModelClassifier
-from napari_tam.pipeline import Analysis, run, steps
-from napari_tam.rerun import KEEPABLE, kept_steps, steps_of
+from napari_tam.pipeline.edits import Edits
+from napari_tam.pipeline.rerun import KEEPABLE, kept_steps, steps_of
+from napari_tam.pipeline.steps import Analysis, run, steps
 from napari_tam.settings import Settings
 
 

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
 
     from napari_tam.io.field import Field
-    from napari_tam.models import Models
-    from napari_tam.pipeline import Analysis, Progress
+    from napari_tam.pipeline.models import Models
+    from napari_tam.pipeline.steps import Analysis, Progress
     from napari_tam.segment.segmenter import Plane, Segmentation, Segmenter
     from napari_tam.settings import Settings
 
@@ -247,7 +247,7 @@ class _TileSegmenter:
 
 
 def steps_of_tiles(field: Field, settings: Settings, models: Models) -> Generator[Progress, None, Analysis]:
-    """Do what `napari_tam.pipeline.steps` does, for a field whose channels are `LazyPlane`.
+    """Do what `napari_tam.pipeline.steps.steps` does, for a field whose channels are `LazyPlane`.
 
     The background, and contrast for the networks, are those of each tile; an unknown cell diameter is
     estimated in the first tile with cells. ``cells`` and ``nuclei`` of the result are arrays in temporary
@@ -263,7 +263,7 @@ def steps_of_tiles(field: Field, settings: Settings, models: Models) -> Generato
 def _steps(
     field: Field, settings: Settings, models: Models, stores: dict[str, LabelStore]
 ) -> Generator[Progress, None, Analysis]:
-    from napari_tam.pipeline import Analysis, steps
+    from napari_tam.pipeline.steps import Analysis, steps
 
     margin = max(1, round(settings.tile_overlap_um / field.pixel_size_um / 2))
     tiles = tiles_of(field.shape, settings.tile_px, margin)

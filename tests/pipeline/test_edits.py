@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from napari_tam.edits import Edits, puncta_edits, read_edits, save_edits
 from napari_tam.errors import InputError
+from napari_tam.pipeline.edits import Edits, puncta_edits, read_edits, save_edits
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -17,11 +17,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from napari_tam.batch import analyse_files
-from napari_tam.edits import Edits, save_edits
 from napari_tam.io.images import read_fields
 from napari_tam.io.stack import Stack
-from napari_tam.large import is_large, pixels_at_once, tiles_of
-from napari_tam.pipeline import run
+from napari_tam.pipeline.edits import Edits, save_edits
+from napari_tam.pipeline.steps import run
+from napari_tam.pipeline.tiles import is_large, pixels_at_once, tiles_of
 from napari_tam.results import read_results, write_mask
 from napari_tam.settings import Settings
 

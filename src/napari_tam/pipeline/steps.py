@@ -11,14 +11,14 @@ import numpy as np
 import pandas as pd
 
 from napari_tam.correct.apply import Corrected, correct
-from napari_tam.edits import Edits
 from napari_tam.errors import InputError
-from napari_tam.large import is_large, steps_of_tiles
 from napari_tam.measure.cells import measure
 from napari_tam.phenotype.classify import phenotype_summary
+from napari_tam.pipeline.edits import Edits
+from napari_tam.pipeline.rerun import Segmented, kept_steps
+from napari_tam.pipeline.tiles import is_large, steps_of_tiles
 from napari_tam.progress import STEPS, Progress
 from napari_tam.puncta.detect import select
-from napari_tam.rerun import Segmented, kept_steps
 from napari_tam.settings import REQUIRED_ROLES
 from napari_tam.volume.measure import measure_volume
 from napari_tam.volume.projection import project_field, project_labels, stack_models
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from napari_tam.io.field import Field
-    from napari_tam.models import Models
     from napari_tam.phenotype.classify import Classifier
+    from napari_tam.pipeline.models import Models
     from napari_tam.settings import Settings
 
 __all__ = ["STEPS", "Analysis", "Progress", "steps"]

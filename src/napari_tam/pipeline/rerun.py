@@ -11,9 +11,9 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from napari_tam.edits import Edits
     from napari_tam.io.field import Field
-    from napari_tam.pipeline import Analysis
+    from napari_tam.pipeline.edits import Edits
+    from napari_tam.pipeline.steps import Analysis
 
 #: The steps whose result can be kept; measuring is quick and always done.
 KEEPABLE = ("correct", "cells", "nuclei", "puncta", "classify")
