@@ -24,7 +24,7 @@ import numpy as np
 import pandas as pd
 from common import publish, table
 
-from napari_tam.results import read_mask
+from napari_tam.results.folder import read_mask
 from napari_tam.synthetic_plate import Plate, write_plate
 
 if TYPE_CHECKING:

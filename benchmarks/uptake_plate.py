@@ -23,7 +23,7 @@ from napari_tam.conclude import conclude
 from napari_tam.io.layout import read_layout
 from napari_tam.matching import match_cells
 from napari_tam.pipeline.models import load_models
-from napari_tam.results import read_mask, read_results
+from napari_tam.results.folder import read_mask, read_results
 from napari_tam.settings import Settings
 from napari_tam.synthetic import Scene, write_scene
 from napari_tam.synthetic_plate import Plate, write_plate

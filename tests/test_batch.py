@@ -17,9 +17,9 @@ import pytest
 from napari_tam import overlap
 from napari_tam.batch import ALL_STEPS, BatchProgress, Outcome, analyse_files
 from napari_tam.errors import InputError
-from napari_tam.fingerprint import source_of
 from napari_tam.pipeline.edits import Edits, save_edits
-from napari_tam.results import read_results
+from napari_tam.results.fingerprint import source_of
+from napari_tam.results.folder import read_results
 from napari_tam.settings import Settings
 
 
@@ -182,7 +182,7 @@ def test_a_picture_that_is_open_elsewhere_costs_that_image_only(
             raise PermissionError(errno.EACCES, "Permission denied")
         return np.zeros((4, 4, 3), np.uint8)
 
-    monkeypatch.setattr("napari_tam.parts.overlay", locked)
+    monkeypatch.setattr("napari_tam.results.parts.overlay", locked)
     analyse(paths, tmp_path / "out")
     assert status(tmp_path / "out") == {"i0": "failed", "i1": "ok"}
     assert read_results(tmp_path / "out").cells["image"].unique().tolist() == ["i1"]
@@ -191,8 +191,8 @@ def test_a_picture_that_is_open_elsewhere_costs_that_image_only(
 def test_the_tables_are_saved_while_a_long_run_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("napari_tam.record.SAVE_EVERY", 0.0)
-    monkeypatch.setattr("napari_tam.record.SAVE_SHARE", 0.0)
+    monkeypatch.setattr("napari_tam.results.record.SAVE_EVERY", 0.0)
+    monkeypatch.setattr("napari_tam.results.record.SAVE_SHARE", 0.0)
     batch = analyse_files(images(tmp_path, 3), Settings(), fakes.models(), tmp_path / "out")
     next(batch)
     next(batch)

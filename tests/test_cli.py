@@ -20,7 +20,7 @@ import napari_tam
 from napari_tam import cli_analyse
 from napari_tam.cli import main
 from napari_tam.options import option_names
-from napari_tam.results import read_results
+from napari_tam.results.folder import read_results
 from napari_tam.settings import Settings
 
 if TYPE_CHECKING:

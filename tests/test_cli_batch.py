@@ -10,7 +10,7 @@ import pytest
 
 from napari_tam import cli_analyse
 from napari_tam.cli import main
-from napari_tam.results import read_results
+from napari_tam.results.folder import read_results
 
 if TYPE_CHECKING:
     from pathlib import Path

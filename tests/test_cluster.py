@@ -16,8 +16,8 @@ from runs import content, fast, images, poisonous, slow
 
 from napari_tam.batch import analyse_files
 from napari_tam.errors import InputError
-from napari_tam.lock import locked
-from napari_tam.results import read_results
+from napari_tam.results.folder import read_results
+from napari_tam.results.lock import locked
 from napari_tam.settings import Settings
 
 if TYPE_CHECKING:

@@ -9,12 +9,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from napari_tam import cli_analyse, cli_uptake, tables
+from napari_tam import cli_analyse, cli_uptake
 from napari_tam.cli import main
 from napari_tam.columns import COMPARISON_COLUMNS, DECISION_COLUMNS, LAYOUT_COLUMNS, THRESHOLD_COLUMNS
 from napari_tam.conclude import conclude, layout_of
 from napari_tam.errors import InputError
 from napari_tam.io.layout import read_layout
+from napari_tam.results import tables
 from napari_tam.settings import Settings
 
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ from napari_tam.errors import InputError
 from napari_tam.export import FORMATS, export, tidy
 from napari_tam.export_shapes import write_geojson
 from napari_tam.io.layout import read_layout
-from napari_tam.results import mask_path, read_results, write_mask
+from napari_tam.results.folder import mask_path, read_results, write_mask
 from napari_tam.settings import Settings
 
 if TYPE_CHECKING:

@@ -250,7 +250,7 @@ def test_painted_masks_are_measured_and_survive_a_run_and_a_new_widget(
 def test_saved_results_are_those_of_the_command_line(
     viewer: Any, done: Any, tmp_path: Path, models: FakeModels
 ) -> None:
-    from napari_tam.results import read_results
+    from napari_tam.results.folder import read_results
 
     done.results.folder.value = tmp_path / "out"
     models.device, models.hashes = "cpu", {}
@@ -494,8 +494,8 @@ def test_closing_leaves_no_widget_and_no_thread(
 def test_the_numbers_are_those_of_the_command_line(viewer: Any, qtbot: Any, tmp_path: Path) -> None:
     from napari_tam._napari._sample_data import SAMPLES
     from napari_tam.cli import main
+    from napari_tam.results.tables import read_csv
     from napari_tam.settings import Settings
-    from napari_tam.tables import read_csv
 
     path = SAMPLES / "field_01.ome.tif"
     settings = Settings(puncta_score=0.6, cell_diameter_um=18.0)

@@ -15,12 +15,12 @@ from napari_tam import phenotype_training
 from napari_tam.cli import main
 from napari_tam.errors import InputError
 from napari_tam.io.layout import read_layout
-from napari_tam.parts import Stamp
 from napari_tam.phenotype.classify import ModelClassifier
 from napari_tam.phenotype.model import load_phenotype_model
 from napari_tam.phenotype_data import add_groups, by_controls, by_labels, read_controls, read_labelled
-from napari_tam.record import Record, image_row
-from napari_tam.results import read_results
+from napari_tam.results.folder import read_results
+from napari_tam.results.parts import Stamp
+from napari_tam.results.record import Record, image_row
 from napari_tam.settings import Settings
 
 if TYPE_CHECKING:

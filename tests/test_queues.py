@@ -17,7 +17,7 @@ from runs import content, fast, images, slow
 
 from napari_tam.batch import analyse_files
 from napari_tam.errors import InputError
-from napari_tam.results import read_results
+from napari_tam.results.folder import read_results
 from napari_tam.settings import Settings
 
 if TYPE_CHECKING:

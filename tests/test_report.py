@@ -24,7 +24,7 @@ from napari_tam._report.quality import CHECKS, score_fields
 from napari_tam._report.style import MissingData, plain, spread
 from napari_tam.errors import InputError
 from napari_tam.report import Report, write_report
-from napari_tam.tables import read_csv
+from napari_tam.results.tables import read_csv
 
 if TYPE_CHECKING:
     from collections.abc import Callable

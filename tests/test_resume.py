@@ -18,13 +18,13 @@ import pandas as pd
 import pytest
 from runs import child, content, images
 
-from napari_tam import results
 from napari_tam.batch import analyse_files
 from napari_tam.conclude import conclude
 from napari_tam.errors import InputError
 from napari_tam.files import OutputError
 from napari_tam.io.images import read_fields
-from napari_tam.results import read_mask, read_results, write_mask
+from napari_tam.results import folder as results
+from napari_tam.results.folder import read_mask, read_results, write_mask
 from napari_tam.settings import Settings
 
 if TYPE_CHECKING:
@@ -138,7 +138,7 @@ def test_another_network_is_another_result(tmp_path: Path) -> None:
 def test_a_new_version_is_another_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     paths, out = images(tmp_path / "in", 2), tmp_path / "out"
     again(paths, out)
-    monkeypatch.setattr("napari_tam.fingerprint.__version__", "99")
+    monkeypatch.setattr("napari_tam.results.fingerprint.__version__", "99")
     assert again(paths, out) == 2
 
 
@@ -278,7 +278,7 @@ def test_the_tables_are_the_same_when_they_are_put_together_in_pieces(
 ) -> None:
     paths = images(tmp_path / "in", 4)
     again(paths, tmp_path / "a")
-    monkeypatch.setattr("napari_tam.tables.PIECE", 2)
+    monkeypatch.setattr("napari_tam.results.tables.PIECE", 2)
     again(paths, tmp_path / "b")
     for name in ("cells.csv", "puncta.csv"):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
@@ -295,7 +295,7 @@ def test_two_runs_cannot_write_one_folder(tmp_path: Path) -> None:
     code = """
         import sys, time
         from pathlib import Path
-        from napari_tam.lock import locked
+        from napari_tam.results.lock import locked
         with locked(Path(sys.argv[1])):
             print("HELD", flush=True)
             time.sleep(60)
@@ -362,7 +362,7 @@ def test_what_could_not_be_written_is_tried_again_by_itself(
         write(path, *given, **named)
 
     with monkeypatch.context() as patch:
-        patch.setattr("napari_tam.results.write_mask", refuse)
+        patch.setattr("napari_tam.results.folder.write_mask", refuse)
         again(paths, out)
     assert read_results(out).images["status"].tolist() == ["failed", "ok"]
     assert again(paths, out) == 1

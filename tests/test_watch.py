@@ -23,8 +23,8 @@ from napari_tam.cli import main
 from napari_tam.cli_watch import Station
 from napari_tam.conclude import conclude
 from napari_tam.io.layout import read_layout
-from napari_tam.lock import locked
-from napari_tam.results import read_results
+from napari_tam.results.folder import read_results
+from napari_tam.results.lock import locked
 from napari_tam.settings import Settings
 from napari_tam.watch import ShareAway, Watcher, wait
 

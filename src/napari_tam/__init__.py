@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from napari_tam.api import BatchResult, analyse, batch
     from napari_tam.errors import InputError
     from napari_tam.pipeline.steps import Analysis
-    from napari_tam.results import read_results
+    from napari_tam.results.folder import read_results
     from napari_tam.settings import Settings
 
 __all__ = [
@@ -36,7 +36,7 @@ _HOME = {
     "Settings": "settings",
     "analyse": "api",
     "batch": "api",
-    "read_results": "results",
+    "read_results": "results.folder",
 }
 
 

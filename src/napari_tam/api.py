@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from napari_tam.io.field import Field
     from napari_tam.pipeline.models import Models
     from napari_tam.pipeline.steps import Analysis
-    from napari_tam.results import Results
+    from napari_tam.results.folder import Results
     from napari_tam.work import BatchProgress
 
     #: An image: a file, an array with the channels first, or a plane (a stack) for every role.
@@ -101,7 +101,7 @@ class BatchResult:
 
     def results(self) -> Results:
         """Read the tables back."""
-        from napari_tam.results import read_results
+        from napari_tam.results.folder import read_results
 
         return read_results(self.folder)
 

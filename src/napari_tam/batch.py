@@ -15,7 +15,7 @@ from napari_tam.io.images import unique_names
 from napari_tam.io.tiff import available_memory
 from napari_tam.overlap import executor, read_ahead
 from napari_tam.pipeline.tiles import pixels_at_once
-from napari_tam.record import Record
+from napari_tam.results.record import Record
 from napari_tam.stopping import Interrupted
 from napari_tam.work import ALL_STEPS, ERROR_LOG, BatchProgress, Item, Outcome, Work, explain
 
@@ -76,7 +76,7 @@ def analyse_files(
         The command line, for `run.json`.
     resume
         Keep the results of an earlier run that still hold: same image, same networks, same settings
-        (but for those that are used after the images, see `napari_tam.fingerprint`), same version.
+        (but for those that are used after the images, see `napari_tam.results.fingerprint`), same version.
     retry_failed
         With `resume`: analyse images again that failed.
     jobs
@@ -96,7 +96,7 @@ def analyse_files(
     InputError
         If the results folder cannot be written, or another run is at it.
     """
-    from napari_tam.lock import locked
+    from napari_tam.results.lock import locked
 
     paths = list(dict.fromkeys(paths))
     names = unique_names(paths)

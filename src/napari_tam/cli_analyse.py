@@ -18,9 +18,9 @@ from napari_tam.io.layout import read_layout
 from napari_tam.io.listing import unique_names
 from napari_tam.overlap import default_jobs
 from napari_tam.pipeline.models import load_models
-from napari_tam.results import OK, PENDING, prepare
+from napari_tam.results.folder import OK, PENDING, prepare
+from napari_tam.results.tables import read_csv
 from napari_tam.stopping import terminable
-from napari_tam.tables import read_csv
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Sequence

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from napari_tam.phenotype.model import PhenotypeModel
-    from napari_tam.results import Results
+    from napari_tam.results.folder import Results
 
 
 def add_train_options(parser: argparse.ArgumentParser) -> None:
@@ -136,7 +136,7 @@ def add_explain_options(parser: argparse.ArgumentParser) -> None:
 
 def explain(arguments: argparse.Namespace) -> int:
     """Explain one cell, or draw examples of every class."""
-    from napari_tam.results import read_results
+    from napari_tam.results.folder import read_results
 
     results = read_results(arguments.results)
     if "phenotype" not in results.cells:

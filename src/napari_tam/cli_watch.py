@@ -16,11 +16,11 @@ from napari_tam.cli_analyse import Tally
 from napari_tam.conclude import conclude
 from napari_tam.errors import InputError, one_line
 from napari_tam.io.layout import read_layout
-from napari_tam.lock import LOCK_FILE, locked
 from napari_tam.options import chosen_settings
 from napari_tam.overlap import default_jobs
 from napari_tam.pipeline.models import load_models
-from napari_tam.results import OK
+from napari_tam.results.folder import OK
+from napari_tam.results.lock import LOCK_FILE, locked
 from napari_tam.stopping import terminable
 from napari_tam.watch import ShareAway, Watcher, wait
 
@@ -172,7 +172,7 @@ class Station:
 
     def _analysed(self) -> list[Path]:
         """Return the images of an earlier run, which may have been moved to an archive since."""
-        from napari_tam.tables import read_csv
+        from napari_tam.results.tables import read_csv
 
         table = self.out / "images.csv"
         if not table.exists():
@@ -183,7 +183,7 @@ class Station:
 
     def _present(self, complete: Sequence[Path]) -> Layout | None:
         """Return the layout's rows that are about images that are there."""
-        from napari_tam.tables import read_csv
+        from napari_tam.results.tables import read_csv
 
         if self.layout is None:
             return None

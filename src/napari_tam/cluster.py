@@ -18,13 +18,13 @@ from typing import TYPE_CHECKING, Any
 
 from napari_tam.batch import saving
 from napari_tam.errors import InputError, one_line
-from napari_tam.fingerprint import analysis_hash, source_of
 from napari_tam.io.images import unique_names
-from napari_tam.lock import LOCK_FILE, locked
-from napari_tam.parts import Parts, Row, Stamp
 from napari_tam.pipeline.steps import Progress
-from napari_tam.record import Record, failure_row
-from napari_tam.results import OK
+from napari_tam.results.fingerprint import analysis_hash, source_of
+from napari_tam.results.folder import OK
+from napari_tam.results.lock import LOCK_FILE, locked
+from napari_tam.results.parts import Parts, Row, Stamp
+from napari_tam.results.record import Record, failure_row
 from napari_tam.work import ALL_STEPS, BatchProgress, Outcome, Work
 
 if TYPE_CHECKING:

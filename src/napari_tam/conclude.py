@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from napari_tam import files as output
-from napari_tam import tables
 from napari_tam.columns import (
     DECISION_COLUMNS,
     LAYOUT_COLUMNS,
@@ -18,6 +17,7 @@ from napari_tam.columns import (
 )
 from napari_tam.errors import InputError
 from napari_tam.io.layout import read_layout, well_of
+from napari_tam.results import tables
 from napari_tam.settings import Settings
 
 if TYPE_CHECKING:

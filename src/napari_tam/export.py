@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from napari_tam import columns, tables
+from napari_tam import columns
 from napari_tam.errors import InputError
 from napari_tam.export_anndata import is_readout, known_columns, write_h5ad
 from napari_tam.export_shapes import write_geojson, write_rois
 from napari_tam.extras import need
 from napari_tam.files import OutputError, make_folder
-from napari_tam.results import OK, read_results
+from napari_tam.results import tables
+from napari_tam.results.folder import OK, read_results
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from napari_tam.results import Results
+    from napari_tam.results.folder import Results
 
 #: What can be exported, and what it is.
 FORMATS = {

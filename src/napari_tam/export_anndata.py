@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from napari_tam.columns import Column
-    from napari_tam.results import Results
+    from napari_tam.results.folder import Results
 
 #: Groups of columns that say what the cell is, where, and how it was called; the others are readouts.
 _ABOUT = {"keys", "layout", "phenotype", "time"}

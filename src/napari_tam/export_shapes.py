@@ -11,7 +11,7 @@ import numpy as np
 from napari_tam.errors import InputError
 from napari_tam.extras import need
 from napari_tam.files import replacing
-from napari_tam.outlines import outlines
+from napari_tam.results.outlines import outlines
 from napari_tam.volume.projection import project_labels
 
 if TYPE_CHECKING:
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from napari_tam.outlines import Ring
-    from napari_tam.results import Labels, Results
+    from napari_tam.results.folder import Labels, Results
+    from napari_tam.results.outlines import Ring
 
 #: Keys that say which row it is, not how it measures.
 _KEYS = {"image", "label", "frame"}

@@ -12,13 +12,13 @@ import numpy.typing as npt
 from napari_tam.errors import InputError
 from napari_tam.extras import need
 from napari_tam.files import OutputError
-from napari_tam.results import mask_path
+from napari_tam.results.folder import mask_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from napari_tam.results import Results
+    from napari_tam.results.folder import Results
 
 #: Side of a chunk, and the size below which no smaller copy is made.
 CHUNK_PX, SMALLEST_PX = 512, 512

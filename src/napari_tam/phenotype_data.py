@@ -15,7 +15,7 @@ from napari_tam.io.layout import GROUPS, Layout, read_text_table, well_of
 from napari_tam.phenotype.crops import cell_crops
 from napari_tam.phenotype.features import FEATURES, shape_features
 from napari_tam.phenotype_report import LabelledCells
-from napari_tam.results import OK, read_results
+from napari_tam.results.folder import OK, read_results
 from napari_tam.settings import Settings
 from napari_tam.volume.projection import project_field, project_labels
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from napari_tam.io.field import Field
-    from napari_tam.results import Results
+    from napari_tam.results.folder import Results
 
 #: What a table of labels must have; further columns can be groups.
 LABEL_COLUMNS = ("image", "label", "class")

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from napari_tam import results
-from napari_tam.fingerprint import analysis_hash, is_same
 from napari_tam.io.images import unique_names
-from napari_tam.parts import Parts
+from napari_tam.results import folder as results
+from napari_tam.results.fingerprint import analysis_hash, is_same
+from napari_tam.results.parts import Parts
 from napari_tam.work import Work
 
 if TYPE_CHECKING:

@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from napari_tam import files as output
-from napari_tam import tables
 from napari_tam._report.data import read_data
 from napari_tam._report.style import MissingData
+from napari_tam.results import tables
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -22,7 +22,7 @@ from napari_tam.matching import (
     match_points,
     pearson,
 )
-from napari_tam.results import OK, read_mask, read_results
+from napari_tam.results.folder import OK, read_mask, read_results
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from napari_tam.matching import Floats, Integers
-    from napari_tam.results import Results
+    from napari_tam.results.folder import Results
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,11 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, Any
 
-from napari_tam import tables
 from napari_tam.columns import TIME_COLUMNS
 from napari_tam.io.layout import GROUPS
 from napari_tam.kinetics import kinetics
-from napari_tam.results import read_results
+from napari_tam.results import tables
+from napari_tam.results.folder import read_results
 from napari_tam.tracking import Followed, follow
 
 if TYPE_CHECKING:

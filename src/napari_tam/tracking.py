@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from napari_tam.results import OK
+from napari_tam.results.folder import OK
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

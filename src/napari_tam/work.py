@@ -13,16 +13,16 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from napari_tam import results
 from napari_tam.errors import InputError, one_line
 from napari_tam.files import OutputError
-from napari_tam.fingerprint import is_same, mask_hashes, source_of
 from napari_tam.io.images import read_fields
 from napari_tam.overlap import give_back_memory
-from napari_tam.parts import Stamp
 from napari_tam.pipeline.edits import edits_hash, read_edits
 from napari_tam.pipeline.steps import STEPS, Progress, steps
-from napari_tam.record import failure_row, image_row
+from napari_tam.results import folder as results
+from napari_tam.results.fingerprint import is_same, mask_hashes, source_of
+from napari_tam.results.parts import Stamp
+from napari_tam.results.record import failure_row, image_row
 from napari_tam.stopping import checkpoint
 
 if TYPE_CHECKING:
@@ -30,9 +30,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from napari_tam.io.field import Field
-    from napari_tam.parts import Parts, Row
     from napari_tam.pipeline.models import Models
     from napari_tam.pipeline.steps import Analysis
+    from napari_tam.results.parts import Parts, Row
     from napari_tam.settings import Settings
 
 #: Where the tracebacks of unexpected errors go, in the results folder.
@@ -130,7 +130,7 @@ class Work:
     parts
         Where results go.
     analysis
-        See `napari_tam.fingerprint.analysis_hash`.
+        See `napari_tam.results.fingerprint.analysis_hash`.
     resume
         Whether results that are there and still hold are kept, and masks that do.
     retry_failed

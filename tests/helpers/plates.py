@@ -15,9 +15,9 @@ import pandas as pd
 import pyarrow as pa
 
 from napari_tam.columns import CELL_COLUMNS, PUNCTA_COLUMNS, build_table, phenotype_columns
-from napari_tam.results import mask_path, write_mask
+from napari_tam.results.folder import mask_path, write_mask
+from napari_tam.results.tables import rows_table, write_csv
 from napari_tam.settings import Settings
-from napari_tam.tables import rows_table, write_csv
 
 if TYPE_CHECKING:
     from pathlib import Path

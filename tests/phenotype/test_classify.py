@@ -11,7 +11,6 @@ from phenotypes import CLASSES, ellipses, field_of, labelled, measured, trained,
 from napari_tam.columns import phenotype_columns, phenotype_summary_columns
 from napari_tam.errors import InputError
 from napari_tam.io.field import Field
-from napari_tam.overlay import CELL_OUTLINE, overlay
 from napari_tam.phenotype.classify import (
     BORDER,
     LOW,
@@ -27,6 +26,7 @@ from napari_tam.phenotype.model import Scores
 from napari_tam.phenotype_figures import phenotype_colours
 from napari_tam.pipeline.models import MODELS_FOLDER, Models
 from napari_tam.pipeline.steps import run
+from napari_tam.results.overlay import CELL_OUTLINE, overlay
 from napari_tam.settings import Settings
 
 BUNDLED = (MODELS_FOLDER / "phenotype.json").exists()

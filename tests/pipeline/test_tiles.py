@@ -22,7 +22,7 @@ from napari_tam.io.stack import Stack
 from napari_tam.pipeline.edits import Edits, save_edits
 from napari_tam.pipeline.steps import run
 from napari_tam.pipeline.tiles import is_large, pixels_at_once, tiles_of
-from napari_tam.results import read_results, write_mask
+from napari_tam.results.folder import read_results, write_mask
 from napari_tam.settings import Settings
 
 if TYPE_CHECKING:
@@ -145,7 +145,7 @@ def test_the_cores_cover_the_image_once(shape: tuple[int, int], side: int, margi
 
 
 def test_a_batch_writes_a_large_image_like_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("napari_tam.results.TILED_MASK_PX", 1000)
+    monkeypatch.setattr("napari_tam.results.folder.TILED_MASK_PX", 1000)
     path = write(tmp_path / "a.ome.tif", mosaic(), tile=(64, 64))
     [outcome] = analyse_files([path], TILED, fakes.models(), tmp_path / "out")
     assert outcome.error is None

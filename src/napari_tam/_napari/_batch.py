@@ -221,9 +221,9 @@ class BatchWidget(Panel):
         self.report_button.setEnabled(there)
         if not there:
             return
-        from napari_tam.results import FAILED as BROKEN
-        from napari_tam.results import OK
-        from napari_tam.tables import read_csv
+        from napari_tam.results.folder import FAILED as BROKEN
+        from napari_tam.results.folder import OK
+        from napari_tam.results.tables import read_csv
 
         try:
             images = read_csv(out / "images.csv")
@@ -346,7 +346,7 @@ def _batch(
     with loading():
         from napari_tam.batch import analyse_files
         from napari_tam.conclude import conclude
-        from napari_tam.results import prepare
+        from napari_tam.results.folder import prepare
 
         prepare(out)
         models = session.models(settings)

@@ -18,7 +18,7 @@ from napari_tam._napari._session import Found
 from napari_tam.errors import InputError
 from napari_tam.io.listing import stem_of
 from napari_tam.pipeline.edits import Edits, near, read_edits
-from napari_tam.results import OK, mask_path, read_mask, read_results
+from napari_tam.results.folder import OK, mask_path, read_mask, read_results
 
 if TYPE_CHECKING:
     from napari_tam._napari._sample_data import LayerData

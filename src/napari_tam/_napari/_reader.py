@@ -47,7 +47,7 @@ def open_results(folder: Path, image: str | None = None) -> list[LayerData]:
         If the folder is damaged, has no such image, or the image is a volume.
     """
     from napari_tam._napari._open import layers_of_found, read_found
-    from napari_tam.results import OK, read_results
+    from napari_tam.results.folder import OK, read_results
 
     images = read_results(folder).images
     done = images.loc[images["status"] == OK, "image"].astype(str).tolist()

@@ -9,7 +9,7 @@ import pandas as pd
 from napari_tam._report.data import as_number, uncertain_share
 from napari_tam._report.quality import score_fields
 from napari_tam.pipeline.models import PHENOTYPE
-from napari_tam.results import FAILED, PENDING
+from napari_tam.results.folder import FAILED, PENDING
 
 if TYPE_CHECKING:
     from napari_tam._report.data import ReportData

@@ -14,9 +14,9 @@ import pandas as pd
 from napari_tam.errors import InputError, one_line
 from napari_tam.io.layout import well_of
 from napari_tam.phenotype.classify import UNCERTAIN
-from napari_tam.results import OK, Results
+from napari_tam.results.folder import OK, Results
+from napari_tam.results.tables import read_csv
 from napari_tam.settings import Settings
-from napari_tam.tables import read_csv
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -108,7 +108,7 @@ class ReportData:
 
     @cached_property
     def results(self) -> Results:
-        """The same as `napari_tam.results.read_results` returns."""
+        """The same as `napari_tam.results.folder.read_results` returns."""
         return Results(self.folder, self.images, self.cells, self.puncta)
 
     @cached_property

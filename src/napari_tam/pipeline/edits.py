@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from napari_tam.errors import InputError
 from napari_tam.files import make_folder, write_text
-from napari_tam.results import read_mask, write_mask
+from napari_tam.results.folder import read_mask, write_mask
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from napari_tam import results
 from napari_tam._report.quality import score_fields
 from napari_tam._report.style import INK, SMALL, Drawn, MissingData, new_figure, plain
+from napari_tam.results import folder as results
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -5,7 +5,7 @@
     cells.csv  cells.parquet  puncta.csv  puncta.parquet  images.csv  settings.yaml  run.json
     thresholds.csv  replicates.csv  comparisons.csv  layout.csv (see `napari_tam.conclude`)
     masks/<image>_cells.tif   masks/<image>_nuclei.tif   overlays/<image>.png
-    fields/ (every field on its own, see `napari_tam.parts`)
+    fields/ (every field on its own, see `napari_tam.results.parts`)
 
 Every file is written beside its place (``.part``) and moved there in one step, so that a cancel or
 a kill leaves either the old file or the new one.
@@ -24,7 +24,7 @@ import numpy.typing as npt
 from napari_tam.errors import InputError, one_line
 from napari_tam.files import make_folder, replacing
 from napari_tam.pipeline.tiles import forget
-from napari_tam.tables import read_csv
+from napari_tam.results.tables import read_csv
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -13,11 +13,12 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 from napari_tam import files as output
-from napari_tam import results, tables
 from napari_tam.columns import CELL_COLUMNS, PUNCTA_COLUMNS, SUMMARY_COLUMNS, build_table
-from napari_tam.fingerprint import analysis_hash
 from napari_tam.installation import __version__
-from napari_tam.parts import Parts, Row
+from napari_tam.results import folder as results
+from napari_tam.results import tables
+from napari_tam.results.fingerprint import analysis_hash
+from napari_tam.results.parts import Parts, Row
 from napari_tam.stopping import undisturbed
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ class Record:
         results.prepare(out)
         self.out = out
         self.parts = Parts(out)
-        #: See `napari_tam.fingerprint.analysis_hash`.
+        #: See `napari_tam.results.fingerprint.analysis_hash`.
         self.analysis = analysis_hash(settings, models)
         self._settings = settings
         self._models = models
@@ -113,7 +114,7 @@ class Record:
         Parameters
         ----------
         row
-            Its row, as `napari_tam.parts.Parts` gave it back.
+            Its row, as `napari_tam.results.parts.Parts` gave it back.
         seconds
             How long its steps took; None if an earlier run did them.
         """

@@ -10,7 +10,7 @@ import numpy.typing as npt
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from napari_tam.results import Labels
+    from napari_tam.results.folder import Labels
 
 #: A closed ring of corners (x, y), the first not repeated.
 Ring = npt.NDArray[np.int32]

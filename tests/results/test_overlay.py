@@ -14,7 +14,8 @@ import pandas as pd
 import pytest
 
 from napari_tam.io.field import Field
-from napari_tam.overlay import (
+from napari_tam.pipeline.steps import Analysis
+from napari_tam.results.overlay import (
     CELL_OUTLINE,
     INSIDE,
     NUCLEUS_OUTLINE,
@@ -24,7 +25,6 @@ from napari_tam.overlay import (
     overlay,
     scale_bar_um,
 )
-from napari_tam.pipeline.steps import Analysis
 from napari_tam.settings import Settings
 
 

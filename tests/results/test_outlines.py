@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from napari_tam.outlines import outlines, signed_area
+from napari_tam.results.outlines import outlines, signed_area
 
 
 def filled(polygons: list[list[npt.NDArray[np.int32]]], shape: tuple[int, ...]) -> npt.NDArray[np.bool_]:

@@ -20,12 +20,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_tam import files as output
-from napari_tam import results
 from napari_tam.errors import InputError
-from napari_tam.fingerprint import file_hash
-from napari_tam.overlay import encode_png, overlay
 from napari_tam.pipeline.edits import edits_hash
 from napari_tam.pipeline.rerun import Segmented
+from napari_tam.results import folder as results
+from napari_tam.results.fingerprint import file_hash
+from napari_tam.results.overlay import encode_png, overlay
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from napari_tam.fingerprint import Source
     from napari_tam.pipeline.steps import Analysis
+    from napari_tam.results.fingerprint import Source
 
 #: One row of images.csv.
 Row = dict[str, Any]
@@ -49,9 +49,9 @@ class Stamp:
     Attributes
     ----------
     source
-        See `napari_tam.fingerprint.source_of`; None for an image that could not even be looked at.
+        See `napari_tam.results.fingerprint.source_of`; None for an image that could not even be looked at.
     analysis
-        See `napari_tam.fingerprint.analysis_hash`.
+        See `napari_tam.results.fingerprint.analysis_hash`.
     """
 
     source: Source | None
@@ -106,7 +106,7 @@ class Parts:
         pictures
             Whether a picture is wanted.
         masks
-            What the masks depend on: see `napari_tam.fingerprint.mask_hashes`.
+            What the masks depend on: see `napari_tam.results.fingerprint.mask_hashes`.
 
         Raises
         ------
