@@ -16,7 +16,7 @@ import pandas as pd
 from common import table
 
 from napari_tam.settings import Settings
-from napari_tam.stats import compare, replicates
+from napari_tam.uptake.stats import compare, replicates
 
 REPLICATES, MEAN, CELLS = 4, 8.0, 0.6
 DESIGNS = {

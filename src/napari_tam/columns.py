@@ -687,7 +687,7 @@ LAYOUT_COLUMNS: tuple[Column, ...] = (
     ),
 )
 
-#: What `napari_tam.uptake` decides about each cell.
+#: What `napari_tam.uptake.decide` decides about each cell.
 DECISION_COLUMNS: tuple[Column, ...] = (
     Column(
         "positive",

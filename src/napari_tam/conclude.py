@@ -75,9 +75,9 @@ def conclude(folder: Path, settings: Settings, layout: Layout | None = None) -> 
     InputError
         If the folder or the layout cannot be used; then nothing is written.
     """
-    from napari_tam import stats
     from napari_tam.time_results import follow_results, write_kinetics
-    from napari_tam.uptake import decide
+    from napari_tam.uptake import stats
+    from napari_tam.uptake.decide import decide
 
     found = _Tables.read(folder)
     names = found.images["image"].to_pylist()
@@ -127,7 +127,7 @@ def compare_again(folder: Path, settings: Settings) -> tuple[pd.DataFrame, pd.Da
     InputError
         If the folder cannot be read, or was never given a layout.
     """
-    from napari_tam import stats
+    from napari_tam.uptake import stats
 
     found = _Tables.read(folder, bare=False)
     if "condition" not in found.cells.column_names:

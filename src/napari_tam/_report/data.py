@@ -203,7 +203,7 @@ class ReportData:
     def unit(self) -> str:
         """What counts as one (n): donor, replicate, plate or well; empty without a layout.
 
-        What the comparisons took; without them the same rule (`napari_tam.stats`).
+        What the comparisons took; without them the same rule (`napari_tam.uptake.stats`).
         """
         if not self.has_layout:
             return ""

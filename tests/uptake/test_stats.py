@@ -8,7 +8,7 @@ import pytest
 
 from napari_tam.errors import InputError
 from napari_tam.settings import Settings
-from napari_tam.stats import compare, replicates, unit_of
+from napari_tam.uptake.stats import compare, replicates, unit_of
 
 ONE = Settings(comparison_readouts="puncta_count")
 

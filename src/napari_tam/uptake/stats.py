@@ -14,7 +14,7 @@ import numpy as np
 
 from napari_tam.columns import COMPARISON_COLUMNS, REPLICATE_COLUMNS, build_table
 from napari_tam.errors import InputError, nearest
-from napari_tam.group_tests import (
+from napari_tam.uptake.group_tests import (
     LEAST_UNITS,
     Groups,
     anova,

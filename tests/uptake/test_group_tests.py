@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from napari_tam.group_tests import (
+from napari_tam.uptake.group_tests import (
     Groups,
     anova,
     hedges_g,

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from napari_tam.settings import Settings
-from napari_tam.uptake import decide, single_puncta
+from napari_tam.uptake.decide import decide, single_puncta
 
 SETTINGS = Settings(positive_readout="puncta_intensity_sum")
 
