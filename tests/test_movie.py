@@ -13,10 +13,10 @@ import tifffile
 
 from napari_tam.errors import InputError
 from napari_tam.io.images import read_fields
+from napari_tam.kinetics.fit import fit_uptake
 from napari_tam.movie import CONDITIONS, Movie, MovieParameters, tracks_of, write_movies
 from napari_tam.settings import Settings
 from napari_tam.synthetic import SceneParameters
-from napari_tam.uptake_fit import fit_uptake
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -37,8 +37,8 @@ def track(arguments: argparse.Namespace) -> int:
     """Follow the cells of a results folder and fit the kinetics; settings.yaml says how it was done."""
     from napari_tam.files import write_text
     from napari_tam.io.layout import read_layout
+    from napari_tam.kinetics.results import follow_results, write_kinetics
     from napari_tam.settings import Settings
-    from napari_tam.time_results import follow_results, write_kinetics
 
     folder: Path = arguments.results
     layout = None if arguments.layout is None else read_layout(arguments.layout)

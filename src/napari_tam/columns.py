@@ -802,7 +802,7 @@ COMPARISON_COLUMNS: tuple[Column, ...] = (
 )
 
 
-#: What `napari_tam.tracking` adds to the per-cell table, after `frame`.
+#: What `napari_tam.kinetics.tracking` adds to the per-cell table, after `frame`.
 TIME_COLUMNS = (
     Column(
         "track",
@@ -825,7 +825,7 @@ TIME_COLUMNS = (
 
 _HALF = "ln 2 / rate: the time in which half of the rise is done."
 
-#: The table of `napari_tam.kinetics`.
+#: The table of `napari_tam.kinetics.table`.
 KINETICS_COLUMNS = (
     Column("condition", "text", "", "keys", "Condition of the layout; empty without one."),
     Column("dose", "number", "the layout's", "keys", "Dose of the layout."),

@@ -75,7 +75,7 @@ def conclude(folder: Path, settings: Settings, layout: Layout | None = None) -> 
     InputError
         If the folder or the layout cannot be used; then nothing is written.
     """
-    from napari_tam.time_results import follow_results, write_kinetics
+    from napari_tam.kinetics.results import follow_results, write_kinetics
     from napari_tam.uptake import stats
     from napari_tam.uptake.decide import decide
 

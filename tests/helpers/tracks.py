@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from napari_tam.kinetics import READOUTS
+from napari_tam.kinetics.table import READOUTS
 
 RATE = 1.0
 HALF = np.log(2) / RATE

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from napari_tam.kinetics.tracking import follow, link, movie_of
 from napari_tam.settings import Settings
-from napari_tam.tracking import follow, link, movie_of
 
 DIAMETER = 20.0
 

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from napari_tam.columns import TIME_COLUMNS
 from napari_tam.io.layout import GROUPS
-from napari_tam.kinetics import kinetics
+from napari_tam.kinetics.table import kinetics
+from napari_tam.kinetics.tracking import Followed, follow
 from napari_tam.results import tables
 from napari_tam.results.folder import read_results
-from napari_tam.tracking import Followed, follow
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,7 +38,7 @@ def follow_results(folder: Path, settings: Settings) -> Followed:
     folder
         The results folder.
     settings
-        See `napari_tam.tracking.follow`.
+        See `napari_tam.kinetics.tracking.follow`.
 
     Raises
     ------
@@ -75,7 +75,7 @@ def write_kinetics(folder: Path, layout: Layout | None = None) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        See `napari_tam.kinetics.kinetics`.
+        See `napari_tam.kinetics.table.kinetics`.
 
     Raises
     ------

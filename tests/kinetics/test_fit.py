@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from napari_tam.uptake_fit import UptakeFit, best_log_rate, fit_uptake, log_rates
+from napari_tam.kinetics.fit import UptakeFit, best_log_rate, fit_uptake, log_rates
 
 TIME = np.arange(20) / 6.0
 

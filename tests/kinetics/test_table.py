@@ -8,8 +8,8 @@ import pytest
 from tracks import HALF, movie, plate
 
 from napari_tam.columns import KINETICS_COLUMNS
-from napari_tam.kinetics import READOUTS, kinetics
-from napari_tam.uptake_curves import Tracks, uptake_curves
+from napari_tam.kinetics.curves import Tracks, uptake_curves
+from napari_tam.kinetics.table import READOUTS, kinetics
 
 
 def pooled(table: pd.DataFrame) -> pd.DataFrame:

@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 from tracks import movie, plate
 
-from napari_tam.kinetics import kinetics
-from napari_tam.kinetics_figures import kinetics_figure
+from napari_tam.kinetics.figures import kinetics_figure
+from napari_tam.kinetics.table import kinetics
 
 
 def texts(axis) -> str:  # type: ignore[no-untyped-def]

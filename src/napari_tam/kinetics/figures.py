@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_tam.uptake_curves import frame_hours, groups, uptake_curves
-from napari_tam.uptake_fit import UptakeFit
+from napari_tam.kinetics.curves import frame_hours, groups, uptake_curves
+from napari_tam.kinetics.fit import UptakeFit
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from napari_tam.uptake_curves import Group
+    from napari_tam.kinetics.curves import Group
 
 #: Okabe and Ito: one for the curve, one for the half-time.
 CURVE, HALF = "#0072B2", "#D55E00"
@@ -30,16 +30,16 @@ def kinetics_figure(cells: pd.DataFrame, fits: pd.DataFrame, readout: str = "pun
     Parameters
     ----------
     cells
-        The per-cell table, see `napari_tam.kinetics.kinetics`.
+        The per-cell table, see `napari_tam.kinetics.table.kinetics`.
     fits
         Its kinetics.
     readout
-        What is drawn: one of `napari_tam.kinetics.READOUTS`.
+        What is drawn: one of `napari_tam.kinetics.table.READOUTS`.
 
     Returns
     -------
     matplotlib.figure.Figure or None
-        None if there is nothing over time. `napari_tam.uptake_curves.uptake_curves` has its data.
+        None if there is nothing over time. `napari_tam.kinetics.curves.uptake_curves` has its data.
     """
     from matplotlib.figure import Figure
 

@@ -178,7 +178,7 @@ def uptake_curves(cells: pd.DataFrame, readout: str) -> pd.DataFrame:
     Parameters
     ----------
     cells
-        See `napari_tam.kinetics.kinetics`.
+        See `napari_tam.kinetics.table.kinetics`.
     readout
         A column of it.
 

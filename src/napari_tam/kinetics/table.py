@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_tam.columns import KINETICS_COLUMNS, build_table
-from napari_tam.uptake_curves import (
+from napari_tam.kinetics.curves import (
     MIN_REPLICATES,
     Tracks,
     frame_hours,
@@ -16,7 +16,7 @@ from napari_tam.uptake_curves import (
     intervals_agree,
     replicate_means,
 )
-from napari_tam.uptake_fit import UptakeFit, fit_uptake, with_interval
+from napari_tam.kinetics.fit import UptakeFit, fit_uptake, with_interval
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -33,8 +33,8 @@ RESAMPLES = 1000
 def kinetics(cells: pd.DataFrame, *, seed: int = 0, resamples: int = RESAMPLES) -> pd.DataFrame:
     """Fit uptake kinetics to a per-cell table: per track and condition, or over a layout's times.
 
-    What is pooled: `napari_tam.uptake_curves.groups`; the mean curve:
-    `napari_tam.uptake_curves.Tracks.curves`.
+    What is pooled: `napari_tam.kinetics.curves.groups`; the mean curve:
+    `napari_tam.kinetics.curves.Tracks.curves`.
 
     The interval of a pooled half-time is a percentile bootstrap (Efron & Tibshirani 1993): over the
     replicates and the tracks in them with three replicates or more, else over tracks, which says how
@@ -44,7 +44,7 @@ def kinetics(cells: pd.DataFrame, *, seed: int = 0, resamples: int = RESAMPLES) 
     ----------
     cells
         Table with image, frame, touches_border and the `READOUTS`; with ``track`` and ``time_h`` for
-        movies (see `napari_tam.tracking`), with the layout's ``time`` (hours), ``condition``, ``dose``
+        movies (see `napari_tam.kinetics.tracking`), with the layout's ``time`` (hours), ``condition``, ``dose``
         and ``donor``, ``plate``, ``replicate`` where it has them.
     seed, resamples
         Of the bootstrap.

@@ -13,11 +13,11 @@ import tifffile
 from napari_tam import cli_analyse
 from napari_tam.cli import main
 from napari_tam.io.layout import read_layout
-from napari_tam.kinetics import READOUTS
+from napari_tam.kinetics.results import follow_results, write_kinetics
+from napari_tam.kinetics.table import READOUTS
 from napari_tam.results.folder import read_results
 from napari_tam.results.tables import read_csv
 from napari_tam.settings import Settings
-from napari_tam.time_results import follow_results, write_kinetics
 
 if TYPE_CHECKING:
     from pathlib import Path
