@@ -224,7 +224,7 @@ def same_tables(a: Path, b: Path) -> bool:
 
 def write_images(folder: Path, fields: int, side: int, *, layout: bool = False) -> Path:
     """Draw fields, and copy them until there are enough; the layout names three conditions."""
-    from napari_tam.synthetic import write_fields
+    from napari_tam.simulate.scene import write_fields
 
     drawn = write_fields(folder / "drawn", min(fields, DRAWN), seed=6, size=side)
     lines = ["image,condition,replicate,control_role"]

@@ -25,10 +25,10 @@ import pandas as pd
 from common import publish, table
 
 from napari_tam.results.folder import read_mask
-from napari_tam.synthetic_plate import Plate, write_plate
+from napari_tam.simulate.plate import Plate, write_plate
 
 if TYPE_CHECKING:
-    from napari_tam.synthetic import SceneParameters
+    from napari_tam.simulate.scene import SceneParameters
 
 SEED = 6
 TABLES = ("cells.csv", "puncta.csv", "thresholds.csv", "replicates.csv", "comparisons.csv")

@@ -3,7 +3,7 @@
 Cost per megapixel against a field of 2048², peak memory, and cells and puncta against the truth. Each run is
 a process of its own, and is timed when a first small field has compiled and loaded what there is to.
 
-The mosaic is made of fields drawn as the sample fields are (`napari_tam.synthetic`, other seeds), each turned
+The mosaic is made of fields drawn as the sample fields are (`napari_tam.simulate.scene`, other seeds), each turned
 over at random. Their cells are whole: none crosses the border of its field, and what is left behind the last
 whole field is a field without cells, so the truth of the mosaic is the sum of the fields'. The sample fields
 themselves were tried, mirrored at their borders so that cut cells become whole: of 2048² the network found
@@ -33,7 +33,7 @@ import tifffile
 from common import publish, table
 
 from napari_tam.settings import Settings
-from napari_tam.synthetic import CHANNEL_NAMES, Scene, SceneParameters, write_fields, write_scene
+from napari_tam.simulate.scene import CHANNEL_NAMES, Scene, SceneParameters, write_fields, write_scene
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

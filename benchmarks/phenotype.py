@@ -35,7 +35,7 @@ from napari_tam.phenotype.crops import cell_crops
 from napari_tam.phenotype.features import shape_features
 from napari_tam.phenotype_training import Recipe, group_folds, held_out, train
 from napari_tam.settings import Settings
-from napari_tam.synthetic import Scene, SceneParameters
+from napari_tam.simulate.scene import Scene, SceneParameters
 
 SEED = 11
 SIZE = 1024

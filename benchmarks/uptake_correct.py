@@ -17,7 +17,6 @@ sys.path.insert(0, str(Path(__file__).parent))
 from common import table
 from skimage.filters import threshold_otsu
 
-from napari_tam._scene import lysosomes, optics
 from napari_tam.correct.calibrate import (
     bleed_through_of,
     channel_shifts,
@@ -31,7 +30,8 @@ from napari_tam.measure.cells import measure
 from napari_tam.pipeline.models import Models, load_models
 from napari_tam.pipeline.steps import run as analyse
 from napari_tam.settings import Settings
-from napari_tam.synthetic import Scene, SceneParameters
+from napari_tam.simulate import lysosomes, optics
+from napari_tam.simulate.scene import Scene, SceneParameters
 
 SETTINGS = Settings(phenotype_model="none", overlays=False)
 BASE = SceneParameters(shape=(512, 512), cells_per_field=30)

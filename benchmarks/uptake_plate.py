@@ -25,8 +25,8 @@ from napari_tam.matching import match_cells
 from napari_tam.pipeline.models import load_models
 from napari_tam.results.folder import read_mask, read_results
 from napari_tam.settings import Settings
-from napari_tam.synthetic import Scene, write_scene
-from napari_tam.synthetic_plate import Plate, write_plate
+from napari_tam.simulate.plate import Plate, write_plate
+from napari_tam.simulate.scene import Scene, write_scene
 
 SEED = 31
 DOSES = (1.0, 2.0, 4.0, 8.0, 16.0)

@@ -1,6 +1,6 @@
 """Puncta in 3-D: inside the cell, on its membrane or outside? ``python benchmarks/uptake_volume.py``.
 
-Simulated stacks (`napari_tam.volume_scene.Scene3D`; seeds used nowhere else) go through the real
+Simulated stacks (`napari_tam.simulate.scene3d.Scene3D`; seeds used nowhere else) go through the real
 pipeline: cells stitched from planes by the bundled network, puncta found by the bundled network. Every
 true punctum within 0.5 µm of a found one is judged by what the table says of that one. Puncta inside
 and outside are at least `gap` µm from the surface; those on the membrane lie on it exactly.
@@ -22,9 +22,9 @@ from napari_tam.pipeline.models import Models, load_models
 from napari_tam.pipeline.steps import Analysis
 from napari_tam.pipeline.steps import run as analyse
 from napari_tam.settings import Settings
+from napari_tam.simulate.scene3d import LOCATIONS, Scene3D, VolumeParameters
 from napari_tam.volume.measure import measure_volume
 from napari_tam.volume.projection import stack_models
-from napari_tam.volume_scene import LOCATIONS, Scene3D, VolumeParameters
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -11,7 +11,7 @@ from pathlib import Path
 import tifffile
 
 import napari_tam
-from napari_tam.synthetic import write_fields
+from napari_tam.simulate.scene import write_fields
 
 
 def main(out: Path) -> None:

@@ -359,7 +359,7 @@ def test_simulate_passes_number_and_seed(
         seen.extend(given)
         return [tmp_path / "field_01.ome.tif"]
 
-    monkeypatch.setattr("napari_tam.synthetic.write_fields", write_fields)
+    monkeypatch.setattr("napari_tam.simulate.scene.write_fields", write_fields)
     assert run("simulate", tmp_path, "--fields", 5, "--seed", 7) == 0
     assert seen == [tmp_path, 5, 7]
     assert capsys.readouterr().out.strip().endswith("field_01.ome.tif")
@@ -375,7 +375,7 @@ def test_simulate_writes_stacks(
         seen.update(named)
         return []
 
-    monkeypatch.setattr("napari_tam.volume_scene.write_volumes", write_volumes)
+    monkeypatch.setattr("napari_tam.simulate.scene3d.write_volumes", write_volumes)
     assert run("simulate", tmp_path, "--fields", 1, *given) == 0
     assert seen == {"planes": planes}
 

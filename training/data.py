@@ -1,7 +1,7 @@
 """Training images: labelled fields at a network's working scale, and simulated ones.
 
 Real images come from ``../shared/data`` (see its README for sources and terms); simulated ones
-from `napari_tam.synthetic`. Everything is drawn from seeds and cached, so that a run can be
+from `napari_tam.simulate.scene`. Everything is drawn from seeds and cached, so that a run can be
 repeated.
 """
 
@@ -18,7 +18,7 @@ import tifffile
 from napari_tam.flow_training import Sample, flows, to_scale
 from napari_tam.puncta.detect import normalise_spots
 from napari_tam.segment.segmenter import median_diameter, normalise
-from napari_tam.synthetic import Scene, random_parameters
+from napari_tam.simulate.scene import Scene, random_parameters
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 CACHE = Path(__file__).resolve().parent / ".cache"

@@ -22,7 +22,7 @@ BBBC020 = "BBBC020 (mouse bone-marrow macrophages), as resized in the Cellpose s
 CELLPOSE = (
     "Cellpose set (kc167 = BBBC007, neuroblastoma CCDB:6843, membrane and cytoplasm fields); non-commercial"
 )
-SIMULATED = "fields simulated by napari_tam.synthetic"
+SIMULATED = "fields simulated by napari_tam.simulate.scene"
 
 CARDS = {
     "cells": {

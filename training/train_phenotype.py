@@ -17,10 +17,10 @@ import numpy as np
 import torch
 from phenotype_fields import Cells, simulate
 
-from napari_tam._scene.cells import PHENOTYPES
 from napari_tam.phenotype.calibration import balanced_accuracy, fit_temperature, reliability, softmax
 from napari_tam.phenotype_report import LabelledCells
 from napari_tam.phenotype_training import LIKE_QUANTILE, Recipe, fit
+from napari_tam.simulate.cells import PHENOTYPES
 
 ROOT = Path(__file__).resolve().parents[1]
 CLASSES = ("M1", "M2")
@@ -31,7 +31,7 @@ FIT_SEED, HELD_SEED = 1, 2
 
 DESCRIPTION = (
     "Trained on SIMULATED cells only: M1-like (round) and M2-like (elongated) outlines drawn by "
-    "napari_tam.synthetic, no cell of known polarisation; a statement about shape, not about markers"
+    "napari_tam.simulate.scene, no cell of known polarisation; a statement about shape, not about markers"
 )
 
 
@@ -92,7 +92,7 @@ def main() -> None:
         "input": "mask, cell stain normalised inside it, nucleus mask (zeros when missing), shape in µm; "
         "never the exosome channel",
         "training_data": [
-            "fields simulated by napari_tam.synthetic, segmented by "
+            "fields simulated by napari_tam.simulate.scene, segmented by "
             + ("rough true masks" if segmenter is None else f"the cells network {key}")
         ],
         "populations": {

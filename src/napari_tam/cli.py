@@ -477,19 +477,19 @@ def _simulate(arguments: argparse.Namespace) -> int:
     if fields is None:
         fields = 1 if arguments.plate else 3
     if arguments.plate:
-        from napari_tam.synthetic_plate import Plate, write_plate
+        from napari_tam.simulate.plate import Plate, write_plate
 
         written = list(write_plate(arguments.out, Plate(fields=fields), arguments.seed))
     elif arguments.frames is not None:
-        from napari_tam.movie import write_movies
+        from napari_tam.simulate.movie import write_movies
 
         written = write_movies(arguments.out, fields, arguments.frames, arguments.seed)
     elif arguments.planes is not None:
-        from napari_tam.volume_scene import write_volumes
+        from napari_tam.simulate.scene3d import write_volumes
 
         written = write_volumes(arguments.out, fields, arguments.seed, planes=arguments.planes)
     else:
-        from napari_tam.synthetic import write_fields
+        from napari_tam.simulate.scene import write_fields
 
         written = write_fields(arguments.out, fields, arguments.seed)
     for path in written:

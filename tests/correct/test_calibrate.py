@@ -9,7 +9,6 @@ import pandas as pd
 import pytest
 import tifffile
 
-from napari_tam._scene import optics
 from napari_tam.cli import main
 from napari_tam.correct.apply import flatten
 from napari_tam.correct.calibrate import (
@@ -23,7 +22,8 @@ from napari_tam.correct.calibrate import (
 from napari_tam.correct.folder import read_corrections
 from napari_tam.errors import InputError
 from napari_tam.io.field import Field
-from napari_tam.synthetic import Scene, SceneParameters
+from napari_tam.simulate import optics
+from napari_tam.simulate.scene import Scene, SceneParameters
 
 if TYPE_CHECKING:
     from pathlib import Path

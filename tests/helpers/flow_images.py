@@ -11,7 +11,7 @@ import pandas as pd
 import torch
 from cellpose import dynamics, metrics
 
-from napari_tam._scene.optics import render_spots
+from napari_tam.simulate.optics import render_spots
 
 # Small images: more threads would only wait for each other.
 torch.set_num_threads(1)

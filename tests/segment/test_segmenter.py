@@ -17,7 +17,7 @@ from napari_tam.networks.flownet import Predictor
 from napari_tam.pipeline.models import AREA_SETTINGS, TYPICAL_UM
 from napari_tam.segment.segmenter import FlowNetSegmenter, median_diameter, normalise, resize
 from napari_tam.settings import Settings
-from napari_tam.synthetic import Scene, SceneParameters
+from napari_tam.simulate.scene import Scene, SceneParameters
 
 PIXEL_UM = 0.5
 SETTINGS = Settings()

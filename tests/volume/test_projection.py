@@ -13,8 +13,8 @@ from napari_tam.matching import match_points
 from napari_tam.pipeline.models import load_models
 from napari_tam.pipeline.steps import run
 from napari_tam.settings import Settings
+from napari_tam.simulate.scene3d import Scene3D, VolumeParameters
 from napari_tam.volume.projection import project_field, project_labels
-from napari_tam.volume_scene import Scene3D, VolumeParameters
 
 
 def test_a_column_shows_the_label_with_most_voxels_in_it() -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_tam.errors import InputError
-from napari_tam.synthetic import Scene, SceneParameters, write_scene
+from napari_tam.simulate.scene import Scene, SceneParameters, write_scene
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -119,7 +119,7 @@ def layout_csv(plate: Plate, seed: int) -> str:
 
 
 def write_plate(out: Path, plate: Plate, seed: int) -> Iterator[Path]:
-    """Write a plate (images and truths, see `napari_tam.synthetic.write_fields`) and ``layout.csv``.
+    """Write a plate (images and truths, see `napari_tam.simulate.scene.write_fields`) and ``layout.csv``.
 
     Yields
     ------

@@ -10,8 +10,8 @@ import pytest
 from napari_tam.cli import main
 from napari_tam.errors import InputError
 from napari_tam.io.layout import read_layout
-from napari_tam.synthetic import Scene, SceneParameters
-from napari_tam.synthetic_plate import Plate, draw_plate, layout_csv, wells, write_plate
+from napari_tam.simulate.plate import Plate, draw_plate, layout_csv, wells, write_plate
+from napari_tam.simulate.scene import Scene, SceneParameters
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -72,7 +72,7 @@ def test_a_scene_without_them_is_as_it_was() -> None:
 
 
 def test_the_command_writes_a_plate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from napari_tam import synthetic_plate
+    from napari_tam.simulate import plate as synthetic_plate
 
     monkeypatch.setattr(synthetic_plate, "Plate", lambda fields: replace(PLATE, fields=fields, replicates=1))
     assert main(["simulate", str(tmp_path), "--plate"]) == 0

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.random import Generator
 
-    from napari_tam._scene.cells import Labels
-    from napari_tam.synthetic import SceneParameters
+    from napari_tam.simulate.cells import Labels
+    from napari_tam.simulate.scene import SceneParameters
 
 #: Discs are drawn on a grid so many times finer than the pixels.
 _FINE = 4

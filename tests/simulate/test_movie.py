@@ -14,9 +14,9 @@ import tifffile
 from napari_tam.errors import InputError
 from napari_tam.io.images import read_fields
 from napari_tam.kinetics.fit import fit_uptake
-from napari_tam.movie import CONDITIONS, Movie, MovieParameters, tracks_of, write_movies
 from napari_tam.settings import Settings
-from napari_tam.synthetic import SceneParameters
+from napari_tam.simulate.movie import CONDITIONS, Movie, MovieParameters, tracks_of, write_movies
+from napari_tam.simulate.scene import SceneParameters
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from napari_tam._scene.cells import (
+from napari_tam.simulate.cells import (
     PHENOTYPES,
     Body,
     Labels,
@@ -24,7 +24,7 @@ from napari_tam._scene.cells import (
 if TYPE_CHECKING:
     from numpy.random import Generator
 
-    from napari_tam.movie import MovieParameters
+    from napari_tam.simulate.movie import MovieParameters
 
 #: Ways that a cell tries to go before it stays where it is.
 _TRIES = 8
@@ -153,7 +153,7 @@ def draw_arrivals(parameters: MovieParameters, walk: Walk, rng: Generator) -> li
     """Draw each cell's puncta, each taken up after an exponential time.
 
     So the number rises as ``plateau * (1 - exp(-rate t))``; plateaus vary between cells as in
-    `napari_tam._scene.puncta.draw_puncta`.
+    `napari_tam.simulate.puncta.draw_puncta`.
     """
     p = parameters.scene
     areas = np.array([_area(points) for points in walk.outlines[0]])

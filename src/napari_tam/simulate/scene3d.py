@@ -1,6 +1,6 @@
 """Scene3D: simulated z-stacks of macrophages with puncta known to be inside, on or outside the cell.
 
-Outlines, nuclei and textures are those of `napari_tam.synthetic.Scene`; each cell gets a height, the
+Outlines, nuclei and textures are those of `napari_tam.simulate.scene.Scene`; each cell gets a height, the
 stains fill it, and a Gaussian point spread function, longer in z than in x and y, blurs the stack
 before the camera. (A Gaussian is a confocal microscope's; a widefield one adds light from afar.)
 """
@@ -17,9 +17,9 @@ import pandas as pd
 from scipy.ndimage import gaussian_filter1d
 from scipy.spatial import cKDTree
 
-from napari_tam._scene import cells as shapes
-from napari_tam._scene import optics, stains
-from napari_tam.synthetic import CHANNEL_NAMES, SceneParameters
+from napari_tam.simulate import cells as shapes
+from napari_tam.simulate import optics, stains
+from napari_tam.simulate.scene import CHANNEL_NAMES, SceneParameters
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from numpy.random import Generator
 
-    from napari_tam._scene.cells import Labels
+    from napari_tam.simulate.cells import Labels
 
 Volume = npt.NDArray[np.float32]
 Points = npt.NDArray[np.float64]

@@ -8,13 +8,13 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from napari_tam._scene.optics import blur, texture
+from napari_tam.simulate.optics import blur, texture
 
 if TYPE_CHECKING:
     from numpy.random import Generator
 
-    from napari_tam._scene.cells import Labels, Population
-    from napari_tam.synthetic import SceneParameters
+    from napari_tam.simulate.cells import Labels, Population
+    from napari_tam.simulate.scene import SceneParameters
 
 Image = npt.NDArray[np.float32]
 

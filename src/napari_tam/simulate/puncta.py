@@ -12,8 +12,8 @@ import pandas as pd
 if TYPE_CHECKING:
     from numpy.random import Generator
 
-    from napari_tam._scene.cells import Labels
-    from napari_tam.synthetic import SceneParameters
+    from napari_tam.simulate.cells import Labels
+    from napari_tam.simulate.scene import SceneParameters
 
 PUNCTA_COLUMNS = ("y_px", "x_px", "cell", "amplitude_photons", "sigma_px", "aggregate")
 

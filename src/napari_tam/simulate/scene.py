@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from napari_tam._scene import cells as shapes
-from napari_tam._scene import lysosomes, optics, puncta, stains
+from napari_tam.simulate import cells as shapes
+from napari_tam.simulate import lysosomes, optics, puncta, stains
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -1,6 +1,6 @@
 """Movie: cells that move, change shape and take up exosomes at a known rate, frame by frame.
 
-The outlines, stains and optics are those of `napari_tam.synthetic.Scene`; a movie adds what time
+The outlines, stains and optics are those of `napari_tam.simulate.scene.Scene`; a movie adds what time
 brings. Cells walk with persistence and give way to one another, their outlines swing slowly between
 two shapes, and puncta appear one by one, so that a cell holds
 ``plateau * (1 - exp(-rate t))`` of them on average.
@@ -16,14 +16,14 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from napari_tam._scene import motion, optics, puncta, stains
-from napari_tam.synthetic import CHANNEL_NAMES, SceneParameters
+from napari_tam.simulate import motion, optics, puncta, stains
+from napari_tam.simulate.scene import CHANNEL_NAMES, SceneParameters
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from napari_tam._scene.cells import Labels
+    from napari_tam.simulate.cells import Labels
 
 #: The two conditions of simulated movies, with the share of the uptake rate that each has.
 CONDITIONS = {"control": 1.0, "inhibitor": 0.4}
@@ -71,7 +71,7 @@ class MovieParameters:
 
 @dataclass(frozen=True)
 class Frame:
-    """One frame and its truth: see `napari_tam.synthetic.Scene`; a cell's label is its track."""
+    """One frame and its truth: see `napari_tam.simulate.scene.Scene`; a cell's label is its track."""
 
     image: npt.NDArray[np.uint16]
     cells: Labels

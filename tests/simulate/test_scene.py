@@ -13,12 +13,12 @@ from scipy import ndimage
 from skimage.measure import label as connected
 from skimage.measure import regionprops_table
 
-from napari_tam._scene import optics
-from napari_tam._scene.cells import draw_cells
 from napari_tam.errors import InputError
 from napari_tam.io.images import read_fields
 from napari_tam.settings import Settings
-from napari_tam.synthetic import CHANNEL_NAMES, Scene, SceneParameters, random_parameters, write_fields
+from napari_tam.simulate import optics
+from napari_tam.simulate.cells import draw_cells
+from napari_tam.simulate.scene import CHANNEL_NAMES, Scene, SceneParameters, random_parameters, write_fields
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -1,1 +1,0 @@
-"""The parts of `napari_tam.synthetic.Scene`: outlines, stains, puncta, optics."""

@@ -1,0 +1,1 @@
+"""The parts of `napari_tam.simulate.scene.Scene`: outlines, stains, puncta, optics."""
