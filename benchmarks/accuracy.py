@@ -16,7 +16,7 @@ import tifffile
 from cellpose.metrics import average_precision
 from common import ROOT, SHARED, publish, require_shared, table
 
-from napari_tam.matching import match_points
+from napari_tam.evaluate.matching import match_points
 from napari_tam.measure.cells import measure
 from napari_tam.networks.flownet import Predictor
 from napari_tam.pipeline.models import AREA_SETTINGS, TYPICAL_UM, ModelCard, load_models

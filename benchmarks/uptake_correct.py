@@ -24,8 +24,8 @@ from napari_tam.correct.calibrate import (
     mean_bleed_through,
 )
 from napari_tam.correct.folder import Corrections
+from napari_tam.evaluate.matching import match_cells
 from napari_tam.io.field import Field
-from napari_tam.matching import match_cells
 from napari_tam.measure.cells import measure
 from napari_tam.pipeline.models import Models, load_models
 from napari_tam.pipeline.steps import run as analyse

@@ -20,8 +20,8 @@ from common import table
 
 from napari_tam.batch import analyse_files
 from napari_tam.conclude import conclude
+from napari_tam.evaluate.matching import match_cells
 from napari_tam.io.layout import read_layout
-from napari_tam.matching import match_cells
 from napari_tam.pipeline.models import load_models
 from napari_tam.results.folder import read_mask, read_results
 from napari_tam.settings import Settings

@@ -15,12 +15,12 @@ import pandas as pd
 from common import table
 from laptrack import LapTrack
 
+from napari_tam.evaluate.matching import match_cells
 from napari_tam.io.field import Field
 from napari_tam.kinetics import tracking
 from napari_tam.kinetics.fit import fit_uptake
 from napari_tam.kinetics.table import READOUTS, kinetics
 from napari_tam.kinetics.tracking import follow, link
-from napari_tam.matching import match_cells
 from napari_tam.pipeline.models import load_models
 from napari_tam.pipeline.steps import run as analyse
 from napari_tam.settings import Settings

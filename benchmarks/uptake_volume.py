@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from common import SHARED, publish, table
 
+from napari_tam.evaluate.matching import count_masks, match_points
 from napari_tam.io.field import Field
-from napari_tam.matching import count_masks, match_points
 from napari_tam.pipeline.models import Models, load_models
 from napari_tam.pipeline.steps import Analysis
 from napari_tam.pipeline.steps import run as analyse

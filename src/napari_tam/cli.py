@@ -542,8 +542,8 @@ def _doctor(_arguments: argparse.Namespace) -> int:
 
 
 def _score(arguments: argparse.Namespace) -> int:
+    from napari_tam.evaluate.score import pool, score
     from napari_tam.files import write_json
-    from napari_tam.score import pool, score
 
     scores = score(arguments.results, arguments.truth)
     reports = [(each.name, each.report()) for each in [*scores, pool(scores)]]

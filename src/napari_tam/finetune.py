@@ -17,13 +17,13 @@ import torch
 from torch import nn
 
 from napari_tam.errors import InputError
+from napari_tam.evaluate.matching import THRESHOLDS, count_masks
+from napari_tam.evaluate.score import Masks
 from napari_tam.files import make_folder, replacing, write_json, write_text
 from napari_tam.flow_training import Sample, batches, flows, loss, to_scale
-from napari_tam.matching import THRESHOLDS, count_masks
 from napari_tam.networks.flownet import FlowNet, Predictor, fast_dtype
 from napari_tam.pipeline.models import AREA_SETTINGS, TYPICAL_UM
 from napari_tam.pipeline.steps import Progress
-from napari_tam.score import Masks
 from napari_tam.segment.segmenter import FlowNetSegmenter, median_diameter, normalise
 from napari_tam.stopping import checkpoint
 

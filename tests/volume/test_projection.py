@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from napari_tam.evaluate.matching import match_points
 from napari_tam.io.field import Field
-from napari_tam.matching import match_points
 from napari_tam.pipeline.models import load_models
 from napari_tam.pipeline.steps import run
 from napari_tam.settings import Settings

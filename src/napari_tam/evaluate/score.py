@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_tam.errors import InputError, one_line
-from napari_tam.io.listing import stem_of
-from napari_tam.matching import (
+from napari_tam.evaluate.matching import (
     THRESHOLDS,
     count_masks,
     match_cells,
     match_points,
     pearson,
 )
+from napari_tam.io.listing import stem_of
 from napari_tam.results.folder import OK, read_mask, read_results
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from napari_tam.matching import Floats, Integers
+    from napari_tam.evaluate.matching import Floats, Integers
     from napari_tam.results.folder import Results
 
 

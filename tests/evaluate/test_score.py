@@ -16,10 +16,10 @@ from scipy.optimize import linear_sum_assignment
 
 from napari_tam.batch import analyse_files
 from napari_tam.errors import InputError
-from napari_tam.matching import count_masks, match_cells, match_points, pearson
+from napari_tam.evaluate.matching import count_masks, match_cells, match_points, pearson
+from napari_tam.evaluate.score import Cells, pool, score
 from napari_tam.results.folder import write_mask
 from napari_tam.results.tables import read_csv
-from napari_tam.score import Cells, pool, score
 from napari_tam.settings import Settings
 
 if TYPE_CHECKING:
