@@ -33,9 +33,9 @@ from napari_tam.phenotype.calibration import balanced_accuracy, reliability
 from napari_tam.phenotype.classify import UNCERTAIN, ModelClassifier, decide, load_classifier
 from napari_tam.phenotype.crops import cell_crops
 from napari_tam.phenotype.features import shape_features
-from napari_tam.phenotype_training import Recipe, group_folds, held_out, train
 from napari_tam.settings import Settings
 from napari_tam.simulate.scene import Scene, SceneParameters
+from napari_tam.train.phenotype import Recipe, group_folds, held_out, train
 
 SEED = 11
 SIZE = 1024

@@ -266,9 +266,9 @@ def test_click_to_label_train_and_apply(
 ) -> None:
     from phenotypes import ellipses, field_of
 
-    from napari_tam import phenotype_training
     from napari_tam.phenotype import classify
-    from napari_tam.phenotype_training import Recipe
+    from napari_tam.train import phenotype as phenotype_training
+    from napari_tam.train.phenotype import Recipe
 
     rng = np.random.default_rng(3)
     ratios = [1.1, 2.4] * 11
@@ -341,7 +341,7 @@ def test_corrected_masks_train_the_cell_network_which_the_form_is_offered(
         save=lambda model, out: out.mkdir(),
         verdict=lambda model: "better" if model.adopted else "not written: worse",
     )
-    monkeypatch.setitem(sys.modules, "napari_tam.finetune", fake)
+    monkeypatch.setitem(sys.modules, "napari_tam.train.finetune", fake)
     monkeypatch.setattr(
         sys.modules["napari_tam.pipeline.models"], "bundled_cards", lambda: {"cells": 1}, raising=False
     )

@@ -15,10 +15,10 @@ import numpy as np
 import pandas as pd
 import tifffile
 
-from napari_tam.flow_training import Sample, flows, to_scale
 from napari_tam.puncta.detect import normalise_spots
 from napari_tam.segment.segmenter import median_diameter, normalise
 from napari_tam.simulate.scene import Scene, random_parameters
+from napari_tam.train.flows import Sample, flows, to_scale
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 CACHE = Path(__file__).resolve().parent / ".cache"

@@ -1,6 +1,6 @@
 """Train a FlowNet: ``python training/train_flownet.py cells --steps 9000``.
 
-Targets, augmentation and loss are those of `napari_tam.flow_training`. Seeded; writes a checkpoint every
+Targets, augmentation and loss are those of `napari_tam.train.flows`. Seeded; writes a checkpoint every
 few minutes and continues from it when started again.
 """
 
@@ -16,8 +16,8 @@ from pathlib import Path
 import data
 import torch
 
-from napari_tam.flow_training import batches, loss, prefetch
 from napari_tam.networks.flownet import FlowNet
+from napari_tam.train.flows import batches, loss, prefetch
 
 #: Architecture and working scale of the three networks.
 NETWORKS = {

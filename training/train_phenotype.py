@@ -18,9 +18,9 @@ import torch
 from phenotype_fields import Cells, simulate
 
 from napari_tam.phenotype.calibration import balanced_accuracy, fit_temperature, reliability, softmax
-from napari_tam.phenotype_report import LabelledCells
-from napari_tam.phenotype_training import LIKE_QUANTILE, Recipe, fit
 from napari_tam.simulate.cells import PHENOTYPES
+from napari_tam.train.phenotype import LIKE_QUANTILE, Recipe, fit
+from napari_tam.train.validation import LabelledCells
 
 ROOT = Path(__file__).resolve().parents[1]
 CLASSES = ("M1", "M2")

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Generator
     from pathlib import Path
 
-    from napari_tam.finetune import FineTuned
     from napari_tam.pipeline.steps import Progress
+    from napari_tam.train.finetune import FineTuned
 
 #: Exit status when the network became worse.
 WORSE = 1
@@ -24,11 +24,11 @@ _OF_PHENOTYPE = ("labels", "controls", "layout", "group", "from_scratch")
 
 def train_cells(arguments: argparse.Namespace) -> int:
     """Fine-tune the bundled `cells` network on corrected masks."""
-    from napari_tam.finetune import Recipe, finetune, report_lines, save, verdict
     from napari_tam.networks.flownet import choose_device
     from napari_tam.pipeline.models import bundled_cards
     from napari_tam.settings import Settings
-    from napari_tam.training_set import read_training_fields, settings_of
+    from napari_tam.train.finetune import Recipe, finetune, report_lines, save, verdict
+    from napari_tam.train.training_set import read_training_fields, settings_of
 
     for name in _OF_PHENOTYPE:
         if getattr(arguments, name):
@@ -87,7 +87,7 @@ def _drive(work: Generator[Progress, None, FineTuned], started: float) -> FineTu
 
 def export_training(arguments: argparse.Namespace) -> int:
     """Write the corrected fields of results folders as a training set."""
-    from napari_tam.training_set import results_fields, write_training_set
+    from napari_tam.train.training_set import results_fields, write_training_set
 
     written = write_training_set(results_fields(arguments.results, every=arguments.all), arguments.out)
     for path in written:

@@ -71,11 +71,11 @@ def train(arguments: argparse.Namespace) -> int:
     """Train a phenotype model on one's own cells."""
     from napari_tam.io.layout import read_layout
     from napari_tam.phenotype.classify import load_classifier
-    from napari_tam.phenotype_data import read_labelled
-    from napari_tam.phenotype_training import Recipe
-    from napari_tam.phenotype_training import train as train_model
     from napari_tam.settings import Settings
-    from napari_tam.teaching import save_trained
+    from napari_tam.train.known_cells import read_labelled
+    from napari_tam.train.phenotype import Recipe
+    from napari_tam.train.phenotype import train as train_model
+    from napari_tam.train.teaching import save_trained
 
     for name in ("steps", "settings"):
         if getattr(arguments, name) is not None:
@@ -156,7 +156,7 @@ def explain(arguments: argparse.Namespace) -> int:
 def _examples(results: Results) -> Path:
     import numpy as np
 
-    from napari_tam.phenotype_figures import choose_examples, draw_examples
+    from napari_tam.train.figures import choose_examples, draw_examples
 
     chosen = choose_examples(results.cells)
     images = {name for cells in chosen.values() for name in cells["image"]}
@@ -171,8 +171,8 @@ def _examples(results: Results) -> Path:
 
 
 def _explain_one(results: Results, image: str, label: int, model_name: str | None) -> list[Path]:
-    from napari_tam.explain import explain_cell
-    from napari_tam.phenotype_figures import draw_explanation
+    from napari_tam.train.explain import explain_cell
+    from napari_tam.train.figures import draw_explanation
 
     row = results.cells[(results.cells["image"] == image) & (results.cells["label"] == label)]
     if row.empty:
@@ -226,7 +226,7 @@ def _settings(results: Results) -> Any:
 
 
 def _crops_of(results: Results, image: str) -> dict[int, npt.NDArray[np.float32]]:
-    from napari_tam.phenotype_data import image_crops
+    from napari_tam.train.known_cells import image_crops
 
     cells = results.cells[results.cells["image"] == image].sort_values("label").reset_index(drop=True)
     crops = image_crops(results, image, cells, _settings(results))

@@ -44,8 +44,8 @@ def write_image_zarr(path: Path, results: Results, image: str, version: str = "0
         If zarr is not installed, or the source image is not there any more or has another size.
     """
     zarr = need("zarr", "ome-zarr", "writing OME-Zarr")
-    from napari_tam.phenotype_data import source_field
     from napari_tam.settings import Settings
+    from napari_tam.train.known_cells import source_field
 
     file = results.folder / "settings.yaml"
     field = source_field(results, image, Settings.from_yaml(file) if file.exists() else Settings())

@@ -16,9 +16,9 @@ from napari_tam.phenotype.features import FEATURES, shape_features
 from napari_tam.phenotype.likeness import Likeness
 from napari_tam.phenotype.model import PhenotypeModel
 from napari_tam.phenotype.morphology_net import MorphologyNet
-from napari_tam.phenotype_report import LabelledCells
-from napari_tam.phenotype_training import Recipe, fit
 from napari_tam.settings import Settings
+from napari_tam.train.phenotype import Recipe, fit
+from napari_tam.train.validation import LabelledCells
 
 if TYPE_CHECKING:
     from numpy.random import Generator

@@ -23,11 +23,11 @@ from napari_tam.phenotype.classify import (
     phenotype_summary,
 )
 from napari_tam.phenotype.model import Scores
-from napari_tam.phenotype_figures import phenotype_colours
 from napari_tam.pipeline.models import MODELS_FOLDER, Models
 from napari_tam.pipeline.steps import run
 from napari_tam.results.overlay import CELL_OUTLINE, overlay
 from napari_tam.settings import Settings
+from napari_tam.train.figures import phenotype_colours
 
 BUNDLED = (MODELS_FOLDER / "phenotype.json").exists()
 

@@ -11,7 +11,7 @@ from napari_tam._napari._parts import Combo, PathEdit, Report, button, row
 from napari_tam._napari._session import TAUGHT
 from napari_tam.errors import InputError
 from napari_tam.pipeline.steps import Progress
-from napari_tam.teaching import counts
+from napari_tam.train.teaching import counts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping, Sequence
@@ -152,9 +152,9 @@ def _train(
 ) -> Generator[Progress, None, list[str]]:
     """Train and save; returns the report's lines."""
     from napari_tam.phenotype.classify import load_classifier
-    from napari_tam.phenotype_training import Recipe, train
     from napari_tam.stopping import checkpoint
-    from napari_tam.teaching import save_trained, taught_cells
+    from napari_tam.train.phenotype import Recipe, train
+    from napari_tam.train.teaching import save_trained, taught_cells
 
     yield Progress("train", 0, 1)
     cells = taught_cells(examples)

@@ -96,10 +96,10 @@ def _train(
 ) -> Generator[Progress, None, tuple[list[str], Path | None]]:
     """Train, and save what did not become worse; returns the report's lines and the folder, if any."""
     yield Progress("load the network", 0, 1)
-    from napari_tam.finetune import Recipe, finetune, report_lines, save, verdict
     from napari_tam.networks.flownet import choose_device
     from napari_tam.pipeline.models import bundled_cards
-    from napari_tam.training_set import training_field
+    from napari_tam.train.finetune import Recipe, finetune, report_lines, save, verdict
+    from napari_tam.train.training_set import training_field
 
     fields = []
     for analysis in corrected:

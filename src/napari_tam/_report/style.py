@@ -26,7 +26,7 @@ WIDTH = 7.0
 LABEL, TICK, SMALL = 9, 8, 7
 
 #: Colours of replicates and conditions: apart for colour-blind eyes (Okabe and Ito; Tol), and none of
-#: them is a phenotype's (`napari_tam.phenotype_figures`). The shape or dash says the same again.
+#: them is a phenotype's (`napari_tam.train.figures`). The shape or dash says the same again.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#332288", "#882255", "#999933", "#44AA99")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1, 1)), (0, (5, 1, 1, 1)), (0, (3, 1, 1, 1, 1, 1)))

@@ -125,7 +125,7 @@ def _phenotype_colours(table: pd.DataFrame) -> Picture | None:
     """Return the outline colour of every label (labels + 1, RGB), None without phenotypes."""
     if "phenotype" not in table:
         return None
-    from napari_tam.phenotype_figures import classes_of, phenotype_colours
+    from napari_tam.train.figures import classes_of, phenotype_colours
 
     labels = table["label"].to_numpy(np.int64)
     colours: Picture = np.full((int(labels.max(initial=0)) + 1, 3), CELL_OUTLINE, np.uint8)

@@ -10,8 +10,8 @@ import numpy.typing as npt
 from napari_tam._report.data import ReportData, as_number, whole
 from napari_tam._report.style import INK, SMALL, Drawn, MissingData, new_figure, plain
 from napari_tam.errors import InputError
-from napari_tam.phenotype_data import source_field
 from napari_tam.results.overlay import scale_bar_um
+from napari_tam.train.known_cells import source_field
 
 if TYPE_CHECKING:
     import pandas as pd

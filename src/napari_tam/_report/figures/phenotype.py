@@ -23,7 +23,7 @@ from napari_tam._report.style import (
     upper_limit,
 )
 from napari_tam.phenotype.classify import UNCERTAIN
-from napari_tam.phenotype_figures import phenotype_colours
+from napari_tam.train.figures import phenotype_colours
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from napari_tam.explain import Explanation
+    from napari_tam.train.explain import Explanation
 
 #: Colours of classes in their order (Okabe and Ito: apart for colour-blind eyes too), and uncertain.
 CLASS_COLOURS = ("#E69F00", "#56B4E9", "#009E73", "#CC79A7", "#0072B2", "#D55E00", "#F0E442")

@@ -11,17 +11,17 @@ import pytest
 import tifffile
 from phenotypes import UM, ellipses, untrained
 
-from napari_tam import phenotype_training
 from napari_tam.cli import main
 from napari_tam.errors import InputError
 from napari_tam.io.layout import read_layout
 from napari_tam.phenotype.classify import ModelClassifier
 from napari_tam.phenotype.model import load_phenotype_model
-from napari_tam.phenotype_data import add_groups, by_controls, by_labels, read_controls, read_labelled
 from napari_tam.results.folder import read_results
 from napari_tam.results.parts import Stamp
 from napari_tam.results.record import Record, image_row
 from napari_tam.settings import Settings
+from napari_tam.train import phenotype as phenotype_training
+from napari_tam.train.known_cells import add_groups, by_controls, by_labels, read_controls, read_labelled
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -14,9 +14,9 @@ from napari_tam.io.images import read_fields, stem_of
 from napari_tam.io.layout import GROUPS, Layout, read_text_table, well_of
 from napari_tam.phenotype.crops import cell_crops
 from napari_tam.phenotype.features import FEATURES, shape_features
-from napari_tam.phenotype_report import LabelledCells
 from napari_tam.results.folder import OK, read_results
 from napari_tam.settings import Settings
+from napari_tam.train.validation import LabelledCells
 from napari_tam.volume.projection import project_field, project_labels
 
 if TYPE_CHECKING:

@@ -6,8 +6,7 @@ from phenotypes import labelled, untrained
 
 from napari_tam.errors import InputError
 from napari_tam.phenotype.calibration import balanced_accuracy
-from napari_tam.phenotype_report import report_lines
-from napari_tam.phenotype_training import (
+from napari_tam.train.phenotype import (
     Recipe,
     check_cells,
     fit,
@@ -16,6 +15,7 @@ from napari_tam.phenotype_training import (
     random_folds,
     train,
 )
+from napari_tam.train.validation import report_lines
 
 SHORT = Recipe(steps=30, batch=32)
 

@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from paths import TRAINING
 from scipy.spatial import cKDTree
 
-from napari_tam.flow_training import perturb
 from napari_tam.networks.flownet import FlowNet
 from napari_tam.puncta.detect import centres_from_flows
+from napari_tam.train.flows import perturb
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -19,12 +19,12 @@ from napari_tam.phenotype.calibration import balanced_accuracy, fit_temperature
 from napari_tam.phenotype.likeness import Likeness
 from napari_tam.phenotype.model import PhenotypeModel
 from napari_tam.phenotype.morphology_net import MorphologyNet, run_network
-from napari_tam.phenotype_report import validation
+from napari_tam.train.validation import validation
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from napari_tam.phenotype_report import LabelledCells
+    from napari_tam.train.validation import LabelledCells
 
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]

@@ -11,7 +11,7 @@ from napari_tam.cli import main
 from napari_tam.errors import InputError
 from napari_tam.pipeline.edits import Edits, save_edits
 from napari_tam.settings import Settings
-from napari_tam.training_set import folder_fields, read_training_fields, results_fields
+from napari_tam.train.training_set import folder_fields, read_training_fields, results_fields
 
 if TYPE_CHECKING:
     from pathlib import Path

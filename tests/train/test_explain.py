@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from phenotypes import ellipses, field_of, measured, trained, untrained
 
-from napari_tam.explain import explain_cell
 from napari_tam.phenotype.crops import cell_crops
+from napari_tam.train.explain import explain_cell
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ Targets are those of `cellpose.dynamics.labels_to_flows`, the augmentation is
 `cellpose.transforms.random_rotate_and_resize` with more variation of light, and the loss is the mean
 squared error of five times the flows, halved, plus the binary cross-entropy of the probability
 (Stringer et al. 2021, Nat Methods). Used by ``training/`` for the bundled networks, and by
-`napari_tam.finetune` for a user's own images.
+`napari_tam.train.finetune` for a user's own images.
 """
 
 from __future__ import annotations

@@ -109,7 +109,7 @@ def results_fields(folder: Path, *, every: bool = False) -> Iterator[TrainingFie
 
     from napari_tam.correct.apply import correct
     from napari_tam.correct.folder import read_corrections
-    from napari_tam.phenotype_data import source_field
+    from napari_tam.train.known_cells import source_field
 
     results, settings = read_results(folder), settings_of(folder)
     corrections = None

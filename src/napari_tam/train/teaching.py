@@ -12,7 +12,7 @@ from napari_tam.errors import InputError
 from napari_tam.files import make_folder, write_text
 from napari_tam.phenotype.crops import cell_crops
 from napari_tam.phenotype.features import FEATURES, shape_features
-from napari_tam.phenotype_report import LabelledCells, report_lines
+from napari_tam.train.validation import LabelledCells, report_lines
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -94,7 +94,7 @@ def save_trained(
     Parameters
     ----------
     model, report
-        See `napari_tam.phenotype_training.train`.
+        See `napari_tam.train.phenotype.train`.
     out
         The folder.
     cells
@@ -116,7 +116,7 @@ def save_trained(
     OutputError
         If the folder cannot be written.
     """
-    from napari_tam.phenotype_figures import draw_validation
+    from napari_tam.train.figures import draw_validation
 
     make_folder(out)
     valid = (

@@ -11,17 +11,17 @@ import torch
 from flow_images import scattered_cells
 from safetensors.torch import save_file
 
-from napari_tam import finetune as module
 from napari_tam.cli import main
 from napari_tam.errors import InputError
-from napari_tam.finetune import Recipe, finetune, folds_of, sample_of, save, total_steps, verdict
 from napari_tam.networks.flownet import FlowNet
 from napari_tam.pipeline import models
 from napari_tam.pipeline.models import ModelCard, load_models
 from napari_tam.segment.segmenter import FlowNetSegmenter, median_diameter
 from napari_tam.settings import Settings
 from napari_tam.stopping import Interrupted, watch
-from napari_tam.training_set import TrainingField, write_training_set
+from napari_tam.train import finetune as module
+from napari_tam.train.finetune import Recipe, finetune, folds_of, sample_of, save, total_steps, verdict
+from napari_tam.train.training_set import TrainingField, write_training_set
 
 if TYPE_CHECKING:
     from pathlib import Path
