@@ -129,8 +129,8 @@ def warm(images: Path, out: Path) -> None:
 
 def batch(images: Path, out: Path, how: str = "") -> dict[str, Any]:
     """Analyse all fields in one batch; tell how long it took, and the most memory while each was the last."""
-    from napari_tam import batch as module
     from napari_tam import cli_analyse
+    from napari_tam.batches import run as module
     from napari_tam.cli_analyse import Run
     from napari_tam.settings import Settings
 
@@ -182,7 +182,7 @@ def batch(images: Path, out: Path, how: str = "") -> dict[str, Any]:
 
 def workers(images: Path, out: Path, number: str) -> dict[str, Any]:
     """Analyse all fields on dask workers that are warm."""
-    from napari_tam.cluster import analyse_on, open_cluster
+    from napari_tam.batches.cluster import analyse_on, open_cluster
     from napari_tam.io.listing import list_images
     from napari_tam.pipeline.models import load_models
     from napari_tam.settings import Settings

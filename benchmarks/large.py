@@ -108,7 +108,7 @@ def analyse(path: str, warm_up: str) -> dict[str, float]:
     """Analyse one image into a folder, and say what it took."""
     import resource
 
-    from napari_tam.batch import analyse_files
+    from napari_tam.batches.run import analyse_files
     from napari_tam.pipeline.models import load_models
 
     settings = Settings()

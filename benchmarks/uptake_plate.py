@@ -18,8 +18,8 @@ import numpy as np
 import pandas as pd
 from common import table
 
-from napari_tam.batch import analyse_files
-from napari_tam.conclude import conclude
+from napari_tam.batches.conclude import conclude
+from napari_tam.batches.run import analyse_files
 from napari_tam.evaluate.matching import match_cells
 from napari_tam.io.layout import read_layout
 from napari_tam.pipeline.models import load_models

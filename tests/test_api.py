@@ -119,7 +119,8 @@ def test_batch_tells_what_became_of_the_images_and_goes_on(tmp_path: Path) -> No
 
 def test_batch_is_a_function_and_a_module() -> None:
     import napari_tam.batch
-    from napari_tam.batch import analyse_files
+
+    from napari_tam.batches.run import analyse_files
 
     assert callable(napari_tam.batch)
     assert callable(analyse_files)

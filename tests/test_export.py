@@ -15,9 +15,9 @@ import plates
 import pytest
 import zarr_files
 
-from napari_tam.batch import analyse_files
+from napari_tam.batches.conclude import conclude
+from napari_tam.batches.run import analyse_files
 from napari_tam.cli import main
-from napari_tam.conclude import conclude
 from napari_tam.errors import InputError
 from napari_tam.export import FORMATS, export, tidy
 from napari_tam.export_shapes import write_geojson

@@ -15,7 +15,7 @@ from napari_viewers import PIXEL_UM, FakeModels, add_channels, open_widget, run
 
 from napari_tam._napari._layers import FIRST
 from napari_tam._napari._open import read_found
-from napari_tam.batch import analyse_files
+from napari_tam.batches.run import analyse_files
 from napari_tam.pipeline.edits import read_edits
 from napari_tam.settings import Settings
 

@@ -19,7 +19,7 @@ from napari_tam._napari import _calm
 from napari_tam._napari._colours import CellColours, small
 from napari_tam._napari._reader import open_results, results_reader
 from napari_tam._napari._writer import NotSavedError
-from napari_tam.batch import analyse_files
+from napari_tam.batches.run import analyse_files
 from napari_tam.errors import InputError
 from napari_tam.results.folder import read_results
 from napari_tam.settings import Settings

@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from napari_tam.conclude import Conclusions
+    from napari_tam.batches.conclude import Conclusions
+    from napari_tam.batches.work import BatchProgress
     from napari_tam.io.field import Field
     from napari_tam.pipeline.models import Models
     from napari_tam.pipeline.steps import Analysis
     from napari_tam.results.folder import Results
-    from napari_tam.work import BatchProgress
 
     #: An image: a file, an array with the channels first, or a plane (a stack) for every role.
     Image = str | Path | npt.NDArray[Any] | Mapping[str, npt.NDArray[Any]]
@@ -134,11 +134,11 @@ def batch(
     layout
         Plate layout (CSV): what was done in which well, controls.
     resume, retry_failed, memory_gb
-        See `napari_tam.batch.analyse_files`.
+        See `napari_tam.batches.run.analyse_files`.
     jobs
         Images to analyse at the same time; by default one a core.
     cluster
-        Analyse on dask workers, see `napari_tam.cluster.open_cluster`.
+        Analyse on dask workers, see `napari_tam.batches.cluster.open_cluster`.
     report
         Whether report.html is written; by default with a layout.
     models
@@ -152,11 +152,11 @@ def batch(
         If no image can be found, the folder not written, a model not loaded, or the layout not used. What
         is wrong with single images is in `BatchResult.errors`.
     """
-    from napari_tam.batch import analyse_files
-    from napari_tam.conclude import conclude
+    from napari_tam.batches.conclude import conclude
+    from napari_tam.batches.run import analyse_files
+    from napari_tam.batches.threads import default_jobs
     from napari_tam.io.layout import read_layout
     from napari_tam.io.listing import list_images, unique_names
-    from napari_tam.overlap import default_jobs
     from napari_tam.report import write_report
 
     settings, out = _settings(settings), Path(out).expanduser()
@@ -174,7 +174,7 @@ def batch(
     models = models or _models(settings)
     command = ["napari_tam.batch"]
     if cluster is not None:
-        from napari_tam.cluster import analyse_on
+        from napari_tam.batches.cluster import analyse_on
 
         outcomes = analyse_on(
             cluster,

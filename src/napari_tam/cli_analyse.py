@@ -9,14 +9,14 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from napari_tam.batch import BatchProgress, Outcome, analyse_files
+from napari_tam.batches.conclude import conclude
+from napari_tam.batches.run import BatchProgress, Outcome, analyse_files
+from napari_tam.batches.threads import default_jobs
 from napari_tam.cli import INTERRUPTED, SOME_FAILED
 from napari_tam.cli_uptake import print_conclusions, print_report
-from napari_tam.conclude import conclude
 from napari_tam.io.images import list_images
 from napari_tam.io.layout import read_layout
 from napari_tam.io.listing import unique_names
-from napari_tam.overlap import default_jobs
 from napari_tam.pipeline.models import load_models
 from napari_tam.results.folder import OK, PENDING, prepare
 from napari_tam.results.tables import read_csv
@@ -42,13 +42,13 @@ class Run:
     Attributes
     ----------
     resume, retry_failed, memory_gb
-        See `napari_tam.batch.analyse_files`.
+        See `napari_tam.batches.run.analyse_files`.
     jobs
         The same; None for what the machine can do.
     dry_run
         Only say what would be done.
     cluster
-        Where to analyse, see `napari_tam.cluster.open_cluster`; None for this process.
+        Where to analyse, see `napari_tam.batches.cluster.open_cluster`; None for this process.
     """
 
     resume: bool = False
@@ -121,7 +121,7 @@ def _batch(
     how: Run,
 ) -> Generator[Outcome, None, None]:
     if how.cluster is not None:
-        from napari_tam.cluster import analyse_on
+        from napari_tam.batches.cluster import analyse_on
 
         return analyse_on(
             how.cluster,
@@ -201,7 +201,7 @@ def _median_puncta(out: Path) -> float:
 
 def _print_plan(paths: Sequence[Path], out: Path, settings: Settings, how: Run) -> int:
     """Say for every file what a run would do, and why; nothing is written."""
-    from napari_tam.plan import plan
+    from napari_tam.batches.plan import plan
 
     counts: Counter[str] = Counter()
     for step in plan(paths, settings, load_models(settings), out, how.retry_failed, resume=how.resume):

@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from napari_tam.batches.conclude import compare_again, conclude, layout_of, settings_of
 from napari_tam.cli import print_table
 from napari_tam.cli_track import print_kinetics
-from napari_tam.conclude import compare_again, conclude, layout_of, settings_of
 from napari_tam.files import write_text
 from napari_tam.io.layout import read_layout
 from napari_tam.options import add_options, chosen_settings
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from napari_tam.conclude import Conclusions
+    from napari_tam.batches.conclude import Conclusions
 
 #: Groups of settings that can be changed after the analysis of the images.
 LATER = ("time", "uptake", "comparison")

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import linear_sum_assignment
 
-from napari_tam.batch import analyse_files
+from napari_tam.batches.run import analyse_files
 from napari_tam.errors import InputError
 from napari_tam.evaluate.matching import count_masks, match_cells, match_points, pearson
 from napari_tam.evaluate.score import Cells, pool, score

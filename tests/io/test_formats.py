@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from zarr_files import NAMES, write_plate, write_zarr
 
-from napari_tam.batch import analyse_files
+from napari_tam.batches.run import analyse_files
 from napari_tam.errors import InputError
 from napari_tam.export import export
 from napari_tam.io.images import read_fields

@@ -16,7 +16,7 @@ import zarr_files
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from napari_tam.batch import analyse_files
+from napari_tam.batches.run import analyse_files
 from napari_tam.io.images import read_fields
 from napari_tam.io.stack import Stack
 from napari_tam.pipeline.edits import Edits, save_edits

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     import napari.viewer
 
-    from napari_tam.batch import BatchProgress, Outcome
+    from napari_tam.batches.run import BatchProgress, Outcome
     from napari_tam.io.layout import Layout
 
 _COLUMNS = ("image", "status", "cells", "puncta", "s")
@@ -344,8 +344,8 @@ def _batch(
     from dataclasses import replace
 
     with loading():
-        from napari_tam.batch import analyse_files
-        from napari_tam.conclude import conclude
+        from napari_tam.batches.conclude import conclude
+        from napari_tam.batches.run import analyse_files
         from napari_tam.results.folder import prepare
 
         prepare(out)

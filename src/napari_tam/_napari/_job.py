@@ -127,7 +127,7 @@ def _guarded(
     """Drive the work; what is wrong with an input is returned as a sentence."""
     from pathlib import Path
 
-    from napari_tam.batch import explain
+    from napari_tam.batches.run import explain
 
     watch(stop.is_set)
     try:

@@ -23,7 +23,7 @@ from napari_tam.results.folder import OK, mask_path, read_mask, read_results
 if TYPE_CHECKING:
     from napari_tam._napari._sample_data import LayerData
     from napari_tam._napari._session import Session
-    from napari_tam.batch import Outcome
+    from napari_tam.batches.run import Outcome
     from napari_tam.io.field import Field
     from napari_tam.pipeline.steps import Analysis
     from napari_tam.settings import Settings

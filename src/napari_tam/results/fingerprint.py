@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from napari_tam.pipeline.models import Models
     from napari_tam.settings import Settings
 
-#: Groups of settings that are used after the images only (see `napari_tam.conclude`).
+#: Groups of settings that are used after the images only (see `napari_tam.batches.conclude`).
 LATER_GROUPS = ("time", "uptake", "comparison")
 
 #: Settings that change no number: the same networks run on another device, and pictures are a file apart.

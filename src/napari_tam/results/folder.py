@@ -3,7 +3,7 @@
 ::
 
     cells.csv  cells.parquet  puncta.csv  puncta.parquet  images.csv  settings.yaml  run.json
-    thresholds.csv  replicates.csv  comparisons.csv  layout.csv (see `napari_tam.conclude`)
+    thresholds.csv  replicates.csv  comparisons.csv  layout.csv (see `napari_tam.batches.conclude`)
     masks/<image>_cells.tif   masks/<image>_nuclei.tif   overlays/<image>.png
     fields/ (every field on its own, see `napari_tam.results.parts`)
 

@@ -10,14 +10,14 @@ from dataclasses import dataclass, field
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from napari_tam.batches.threads import executor, read_ahead
+from napari_tam.batches.work import ALL_STEPS, ERROR_LOG, BatchProgress, Item, Outcome, Work, explain
 from napari_tam.files import OutputError
 from napari_tam.io.images import unique_names
 from napari_tam.io.tiff import available_memory
-from napari_tam.overlap import executor, read_ahead
 from napari_tam.pipeline.tiles import pixels_at_once
 from napari_tam.results.record import Record
 from napari_tam.stopping import Interrupted
-from napari_tam.work import ALL_STEPS, ERROR_LOG, BatchProgress, Item, Outcome, Work, explain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Sequence

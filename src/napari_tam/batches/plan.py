@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from napari_tam.batches.work import Work
 from napari_tam.io.images import unique_names
 from napari_tam.results import folder as results
 from napari_tam.results.fingerprint import analysis_hash, is_same
 from napari_tam.results.parts import Parts
-from napari_tam.work import Work
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -37,12 +37,12 @@ def plan(
     *,
     resume: bool = True,
 ) -> Iterator[Planned]:
-    """Yield what `napari_tam.batch.analyse_files` would do with each file; nothing is written.
+    """Yield what `napari_tam.batches.run.analyse_files` would do with each file; nothing is written.
 
     Parameters
     ----------
     paths, settings, models, out, retry_failed, resume
-        As for `napari_tam.batch.analyse_files`.
+        As for `napari_tam.batches.run.analyse_files`.
     """
     names = unique_names(paths)
     parts = Parts(out, make=False)

@@ -15,7 +15,7 @@ import yaml
 from paths import HELPERS, ROOT, SOURCE
 from runs import content, fast, images, slow
 
-from napari_tam.batch import analyse_files
+from napari_tam.batches.run import analyse_files
 from napari_tam.errors import InputError
 from napari_tam.results.folder import read_results
 from napari_tam.settings import Settings
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 dask_jobqueue = pytest.importorskip("dask_jobqueue")
 import dask  # noqa: E402
 
-from napari_tam.cluster import analyse_on, open_cluster  # noqa: E402
+from napari_tam.batches.cluster import analyse_on, open_cluster  # noqa: E402
 
 pytestmark = [
     pytest.mark.skipif(sys.platform == "win32", reason="the queue is a shell script"),
@@ -135,7 +135,7 @@ def alive(job: int) -> bool:
 def test_a_job_that_ends_early_is_asked_for_again(
     tmp_path: Path, queue: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("napari_tam.cluster.LOOK_EVERY", 0.2)
+    monkeypatch.setattr("napari_tam.batches.cluster.LOOK_EVERY", 0.2)
     paths = images(tmp_path / "in", 6)
     batch = analyse_on("slurm:1", paths, Settings(), fakes.models(), tmp_path / "out", load=slow)
     next(batch)

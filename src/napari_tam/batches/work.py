@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from napari_tam.batches.threads import give_back_memory
 from napari_tam.errors import InputError, one_line
 from napari_tam.files import OutputError
 from napari_tam.io.images import read_fields
-from napari_tam.overlap import give_back_memory
 from napari_tam.pipeline.edits import edits_hash, read_edits
 from napari_tam.pipeline.steps import STEPS, Progress, steps
 from napari_tam.results import folder as results

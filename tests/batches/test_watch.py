@@ -18,15 +18,15 @@ import pytest
 from runs import child, content
 
 from napari_tam import cli_watch
-from napari_tam.batch import analyse_files
+from napari_tam.batches.conclude import conclude
+from napari_tam.batches.run import analyse_files
+from napari_tam.batches.watch import ShareAway, Watcher, wait
 from napari_tam.cli import main
 from napari_tam.cli_watch import Station
-from napari_tam.conclude import conclude
 from napari_tam.io.layout import read_layout
 from napari_tam.results.folder import read_results
 from napari_tam.results.lock import locked
 from napari_tam.settings import Settings
-from napari_tam.watch import ShareAway, Watcher, wait
 
 
 @pytest.fixture

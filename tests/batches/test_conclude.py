@@ -10,9 +10,9 @@ import pandas as pd
 import pytest
 
 from napari_tam import cli_analyse, cli_uptake
+from napari_tam.batches.conclude import conclude, layout_of
 from napari_tam.cli import main
 from napari_tam.columns import COMPARISON_COLUMNS, DECISION_COLUMNS, LAYOUT_COLUMNS, THRESHOLD_COLUMNS
-from napari_tam.conclude import conclude, layout_of
 from napari_tam.errors import InputError
 from napari_tam.io.layout import read_layout
 from napari_tam.results import tables
@@ -199,7 +199,7 @@ def test_what_is_no_results_folder_is_said(tmp_path: Path, capsys: pytest.Captur
 def test_comparing_needs_a_layout(
     images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from napari_tam.batch import analyse_files
+    from napari_tam.batches.run import analyse_files
 
     paths = sorted(images.glob("*.tif"))[:1]
     list(analyse_files(paths, Settings(), fakes.models(), tmp_path))

@@ -14,7 +14,7 @@ import pytest
 from paths import HELPERS, SOURCE
 from runs import content, fast, images, poisonous, slow
 
-from napari_tam.batch import analyse_files
+from napari_tam.batches.run import analyse_files
 from napari_tam.errors import InputError
 from napari_tam.results.folder import read_results
 from napari_tam.results.lock import locked
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 distributed = pytest.importorskip("distributed")
-from napari_tam.cluster import _Job, analyse_on, open_cluster  # noqa: E402
+from napari_tam.batches.cluster import _Job, analyse_on, open_cluster  # noqa: E402
 
 pytestmark = [
     pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL"),

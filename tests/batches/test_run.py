@@ -14,8 +14,8 @@ import fakes
 import numpy as np
 import pytest
 
-from napari_tam import overlap
-from napari_tam.batch import ALL_STEPS, BatchProgress, Outcome, analyse_files
+from napari_tam.batches import threads as overlap
+from napari_tam.batches.run import ALL_STEPS, BatchProgress, Outcome, analyse_files
 from napari_tam.errors import InputError
 from napari_tam.pipeline.edits import Edits, save_edits
 from napari_tam.results.fingerprint import source_of
@@ -251,7 +251,7 @@ def test_an_input_that_may_not_be_read_costs_that_image_only(
             raise PermissionError(errno.EACCES, "Permission denied", str(path))
         return source_of(path)
 
-    monkeypatch.setattr("napari_tam.work.source_of", look)
+    monkeypatch.setattr("napari_tam.batches.work.source_of", look)
     outcomes = analyse(paths, tmp_path / "out")
     assert outcomes[0].error is not None
     assert "it cannot be read (Permission denied)" in outcomes[0].error

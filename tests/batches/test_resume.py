@@ -18,8 +18,8 @@ import pandas as pd
 import pytest
 from runs import child, content, images
 
-from napari_tam.batch import analyse_files
-from napari_tam.conclude import conclude
+from napari_tam.batches.conclude import conclude
+from napari_tam.batches.run import analyse_files
 from napari_tam.errors import InputError
 from napari_tam.files import OutputError
 from napari_tam.io.images import read_fields
@@ -248,8 +248,8 @@ def test_a_file_stays_open_until_what_is_read_piece_by_piece_is_analysed(
             is_open.append(state["open"])
             return super().segment(*given, **named)
 
-    monkeypatch.setattr("napari_tam.work.read_fields", fields)
-    monkeypatch.setattr("napari_tam.work._is_read", lambda _field: False)
+    monkeypatch.setattr("napari_tam.batches.work.read_fields", fields)
+    monkeypatch.setattr("napari_tam.batches.work._is_read", lambda _field: False)
     paths = images(tmp_path / "in", 2)
     list(analyse_files(paths, Settings(), fakes.models(Looking()), tmp_path / "out", jobs=2))
     assert is_open == [True, True]
@@ -320,7 +320,7 @@ def test_a_run_that_is_killed_twice_ends_with_the_same_bytes(tmp_path: Path, job
         import sys, time
         from pathlib import Path
         import fakes
-        from napari_tam.batch import analyse_files
+        from napari_tam.batches.run import analyse_files
         from napari_tam.settings import Settings
 
         class Slow(fakes.ThresholdSegmenter):

@@ -16,7 +16,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_tam.batch import saving
+from napari_tam.batches.run import saving
+from napari_tam.batches.work import ALL_STEPS, BatchProgress, Outcome, Work
 from napari_tam.errors import InputError, one_line
 from napari_tam.io.images import unique_names
 from napari_tam.pipeline.steps import Progress
@@ -25,7 +26,6 @@ from napari_tam.results.folder import OK
 from napari_tam.results.lock import LOCK_FILE, locked
 from napari_tam.results.parts import Parts, Row, Stamp
 from napari_tam.results.record import Record, failure_row
-from napari_tam.work import ALL_STEPS, BatchProgress, Outcome, Work
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
@@ -70,7 +70,7 @@ def analyse_on(
     retry_failed: bool = False,
     load: Callable[[Settings], Models] = load_for_worker,
 ) -> Generator[Outcome, None, None]:
-    """Analyse images on dask workers; see `napari_tam.batch.analyse_files`, which gives the same files.
+    """Analyse images on dask workers; see `napari_tam.batches.run.analyse_files`, which gives the same files.
 
     An image whose worker dies is tried again, alone, when the others are done; if that one dies as well
     the image has failed.
