@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 def add_export_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``napari-tam export``."""
-    from napari_tam.export import FORMATS
+    from napari_tam.export.run import FORMATS
 
     parser.add_argument(
         "results", type=Path, metavar="RESULTS", help="results folder of 'napari-tam analyse'"
@@ -33,7 +33,7 @@ def export(arguments: argparse.Namespace) -> int:
     """Write the exports and print where they are."""
     from collections import Counter
 
-    from napari_tam.export import export as exported
+    from napari_tam.export.run import export as exported
 
     folders: Counter[Path] = Counter()
     for path in exported(

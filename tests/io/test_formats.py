@@ -14,7 +14,7 @@ from zarr_files import NAMES, write_plate, write_zarr
 
 from napari_tam.batches.run import analyse_files
 from napari_tam.errors import InputError
-from napari_tam.export import export
+from napari_tam.export.run import export
 from napari_tam.io.images import read_fields
 from napari_tam.io.layout import well_of
 from napari_tam.io.listing import list_images, stem_of, unique_names

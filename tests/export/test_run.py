@@ -19,8 +19,8 @@ from napari_tam.batches.conclude import conclude
 from napari_tam.batches.run import analyse_files
 from napari_tam.cli import main
 from napari_tam.errors import InputError
-from napari_tam.export import FORMATS, export, tidy
-from napari_tam.export_shapes import write_geojson
+from napari_tam.export.run import FORMATS, export, tidy
+from napari_tam.export.shapes import write_geojson
 from napari_tam.io.layout import read_layout
 from napari_tam.results.folder import mask_path, read_results, write_mask
 from napari_tam.settings import Settings
@@ -236,8 +236,8 @@ def test_the_source_may_be_of_any_kind(tmp_path: Path, kind: str) -> None:
 
 def test_a_slide_is_exported_strip_by_strip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     zarr = pytest.importorskip("zarr")
-    monkeypatch.setattr("napari_tam.export_zarr.CHUNK_PX", 64)
-    monkeypatch.setattr("napari_tam.export_zarr.SMALLEST_PX", 64)
+    monkeypatch.setattr("napari_tam.export.ome_zarr.CHUNK_PX", 64)
+    monkeypatch.setattr("napari_tam.export.ome_zarr.SMALLEST_PX", 64)
     data = np.tile(fakes.image(), (1, 6, 4))[:, :-1, :-3]  # 575 × 509: no whole number of strips, odd
     image = fakes.write_image(tmp_path / "a.ome.tif", data)
     settings = Settings(tile_px=256)

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from napari_tam import columns
 from napari_tam.errors import InputError
-from napari_tam.export_anndata import is_readout, known_columns, write_h5ad
-from napari_tam.export_shapes import write_geojson, write_rois
+from napari_tam.export.anndata import is_readout, known_columns, write_h5ad
+from napari_tam.export.shapes import write_geojson, write_rois
 from napari_tam.extras import need
 from napari_tam.files import OutputError, make_folder
 from napari_tam.results import tables
@@ -123,7 +123,7 @@ def _write_image(name: str, target: Path, results: Results, image: str, version:
         path = target / f"{image}.zip"
         write_rois(path, results, image)
     else:
-        from napari_tam.export_zarr import write_image_zarr
+        from napari_tam.export.ome_zarr import write_image_zarr
 
         path = target / f"{image}.ome.zarr"
         write_image_zarr(path, results, image, version)
