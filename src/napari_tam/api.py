@@ -157,7 +157,7 @@ def batch(
     from napari_tam.batches.threads import default_jobs
     from napari_tam.io.layout import read_layout
     from napari_tam.io.listing import list_images, unique_names
-    from napari_tam.report import write_report
+    from napari_tam.report.build import write_report
 
     settings, out = _settings(settings), Path(out).expanduser()
     for what, number, least in (("jobs", jobs, 0), ("memory_gb", memory_gb, 1e-9)):

@@ -455,7 +455,7 @@ def _export(arguments: argparse.Namespace) -> int:
 
 
 def _report(arguments: argparse.Namespace) -> int:
-    from napari_tam.report import write_report
+    from napari_tam.report.build import write_report
 
     report = write_report(arguments.results)
     for title, why in report.left_out:
@@ -466,7 +466,7 @@ def _report(arguments: argparse.Namespace) -> int:
 
 
 def _methods(arguments: argparse.Namespace) -> int:
-    from napari_tam.methods import methods_text
+    from napari_tam.report.methods import methods_text
 
     print(methods_text(arguments.results), end="")
     return 0

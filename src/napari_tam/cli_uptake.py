@@ -132,7 +132,7 @@ def print_conclusions(found: Conclusions, folder: Path) -> None:
 
 def print_report(folder: Path) -> None:
     """Write the report of a results folder and say where it is."""
-    from napari_tam.report import write_report
+    from napari_tam.report.build import write_report
 
     report = write_report(folder)
     print(f"report   {report.path}")

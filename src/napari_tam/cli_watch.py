@@ -164,7 +164,7 @@ class Station:
 
     def report(self, *, now: bool = False) -> None:
         """Renew the report if there is news and the last one is old enough (or `now`)."""
-        from napari_tam.report import write_report
+        from napari_tam.report.build import write_report
 
         if self._is_stale and (now or time.monotonic() - self._reported >= self.report_every):
             say(f"report {write_report(self.out).path}")

@@ -167,7 +167,7 @@ def test_the_report_is_renewed_at_most_so_often(folder: Path, monkeypatch: pytes
         written.append(out)
         return Written
 
-    monkeypatch.setattr("napari_tam.report.write_report", write_report)
+    monkeypatch.setattr("napari_tam.report.build.write_report", write_report)
     layout = folder.parent / "layout.csv"
     layout.write_text("image,condition\na,IL-4\nb,LPS\nc,LPS\n")
     post = station(folder, layout=read_layout(layout), report_every=1000.0)

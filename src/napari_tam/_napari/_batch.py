@@ -369,7 +369,7 @@ def _batch(
 
 def _report(out: Path) -> Generator[Progress, None, Path]:
     """Write the report; returns its file."""
-    from napari_tam.report import write_report
+    from napari_tam.report.build import write_report
 
     yield Progress("report", 0, 1)
     write_report(out)

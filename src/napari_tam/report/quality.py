@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from napari_tam._report.data import ReportData, as_number, whole
 from napari_tam.phenotype.classify import UNCERTAIN, UNLIKE
+from napari_tam.report.data import ReportData, as_number, whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from napari_tam._report.data import as_number, uncertain_share
-from napari_tam._report.quality import score_fields
 from napari_tam.pipeline.models import PHENOTYPE
+from napari_tam.report.data import as_number, uncertain_share
+from napari_tam.report.quality import score_fields
 from napari_tam.results.folder import FAILED, PENDING
 
 if TYPE_CHECKING:
-    from napari_tam._report.data import ReportData
+    from napari_tam.report.data import ReportData
 
 #: Fewer replicates of a condition than this are few.
 ENOUGH = 3

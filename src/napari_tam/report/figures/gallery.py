@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from napari_tam._report.data import ReportData, as_number, whole
-from napari_tam._report.style import INK, SMALL, Drawn, MissingData, new_figure, plain
 from napari_tam.errors import InputError
+from napari_tam.report.data import ReportData, as_number, whole
+from napari_tam.report.style import INK, SMALL, Drawn, MissingData, new_figure, plain
 from napari_tam.results.overlay import scale_bar_um
 from napari_tam.train.known_cells import source_field
 

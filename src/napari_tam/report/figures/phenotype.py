@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from napari_tam._report.data import READOUTS, ReportData, as_number, is_stated, whole
-from napari_tam._report.style import (
+from napari_tam.phenotype.classify import UNCERTAIN
+from napari_tam.report.data import READOUTS, ReportData, as_number, is_stated, whole
+from napari_tam.report.style import (
     GREY,
     INK,
     LABEL,
@@ -22,7 +23,6 @@ from napari_tam._report.style import (
     spread,
     upper_limit,
 )
-from napari_tam.phenotype.classify import UNCERTAIN
 from napari_tam.train.figures import phenotype_colours
 
 if TYPE_CHECKING:

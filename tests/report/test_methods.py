@@ -8,8 +8,8 @@ import plates
 import pytest
 
 from napari_tam import cli
-from napari_tam._report.data import ReportData, read_data
-from napari_tam.methods import methods, methods_text
+from napari_tam.report.data import ReportData, read_data
+from napari_tam.report.methods import methods, methods_text
 
 if TYPE_CHECKING:
     from pathlib import Path

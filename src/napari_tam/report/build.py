@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from napari_tam import files as output
-from napari_tam._report.data import read_data
-from napari_tam._report.style import MissingData
+from napari_tam.report.data import read_data
+from napari_tam.report.style import MissingData
 from napari_tam.results import tables
 
 if TYPE_CHECKING:
@@ -70,8 +70,8 @@ def write_report(folder: Path) -> Report:
     OutputError
         If a file cannot be written.
     """
-    from napari_tam._report.figures import FIGURES
-    from napari_tam._report.page import Shown, data_address, render
+    from napari_tam.report.figures import FIGURES
+    from napari_tam.report.page import Shown, data_address, render
 
     data = read_data(folder)
     place = folder / "figures"

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from napari_tam._report.data import READOUTS, as_number, is_stated, label_of, whole
-from napari_tam._report.figures.comparison import p_text
 from napari_tam.phenotype.classify import UNCERTAIN
+from napari_tam.report.data import READOUTS, as_number, is_stated, label_of, whole
+from napari_tam.report.figures.comparison import p_text
 from napari_tam.results.folder import FAILED, OK, PENDING
 
 if TYPE_CHECKING:
-    from napari_tam._report.data import ReportData
+    from napari_tam.report.data import ReportData
 
 Rows = list[list[str]]
 

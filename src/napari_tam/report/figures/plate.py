@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from napari_tam._report.data import ReportData, as_number, is_stated
-from napari_tam._report.style import (
+from napari_tam.report.data import ReportData, as_number, is_stated
+from napari_tam.report.style import (
     INK,
     LABEL,
     PALE,

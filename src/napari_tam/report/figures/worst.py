@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from napari_tam._report.quality import score_fields
-from napari_tam._report.style import INK, SMALL, Drawn, MissingData, new_figure, plain
+from napari_tam.report.quality import score_fields
+from napari_tam.report.style import INK, SMALL, Drawn, MissingData, new_figure, plain
 from napari_tam.results import folder as results
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from napari_tam._report.data import ReportData
+    from napari_tam.report.data import ReportData
 
 #: Fields shown, and the longer side of their pictures in pixels.
 SHOWN, COLUMNS, SIDE_PX = 4, 2, 640

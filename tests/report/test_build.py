@@ -16,14 +16,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from napari_tam import _report, cli
-from napari_tam._report import cautions, figures, numbers
-from napari_tam._report.data import ReportData, read_data
-from napari_tam._report.figures import curves
-from napari_tam._report.quality import CHECKS, score_fields
-from napari_tam._report.style import MissingData, plain, spread
+from napari_tam import cli
+from napari_tam import report as _report
 from napari_tam.errors import InputError
-from napari_tam.report import Report, write_report
+from napari_tam.report import cautions, figures, numbers
+from napari_tam.report.build import Report, write_report
+from napari_tam.report.data import ReportData, read_data
+from napari_tam.report.figures import curves
+from napari_tam.report.quality import CHECKS, score_fields
+from napari_tam.report.style import MissingData, plain, spread
 from napari_tam.results.tables import read_csv
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from napari_tam._report.data import ReportData, as_number, is_stated
-from napari_tam._report.style import (
+from napari_tam.report.data import ReportData, as_number, is_stated
+from napari_tam.report.style import (
     COLOURS,
     DASHES,
     Drawn,

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from napari_tam._report.data import READOUTS, ReportData, as_number, is_stated, label_of, whole
-from napari_tam._report.style import (
+from napari_tam.report.data import READOUTS, ReportData, as_number, is_stated, label_of, whole
+from napari_tam.report.style import (
     COLOURS,
     DASHES,
     MARKERS,

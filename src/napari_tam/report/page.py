@@ -8,15 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_tam._report import numbers
-from napari_tam._report.cautions import cautions
-from napari_tam._report.figures import FIGURES, QUALITY
-from napari_tam._report.quality import CHECKS, score_fields
 from napari_tam.installation import __version__
-from napari_tam.methods import methods
+from napari_tam.report import numbers
+from napari_tam.report.cautions import cautions
+from napari_tam.report.figures import FIGURES, QUALITY
+from napari_tam.report.methods import methods
+from napari_tam.report.quality import CHECKS, score_fields
 
 if TYPE_CHECKING:
-    from napari_tam._report.data import ReportData
+    from napari_tam.report.data import ReportData
 
 #: Fields listed in the table of failed checks.
 LISTED = 20

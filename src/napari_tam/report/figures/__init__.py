@@ -5,21 +5,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from napari_tam._report.figures.comparison import comparisons
-from napari_tam._report.figures.control import control_distribution
-from napari_tam._report.figures.curves import dose_curve, uptake_curve
-from napari_tam._report.figures.gallery import gallery
-from napari_tam._report.figures.phenotype import elongation, uptake_by_phenotype
-from napari_tam._report.figures.place import place
-from napari_tam._report.figures.plate import plate_map
-from napari_tam._report.figures.superplot import positive_fraction, superplot_count, superplot_intensity
-from napari_tam._report.figures.worst import worst_fields
+from napari_tam.report.figures.comparison import comparisons
+from napari_tam.report.figures.control import control_distribution
+from napari_tam.report.figures.curves import dose_curve, uptake_curve
+from napari_tam.report.figures.gallery import gallery
+from napari_tam.report.figures.phenotype import elongation, uptake_by_phenotype
+from napari_tam.report.figures.place import place
+from napari_tam.report.figures.plate import plate_map
+from napari_tam.report.figures.superplot import positive_fraction, superplot_count, superplot_intensity
+from napari_tam.report.figures.worst import worst_fields
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from napari_tam._report.data import ReportData
-    from napari_tam._report.style import Drawn
+    from napari_tam.report.data import ReportData
+    from napari_tam.report.style import Drawn
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Plan:
     title, section
         In the report.
     draw
-        Draws it, or raises `napari_tam._report.style.MissingData`.
+        Draws it, or raises `napari_tam.report.style.MissingData`.
     """
 
     name: str

@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_tam._report.data import NEGATIVE, as_number, label_of, read_data
 from napari_tam.pipeline.models import MODELS_FOLDER, PHENOTYPE
+from napari_tam.report.data import NEGATIVE, as_number, label_of, read_data
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     import numpy.typing as npt
 
-    from napari_tam._report.data import ReportData
+    from napari_tam.report.data import ReportData
 
 _REFERENCES = {
     "Stringer et al. 2021": "Stringer C, Wang T, Michaelos M, Pachitariu M. Cellpose: a generalist algorithm "
