@@ -105,7 +105,7 @@ class Part:
 
 def singles(images: Path, out: Path) -> dict[str, Any]:
     """Analyse every field by an `analyse` of its own, which loads the networks."""
-    from napari_tam import cli_analyse
+    from napari_tam.cli import analyse as cli_analyse
     from napari_tam.settings import Settings
 
     warm(images, out)
@@ -120,7 +120,7 @@ def singles(images: Path, out: Path) -> dict[str, Any]:
 
 def warm(images: Path, out: Path) -> None:
     """Analyse one field, so that all libraries are imported."""
-    from napari_tam import cli_analyse
+    from napari_tam.cli import analyse as cli_analyse
     from napari_tam.settings import Settings
 
     with contextlib.redirect_stdout(io.StringIO()):
@@ -129,9 +129,9 @@ def warm(images: Path, out: Path) -> None:
 
 def batch(images: Path, out: Path, how: str = "") -> dict[str, Any]:
     """Analyse all fields in one batch; tell how long it took, and the most memory while each was the last."""
-    from napari_tam import cli_analyse
     from napari_tam.batches import run as module
-    from napari_tam.cli_analyse import Run
+    from napari_tam.cli import analyse as cli_analyse
+    from napari_tam.cli.analyse import Run
     from napari_tam.settings import Settings
 
     if how == "warm":

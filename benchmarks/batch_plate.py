@@ -43,7 +43,7 @@ def say(text: str) -> None:
 
 def batch(plate: Path, out: Path, *more: str) -> subprocess.Popen[str]:
     """Start ``napari-tam batch`` on the plate."""
-    command = "import sys; from napari_tam.cli import main; sys.exit(main(sys.argv[1:]))"
+    command = "import sys; from napari_tam.cli.main import main; sys.exit(main(sys.argv[1:]))"
     words = ["batch", str(plate), "--out", str(out), "--layout", str(plate / "layout.csv"), *more]
     return subprocess.Popen(
         [sys.executable, "-c", command, *words], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True

@@ -201,7 +201,7 @@ def run(stacks: int = 2) -> tuple[list[str], dict]:
 
 def real(out: str) -> None:
     """Analyse the real stacks beside the project into a results folder, to look at the overlays."""
-    from napari_tam.cli import main
+    from napari_tam.cli.main import main
 
     paths = sorted(str(path) for path in (SHARED / "data" / "real").glob(REAL))
     main(["analyse", *paths, "--out", out, "--z-stack", "volume", "--channels", "cell=0,exosome=1,nucleus=2"])

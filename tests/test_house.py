@@ -58,7 +58,9 @@ def names(requirements: list[str]) -> set[str]:
 
 
 def test_importing_the_core_loads_no_torch_and_no_gui() -> None:
-    light = "napari_tam, napari_tam.settings, napari_tam.io.images, napari_tam.measure.cells, napari_tam.cli"
+    light = (
+        "napari_tam, napari_tam.settings, napari_tam.io.images, napari_tam.measure.cells, napari_tam.cli.main"
+    )
     heavy = GUI | {"torch", "cellpose", "numba"}
     assert python(f"import sys, {light}; print(*sorted({heavy!r} & set(sys.modules)))") == ""
 
@@ -157,7 +159,7 @@ def shown_commands() -> list[str]:
 @cache
 def help_text(command: str) -> str:
     arguments = ["napari-tam", command, "--help"]
-    return python(f"import sys; from napari_tam.cli import main; sys.argv = {arguments!r}; main()")
+    return python(f"import sys; from napari_tam.cli.main import main; sys.argv = {arguments!r}; main()")
 
 
 @pytest.mark.parametrize("command", shown_commands())

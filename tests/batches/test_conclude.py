@@ -9,9 +9,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from napari_tam import cli_analyse, cli_uptake
 from napari_tam.batches.conclude import conclude, layout_of
-from napari_tam.cli import main
+from napari_tam.cli import analyse as cli_analyse
+from napari_tam.cli import uptake as cli_uptake
+from napari_tam.cli.main import main
 from napari_tam.columns import COMPARISON_COLUMNS, DECISION_COLUMNS, LAYOUT_COLUMNS, THRESHOLD_COLUMNS
 from napari_tam.errors import InputError
 from napari_tam.io.layout import read_layout

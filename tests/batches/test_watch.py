@@ -17,12 +17,12 @@ import fakes
 import pytest
 from runs import child, content
 
-from napari_tam import cli_watch
 from napari_tam.batches.conclude import conclude
 from napari_tam.batches.run import analyse_files
 from napari_tam.batches.watch import ShareAway, Watcher, wait
-from napari_tam.cli import main
-from napari_tam.cli_watch import Station
+from napari_tam.cli import watch as cli_watch
+from napari_tam.cli.main import main
+from napari_tam.cli.watch import Station
 from napari_tam.io.layout import read_layout
 from napari_tam.results.folder import read_results
 from napari_tam.results.lock import locked
@@ -270,8 +270,8 @@ def test_one_station_a_folder_and_a_killed_one_leaves_no_lock(folder: Path) -> N
     code = """
         import sys
         import fakes
-        from napari_tam import cli_watch
-        from napari_tam.cli import main
+        from napari_tam.cli import watch as cli_watch
+        from napari_tam.cli.main import main
 
         cli_watch.load_models = lambda settings: fakes.models()
         sys.exit(main(sys.argv[1:]))

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import tifffile
 
-from napari_tam.cli import main
+from napari_tam.cli.main import main
 from napari_tam.correct.apply import flatten
 from napari_tam.correct.calibrate import (
     LEAST_FIELDS,

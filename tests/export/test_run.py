@@ -17,7 +17,7 @@ import zarr_files
 
 from napari_tam.batches.conclude import conclude
 from napari_tam.batches.run import analyse_files
-from napari_tam.cli import main
+from napari_tam.cli.main import main
 from napari_tam.errors import InputError
 from napari_tam.export.run import FORMATS, export, tidy
 from napari_tam.export.shapes import write_geojson

@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 import tifffile
 
-from napari_tam import cli_analyse
-from napari_tam.cli import main
+from napari_tam.cli import analyse as cli_analyse
+from napari_tam.cli.main import main
 from napari_tam.io.layout import read_layout
 from napari_tam.kinetics.results import follow_results, write_kinetics
 from napari_tam.kinetics.table import READOUTS

@@ -10,7 +10,7 @@ import torch
 from bundled import need
 from safetensors.torch import save_file
 
-from napari_tam import doctor
+from napari_tam.cli import doctor
 from napari_tam.errors import InputError
 from napari_tam.networks.flownet import FlowNet, Predictor
 from napari_tam.pipeline import models

@@ -16,8 +16,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from napari_tam import cli
 from napari_tam import report as _report
+from napari_tam.cli import main as cli
 from napari_tam.errors import InputError
 from napari_tam.report import cautions, figures, numbers
 from napari_tam.report.build import Report, write_report

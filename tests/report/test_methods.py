@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import plates
 import pytest
 
-from napari_tam import cli
+from napari_tam.cli import main as cli
 from napari_tam.report.data import ReportData, read_data
 from napari_tam.report.methods import methods, methods_text
 

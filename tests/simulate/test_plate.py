@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from napari_tam.cli import main
+from napari_tam.cli.main import main
 from napari_tam.errors import InputError
 from napari_tam.io.layout import read_layout
 from napari_tam.simulate.plate import Plate, draw_plate, layout_csv, wells, write_plate

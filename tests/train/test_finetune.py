@@ -11,7 +11,7 @@ import torch
 from flow_images import scattered_cells
 from safetensors.torch import save_file
 
-from napari_tam.cli import main
+from napari_tam.cli.main import main
 from napari_tam.errors import InputError
 from napari_tam.networks.flownet import FlowNet
 from napari_tam.pipeline import models

@@ -11,7 +11,7 @@ import pytest
 import tifffile
 from phenotypes import UM, ellipses, untrained
 
-from napari_tam.cli import main
+from napari_tam.cli.main import main
 from napari_tam.errors import InputError
 from napari_tam.io.layout import read_layout
 from napari_tam.phenotype.classify import ModelClassifier

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from napari_tam.cli import main
+from napari_tam.cli.main import main
 from napari_tam.errors import InputError
 from napari_tam.pipeline.edits import Edits, save_edits
 from napari_tam.settings import Settings
@@ -22,7 +22,7 @@ def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A results folder of two images; the cells of `a` were corrected: shifted by one pixel."""
     for name in ("a", "b"):
         fakes.write_image(tmp_path / f"{name}.ome.tif")
-    monkeypatch.setattr("napari_tam.cli_analyse.load_models", lambda settings: fakes.models())
+    monkeypatch.setattr("napari_tam.cli.analyse.load_models", lambda settings: fakes.models())
     assert main(["analyse", str(tmp_path), "--out", str(tmp_path / "out")]) == 0
     save_edits(tmp_path / "out", "a", Edits(cells=corrected()), fakes.PIXEL_UM)
     return tmp_path / "out"

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import fakes
 import pytest
 
-from napari_tam import cli_analyse
-from napari_tam.cli import main
+from napari_tam.cli import analyse as cli_analyse
+from napari_tam.cli.main import main
 from napari_tam.results.folder import read_results
 
 if TYPE_CHECKING:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_tam.cli.options import parse_setting
 from napari_tam.correct.calibrate import (
     bleed_through_of,
     channel_shifts,
@@ -18,7 +19,6 @@ from napari_tam.correct.folder import write_corrections
 from napari_tam.errors import InputError
 from napari_tam.io.images import list_images, read_fields
 from napari_tam.io.tiff import reading
-from napari_tam.options import parse_setting
 from napari_tam.settings import ROLES, Settings
 
 if TYPE_CHECKING:

@@ -17,9 +17,9 @@ import pytest
 from paths import HELPERS, SOURCE
 
 import napari_tam
-from napari_tam import cli_analyse
-from napari_tam.cli import main
-from napari_tam.options import option_names
+from napari_tam.cli import analyse as cli_analyse
+from napari_tam.cli.main import main
+from napari_tam.cli.options import option_names
 from napari_tam.results.folder import read_results
 from napari_tam.settings import Settings
 
@@ -71,7 +71,7 @@ def test_help_loads_nothing_that_takes_time(arguments: str) -> None:
     slow = ("torch", "numpy", "pandas", "pydantic", "rich", "cellpose", "skimage", "cv2")
     code = f"""
         import sys
-        from napari_tam.cli import main
+        from napari_tam.cli.main import main
         try:
             main(sys.argv[1:])
         except SystemExit:
@@ -87,7 +87,7 @@ def test_help_loads_nothing_that_takes_time(arguments: str) -> None:
 def test_analysing_loads_no_torch_before_the_arguments_are_checked() -> None:
     code = """
         import sys
-        from napari_tam.cli import main
+        from napari_tam.cli.main import main
         assert main(["analyse", "no-such-file.tif", "--out", "nowhere"]) == 2
         assert "torch" not in sys.modules
     """
@@ -299,8 +299,8 @@ def test_a_real_sigint_in_the_middle_of_a_network(tmp_path: Path) -> None:
     code = """
         import signal, sys, time
         import fakes
-        from napari_tam import cli_analyse
-        from napari_tam.cli import main
+        from napari_tam.cli import analyse as cli_analyse
+        from napari_tam.cli.main import main
 
         # A shell that runs the tests in the background has SIGINT ignored, and children inherit that.
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -424,7 +424,7 @@ def test_doctor_says_what_is_wrong_and_what_to_do(
     ]
     monkeypatch.setattr("napari_tam.pipeline.models.available_models", lambda: found)
     monkeypatch.setattr("napari_tam.pipeline.models.load_models", lambda _: fakes.models())
-    monkeypatch.setattr("napari_tam.doctor._plugin", lambda: iter(()))
+    monkeypatch.setattr("napari_tam.cli.doctor._plugin", lambda: iter(()))
     assert run("doctor") == int(broken)
     lines = capsys.readouterr().out.splitlines()
     problems = [line for line in lines if line.startswith("problem")]
@@ -437,7 +437,7 @@ def test_doctor_says_what_is_wrong_and_what_to_do(
 
 
 def test_a_check_that_fails_does_not_stop_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    from napari_tam import doctor
+    from napari_tam.cli import doctor
 
     def explode() -> Any:
         raise RuntimeError("boom")

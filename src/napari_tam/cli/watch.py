@@ -15,10 +15,10 @@ from napari_tam.batches.conclude import conclude
 from napari_tam.batches.run import analyse_files
 from napari_tam.batches.threads import default_jobs
 from napari_tam.batches.watch import ShareAway, Watcher, wait
-from napari_tam.cli_analyse import Tally
+from napari_tam.cli.analyse import Tally
+from napari_tam.cli.options import chosen_settings
 from napari_tam.errors import InputError, one_line
 from napari_tam.io.layout import read_layout
-from napari_tam.options import chosen_settings
 from napari_tam.pipeline.models import load_models
 from napari_tam.results.folder import OK
 from napari_tam.results.lock import LOCK_FILE, locked

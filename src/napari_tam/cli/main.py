@@ -177,7 +177,7 @@ def _build(command: str) -> tuple[_Parser, dict[str, _Parser]]:
         "From the tables of an earlier analysis, by another layout or other settings; no image is read.",
     )
     if command == "uptake":
-        from napari_tam.cli_uptake import add_uptake_options
+        from napari_tam.cli.uptake import add_uptake_options
 
         add_uptake_options(own)
     own = add(
@@ -188,7 +188,7 @@ def _build(command: str) -> tuple[_Parser, dict[str, _Parser]]:
         "RESULTS/comparisons.csv and replicates.csv.",
     )
     if command == "compare":
-        from napari_tam.cli_uptake import add_compare_options
+        from napari_tam.cli.uptake import add_compare_options
 
         add_compare_options(own)
 
@@ -232,7 +232,7 @@ def _build(command: str) -> tuple[_Parser, dict[str, _Parser]]:
         "for 'napari-tam analyse --corrections'.",
     )
     if command == "calibrate":
-        from napari_tam.cli_calibrate import add_calibrate_options
+        from napari_tam.cli.calibrate import add_calibrate_options
 
         add_calibrate_options(own)
     own = add(
@@ -246,7 +246,7 @@ def _build(command: str) -> tuple[_Parser, dict[str, _Parser]]:
         "'--cells-model' unless it became worse (exit status 1).",
     )
     if command == "train":
-        from napari_tam.cli_phenotype import add_train_options
+        from napari_tam.cli.phenotype import add_train_options
 
         add_train_options(own)
     own = add(
@@ -268,7 +268,7 @@ def _build(command: str) -> tuple[_Parser, dict[str, _Parser]]:
         "RESULTS/explained). Without: RESULTS/phenotype_examples.png.",
     )
     if command == "explain":
-        from napari_tam.cli_phenotype import add_explain_options
+        from napari_tam.cli.phenotype import add_explain_options
 
         add_explain_options(own)
 
@@ -280,7 +280,7 @@ def _build(command: str) -> tuple[_Parser, dict[str, _Parser]]:
         "another layout or other settings.",
     )
     if command == "track":
-        from napari_tam.cli_track import add_track_options
+        from napari_tam.cli.track import add_track_options
 
         add_track_options(own)
     own = add(
@@ -290,7 +290,7 @@ def _build(command: str) -> tuple[_Parser, dict[str, _Parser]]:
         "What was exported before is replaced.",
     )
     if command == "export":
-        from napari_tam.cli_export import add_export_options
+        from napari_tam.cli.export import add_export_options
 
         add_export_options(own)
     own = add(
@@ -330,7 +330,7 @@ def _add_run_options(own: _Parser, *, settings: bool) -> None:
         help="plate layout (CSV): what was done in which well, controls",
     )
     if settings:
-        from napari_tam.options import add_options
+        from napari_tam.cli.options import add_options
 
         add_options(own)
 
@@ -366,8 +366,8 @@ def _natural(text: str) -> int:
 
 
 def _analyse(arguments: argparse.Namespace) -> int:
-    from napari_tam.cli_analyse import analyse
-    from napari_tam.options import chosen_settings
+    from napari_tam.cli.analyse import analyse
+    from napari_tam.cli.options import chosen_settings
 
     settings = chosen_settings(arguments)
     return analyse(
@@ -380,8 +380,8 @@ def _analyse(arguments: argparse.Namespace) -> int:
 
 
 def _batch(arguments: argparse.Namespace) -> int:
-    from napari_tam.cli_analyse import Run, analyse
-    from napari_tam.options import chosen_settings
+    from napari_tam.cli.analyse import Run, analyse
+    from napari_tam.cli.options import chosen_settings
 
     settings = chosen_settings(arguments)
     how = Run(
@@ -397,59 +397,59 @@ def _batch(arguments: argparse.Namespace) -> int:
 
 
 def _watch(arguments: argparse.Namespace) -> int:
-    from napari_tam.cli_watch import watch
+    from napari_tam.cli.watch import watch
 
     return watch(arguments)
 
 
 def _uptake(arguments: argparse.Namespace) -> int:
-    from napari_tam.cli_uptake import uptake
+    from napari_tam.cli.uptake import uptake
 
     return uptake(arguments)
 
 
 def _compare(arguments: argparse.Namespace) -> int:
-    from napari_tam.cli_uptake import compare
+    from napari_tam.cli.uptake import compare
 
     return compare(arguments)
 
 
 def _calibrate(arguments: argparse.Namespace) -> int:
-    from napari_tam.cli_calibrate import calibrate
+    from napari_tam.cli.calibrate import calibrate
 
     return calibrate(arguments)
 
 
 def _train(arguments: argparse.Namespace) -> int:
     if arguments.kind == "cells":
-        from napari_tam.cli_cells import train_cells
+        from napari_tam.cli.cells import train_cells
 
         return train_cells(arguments)
-    from napari_tam.cli_phenotype import train
+    from napari_tam.cli.phenotype import train
 
     return train(arguments)
 
 
 def _export_training(arguments: argparse.Namespace) -> int:
-    from napari_tam.cli_cells import export_training
+    from napari_tam.cli.cells import export_training
 
     return export_training(arguments)
 
 
 def _explain(arguments: argparse.Namespace) -> int:
-    from napari_tam.cli_phenotype import explain
+    from napari_tam.cli.phenotype import explain
 
     return explain(arguments)
 
 
 def _track(arguments: argparse.Namespace) -> int:
-    from napari_tam.cli_track import track
+    from napari_tam.cli.track import track
 
     return track(arguments)
 
 
 def _export(arguments: argparse.Namespace) -> int:
-    from napari_tam.cli_export import export
+    from napari_tam.cli.export import export
 
     return export(arguments)
 
@@ -529,7 +529,7 @@ def _models(_arguments: argparse.Namespace) -> int:
 
 
 def _doctor(_arguments: argparse.Namespace) -> int:
-    from napari_tam.doctor import checks
+    from napari_tam.cli.doctor import checks
 
     status = 0
     for check in checks():
