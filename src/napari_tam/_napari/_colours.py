@@ -32,7 +32,7 @@ class CellColours(DirectLabelColormap):
     @classmethod
     def of_column(cls, table: pd.DataFrame, column: str) -> CellColours:
         """Colour the cells of a table by a column."""
-        from napari_tam.colouring import colour_rows
+        from napari_tam._napari._colouring import colour_rows
 
         return cls.of(table["label"].to_numpy(), colour_rows(table[column]).rgba)
 

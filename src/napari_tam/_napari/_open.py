@@ -12,8 +12,8 @@ import numpy as np
 from napari.utils.notifications import show_warning
 from qtpy.QtCore import QTimer
 
+from napari_tam._napari._contributions._sample_data import layers_of
 from napari_tam._napari._layers import KEY, positions, result_layers
-from napari_tam._napari._sample_data import layers_of
 from napari_tam._napari._session import Found
 from napari_tam.errors import InputError
 from napari_tam.io.listing import stem_of
@@ -21,7 +21,7 @@ from napari_tam.pipeline.edits import Edits, near, read_edits
 from napari_tam.results.folder import OK, mask_path, read_mask, read_results
 
 if TYPE_CHECKING:
-    from napari_tam._napari._sample_data import LayerData
+    from napari_tam._napari._contributions._sample_data import LayerData
     from napari_tam._napari._session import Session
     from napari_tam.batches.run import Outcome
     from napari_tam.io.field import Field

@@ -10,16 +10,16 @@ from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QLabel, QTabWidget, QVBoxLayout, QWidget
 
 from napari_tam._napari._calm import collect_again, load_drawing, loading
-from napari_tam._napari._channels import ChannelPicker
-from napari_tam._napari._correct import CorrectTab
-from napari_tam._napari._form import SettingsForm
+from napari_tam._napari._contributions._sample_data import SAMPLES
 from napari_tam._napari._job import Job
 from napari_tam._napari._layers import KEY, check_images, placement
 from napari_tam._napari._parts import Panel, button, column, row, taken_out
-from napari_tam._napari._plot import PlotTab
 from napari_tam._napari._results import ResultsBar
-from napari_tam._napari._sample_data import SAMPLES
 from napari_tam._napari._session import Found, Session
+from napari_tam._napari._tabs._channels import ChannelPicker
+from napari_tam._napari._tabs._correct import CorrectTab
+from napari_tam._napari._tabs._form import SettingsForm
+from napari_tam._napari._tabs._plot import PlotTab
 from napari_tam.errors import InputError
 from napari_tam.io.field import Field
 from napari_tam.progress import STEPS
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from napari.layers import Image
 
     from napari_tam._napari._layers import Channel
-    from napari_tam._napari._teach import TeachTab
+    from napari_tam._napari._tabs._teach import TeachTab
     from napari_tam.pipeline.edits import Edits
     from napari_tam.pipeline.steps import Analysis
     from napari_tam.progress import Progress
@@ -100,7 +100,7 @@ class AnalyseWidget(Panel):
     def teach(self) -> TeachTab:
         """The teach tab, which is made when it is first looked at: what it needs loads slowly."""
         if self._teach is None:
-            from napari_tam._napari._teach import TeachTab
+            from napari_tam._napari._tabs._teach import TeachTab
 
             self._teach = TeachTab(self.session, self.job, self._apply_model)
             at, shown = self.tabs.indexOf(self._teach_page), self.tabs.currentIndex()

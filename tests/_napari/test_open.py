@@ -251,7 +251,7 @@ def test_a_refused_training_leaves_no_promise(
 
 
 def test_titles_say_the_unit_once() -> None:
-    from napari_tam._napari._form import title
+    from napari_tam._napari._tabs._form import title
 
     assert title("frame_interval_min", "min") == "frame interval [min]"
     assert title("min_cell_area_um2", "µm²") == "min cell area [µm²]"

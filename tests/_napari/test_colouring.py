@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from napari_tam.colouring import CLASS_COLOURS, MISSING, class_colours, colour_rows
+from napari_tam._napari._colouring import CLASS_COLOURS, MISSING, class_colours, colour_rows
 
 
 def test_classes_are_apart_and_uncertain_is_grey() -> None:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_tam._napari._correct import corrections
 from napari_tam._napari._layers import KEY
 from napari_tam._napari._results import save_results
 from napari_tam._napari._session import open_results
+from napari_tam._napari._tabs._correct import corrections
 from napari_tam.errors import InputError
 
 if TYPE_CHECKING:
-    from napari_tam._napari._sample_data import LayerData
+    from napari_tam._napari._contributions._sample_data import LayerData
 
 
 class NotSavedError(Exception):

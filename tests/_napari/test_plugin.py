@@ -31,7 +31,7 @@ def test_the_manifest_is_valid_and_all_that_it_names_exists() -> None:
 
 
 def test_channels_open_as_layers_in_their_real_size(tmp_path: Path) -> None:
-    from napari_tam._napari._sample_data import field_layers
+    from napari_tam._napari._contributions._sample_data import field_layers
 
     image = np.random.default_rng(1).integers(0, 4000, (3, 40, 50), np.uint16)
     pixels = {
