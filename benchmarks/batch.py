@@ -129,7 +129,6 @@ def warm(images: Path, out: Path) -> None:
 
 def batch(images: Path, out: Path, how: str = "") -> dict[str, Any]:
     """Analyse all fields in one batch; tell how long it took, and the most memory while each was the last."""
-    from napari_tam.batches import run as module
     from napari_tam.cli import analyse as cli_analyse
     from napari_tam.cli.analyse import Run
     from napari_tam.settings import Settings
@@ -151,7 +150,7 @@ def batch(images: Path, out: Path, how: str = "") -> dict[str, Any]:
         cli_analyse.print_report,
     )
 
-    def told(tally: cli_analyse.Tally, outcome: module.Outcome) -> None:
+    def told(tally: cli_analyse.Tally, outcome: Any) -> None:
         add(tally, outcome)
         memory.append(resident())
         if not outcome.kept:

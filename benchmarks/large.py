@@ -3,12 +3,12 @@
 Cost per megapixel against a field of 2048², peak memory, and cells and puncta against the truth. Each run is
 a process of its own, and is timed when a first small field has compiled and loaded what there is to.
 
-The mosaic is made of fields drawn as the sample fields are (`napari_tam.simulate.scene`, other seeds), each turned
-over at random. Their cells are whole: none crosses the border of its field, and what is left behind the last
-whole field is a field without cells, so the truth of the mosaic is the sum of the fields'. The sample fields
-themselves were tried, mirrored at their borders so that cut cells become whole: of 2048² the network found
-510 cells where the truth said 501, and all of the surplus were cells on the mirror lines, which look like
-two (105 were counted as 126; elsewhere 396 as 384).
+The mosaic is made of fields drawn as the sample fields are (`napari_tam.simulate.scene`, other seeds), each
+turned over at random. Their cells are whole: none crosses the border of its field, and what is left behind
+the last whole field is a field without cells, so the truth of the mosaic is the sum of the fields'. The
+sample fields themselves were tried, mirrored at their borders so that cut cells become whole: of 2048² the
+network found 510 cells where the truth said 501, and all of the surplus were cells on the mirror lines,
+which look like two (105 were counted as 126; elsewhere 396 as 384).
 
 The default needs about 0.6 GB of temporary space, 20,000² about 6 GB (``TMPDIR``): the image, the labels
 that are kept in files, and the results.

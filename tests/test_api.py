@@ -117,13 +117,8 @@ def test_batch_tells_what_became_of_the_images_and_goes_on(tmp_path: Path) -> No
     assert again.results().cells["image"].unique().tolist() == ["a", "c"]
 
 
-def test_batch_is_a_function_and_a_module() -> None:
-    import napari_tam.batch
-
-    from napari_tam.batches.run import analyse_files
-
+def test_the_package_hands_on_what_notebooks_need() -> None:
     assert callable(napari_tam.batch)
-    assert callable(analyse_files)
     assert {"analyse", "batch", "Settings"} <= set(dir(napari_tam))
     with pytest.raises(AttributeError, match="no attribute 'analyze'"):
         napari_tam.analyze  # noqa: B018

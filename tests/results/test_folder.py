@@ -20,7 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import napari_tam
-from napari_tam import files as output
+from napari_tam import files
 from napari_tam.columns import CELL_COLUMNS, PUNCTA_COLUMNS
 from napari_tam.errors import InputError
 from napari_tam.files import OutputError, replacing
@@ -114,13 +114,13 @@ def test_a_failure_removes_what_an_earlier_run_left(tmp_path: Path) -> None:
 
 def test_ctrl_c_waits_until_the_tables_are_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     record, out = record_of(tmp_path)
-    write_json = output.write_json
+    write_json = files.write_json
 
     def pressed(path: Path, value: Any) -> None:
         signal.raise_signal(signal.SIGINT)
         write_json(path, value)
 
-    monkeypatch.setattr(output, "write_json", pressed)
+    monkeypatch.setattr(files, "write_json", pressed)
     before = signal.getsignal(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt):
         record.save("complete")

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from napari_tam import files as output
+from napari_tam import files
 from napari_tam.columns import (
     DECISION_COLUMNS,
     LAYOUT_COLUMNS,
@@ -234,9 +234,9 @@ def _write_text(folder: Path, layout: Layout | None) -> None:
         try:
             path.unlink(missing_ok=True)
         except OSError as error:
-            raise output.OutputError(path, error) from error
+            raise files.OutputError(path, error) from error
     elif layout.path != path:
-        output.write_text(path, layout.to_csv())
+        files.write_text(path, layout.to_csv())
 
 
 def _without(table: pa.Table, names: list[str]) -> pa.Table:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 from collections import deque
 from concurrent.futures import CancelledError
 from dataclasses import dataclass, field
-from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from napari_tam.batches.threads import executor, read_ahead
 from napari_tam.batches.work import ALL_STEPS, ERROR_LOG, BatchProgress, Item, Outcome, Work, explain
@@ -236,15 +234,3 @@ def _memory(memory_gb: float | None) -> float:
         return memory_gb * 1e9
     free = available_memory()
     return float("inf") if free is None else MEMORY_SHARE * free
-
-
-class _Callable(ModuleType):
-    """`napari_tam.batch(...)` is a function of the package, and this its module: it serves as both."""
-
-    def __call__(self, *given: Any, **named: Any) -> Any:
-        from napari_tam.api import batch
-
-        return batch(*given, **named)
-
-
-sys.modules[__name__].__class__ = _Callable

@@ -44,7 +44,7 @@ def kinetics(cells: pd.DataFrame, *, seed: int = 0, resamples: int = RESAMPLES) 
     ----------
     cells
         Table with image, frame, touches_border and the `READOUTS`; with ``track`` and ``time_h`` for
-        movies (see `napari_tam.kinetics.tracking`), with the layout's ``time`` (hours), ``condition``, ``dose``
+        movies (see `kinetics.tracking`), with the layout's ``time`` (hours), ``condition``, ``dose``
         and ``donor``, ``plate``, ``replicate`` where it has them.
     seed, resamples
         Of the bootstrap.

@@ -103,7 +103,7 @@ class PhenotypeModel:
         return np.asarray((features - self.mean) / self.sd, np.float32)
 
     def score(self, crops: npt.NDArray[Any], features: Floats, device: torch.device | None = None) -> Scores:
-        """Judge cells by their crops and shape features (`napari_tam.phenotype.crops`, `napari_tam.phenotype.features`)."""
+        """Judge cells by their crops and shape features (`phenotype.crops`, `phenotype.features`)."""
         given = self.standardise(features)
         logits, pooled = run_network(self.network, crops, given, device)
         vectors = np.concatenate([given, pooled], axis=1)

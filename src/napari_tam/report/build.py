@@ -17,7 +17,7 @@ import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from napari_tam import files as output
+from napari_tam import files
 from napari_tam.report.data import read_data
 from napari_tam.report.style import MissingData
 from napari_tam.results import tables
@@ -78,26 +78,26 @@ def write_report(folder: Path) -> Report:
     try:
         place.mkdir(exist_ok=True)
     except OSError as error:
-        raise output.OutputError(place, error) from error
+        raise files.OutputError(place, error) from error
     shown: list[Shown] = []
     left_out: list[tuple[str, str]] = []
     for plan in FIGURES:
-        files = {kind: place / f"{plan.name}.{kind}" for kind in ("png", "svg", "csv")}
+        paths = {kind: place / f"{plan.name}.{kind}" for kind in ("png", "svg", "csv")}
         try:
             drawn = plan.draw(data)
         except MissingData as why:
             left_out.append((plan.title, str(why)))
-            _remove(files.values())
+            _remove(paths.values())
             continue
         dpi = PICTURE_DPI if drawn.picture else DPI
         svg, png = (encode(drawn.figure, kind, dpi) for kind in ("svg", "png"))
-        _write_bytes(files["svg"], svg)
-        _write_bytes(files["png"], png)
-        write_table(files["csv"], drawn.table)
+        _write_bytes(paths["svg"], svg)
+        _write_bytes(paths["png"], png)
+        write_table(paths["csv"], drawn.table)
         source = data_address(svg, png, picture=drawn.picture)
         shown.append(Shown(plan.name, plan.title, plan.section, drawn.caption, source))
     path = folder / "report.html"
-    output.write_text(path, render(data, shown, left_out))
+    files.write_text(path, render(data, shown, left_out))
     return Report(path, tuple(figure.name for figure in shown), tuple(left_out))
 
 
@@ -126,7 +126,7 @@ def write_table(path: Path, table: pd.DataFrame) -> None:
 
 
 def _write_bytes(path: Path, content: bytes) -> None:
-    with output.replacing(path) as part:
+    with files.replacing(path) as part:
         part.write_bytes(content)
 
 

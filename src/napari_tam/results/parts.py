@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_tam import files as output
+from napari_tam import files
 from napari_tam.errors import InputError
 from napari_tam.pipeline.edits import edits_hash
 from napari_tam.pipeline.rerun import Segmented
@@ -79,7 +79,7 @@ class Parts:
         self.folder = out / "fields"
         folders = [self.folder, *(self.folder / name for name in (*_TABLES, "files"))]
         for folder in folders if make else ():
-            output.make_folder(folder)
+            files.make_folder(folder)
 
     def table_path(self, table: str, name: str) -> Path:
         """Return where the ``cells`` or ``puncta`` of a field are."""
@@ -123,7 +123,7 @@ class Parts:
                 results.write_mask(path, labels, field.pixel_size_um, field.z_step_um)
         path = results.overlay_path(self.out, field.name)
         if pictures:
-            with output.replacing(path) as part:
+            with files.replacing(path) as part:
                 part.write_bytes(encode_png(overlay(analysis)))
         else:
             _remove(path)
@@ -173,7 +173,7 @@ class Parts:
     def finish_file(self, name: str, fields: Sequence[str], stamp: Stamp) -> None:
         """Note that a file's fields are these, and all done."""
         values = {"fields": list(fields), "source": stamp.source, "analysis": stamp.analysis}
-        output.write_json(self._file_path(name), values)
+        files.write_json(self._file_path(name), values)
 
     def row(self, name: str, *, pictures: bool) -> tuple[Row, Stamp] | None:
         """Return the row and stamp of a field that is whole and was not corrected since, or None.
@@ -221,7 +221,7 @@ class Parts:
 
         table = pa.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata(None)
         # beside the dataset, in which a reader would meet the unfinished file
-        with output.replacing(path, self.folder) as part:
+        with files.replacing(path, self.folder) as part:
             pyarrow.parquet.write_table(table, part)
 
     def _write_row(
@@ -231,7 +231,7 @@ class Parts:
         values: Row = json.loads(text)
         known: Row = {"row": values, "source": stamp.source, "analysis": stamp.analysis, "edits": edits}
         known |= {"masks": masks} if masks else {}
-        output.write_json(self.folder / f"{name}.json", known)
+        files.write_json(self.folder / f"{name}.json", known)
         return values
 
     def _file_path(self, name: str) -> Path:
@@ -242,7 +242,7 @@ class Parts:
         try:
             path.unlink(missing_ok=True)
         except OSError as error:
-            raise output.OutputError(path, error) from error
+            raise files.OutputError(path, error) from error
 
 
 def _plain(value: object) -> object:

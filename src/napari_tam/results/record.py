@@ -12,7 +12,7 @@ from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
-from napari_tam import files as output
+from napari_tam import files
 from napari_tam.columns import CELL_COLUMNS, PUNCTA_COLUMNS, SUMMARY_COLUMNS, build_table
 from napari_tam.installation import __version__
 from napari_tam.results import folder as results
@@ -161,7 +161,7 @@ class Record:
 
     def _try_to_save(self) -> None:
         # what keeps the tables from being written keeps the next image from it, too, and is told there
-        with contextlib.suppress(output.OutputError):
+        with contextlib.suppress(files.OutputError):
             self.save("running")
 
     def _write(self, status: str) -> None:
@@ -176,16 +176,16 @@ class Record:
         ]
         for table, columns in (("cells", CELL_COLUMNS), ("puncta", PUNCTA_COLUMNS)):
             parts = [self.parts.table_path(table, name) for name in names]
-            files = (self.out / f"{table}.csv", self.out / f"{table}.parquet")
-            tables.assemble(parts, _empty(columns), *files)
+            paths = (self.out / f"{table}.csv", self.out / f"{table}.parquet")
+            tables.assemble(parts, _empty(columns), *paths)
         summary = [column.name for column in SUMMARY_COLUMNS if column.name != "notes"]
         first = [*results.IMAGE_COLUMNS, *summary, "cell_diameter_um", "notes"]
         images = tables.rows_table(
             [{**row, "source": str(row["source"] or "")} for row in rows], list(dict.fromkeys(first))
         )
         tables.write_csv(self.out / "images.csv", images)
-        output.write_text(self.out / "settings.yaml", self._settings.to_yaml())
-        output.write_json(self.out / "run.json", self._provenance(status, rows))
+        files.write_text(self.out / "settings.yaml", self._settings.to_yaml())
+        files.write_json(self.out / "run.json", self._provenance(status, rows))
 
     def _provenance(self, status: str, rows: Sequence[Mapping[str, object]]) -> dict[str, Any]:
         now = datetime.now().astimezone()

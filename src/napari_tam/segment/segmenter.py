@@ -1,6 +1,7 @@
 """Segmentation of cells and nuclei: the Segmenter protocol and the bundled networks.
 
-Cellpose's own models are in `napari_tam.segment.cellpose_models`; nothing here is specific to one of its versions.
+Cellpose's own models are in `napari_tam.segment.cellpose_models`; nothing here is specific
+to one of its versions.
 """
 
 from __future__ import annotations
