@@ -18,8 +18,9 @@ from common import ROOT, SHARED, publish, require_shared, table
 
 from napari_tam.evaluate.matching import match_points
 from napari_tam.measure.cells import measure
+from napari_tam.networks.cards import AREA_SETTINGS, TYPICAL_UM, ModelCard
 from napari_tam.networks.flownet import Predictor
-from napari_tam.pipeline.models import AREA_SETTINGS, TYPICAL_UM, ModelCard, load_models
+from napari_tam.pipeline.models import load_models
 from napari_tam.puncta.detect import LogDetector, NetworkDetector
 from napari_tam.segment.segmenter import FlowNetSegmenter, median_diameter
 from napari_tam.settings import Settings

@@ -130,7 +130,7 @@ def many(viewer: Any, widget: Any, cells: int, puncta: int) -> tuple[float, floa
     from napari_tam.correct.apply import Corrected
     from napari_tam.io.field import Field
     from napari_tam.measure.cells import measure
-    from napari_tam.pipeline.steps import Analysis
+    from napari_tam.pipeline.analysis import Analysis
     from napari_tam.puncta.detect import SPOT_COLUMNS, select
 
     rng = np.random.default_rng(1)

@@ -28,7 +28,7 @@ from napari_tam.evaluate.matching import match_cells
 from napari_tam.io.field import Field
 from napari_tam.measure.cells import measure
 from napari_tam.pipeline.models import Models, load_models
-from napari_tam.pipeline.steps import run as analyse
+from napari_tam.pipeline.runner import run as analyse
 from napari_tam.settings import Settings
 from napari_tam.simulate import lysosomes, optics
 from napari_tam.simulate.scene import Scene, SceneParameters

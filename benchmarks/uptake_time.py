@@ -22,7 +22,7 @@ from napari_tam.kinetics.fit import fit_uptake
 from napari_tam.kinetics.table import READOUTS, kinetics
 from napari_tam.kinetics.tracking import follow, link
 from napari_tam.pipeline.models import load_models
-from napari_tam.pipeline.steps import run as analyse
+from napari_tam.pipeline.runner import run as analyse
 from napari_tam.settings import Settings
 from napari_tam.simulate.movie import Movie, MovieParameters, tracks_of
 from napari_tam.simulate.scene import SceneParameters

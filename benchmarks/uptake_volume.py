@@ -18,16 +18,16 @@ from common import SHARED, publish, table
 
 from napari_tam.evaluate.matching import count_masks, match_points
 from napari_tam.io.field import Field
-from napari_tam.pipeline.models import Models, load_models
-from napari_tam.pipeline.steps import Analysis
-from napari_tam.pipeline.steps import run as analyse
+from napari_tam.pipeline.models import Models, load_models, stack_models
+from napari_tam.pipeline.runner import run as analyse
 from napari_tam.settings import Settings
 from napari_tam.simulate.scene3d import LOCATIONS, Scene3D, VolumeParameters
 from napari_tam.volume.measure import measure_volume
-from napari_tam.volume.projection import stack_models
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from napari_tam.pipeline.analysis import Analysis
 
 SEED = 4003
 ROLES = ("cell", "nucleus", "exosome")

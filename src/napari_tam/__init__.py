@@ -14,7 +14,7 @@ from napari_tam.installation import __version__
 if TYPE_CHECKING:
     from napari_tam.api import BatchResult, analyse, batch
     from napari_tam.errors import InputError
-    from napari_tam.pipeline.steps import Analysis
+    from napari_tam.pipeline.analysis import Analysis
     from napari_tam.results.folder import read_results
     from napari_tam.settings import Settings
 

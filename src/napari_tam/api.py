@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from napari_tam.batches.conclude import Conclusions
     from napari_tam.batches.work import BatchProgress
     from napari_tam.io.field import Field
+    from napari_tam.pipeline.analysis import Analysis
     from napari_tam.pipeline.models import Models
-    from napari_tam.pipeline.steps import Analysis
     from napari_tam.results.folder import Results
 
     #: An image: a file, an array with the channels first, or a plane (a stack) for every role.
@@ -67,7 +67,7 @@ def analyse(
     >>> analysis = napari_tam.analyse("field.ome.tif")  # doctest: +SKIP
     >>> analysis.table[["label", "puncta_count", "phenotype"]]  # doctest: +SKIP
     """
-    from napari_tam.pipeline.steps import run
+    from napari_tam.pipeline.runner import run
 
     settings = _settings(settings)
     if isinstance(image, str | Path):

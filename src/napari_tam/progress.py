@@ -1,16 +1,13 @@
-"""The names of the pipeline's steps, and how far it is. Light: a window knows them before it runs."""
+"""How far something is that goes step by step."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-#: The steps of an analysis, in order; each is announced by one `Progress`.
-STEPS = ("correct", "cells", "nuclei", "puncta", "measure", "classify")
-
 
 @dataclass(frozen=True)
 class Progress:
-    """What the pipeline does now: the name of the step, and its number of `total`."""
+    """What is done now: the name of the step, how many are `done` before it, and of how many in `total`."""
 
     step: str
     done: int

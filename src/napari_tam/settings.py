@@ -2,7 +2,8 @@
 
 The command line help, the plugin's form, the YAML file and the reference page are all made from
 the fields below: their defaults, limits, units (``json_schema_extra["unit"]``), groups
-(``["group"]``) and descriptions.
+(``["group"]``) and descriptions. So are the steps that a change does again, and what a stored result depends
+on (``["enters"]``).
 """
 
 from __future__ import annotations
@@ -36,13 +37,29 @@ def _setting(
     description: str,
     *,
     group: str,
+    enters: str | tuple[str, ...],
     unit: str = "",
     common: bool = False,
     pairs: str = "",
     **limits: Any,
 ) -> Any:
-    """State one parameter; `pairs` shows how an item of a mapping is written on the command line."""
-    extra: dict[str, Any] = {"group": group, "unit": unit, "common": common}
+    """State one parameter.
+
+    Parameters
+    ----------
+    default, description, group, unit, common, limits
+        What the command line, the form and the pages show; `common` ones come first.
+    enters
+        Where an analysis uses it first. A step of the pipeline (`napari_tam.pipeline.steps`) or several; or
+        ``read`` (the image is read with it, so that everything depends on it), ``tiles`` (how a large image
+        is cut), ``conclude`` (after the images); or nothing, if no number depends on it. What is done again
+        after a change (`napari_tam.pipeline.rerun`), and which results still hold
+        (`napari_tam.results.fingerprint`), follows from it.
+    pairs
+        How an item of a mapping is written on the command line.
+    """
+    stages = [enters] if isinstance(enters, str) else list(enters)
+    extra: dict[str, Any] = {"group": group, "enters": stages, "unit": unit, "common": common}
     if pairs:
         extra["pairs"] = pairs
     return Field(default, description=description, json_schema_extra=extra, **limits)
@@ -58,31 +75,35 @@ class Settings(BaseModel):
         "Which channel plays which role: role (cell, nucleus, exosome, lysosome, extra) to channel "
         "index (from 0) or name. Empty: guessed from the channel names.",
         group="image",
+        enters="read",
         common=True,
         pairs="ROLE=CHANNEL",
     )
     pixel_size_um: Annotated[float, Field(gt=0, le=100)] | None = _setting(
-        None, "Pixel size. Unset: read from the file.", group="image", unit="µm", common=True
+        None, "Pixel size. Unset: read from the file.", group="image", enters="read", unit="µm", common=True
     )
     frame_interval_min: Annotated[float, Field(gt=0, le=100_000)] | None = _setting(
         None,
         "Time between two frames of a movie. Unset: read from the file; if that does not tell it either, "
         "times are in frames.",
         group="image",
+        enters="read",
         unit="min",
     )
     z_stack: Literal["project", "volume"] = _setting(
         "project",
         "What is done with a z-stack: projected to one plane (2-D), or analysed as a volume (3-D).",
         group="image",
+        enters="read",
     )
     z_projection: Literal["max", "mean"] = _setting(
-        "max", "How a z-stack becomes one plane (z_stack: project).", group="image"
+        "max", "How a z-stack becomes one plane (z_stack: project).", group="image", enters="read"
     )
     z_step_um: Annotated[float, Field(gt=0, le=100)] | None = _setting(
         None,
         "Distance of the planes of a z-stack (z_stack: volume). Unset: read from the file.",
         group="image",
+        enters="read",
         unit="µm",
     )
 
@@ -91,12 +112,14 @@ class Settings(BaseModel):
         "Folder that 'napari-tam calibrate' wrote: flat fields, bleed-through and channel shifts of the "
         "microscope, all of which are corrected; or 'none'.",
         group="corrections",
+        enters="correct",
     )
     bleed_through: dict[str, Annotated[float, Field(ge=0, lt=1)]] = _setting(
         {},
         "Fraction of a channel's light that is seen in another one and taken out of it, e.g. "
         "cell_into_exosome: 0.03. Empty: as calibrated in the corrections folder.",
         group="corrections",
+        enters="correct",
         pairs="SOURCE_into_TARGET=FRACTION",
     )
     channel_shift_um: dict[str, tuple[float, float]] = _setting(
@@ -104,6 +127,7 @@ class Settings(BaseModel):
         "How far (down, right) a channel is moved to lie on the cell channel, e.g. exosome: [0.2, -0.1]. "
         "Empty: as calibrated in the corrections folder.",
         group="corrections",
+        enters="correct",
         unit="µm",
         pairs="ROLE=Y:X",
     )
@@ -112,11 +136,13 @@ class Settings(BaseModel):
         "Background to subtract from the exosome, lysosome and extra channels: each image's most frequent "
         "intensity, or what is below a rolling ball.",
         group="corrections",
+        enters="correct",
     )
     background_radius_um: float = _setting(
         25.0,
         "Radius of the rolling ball: larger than the largest thing that is to stay.",
         group="corrections",
+        enters="correct",
         unit="µm",
         gt=0,
         le=1000,
@@ -127,17 +153,20 @@ class Settings(BaseModel):
         "Network for the cells: 'cells' (bundled), a Cellpose model name, a path to a Cellpose model file, "
         "or the folder of a model of your own ('napari-tam train cells').",
         group="segmentation",
+        enters="cells",
         common=True,
     )
     nuclei_model: str = _setting(
         "nuclei",
         "Network for the nuclei: 'nuclei' (bundled), a Cellpose model name, or a path to a model file.",
         group="segmentation",
+        enters="nuclei",
     )
     cell_diameter_um: Annotated[float, Field(gt=0, le=1000)] | None = _setting(
         None,
         "Typical cell diameter (of the circle with the cell's area). Unset: estimated from the image.",
         group="segmentation",
+        enters="cells",
         unit="µm",
         common=True,
     )
@@ -145,6 +174,7 @@ class Settings(BaseModel):
         None,
         "Typical nucleus diameter. Unset: estimated from the image.",
         group="segmentation",
+        enters="nuclei",
         unit="µm",
     )
     cell_probability: float = _setting(
@@ -152,6 +182,7 @@ class Settings(BaseModel):
         "A pixel belongs to a cell or nucleus above this network probability; lower finds more and larger "
         "cells.",
         group="segmentation",
+        enters=("cells", "nuclei"),
         gt=0,
         lt=1,
     )
@@ -160,20 +191,22 @@ class Settings(BaseModel):
         "Largest mean squared error between a mask's flows and the network's; lower drops more "
         "doubtful masks, 0 keeps all. Where clear cells are missing, try 0.6 to 0.8.",
         group="segmentation",
+        enters=("cells", "nuclei"),
         ge=0,
         le=10,
     )
     min_cell_area_um2: float = _setting(
-        20.0, "Cells smaller than this are dropped.", group="segmentation", unit="µm²", ge=0
+        20.0, "Cells smaller than this are dropped.", group="segmentation", enters="cells", unit="µm²", ge=0
     )
     min_nucleus_area_um2: float = _setting(
-        5.0, "Nuclei smaller than this are dropped.", group="segmentation", unit="µm²", ge=0
+        5.0, "Nuclei smaller than this are dropped.", group="segmentation", enters="nuclei", unit="µm²", ge=0
     )
     stitch_iou: float = _setting(
         0.25,
         "In a volume, masks of neighbouring planes are one cell (or nucleus) if they overlap by this share "
         "of their union (intersection over union).",
         group="segmentation",
+        enters=("cells", "nuclei"),
         gt=0,
         lt=1,
     )
@@ -183,6 +216,7 @@ class Settings(BaseModel):
         "maximum: 0.5 for a stain that fills the cell, more for one of the membrane; 0 takes the stitched "
         "masks as they are.",
         group="segmentation",
+        enters=("cells", "nuclei"),
         ge=0,
         lt=1,
     )
@@ -191,6 +225,7 @@ class Settings(BaseModel):
         "network",
         "Spot finder: the bundled 'puncta' network, or a Laplacian of Gaussian (faster).",
         group="puncta",
+        enters="puncta",
         common=True,
     )
     puncta_score: float = _setting(
@@ -198,6 +233,7 @@ class Settings(BaseModel):
         "A punctum is kept above this score (the network's probability; for LoG the contrast score "
         "mapped to 0-1).",
         group="puncta",
+        enters="measure",
         common=True,
         gt=0,
         lt=1,
@@ -207,6 +243,7 @@ class Settings(BaseModel):
         "A punctum is kept above this signal-to-noise ratio: peak over local background, divided by "
         "the local noise (SD).",
         group="puncta",
+        enters="measure",
         ge=0,
         le=1000,
     )
@@ -214,12 +251,14 @@ class Settings(BaseModel):
         None,
         "Gaussian width (sigma) of a single punctum, i.e. of the microscope. Unset: measured from the image.",
         group="puncta",
+        enters="puncta",
         unit="µm",
     )
     spot_sigma_z_um: Annotated[float, Field(gt=0, le=50)] | None = _setting(
         None,
         "The same along z, in a volume. Unset: measured from the image.",
         group="puncta",
+        enters="puncta",
         unit="µm",
     )
 
@@ -227,6 +266,7 @@ class Settings(BaseModel):
         2.0,
         "A punctum is perinuclear within this distance of (or over) a nucleus.",
         group="place",
+        enters="measure",
         unit="µm",
         gt=0,
         le=100,
@@ -235,6 +275,7 @@ class Settings(BaseModel):
         0.5,
         "A punctum is central below this relative radius (0 = the cell's innermost point, 1 = its edge).",
         group="place",
+        enters="measure",
         gt=0,
         lt=1,
     )
@@ -244,6 +285,7 @@ class Settings(BaseModel):
         "side; inside if deeper, outside otherwise. Unset: half of a punctum's full width at half maximum "
         "along z, and at least one pixel: nearer to the surface the microscope cannot tell.",
         group="place",
+        enters="measure",
         unit="µm",
     )
 
@@ -253,12 +295,14 @@ class Settings(BaseModel):
         "Manders' coefficients. Otsu's or Costes' threshold over the cells of an image, or colocalisation_k "
         "SDs of the cell's noise.",
         group="place",
+        enters="measure",
     )
     colocalisation_k: float = _setting(
         3.0,
         "Height above the cell's background in SDs of its noise: the threshold of 'noise', and the least one "
         "of 'otsu' and 'costes'.",
         group="place",
+        enters="measure",
         ge=0,
         le=100,
     )
@@ -267,6 +311,7 @@ class Settings(BaseModel):
         "How often the exosome channel is turned inside each cell to find the overlap that chance gives; 0: "
         "not at all.",
         group="place",
+        enters="measure",
         ge=0,
         le=1000,
     )
@@ -276,12 +321,14 @@ class Settings(BaseModel):
         "Model for the phenotype: 'phenotype' (bundled; trained on simulated cells), the folder of a model "
         "of your own ('napari-tam train phenotype'), or 'none'.",
         group="phenotype",
+        enters="classify",
         common=True,
     )
     phenotype_min_probability: float = _setting(
         0.8,
         "A cell is uncertain if no class has at least this calibrated probability.",
         group="phenotype",
+        enters="classify",
         ge=0,
         lt=1,
     )
@@ -290,11 +337,12 @@ class Settings(BaseModel):
         "A cell is uncertain if its stain stands out from the background by fewer SDs of the noise than "
         "this (contrast_to_noise, in pixels of 1.5 µm): its outline is then guesswork. 0 allows all.",
         group="phenotype",
+        enters="classify",
         ge=0,
         le=1000,
     )
     phenotype_border: bool = _setting(
-        True, "Cells that the image's border cuts are uncertain.", group="phenotype"
+        True, "Cells that the image's border cuts are uncertain.", group="phenotype", enters="classify"
     )
 
     positive_readout: Literal[
@@ -303,32 +351,42 @@ class Settings(BaseModel):
         "puncta_per_um2",
         "What is compared with the control to call a cell positive, its aggregates left out.",
         group="uptake",
+        enters="conclude",
     )
     positive_control: Literal["auto", "dye_only", "no_exosome"] = _setting(
         "auto",
         "Control that the threshold for positive is learnt from, plate by plate. auto: dye_only where the "
         "plate has it, or else no_exosome.",
         group="uptake",
+        enters="conclude",
     )
     positive_rule: Literal["quantile", "mean_sd"] = _setting(
         "quantile",
         "The threshold: a quantile of the control's cells, or their mean + positive_sd × SD.",
         group="uptake",
+        enters="conclude",
     )
     positive_quantile: float = _setting(
         0.99,
         "With the rule quantile: this share of the control's cells is not positive.",
         group="uptake",
+        enters="conclude",
         gt=0,
         lt=1,
     )
     positive_sd: float = _setting(
-        3.0, "With the rule mean_sd: so many SD above the control's mean.", group="uptake", ge=0, le=100
+        3.0,
+        "With the rule mean_sd: so many SD above the control's mean.",
+        group="uptake",
+        enters="conclude",
+        ge=0,
+        le=100,
     )
     aggregate_sd: float = _setting(
         5.0,
         "A punctum is an aggregate if its log intensity is this many robust SD above that of single puncta.",
         group="uptake",
+        enters="conclude",
         gt=0,
         le=100,
     )
@@ -337,6 +395,7 @@ class Settings(BaseModel):
         "A punctum is also an aggregate if it is this many times wider than single puncta, and brighter than "
         "2 robust SD above them.",
         group="uptake",
+        enters="conclude",
         ge=1,
         le=10,
     )
@@ -345,75 +404,93 @@ class Settings(BaseModel):
         "puncta_count, puncta_intensity_sum, positive_fraction",
         "Readouts to compare: positive_fraction or number columns of cells.csv, separated by commas.",
         group="comparison",
+        enters="conclude",
     )
     comparison_between: Literal["condition", "dose", "time", "donor", "plate"] = _setting(
         "condition",
         "Column of the layout whose values are compared, at the same dose and time (if it is not that).",
         group="comparison",
+        enters="conclude",
     )
     comparison_reference: str = _setting(
         "",
         "Value that all others are compared with, e.g. a condition. Empty: all pairs.",
         group="comparison",
+        enters="conclude",
     )
     comparison_unit: Literal["auto", "donor", "plate", "replicate", "well"] = _setting(
         "auto",
         "What counts as one independent experiment (n). auto: donor if there are several, or else replicate, "
         "plate, well, whichever the layout tells apart.",
         group="comparison",
+        enters="conclude",
     )
     comparison_paired_by: Literal["auto", "none", "donor", "plate", "replicate"] = _setting(
         "auto",
         "Pair the values of the same donor (plate, replicate). auto: by donor, if that is the unit and all "
         "donors are in both groups.",
         group="comparison",
+        enters="conclude",
     )
     comparison_correction: Literal["holm", "tukey"] = _setting(
         "holm",
         "For more than two groups: Welch's tests corrected by Holm, or Tukey's test (equal variances). Over "
         "the readouts it is always Holm.",
         group="comparison",
+        enters="conclude",
     )
     comparison_mixed: bool = _setting(
         False,
         "Test two groups by a linear mixed model of the cells, with the unit as random effect, in place of "
         "a t-test of the units' means.",
         group="comparison",
+        enters="conclude",
     )
     comparison_min_cells: float = _setting(
-        5.0, "A replicate with fewer cells is left out of the tests.", group="comparison", ge=1, le=1e6
+        5.0,
+        "A replicate with fewer cells is left out of the tests.",
+        group="comparison",
+        enters="conclude",
+        ge=1,
+        le=1e6,
     )
     track_max_movement_um: Annotated[float, Field(gt=0, le=1000)] | None = _setting(
         None,
         "How far a cell moves at most between two frames of a movie. Unset: the movie's median cell "
         "diameter.",
         group="time",
+        enters="conclude",
         unit="µm",
     )
     track_max_missed: int = _setting(
         2,
         "A cell may be missing in so many frames in a row and keep its track.",
         group="time",
+        enters="conclude",
         unit="frames",
         ge=0,
         le=100,
     )
 
-    device: str = _setting("auto", "Where the networks run: auto, cpu, cuda, cuda:1, mps.", group="run")
+    device: str = _setting(
+        "auto", "Where the networks run: auto, cpu, cuda, cuda:1, mps.", group="run", enters=()
+    )
     tile_px: Annotated[int, Field(ge=256, le=32_768)] = _setting(
         4096,
         "Side of the tiles in which a large image (a mosaic, a slide) is analysed: one with a side above 1.5 "
         "times this. Smaller tiles need less memory and more time.",
         group="run",
+        enters="tiles",
         unit="px",
     )
     tile_overlap_um: Annotated[float, Field(gt=0, le=1000)] = _setting(
         60.0,
         "How far tiles of a large image overlap: more than the longest cell, or that may be cut at a seam.",
         group="run",
+        enters="tiles",
         unit="µm",
     )
-    overlays: bool = _setting(True, "Write a picture of the result for every image.", group="run")
+    overlays: bool = _setting(True, "Write a picture of the result for every image.", group="run", enters=())
 
     @field_validator("channels")
     @classmethod
@@ -525,6 +602,12 @@ class Settings(BaseModel):
             raise InputError(
                 "; ".join(problems), where=where, fix="'napari-tam settings' describes all settings"
             ) from error
+
+    @classmethod
+    def entered_by(cls, name: str) -> tuple[str, ...]:
+        """Return where an analysis uses a setting first (see ``enters`` where it is declared)."""
+        extra: Any = cls.model_fields[name].json_schema_extra
+        return tuple(extra["enters"])
 
     def updated(self, **values: Any) -> Settings:
         """Return a copy with some values changed, validated like a file (raises InputError)."""

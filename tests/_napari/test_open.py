@@ -16,7 +16,7 @@ from napari_viewers import PIXEL_UM, FakeModels, add_channels, open_widget, run
 from napari_tam._napari._layers import FIRST
 from napari_tam._napari._open import read_found
 from napari_tam.batches.run import analyse_files
-from napari_tam.pipeline.edits import read_edits
+from napari_tam.results.edits import read_edits
 from napari_tam.settings import Settings
 
 if TYPE_CHECKING:
@@ -126,7 +126,8 @@ def test_discarded_corrections_are_not_taken_for_what_was_found(folder: Path) ->
     assert read_found(folder, "a").analysis.edits.cells is None
     labels = fakes.discs(fakes.RADIUS)
     labels[80:94, 4:20] = 9
-    from napari_tam.pipeline.edits import Edits, save_edits
+    from napari_tam.pipeline.edits import Edits
+    from napari_tam.results.edits import save_edits
 
     save_edits(folder, "a", Edits(cells=labels), fakes.PIXEL_UM)
     paths = [folder.parent / f"{name}.ome.tif" for name in "ab"]

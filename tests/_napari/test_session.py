@@ -19,8 +19,9 @@ from napari_viewers import PIXEL_UM, FakeModels, add_channels, open_widget, run
 
 from napari_tam._napari._calm import draw_letters
 from napari_tam._napari._session import DIMMED, TAUGHT
-from napari_tam.pipeline.edits import Edits, read_edits
-from napari_tam.pipeline.steps import Progress
+from napari_tam.pipeline.edits import Edits
+from napari_tam.progress import Progress
+from napari_tam.results.edits import read_edits
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -17,7 +17,8 @@ import pytest
 from napari_tam.batches import threads as overlap
 from napari_tam.batches.run import ALL_STEPS, BatchProgress, Outcome, analyse_files
 from napari_tam.errors import InputError
-from napari_tam.pipeline.edits import Edits, save_edits
+from napari_tam.pipeline.edits import Edits
+from napari_tam.results.edits import save_edits
 from napari_tam.results.fingerprint import source_of
 from napari_tam.results.folder import read_results
 from napari_tam.settings import Settings

@@ -16,7 +16,7 @@ from napari_tam.correct.apply import correct, flatten, mode, rolling_ball, shift
 from napari_tam.correct.folder import Corrections, FlatField
 from napari_tam.errors import InputError
 from napari_tam.io.field import Field
-from napari_tam.pipeline.steps import run
+from napari_tam.pipeline.runner import run
 from napari_tam.settings import Settings
 
 FEW = limits(max_examples=15, deadline=None)

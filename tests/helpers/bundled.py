@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from napari_tam.pipeline import models
-from napari_tam.pipeline.models import ModelCard
+from napari_tam.networks import cards
+from napari_tam.networks.cards import ModelCard
 
 #: The networks are part of the project: a missing one is a failure, not a reason to skip.
 REQUIRED = True
@@ -14,7 +14,7 @@ REQUIRED = True
 def need(name: str) -> ModelCard:
     """Return the card of a bundled network; skip (or fail, see `REQUIRED`) without a
     finished one."""
-    path = models.MODELS_FOLDER / f"{name}.json"
+    path = cards.MODELS_FOLDER / f"{name}.json"
     card = ModelCard.read(path) if path.exists() else None
     if card is not None and card.values.get("note") != "interim":
         return card

@@ -8,13 +8,13 @@ import pytest
 from label_images import disc
 from scipy import ndimage
 
+from napari_tam.io.saturation import saturation_level
 from napari_tam.measure.intensity import (
     background,
     contrast_to_noise,
     focus_score,
     noise,
     saturated_fractions,
-    saturation_level,
 )
 from napari_tam.measure.place import boundary_distance
 from napari_tam.measure.regions import Regions

@@ -11,6 +11,7 @@ from phenotypes import CLASSES, ellipses, field_of, labelled, measured, trained,
 from napari_tam.columns import phenotype_columns, phenotype_summary_columns
 from napari_tam.errors import InputError
 from napari_tam.io.field import Field
+from napari_tam.networks.cards import MODELS_FOLDER
 from napari_tam.phenotype.classify import (
     BORDER,
     LOW,
@@ -22,12 +23,12 @@ from napari_tam.phenotype.classify import (
     load_classifier,
     phenotype_summary,
 )
+from napari_tam.phenotype.colours import phenotype_colours
 from napari_tam.phenotype.model import Scores
-from napari_tam.pipeline.models import MODELS_FOLDER, Models
-from napari_tam.pipeline.steps import run
+from napari_tam.pipeline.models import Models
+from napari_tam.pipeline.runner import run
 from napari_tam.results.overlay import CELL_OUTLINE, overlay
 from napari_tam.settings import Settings
-from napari_tam.train.figures import phenotype_colours
 
 BUNDLED = (MODELS_FOLDER / "phenotype.json").exists()
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from napari_tam.errors import InputError
-from napari_tam.pipeline.edits import Edits, puncta_edits, read_edits, save_edits
+from napari_tam.pipeline.edits import Edits, puncta_edits
+from napari_tam.results.edits import read_edits, save_edits
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -12,9 +12,10 @@ from safetensors.torch import save_file
 
 from napari_tam.cli import doctor
 from napari_tam.errors import InputError
+from napari_tam.networks import cards
+from napari_tam.networks.cards import ModelCard, bundled_cards
 from napari_tam.networks.flownet import FlowNet, Predictor
-from napari_tam.pipeline import models
-from napari_tam.pipeline.models import ModelCard, available_models, bundled_cards, load_models
+from napari_tam.pipeline.models import available_models, load_models
 from napari_tam.puncta.detect import LogDetector, NetworkDetector
 from napari_tam.segment.cellpose_models import zoo_names
 from napari_tam.segment.segmenter import FlowNetSegmenter
@@ -54,7 +55,7 @@ def put(folder: Path, name: str, *, dtype: torch.dtype = torch.float32, **change
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Stands for models/ of the package, with three tiny networks."""
-    monkeypatch.setattr(models, "MODELS_FOLDER", tmp_path)
+    monkeypatch.setattr(cards, "MODELS_FOLDER", tmp_path)
     for name in CHANNELS:
         put(tmp_path, name)
     return tmp_path
@@ -147,7 +148,7 @@ def test_what_a_card_lacks_is_named(tmp_path: Path) -> None:
 
 
 def test_the_cards_of_a_folder_are_found_by_name(folder: Path) -> None:
-    (folder / f"{models.PHENOTYPE}.json").write_text("{}")  # another kind of card
+    (folder / f"{cards.PHENOTYPE}.json").write_text("{}")  # another kind of card
     assert list(bundled_cards()) == ["cells", "nuclei", "puncta"]
 
 
@@ -169,7 +170,7 @@ def test_load_models_gives_what_the_settings_ask_for(folder: Path) -> None:
 def test_a_package_without_its_networks_says_so_at_the_first_use(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(models, "MODELS_FOLDER", tmp_path / "models")
+    monkeypatch.setattr(cards, "MODELS_FOLDER", tmp_path / "models")
     message = "this installation of napari-tam came without its networks"
     with pytest.raises(InputError, match=message):
         load_models(PLAIN)
@@ -250,4 +251,4 @@ def test_the_bundled_networks_load_and_run(name: str) -> None:
 def test_the_bundled_networks_are_small() -> None:
     for name in CHANNELS:
         need(name)
-    assert sum(path.stat().st_size for path in models.MODELS_FOLDER.iterdir()) < 25e6
+    assert sum(path.stat().st_size for path in cards.MODELS_FOLDER.iterdir()) < 25e6

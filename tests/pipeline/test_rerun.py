@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import fakes
 import numpy as np
@@ -12,12 +12,15 @@ from recorder import field, recording
 from napari_tam.phenotype.classify import ModelClassifier
 from napari_tam.pipeline.edits import Edits
 from napari_tam.pipeline.rerun import KEEPABLE, kept_steps, steps_of
-from napari_tam.pipeline.steps import Analysis, run, steps
+from napari_tam.pipeline.runner import run, run_steps
 from napari_tam.settings import Settings
+
+if TYPE_CHECKING:
+    from napari_tam.pipeline.analysis import Analysis
 
 
 def rerun(first: Analysis, image: Any, settings: Settings, models: Any, edits: Edits | None = None) -> Any:
-    generator = steps(image, settings, models, first, edits)
+    generator = run_steps(image, settings, models, first, edits)
     announced = []
     while True:
         try:

@@ -16,7 +16,10 @@ from recorder import ROLES, field, recording
 from napari_tam.columns import CELL_COLUMNS, PUNCTA_COLUMNS
 from napari_tam.errors import InputError
 from napari_tam.io.field import Field
-from napari_tam.pipeline.steps import STEPS, Analysis, Progress, run, steps
+from napari_tam.pipeline.analysis import Analysis
+from napari_tam.pipeline.runner import run, run_steps
+from napari_tam.pipeline.steps import STEPS
+from napari_tam.progress import Progress
 from napari_tam.puncta.detect import LogDetector
 from napari_tam.settings import Settings
 
@@ -29,7 +32,7 @@ SETTINGS = Settings()
 
 def test_each_step_is_announced_before_it_is_done() -> None:
     made, calls = recording()
-    generator = steps(field(), SETTINGS, made)
+    generator = run_steps(field(), SETTINGS, made)
     seen = []
     for expected_calls in (0, 0, 1, 2, 3):
         seen.append(next(generator))
@@ -71,7 +74,7 @@ def test_every_network_gets_its_channel_and_diameter() -> None:
 def test_a_missing_role_is_an_input_error_before_anything_runs(roles: tuple[str, ...], message: str) -> None:
     made, calls = recording()
     with pytest.raises(InputError, match=message) as caught:
-        next(steps(field(roles=roles), SETTINGS, made))
+        next(run_steps(field(roles=roles), SETTINGS, made))
     assert "--channels" in str(caught.value)
     assert not calls
 
@@ -172,7 +175,7 @@ def test_turning_the_image_changes_no_count() -> None:
 
 def test_an_abandoned_analysis_goes_no_further() -> None:
     made, calls = recording()
-    generator = steps(field(), SETTINGS, made)
+    generator = run_steps(field(), SETTINGS, made)
     next(generator)
     next(generator)
     next(generator)

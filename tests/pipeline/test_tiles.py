@@ -19,9 +19,11 @@ from hypothesis import strategies as st
 from napari_tam.batches.run import analyse_files
 from napari_tam.io.images import read_fields
 from napari_tam.io.stack import Stack
-from napari_tam.pipeline.edits import Edits, save_edits
-from napari_tam.pipeline.steps import run
-from napari_tam.pipeline.tiles import is_large, pixels_at_once, tiles_of
+from napari_tam.pipeline.edits import Edits
+from napari_tam.pipeline.runner import run
+from napari_tam.pipeline.tile_labels import tiles_of
+from napari_tam.pipeline.tiles import is_large, pixels_at_once
+from napari_tam.results.edits import save_edits
 from napari_tam.results.folder import read_results, write_mask
 from napari_tam.settings import Settings
 

@@ -25,7 +25,7 @@ from napari_tam.columns import CELL_COLUMNS, PUNCTA_COLUMNS
 from napari_tam.errors import InputError
 from napari_tam.files import OutputError, replacing
 from napari_tam.io.images import read_fields
-from napari_tam.pipeline.steps import run
+from napari_tam.pipeline.runner import run
 from napari_tam.results.folder import mask_path, prepare, read_mask, read_results, write_mask
 from napari_tam.results.parts import Stamp
 from napari_tam.results.record import Record, failure_row, image_row

@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 
 from napari_tam.io.field import Field
-from napari_tam.pipeline.steps import Analysis
+from napari_tam.pipeline.analysis import Analysis
 from napari_tam.results.overlay import (
     CELL_OUTLINE,
     INSIDE,

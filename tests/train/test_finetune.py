@@ -13,9 +13,10 @@ from safetensors.torch import save_file
 
 from napari_tam.cli.main import main
 from napari_tam.errors import InputError
+from napari_tam.networks import cards
+from napari_tam.networks.cards import ModelCard
 from napari_tam.networks.flownet import FlowNet
-from napari_tam.pipeline import models
-from napari_tam.pipeline.models import ModelCard, load_models
+from napari_tam.pipeline.models import load_models
 from napari_tam.segment.segmenter import FlowNetSegmenter, median_diameter
 from napari_tam.settings import Settings
 from napari_tam.stopping import Interrupted, watch
@@ -45,7 +46,7 @@ def card(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModelCard:
     """Stands for the bundled network: tiny and untrained."""
     folder = tmp_path / "bundled"
     folder.mkdir()
-    monkeypatch.setattr(models, "MODELS_FOLDER", folder)
+    monkeypatch.setattr(cards, "MODELS_FOLDER", folder)
     torch.manual_seed(1)
     for name, channels in (("cells", 2), ("nuclei", 1), ("puncta", 1)):
         save_file(FlowNet(channels, (4, 6)).eval().state_dict(), folder / f"{name}.safetensors")

@@ -35,7 +35,7 @@ def made(tmp_path_factory) -> Path:
     """Images and a results folder: four wells with twelve cells each; round in column 2, long in 3."""
     from napari_tam.io.images import read_fields
     from napari_tam.measure.cells import measure
-    from napari_tam.pipeline.steps import Analysis
+    from napari_tam.pipeline.analysis import Analysis
 
     folder = tmp_path_factory.mktemp("plate")
     (folder / "layout.csv").write_text(LAYOUT)

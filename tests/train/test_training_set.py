@@ -9,7 +9,8 @@ import tifffile
 
 from napari_tam.cli.main import main
 from napari_tam.errors import InputError
-from napari_tam.pipeline.edits import Edits, save_edits
+from napari_tam.pipeline.edits import Edits
+from napari_tam.results.edits import save_edits
 from napari_tam.settings import Settings
 from napari_tam.train.training_set import folder_fields, read_training_fields, results_fields
 

@@ -11,7 +11,7 @@ from hypothesis.extra import numpy as hnp
 from napari_tam.evaluate.matching import match_points
 from napari_tam.io.field import Field
 from napari_tam.pipeline.models import load_models
-from napari_tam.pipeline.steps import run
+from napari_tam.pipeline.runner import run
 from napari_tam.settings import Settings
 from napari_tam.simulate.scene3d import Scene3D, VolumeParameters
 from napari_tam.volume.projection import project_field, project_labels

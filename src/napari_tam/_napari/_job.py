@@ -11,6 +11,7 @@ from napari.utils.notifications import notification_manager, show_error
 from psygnal import Signal
 
 from napari_tam.errors import InputError, one_line
+from napari_tam.progress import Progress
 from napari_tam.stopping import Interrupted, watch
 
 if TYPE_CHECKING:
@@ -52,10 +53,12 @@ class Job:
         work: Callable[[], Generator[Any, None, Any]],
         on_result: Callable[[Any], None],
         *,
-        total: int,
         title: str,
+        total: int = 1,
     ) -> None:
         """Run the generator that `work` gives; `on_result` gets what it returns, in the main thread.
+
+        `total` is how often it will yield; a `Progress` that it yields tells better. 0: nobody knows.
 
         Raises
         ------
@@ -98,6 +101,10 @@ class Job:
             self._worker.quit()
 
     def _on_progress(self, progress: Any) -> None:
+        if isinstance(progress, Progress) and self._worker is not None:
+            bar = self._worker.pbar
+            bar.total, bar.n = progress.total, progress.done
+            bar.refresh()
         if not self._stop.is_set():
             self.progressed.emit(progress)
 

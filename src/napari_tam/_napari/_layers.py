@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from napari.layers import Image
 
-    from napari_tam.pipeline.steps import Analysis
+    from napari_tam.pipeline.analysis import Analysis
 
 #: Layer colours of the channel roles.
 COLORMAPS = {"cell": "gray", "nucleus": "blue", "exosome": "magenta", "lysosome": "yellow", "extra": "green"}

@@ -17,7 +17,8 @@ from napari_tam._napari._layers import KEY, positions, result_layers
 from napari_tam._napari._session import Found
 from napari_tam.errors import InputError
 from napari_tam.io.listing import stem_of
-from napari_tam.pipeline.edits import Edits, near, read_edits
+from napari_tam.pipeline.edits import Edits, near
+from napari_tam.results.edits import read_edits
 from napari_tam.results.folder import OK, mask_path, read_mask, read_results
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from napari_tam._napari._session import Session
     from napari_tam.batches.run import Outcome
     from napari_tam.io.field import Field
-    from napari_tam.pipeline.steps import Analysis
+    from napari_tam.pipeline.analysis import Analysis
     from napari_tam.settings import Settings
 
 
@@ -38,7 +39,7 @@ def read_found(folder: Path, image: str) -> Found:
         If the folder is damaged, has no such image, or the image is a volume.
     """
     from napari_tam.io.field import Field
-    from napari_tam.pipeline.steps import Analysis
+    from napari_tam.pipeline.analysis import Analysis
     from napari_tam.settings import Settings
 
     results = read_results(folder)

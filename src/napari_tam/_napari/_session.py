@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     import napari.viewer
     import pandas as pd
 
+    from napari_tam.pipeline.analysis import Analysis
     from napari_tam.pipeline.models import Models
-    from napari_tam.pipeline.steps import Analysis
     from napari_tam.settings import Settings
 
 #: How much of a cell's colour is left while others are selected.

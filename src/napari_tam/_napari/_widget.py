@@ -22,7 +22,6 @@ from napari_tam._napari._tabs._form import SettingsForm
 from napari_tam._napari._tabs._plot import PlotTab
 from napari_tam.errors import InputError
 from napari_tam.io.field import Field
-from napari_tam.progress import STEPS
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping
@@ -33,8 +32,8 @@ if TYPE_CHECKING:
 
     from napari_tam._napari._layers import Channel
     from napari_tam._napari._tabs._teach import TeachTab
+    from napari_tam.pipeline.analysis import Analysis
     from napari_tam.pipeline.edits import Edits
-    from napari_tam.pipeline.steps import Analysis
     from napari_tam.progress import Progress
     from napari_tam.settings import Settings
 
@@ -223,7 +222,6 @@ class AnalyseWidget(Panel):
         self.job.start(
             lambda: _analyse(session, field, planes, settings, previous, edits, folder),
             done,
-            total=len(STEPS),
             title=f"Uptake in {name}",
         )
         self._say("Starting …")
@@ -328,8 +326,8 @@ def _analyse(
     from dataclasses import replace
 
     with loading():
-        from napari_tam.pipeline.edits import read_edits
-        from napari_tam.pipeline.steps import steps
+        from napari_tam.pipeline.runner import run_steps
+        from napari_tam.results.edits import read_edits
 
         load_drawing()
         models = session.models(settings)
@@ -344,4 +342,4 @@ def _analyse(
         field = replace(field, channels=channels)
     if edits is None and folder is not None:
         edits = read_edits(folder, field.name, field.shape)
-    return (yield from steps(field, settings, models, previous, edits))
+    return (yield from run_steps(field, settings, models, previous, edits))

@@ -20,7 +20,7 @@ from napari_tam.batches.run import saving
 from napari_tam.batches.work import ALL_STEPS, BatchProgress, Outcome, Work
 from napari_tam.errors import InputError, one_line
 from napari_tam.io.images import unique_names
-from napari_tam.pipeline.steps import Progress
+from napari_tam.progress import Progress
 from napari_tam.results.fingerprint import analysis_hash, source_of
 from napari_tam.results.folder import OK
 from napari_tam.results.lock import LOCK_FILE, locked

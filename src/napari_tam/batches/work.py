@@ -17,9 +17,11 @@ from napari_tam.batches.threads import give_back_memory
 from napari_tam.errors import InputError, one_line
 from napari_tam.files import OutputError
 from napari_tam.io.images import read_fields
-from napari_tam.pipeline.edits import edits_hash, read_edits
-from napari_tam.pipeline.steps import STEPS, Progress, steps
+from napari_tam.pipeline.runner import run_steps
+from napari_tam.pipeline.steps import STEPS
+from napari_tam.progress import Progress
 from napari_tam.results import folder as results
+from napari_tam.results.edits import edits_hash, read_edits
 from napari_tam.results.fingerprint import is_same, mask_hashes, source_of
 from napari_tam.results.parts import Stamp
 from napari_tam.results.record import failure_row, image_row
@@ -30,15 +32,15 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from napari_tam.io.field import Field
+    from napari_tam.pipeline.analysis import Analysis
     from napari_tam.pipeline.models import Models
-    from napari_tam.pipeline.steps import Analysis
     from napari_tam.results.parts import Parts, Row
     from napari_tam.settings import Settings
 
 #: Where the tracebacks of unexpected errors go, in the results folder.
 ERROR_LOG = "errors.log"
 
-#: The steps that `BatchProgress` announces, in order.
+#: The run_steps that `BatchProgress` announces, in order.
 ALL_STEPS = ("read", *STEPS, "write")
 
 
@@ -220,7 +222,7 @@ class Work:
             segmented = None
             if self.resume and _is_read(item.field):
                 segmented = self.parts.segmented(item.name, item.stamp, corrected, self._masks)
-            generator = steps(item.field, self.settings, self.models, edits=edits, segmented=segmented)
+            generator = run_steps(item.field, self.settings, self.models, edits=edits, segmented=segmented)
             while True:
                 try:
                     self._announce(item.path, item.name, item.index, next(generator).step)

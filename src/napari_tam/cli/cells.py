@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator
     from pathlib import Path
 
-    from napari_tam.pipeline.steps import Progress
+    from napari_tam.progress import Progress
     from napari_tam.train.finetune import FineTuned
 
 #: Exit status when the network became worse.
@@ -24,8 +24,8 @@ _OF_PHENOTYPE = ("labels", "controls", "layout", "group", "from_scratch")
 
 def train_cells(arguments: argparse.Namespace) -> int:
     """Fine-tune the bundled `cells` network on corrected masks."""
+    from napari_tam.networks.cards import bundled_cards
     from napari_tam.networks.flownet import choose_device
-    from napari_tam.pipeline.models import bundled_cards
     from napari_tam.settings import Settings
     from napari_tam.train.finetune import Recipe, finetune, report_lines, save, verdict
     from napari_tam.train.training_set import read_training_fields, settings_of

@@ -126,7 +126,8 @@ def _cellpose() -> Iterator[Check]:
 
 
 def _models() -> Iterator[Check]:
-    from napari_tam.pipeline.models import available_models, check_bundled
+    from napari_tam.networks.cards import check_bundled
+    from napari_tam.pipeline.models import available_models
 
     try:
         check_bundled()
@@ -149,7 +150,7 @@ def _trial() -> Iterator[Check]:
 
     from napari_tam.io.field import Field
     from napari_tam.pipeline.models import load_models
-    from napari_tam.pipeline.steps import run
+    from napari_tam.pipeline.runner import run
     from napari_tam.settings import Settings
 
     random = np.random.default_rng(0)

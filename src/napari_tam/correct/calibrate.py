@@ -11,7 +11,7 @@ import numpy.typing as npt
 from napari_tam.correct.apply import mode
 from napari_tam.correct.folder import FlatField
 from napari_tam.errors import InputError
-from napari_tam.measure.intensity import saturation_level
+from napari_tam.io.saturation import saturation_level
 from napari_tam.settings import LARGEST_SHIFT_UM
 
 if TYPE_CHECKING:

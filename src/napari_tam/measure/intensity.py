@@ -9,6 +9,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from napari_tam.io.saturation import saturation_level
+
 if TYPE_CHECKING:
     from napari_tam.measure.regions import Floats, Regions
 
@@ -18,13 +20,6 @@ BACKGROUND_MARGIN_PX = 5
 #: With less of the image than this outside the cells, a low percentile stands in.
 BACKGROUND_LEAST_FRACTION = 0.01
 BACKGROUND_PERCENTILE = 1.0
-
-#: Full scale of 8, 10, 12, 14, 15 and 16 bit cameras, whatever type the file has.
-FULL_SCALES = (255, 1023, 4095, 16383, 32767, 65535)
-
-#: Such a value counts as saturation only if so many pixels, and this share of them, have it.
-SATURATED_LEAST_PIXELS = 10
-SATURATED_LEAST_FRACTION = 1e-5
 
 
 @dataclass(frozen=True)
@@ -62,23 +57,6 @@ def background(image: npt.NDArray[Any], regions: Regions, distance: npt.NDArray[
         low = float(np.percentile(image, BACKGROUND_PERCENTILE))
         return Background(low, low, "percentile")
     return Background(float(np.median(values)), float(values.mean(dtype=np.float64)), "outside cells")
-
-
-def saturation_level(image: npt.NDArray[Any]) -> float | None:
-    """Return the value at which a channel is clipped, or None.
-
-    It is the largest value of an integer type; or the image's maximum if that is exactly a full
-    scale of a camera (1 for floating point, too) and many pixels share it.
-    """
-    top = float(image.max())
-    whole = np.issubdtype(image.dtype, np.integer)
-    if whole and top == np.iinfo(image.dtype).max:
-        return top
-    if top in FULL_SCALES or (top == 1 and not whole):
-        shared = np.count_nonzero(image == image.max())
-        if shared >= max(SATURATED_LEAST_PIXELS, SATURATED_LEAST_FRACTION * image.size):
-            return top
-    return None
 
 
 def saturated_fractions(image: npt.NDArray[Any], regions: Regions) -> tuple[Floats, float]:

@@ -164,8 +164,8 @@ def load_classifier(name: str, device: torch.device | None = None) -> ModelClass
     """
     if name.casefold() == OFF:
         return None
+    from napari_tam.networks.cards import MODELS_FOLDER, PHENOTYPE
     from napari_tam.phenotype.model import load_phenotype_model
-    from napari_tam.pipeline.models import MODELS_FOLDER, PHENOTYPE
 
     path = MODELS_FOLDER if name == PHENOTYPE else Path(name).expanduser()
     if not path.exists():

@@ -1,242 +1,268 @@
-"""The pipeline: one generator that every door (command line, plugin, workstation) drives."""
+"""The steps of an analysis: one table, in order. A new step is one more entry.
+
+The result of a step is that of an earlier analysis where its inputs are the same (see
+`napari_tam.pipeline.rerun`), else what is known without the work (corrected by hand, or found by an earlier
+run), else that of the work.
+"""
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
-from dataclasses import field as with_default
+from dataclasses import field as later
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from napari_tam.correct.apply import Corrected, correct
-from napari_tam.errors import InputError
 from napari_tam.measure.cells import measure
 from napari_tam.phenotype.classify import phenotype_summary
-from napari_tam.pipeline.edits import Edits
-from napari_tam.pipeline.rerun import Segmented, kept_steps
-from napari_tam.pipeline.tiles import is_large, steps_of_tiles
-from napari_tam.progress import STEPS, Progress
 from napari_tam.puncta.detect import select
-from napari_tam.settings import REQUIRED_ROLES
 from napari_tam.volume.measure import measure_volume
-from napari_tam.volume.projection import project_field, project_labels, stack_models
+from napari_tam.volume.projection import project_field, project_labels
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Callable
 
     import numpy.typing as npt
 
     from napari_tam.io.field import Field
-    from napari_tam.phenotype.classify import Classifier
+    from napari_tam.pipeline.analysis import Analysis, Segmented
+    from napari_tam.pipeline.edits import Edits
     from napari_tam.pipeline.models import Models
     from napari_tam.settings import Settings
 
-__all__ = ["STEPS", "Analysis", "Progress", "steps"]
+    Labels = npt.NDArray[np.unsignedinteger[Any]]
 
 
-@dataclass(frozen=True)
-class Analysis:
-    """Everything found in one field.
+@dataclass
+class State:
+    """What is known of a field so far; every step adds to it.
 
     Attributes
     ----------
-    field, settings
-        What was analysed (after its corrections), and how.
-    cells, nuclei
-        Label images (YX, of a volume ZYX, unsigned; 0 = background); nuclei is None without a nuclear stain.
-    table
-        One row a cell; `label` is its value in `cells`. See `napari_tam.measure.cells`, and
-        `napari_tam.phenotype.classify` for its last columns.
-    puncta
-        One row a punctum; `label` is the cell it lies in, 0 = outside every cell.
-    summary
-        The field's row in images.csv: counts and image-wide figures.
-    seconds
-        Wall time of each step that was done.
-    raw, corrected
-        The field as it was given, and after its corrections; None for results read back from disk.
-    candidates
-        Puncta before the thresholds (`napari_tam.puncta.detect.select`), if they are known.
-    edits
-        What was corrected by hand.
-    phenotypes, classifier
-        The columns that the classifier gave, and the classifier.
+    field
+        The field as it was given; from the first step on after its corrections.
+    settings, models, edits, segmented
+        See `napari_tam.pipeline.runner.run_steps`.
+    corrected
+        By ``correct``.
+    cells, diameter_um
+        By ``cells``: labels, and the diameter that they were found with.
+    nuclei
+        By ``nuclei``: labels; None without a nuclear stain.
+    candidates, spots
+        By ``puncta``: before and after the thresholds.
+    table, puncta, summary
+        By ``measure``.
+    phenotypes
+        By ``classify``: the columns that it adds; None without a model.
     """
 
     field: Field
     settings: Settings
-    cells: npt.NDArray[np.unsignedinteger[Any]]
-    nuclei: npt.NDArray[np.unsignedinteger[Any]] | None
-    table: pd.DataFrame
-    puncta: pd.DataFrame
-    summary: dict[str, object]
-    seconds: dict[str, float]
-    raw: Field | None = None
-    corrected: Corrected | None = None
-    candidates: pd.DataFrame | None = None
-    edits: Edits = with_default(default_factory=Edits)
+    models: Models
+    edits: Edits
+    segmented: Segmented
+    corrected: Corrected = later(init=False)
+    cells: Labels = later(init=False)
+    diameter_um: object = later(init=False)
+    nuclei: Labels | None = None
+    candidates: pd.DataFrame = later(init=False)
+    spots: pd.DataFrame = later(init=False)
+    table: pd.DataFrame = later(init=False)
+    puncta: pd.DataFrame = later(init=False)
+    summary: dict[str, object] = later(init=False)
     phenotypes: pd.DataFrame | None = None
-    classifier: Classifier | None = None
 
 
-def steps(
-    field: Field,
-    settings: Settings,
-    models: Models,
-    previous: Analysis | None = None,
-    edits: Edits | None = None,
-    segmented: Segmented | None = None,
-) -> Generator[Progress, None, Analysis]:
-    """Analyse one field, yielding a `Progress` before each step; the `Analysis` is the return value.
+def _nothing(state: State) -> None:
+    pass
 
-    Parameters
+
+@dataclass(frozen=True)
+class Step:
+    """One step: where its result comes from. All functions put it into the `State`.
+
+    Attributes
     ----------
-    field, settings, models
-        What to analyse, how, and with which networks.
-    previous
-        An earlier analysis: steps whose inputs and settings are the same are not done again.
-    edits
-        What was corrected by hand: it goes before what the networks find.
-    segmented
-        Masks of an earlier run that still hold; those of large images are not looked at.
-
-    Raises
-    ------
-    InputError
-        If a required role has no channel, or a correction does not fit the image, or an image that is
-        analysed in tiles was corrected by hand.
+    name
+        What it is called in progress, timings and settings (`napari_tam.settings`, ``enters``).
+    work
+        Does it.
+    takes
+        The steps whose result it takes; it is done anew after them.
+    keep
+        Takes the result of an earlier analysis. None: quick, and always done.
+    known
+        Take a result that is known without the work, and return whether there is one; in order.
+    finish
+        What is done however the result came.
     """
-    missing = [role for role in REQUIRED_ROLES if role not in field.channels]
-    if missing:
-        raise InputError(
-            f"no channel for the role {' and '.join(missing)}",
-            where=field.name,
-            fix="say which it is, e.g. --channels cell=0,nucleus=1,exosome=2",
-        )
-    if is_large(field):
-        if edits is not None and edits.any:
-            raise InputError(
-                "this image was corrected by hand, which an analysis in tiles would not keep",
-                where=field.name,
-                fix=f"analyse it in one piece: --tile-px {min(max(field.shape), 32_768)}",
-            )
-        return (yield from steps_of_tiles(field, settings, models))
-    volume = field.z_step_um is not None
-    if field.z_step_um is not None:
-        models = stack_models(models, field.z_step_um)
-    given = field
-    seconds: dict[str, float] = {}
-    clock = time.perf_counter()
 
-    def lap(step: str) -> None:
-        nonlocal clock
-        now = time.perf_counter()
-        seconds[step] = now - clock
-        clock = now
+    name: str
+    work: Callable[[State], None]
+    takes: tuple[str, ...] = ()
+    keep: Callable[[State, Analysis], None] | None = None
+    known: tuple[Callable[[State], bool], ...] = ()
+    finish: Callable[[State], None] = _nothing
 
-    edits, segmented = edits or Edits(), segmented or Segmented()
-    kept = kept_steps(previous, field, settings, models.phenotype, edits)
+    def run(self, state: State, earlier: Analysis | None) -> None:
+        """Add the result to `state`; `earlier` is the analysis whose result still holds, if one does."""
+        if earlier is not None and self.keep is not None:
+            self.keep(state, earlier)
+        elif not any(take(state) for take in self.known):
+            self.work(state)
+        self.finish(state)
 
-    def news(step: str) -> Generator[Progress, None, None]:
-        if step not in kept:
-            yield Progress(step, STEPS.index(step), len(STEPS))
 
-    yield from news("correct")
-    if "correct" in kept and previous is not None and previous.corrected is not None:
-        corrected = previous.corrected
-    else:
-        corrected = correct(field, settings, models.corrections)
-    field = corrected.field
-    lap("correct")
-    yield from news("cells")
-    nucleus = field.channels.get("nucleus")
-    if "cells" in kept and previous is not None:
-        cells, diameter_um = previous.cells, previous.summary.get("cell_diameter_um")
-    elif edits.cells is not None:
-        cells, diameter_um = edits.cells, _typical_diameter(edits.cells) * field.pixel_size_um
-    elif segmented.cells is not None:
-        cells, diameter_um = segmented.cells, segmented.cell_diameter_um
-    else:
-        found = models.cells.segment(
-            field.channels["cell"], nucleus, field.pixel_size_um, settings.cell_diameter_um, settings
-        )
-        cells, diameter_um = found.labels, found.diameter_um
-    lap("cells")
-    yield from news("nuclei")
-    nuclei = None
-    if "nuclei" in kept and previous is not None:
-        nuclei = previous.nuclei
-    elif edits.nuclei is not None:
-        nuclei = edits.nuclei
-    elif segmented.nuclei is not None:
-        nuclei = segmented.nuclei
-    elif nucleus is not None:
-        nuclei = models.nuclei.segment(
-            nucleus, None, field.pixel_size_um, settings.nucleus_diameter_um, settings
-        ).labels
-    lap("nuclei")
-    yield from news("puncta")
-    exosome = field.channels["exosome"]
-    if "puncta" in kept and previous is not None and previous.candidates is not None:
-        candidates = previous.candidates
-    else:
-        candidates = models.puncta.candidates(exosome, field.pixel_size_um, settings)
-    spots = edits.apply(select(candidates, settings), exosome, field.pixel_size_um, settings)
-    lap("puncta")
-    yield Progress("measure", STEPS.index("measure"), len(STEPS))
-    measuring = measure_volume if volume else measure
-    table, puncta, summary = measuring(field, cells, nuclei, spots, settings, corrected.raw_exosome)
-    summary["cell_diameter_um"] = diameter_um
-    if edits.any:
-        summary["notes"] = "; ".join(filter(None, [str(summary["notes"]), *edits.notes]))
-    lap("measure")
-    yield from news("classify")
-    phenotypes = None
-    if models.phenotype is not None:
-        if "classify" in kept and previous is not None and previous.phenotypes is not None:
-            phenotypes = previous.phenotypes
-        else:
-            # Told by the projection, which is what the model was trained on.
-            flat_nuclei = None if nuclei is None else project_labels(nuclei)
-            phenotypes = models.phenotype.classify(
-                project_field(field), project_labels(cells), flat_nuclei, table, settings
-            )
-        table = pd.concat([table, phenotypes], axis=1)
-        summary |= phenotype_summary(phenotypes, models.phenotype.classes)
-    lap("classify")
-    return Analysis(
-        field,
+def _correct(state: State) -> None:
+    state.corrected = correct(state.field, state.settings, state.models.corrections)
+
+
+def _keep_corrected(state: State, earlier: Analysis) -> None:
+    assert earlier.corrected is not None  # or it would not be kept
+    state.corrected = earlier.corrected
+
+
+def _go_on_corrected(state: State) -> None:
+    state.field = state.corrected.field
+
+
+def _segment_cells(state: State) -> None:
+    channels, settings = state.field.channels, state.settings
+    found = state.models.cells.segment(
+        channels["cell"],
+        channels.get("nucleus"),
+        state.field.pixel_size_um,
+        settings.cell_diameter_um,
         settings,
-        cells,
-        nuclei,
-        table,
-        puncta,
-        summary,
-        seconds,
-        raw=given,
-        corrected=corrected,
-        candidates=candidates,
-        edits=edits,
-        phenotypes=phenotypes,
-        classifier=models.phenotype,
     )
+    state.cells, state.diameter_um = found.labels, found.diameter_um
 
 
-def _typical_diameter(labels: npt.NDArray[Any]) -> float:
+def _keep_cells(state: State, earlier: Analysis) -> None:
+    state.cells, state.diameter_um = earlier.cells, earlier.summary.get("cell_diameter_um")
+
+
+def _cells_by_hand(state: State) -> bool:
+    if state.edits.cells is None:
+        return False
+    state.cells = state.edits.cells
+    state.diameter_um = _typical_diameter(state.cells) * state.field.pixel_size_um
+    return True
+
+
+def _cells_of_earlier_run(state: State) -> bool:
+    if state.segmented.cells is None:
+        return False
+    state.cells, state.diameter_um = state.segmented.cells, state.segmented.cell_diameter_um
+    return True
+
+
+def _segment_nuclei(state: State) -> None:
+    nucleus, settings = state.field.channels.get("nucleus"), state.settings
+    if nucleus is not None:
+        state.nuclei = state.models.nuclei.segment(
+            nucleus, None, state.field.pixel_size_um, settings.nucleus_diameter_um, settings
+        ).labels
+
+
+def _keep_nuclei(state: State, earlier: Analysis) -> None:
+    state.nuclei = earlier.nuclei
+
+
+def _nuclei_by_hand(state: State) -> bool:
+    state.nuclei = state.edits.nuclei
+    return state.nuclei is not None
+
+
+def _nuclei_of_earlier_run(state: State) -> bool:
+    state.nuclei = state.segmented.nuclei
+    return state.nuclei is not None
+
+
+def _find_candidates(state: State) -> None:
+    exosome = state.field.channels["exosome"]
+    state.candidates = state.models.puncta.candidates(exosome, state.field.pixel_size_um, state.settings)
+
+
+def _keep_candidates(state: State, earlier: Analysis) -> None:
+    assert earlier.candidates is not None  # or it would not be kept
+    state.candidates = earlier.candidates
+
+
+def _select_spots(state: State) -> None:
+    """Apply the thresholds, then what was corrected by hand."""
+    found = select(state.candidates, state.settings)
+    exosome = state.field.channels["exosome"]
+    state.spots = state.edits.apply(found, exosome, state.field.pixel_size_um, state.settings)
+
+
+def _measure(state: State) -> None:
+    measuring = measure if state.field.z_step_um is None else measure_volume
+    state.table, state.puncta, state.summary = measuring(
+        state.field, state.cells, state.nuclei, state.spots, state.settings, state.corrected.raw_exosome
+    )
+    state.summary["cell_diameter_um"] = state.diameter_um
+    if state.edits.any:
+        state.summary["notes"] = "; ".join(filter(None, [str(state.summary["notes"]), *state.edits.notes]))
+
+
+def _classify(state: State) -> None:
+    if state.models.phenotype is not None:
+        # Told by the projection, which is what the model was trained on.
+        nuclei = None if state.nuclei is None else project_labels(state.nuclei)
+        state.phenotypes = state.models.phenotype.classify(
+            project_field(state.field), project_labels(state.cells), nuclei, state.table, state.settings
+        )
+
+
+def _keep_phenotypes(state: State, earlier: Analysis) -> None:
+    state.phenotypes = earlier.phenotypes
+
+
+def _add_phenotypes(state: State) -> None:
+    """Put the columns into the table of cells, and their counts into the summary."""
+    if state.phenotypes is not None and state.models.phenotype is not None:
+        state.table = pd.concat([state.table, state.phenotypes], axis=1)
+        state.summary |= phenotype_summary(state.phenotypes, state.models.phenotype.classes)
+
+
+def _typical_diameter(labels: Labels) -> float:
     """Median diameter (px) of circles with the labels' areas; NaN without labels."""
     areas = np.bincount(labels.ravel())[1:]
     areas = areas[areas > 0]
     return float(2 * np.sqrt(np.median(areas) / np.pi)) if len(areas) else float("nan")
 
 
-def run(field: Field, settings: Settings, models: Models) -> Analysis:
-    """Drive `steps` to its end and return the `Analysis`."""
-    generator = steps(field, settings, models)
-    while True:
-        try:
-            next(generator)
-        except StopIteration as stop:
-            analysis: Analysis = stop.value
-            return analysis
+#: All steps, in order.
+TABLE = (
+    Step("correct", _correct, keep=_keep_corrected, finish=_go_on_corrected),
+    Step(
+        "cells",
+        _segment_cells,
+        takes=("correct",),
+        keep=_keep_cells,
+        known=(_cells_by_hand, _cells_of_earlier_run),
+    ),
+    Step(
+        "nuclei",
+        _segment_nuclei,
+        takes=("correct",),
+        keep=_keep_nuclei,
+        known=(_nuclei_by_hand, _nuclei_of_earlier_run),
+    ),
+    Step("puncta", _find_candidates, takes=("correct",), keep=_keep_candidates, finish=_select_spots),
+    Step("measure", _measure, takes=("correct", "cells", "nuclei", "puncta")),
+    Step(
+        "classify",
+        _classify,
+        takes=("correct", "cells", "nuclei"),
+        keep=_keep_phenotypes,
+        finish=_add_phenotypes,
+    ),
+)
+
+#: Their names.
+STEPS = tuple(step.name for step in TABLE)

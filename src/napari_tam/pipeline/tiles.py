@@ -1,81 +1,42 @@
-"""Mosaics and slides that do not fit into memory: the pipeline tile by tile, one result.
+"""Mosaics and slides that do not fit into memory: the steps tile by tile, one result.
 
-Tiles are cores that meet, each analysed with a margin of half the overlap around it. A cell belongs to the
-tile whose core has its centre; where two tiles found the same cell, the first one's mask is kept. A
-tile gets the masks of its neighbours that are there already, so that masks and tables agree to the pixel.
-Only one tile is in memory; labels are kept in files in the temporary folder (``TMPDIR``).
+A tile gets the masks of its neighbours that are there already (see `napari_tam.pipeline.tile_labels`), so
+that masks and tables agree to the pixel. Only one tile is in memory; labels are kept in files in the
+temporary folder (``TMPDIR``).
 """
 
 from __future__ import annotations
 
 import contextlib
-import errno
-import itertools
-import mmap
-import os
-import tempfile
 from collections import defaultdict
 from dataclasses import dataclass, replace
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from napari_tam.errors import InputError
 from napari_tam.io.planes import LazyPlane
+from napari_tam.pipeline.analysis import Analysis
+from napari_tam.pipeline.tile_labels import LabelStore, Tile, tiles_of
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator
+    from collections.abc import Callable, Generator, Iterator
 
     from napari_tam.io.field import Field
     from napari_tam.pipeline.models import Models
-    from napari_tam.pipeline.steps import Analysis, Progress
+    from napari_tam.progress import Progress
     from napari_tam.segment.segmenter import Plane, Segmentation, Segmenter
     from napari_tam.settings import Settings
 
-#: A cell of which more than this share is another one's already is that cell.
-SAME = 0.5
-#: A cell or punctum this close to a seam may be found in both tiles (px).
-JITTER_PX, PUNCTUM_JITTER_PX = 12, 2.0
+    #: Analyses one tile: a field that is in memory.
+    AnalyseTile = Callable[[Field, Settings, Models], Generator[Progress, None, Analysis]]
+
+#: A punctum this close to a seam may be found in both tiles (px).
+PUNCTUM_JITTER_PX = 2.0
 #: A tile with less contrast than this share of the whole image's has no cells: a network would find
 #: some in the noise.
 BLANK = 0.1
-
-
-@dataclass(frozen=True)
-class Tile:
-    """A tile: its core, and the window around it that is analysed (rows and columns)."""
-
-    core: tuple[slice, slice]
-    window: tuple[slice, slice]
-
-    @property
-    def origin(self) -> tuple[int, int]:
-        """First row and column of the window."""
-        return self.window[0].start, self.window[1].start
-
-    def holds(self, y: npt.NDArray[Any], x: npt.NDArray[Any], margin: float = 0.0) -> npt.NDArray[np.bool_]:
-        """Return which points of the window's coordinates are in the core, or less than `margin` outside."""
-        inside = np.ones(len(y), bool)
-        for place, core, start in zip((y, x), self.core, self.origin, strict=True):
-            whole = place + start
-            inside &= (whole >= core.start - 0.5 - margin) & (whole < core.stop - 0.5 + margin)
-        return inside
-
-
-def tiles_of(shape: tuple[int, int], side: int, margin: int) -> list[Tile]:
-    """Cut an image into equal cores of at most about `side` pixels, row by row."""
-    cuts = [np.linspace(0, n, max(1, round(n / side)) + 1).astype(int).tolist() for n in shape]
-    spans = [[slice(a, b) for a, b in itertools.pairwise(each)] for each in cuts]
-    made = []
-    for rows, columns in itertools.product(*spans):
-        window = [
-            slice(max(0, s.start - margin), min(n, s.stop + margin))
-            for s, n in zip((rows, columns), shape, strict=True)
-        ]
-        made.append(Tile((rows, columns), (window[0], window[1])))
-    return made
 
 
 def is_large(field: Field) -> bool:
@@ -90,128 +51,6 @@ def pixels_at_once(field: Field, settings: Settings) -> int:
         reach = 1.5 * settings.tile_px + settings.tile_overlap_um / field.pixel_size_um
         height, width = (min(n, int(reach)) for n in field.shape)
     return height * width * field.planes
-
-
-def forget(labels: npt.NDArray[Any]) -> None:
-    """Let what was read of an array that lies in a file leave memory; it is read again when needed."""
-    if isinstance(labels, np.memmap) and hasattr(mmap, "MADV_DONTNEED"):
-        labels._mmap.madvise(mmap.MADV_DONTNEED)  # type: ignore[attr-defined]
-
-
-class LabelStore:
-    """The labels of a whole image in a file, filled tile by tile.
-
-    The file has no name (where the system allows that), so that it goes with the process, however that ends.
-
-    Raises
-    ------
-    InputError
-        If there is no room for the file.
-    """
-
-    def __init__(self, shape: tuple[int, int]) -> None:
-        self.shape = shape
-        self.file = _reserve(4 * shape[0] * shape[1])
-        self.count, self.pixels, self.cut = 0, 0, 0
-
-    def open(self) -> npt.NDArray[np.uint32]:
-        """Map the file; a map of its own for every tile, so that what was read leaves memory."""
-        return np.memmap(self.file, np.uint32, "r+", shape=self.shape)
-
-    def close(self) -> None:
-        """Close the file; maps of it stay."""
-        self.file.close()
-
-    def place(self, tile: Tile, labels: npt.NDArray[Any]) -> tuple[npt.NDArray[np.uint32], int]:
-        """Put the labels of a tile's window to those that are there.
-
-        Returns
-        -------
-        merged, first
-            The labels of the window now, and the first number of those that are new.
-        """
-        whole = self.open()
-        there = np.array(whole[tile.window])
-        n = int(labels.max(initial=0))
-        area = np.bincount(labels.ravel(), minlength=n + 1)
-        taken = np.bincount(labels[there > 0], minlength=n + 1)
-        rows, columns = _centres(labels, area)
-        new = (area > 0) & tile.holds(rows, columns, JITTER_PX) & (taken <= SAME * area)
-        new[0] = False
-        self.cut += int(new[_at_seams(tile, labels, self.shape)].sum())
-        first = self.count + 1
-        numbers = np.zeros(n + 1, np.uint32)
-        numbers[new] = np.arange(first, first + int(new.sum()), dtype=np.uint32)
-        merged: npt.NDArray[np.uint32] = np.where(there > 0, there, numbers[labels])
-        self.count += int(new.sum())
-        for number in numbers[new & (taken > 0)]:
-            _keep_largest(merged, int(number))
-        whole[tile.window] = merged
-        whole.flush()  # type: ignore[attr-defined]
-        self.pixels += int(np.count_nonzero(merged)) - int(np.count_nonzero(there))
-        return merged, first
-
-
-def _reserve(size: int) -> IO[bytes]:
-    """Make a file of zeros that has its space: a map into a full disk ends the process without a word."""
-    try:
-        with contextlib.ExitStack() as failing:
-            file = failing.enter_context(tempfile.TemporaryFile(prefix="napari-tam-"))
-            file.truncate(size)
-            if hasattr(os, "posix_fallocate"):
-                try:
-                    os.posix_fallocate(file.fileno(), 0, size)
-                except OSError as error:
-                    if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP):  # a disk that cannot reserve
-                        raise
-            failing.pop_all()
-    except OSError as error:
-        raise InputError(
-            f"the labels of a large image need {size / 1e9:.1f} GB ({error.strerror or error})",
-            where=tempfile.gettempdir(),
-            fix="make room there, or set TMPDIR to a folder with more space",
-        ) from error
-    return file
-
-
-def _centres(
-    labels: npt.NDArray[Any], area: npt.NDArray[Any]
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Return the mean row and column of every label."""
-    sums = []
-    y, x = np.nonzero(labels)
-    inside = labels[y, x]
-    for place in (y, x):
-        total = np.bincount(inside, place, minlength=len(area))
-        sums.append(total / np.maximum(area, 1))
-    return sums[0], sums[1]
-
-
-def _at_seams(tile: Tile, labels: npt.NDArray[Any], shape: tuple[int, int]) -> npt.NDArray[Any]:
-    """Return the labels that the window cuts (where it does not end with the image)."""
-    edges = []
-    if tile.window[0].start > 0:
-        edges.append(labels[0])
-    if tile.window[0].stop < shape[0]:
-        edges.append(labels[-1])
-    if tile.window[1].start > 0:
-        edges.append(labels[:, 0])
-    if tile.window[1].stop < shape[1]:
-        edges.append(labels[:, -1])
-    found: npt.NDArray[Any] = np.unique(np.concatenate([np.zeros(1, labels.dtype), *edges]))
-    return found
-
-
-def _keep_largest(labels: npt.NDArray[np.uint32], number: int) -> None:
-    """Leave the largest connected part of a label."""
-    from scipy import ndimage
-
-    y, x = np.nonzero(labels == number)
-    box = slice(y.min(), y.max() + 1), slice(x.min(), x.max() + 1)
-    parts, n = ndimage.label(labels[box] == number)
-    if n > 1:
-        largest = 1 + int(np.argmax(np.bincount(parts.ravel())[1:]))
-        labels[box][(parts > 0) & (parts != largest)] = 0
 
 
 @dataclass
@@ -246,8 +85,10 @@ class _TileSegmenter:
         return Segmentation(merged, self.diameter_um or 0.0)
 
 
-def steps_of_tiles(field: Field, settings: Settings, models: Models) -> Generator[Progress, None, Analysis]:
-    """Do what `napari_tam.pipeline.steps.steps` does, for a field whose channels are `LazyPlane`.
+def steps_of_tiles(
+    field: Field, settings: Settings, models: Models, analyse: AnalyseTile
+) -> Generator[Progress, None, Analysis]:
+    """Do what `analyse` does for a field in memory, for one whose channels are `LazyPlane`.
 
     The background, and contrast for the networks, are those of each tile; an unknown cell diameter is
     estimated in the first tile with cells. ``cells`` and ``nuclei`` of the result are arrays in temporary
@@ -257,14 +98,12 @@ def steps_of_tiles(field: Field, settings: Settings, models: Models) -> Generato
         kinds = ("cells", "nuclei") if "nucleus" in field.channels else ("cells",)
         # a map of a file outlives the file
         stores = {kind: files.enter_context(contextlib.closing(LabelStore(field.shape))) for kind in kinds}
-        return (yield from _steps(field, settings, models, stores))
+        return (yield from _analyse_tiles(field, settings, models, analyse, stores))
 
 
-def _steps(
-    field: Field, settings: Settings, models: Models, stores: dict[str, LabelStore]
+def _analyse_tiles(
+    field: Field, settings: Settings, models: Models, analyse: AnalyseTile, stores: dict[str, LabelStore]
 ) -> Generator[Progress, None, Analysis]:
-    from napari_tam.pipeline.steps import Analysis, steps
-
     margin = max(1, round(settings.tile_overlap_um / field.pixel_size_um / 2))
     tiles = tiles_of(field.shape, settings.tile_px, margin)
     ranges = {role: _range(field.channels[role], tiles) for role in field.channels}
@@ -281,7 +120,7 @@ def _steps(
             notes=(),
         )
         joined: dict[str, Any] = dict(own)
-        analysis = yield from steps(window, settings, replace(models, **joined))
+        analysis = yield from analyse(window, settings, replace(models, **joined))
         diameters = {kind: each.diameter_um for kind, each in own.items()}
         parts.add(number, tile, analysis, own["cells"].first)
         del window, analysis

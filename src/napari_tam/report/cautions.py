@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from napari_tam.pipeline.models import PHENOTYPE
+from napari_tam.networks.cards import PHENOTYPE
 from napari_tam.report.data import as_number, uncertain_share
 from napari_tam.report.quality import score_fields
 from napari_tam.results.folder import FAILED, PENDING

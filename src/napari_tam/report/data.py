@@ -119,7 +119,7 @@ class ReportData:
     @cached_property
     def classes(self) -> tuple[str, ...]:
         """Names of the phenotypes, in the order of their colours; empty without phenotypes."""
-        from napari_tam.train.figures import classes_of
+        from napari_tam.phenotype.colours import classes_of
 
         return classes_of(self.cells) if "phenotype" in self.cells else ()
 

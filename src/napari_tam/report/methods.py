@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_tam.pipeline.models import MODELS_FOLDER, PHENOTYPE
+from napari_tam.networks.cards import MODELS_FOLDER, PHENOTYPE
 from napari_tam.report.data import NEGATIVE, as_number, label_of, read_data
 
 if TYPE_CHECKING:

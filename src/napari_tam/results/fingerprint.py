@@ -15,12 +15,6 @@ if TYPE_CHECKING:
     from napari_tam.pipeline.models import Models
     from napari_tam.settings import Settings
 
-#: Groups of settings that are used after the images only (see `napari_tam.batches.conclude`).
-LATER_GROUPS = ("time", "uptake", "comparison")
-
-#: Settings that change no number: the same networks run on another device, and pictures are a file apart.
-_WITHOUT_EFFECT = ("device", "overlays")
-
 #: What says where an image lies and what it holds.
 Source = dict[str, Any]
 
@@ -28,7 +22,7 @@ Source = dict[str, Any]
 def analysis_hash(settings: Settings, models: Models) -> str:
     """Return a hash of all that the result of any image depends on.
 
-    These are the settings but for those of `LATER_GROUPS`, the hashes of networks and corrections, and
+    These are the `relevant_settings`, the hashes of networks and corrections, and
     the version of napari-tam.
     """
     values = {name: getattr(settings, name) for name in relevant_settings(settings)}
@@ -43,7 +37,7 @@ def mask_hashes(settings: Settings, models: Models) -> dict[str, str]:
     """
     hashes = {}
     for kind, model in (("cells", settings.cells_model), ("nuclei", settings.nuclei_model)):
-        names = [name for name in relevant_settings(settings) if name == "channels" or kind in steps_of(name)]
+        names = [name for name in type(settings).model_fields if kind in steps_of(name, type(settings))]
         values = {name: getattr(settings, name) for name in names}
         files = [models.hashes.get(name) for name in (model, settings.corrections)]
         text = json.dumps([values, files, __version__], sort_keys=True, default=str)
@@ -52,14 +46,11 @@ def mask_hashes(settings: Settings, models: Models) -> dict[str, str]:
 
 
 def relevant_settings(settings: Settings) -> list[str]:
-    """Return the names of the settings that the result of an image depends on."""
-    names = []
-    for name, info in type(settings).model_fields.items():
-        extra = info.json_schema_extra
-        assert isinstance(extra, dict)
-        if extra["group"] not in LATER_GROUPS and name not in _WITHOUT_EFFECT:
-            names.append(name)
-    return names
+    """Return the names of the settings that the result of an image depends on.
+
+    Not those that enter nothing, or are used after the images (`napari_tam.batches.conclude`).
+    """
+    return [name for name in type(settings).model_fields if set(settings.entered_by(name)) - {"conclude"}]
 
 
 def source_of(path: Path) -> Source:

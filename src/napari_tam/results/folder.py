@@ -23,7 +23,7 @@ import numpy.typing as npt
 
 from napari_tam.errors import InputError, one_line
 from napari_tam.files import make_folder, replacing
-from napari_tam.pipeline.tiles import forget
+from napari_tam.pipeline.tile_labels import forget
 from napari_tam.results.tables import read_csv
 
 if TYPE_CHECKING:

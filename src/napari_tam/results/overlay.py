@@ -19,7 +19,8 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_tam.errors import InputError
-from napari_tam.pipeline.tiles import forget, is_large
+from napari_tam.pipeline.tile_labels import forget
+from napari_tam.pipeline.tiles import is_large
 from napari_tam.volume.projection import project_field, project_labels
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from PIL import ImageFont
 
     from napari_tam.io.field import Field
-    from napari_tam.pipeline.steps import Analysis
+    from napari_tam.pipeline.analysis import Analysis
 
 #: Longer pictures are made smaller, shorter ones larger (by whole numbers): readable at 100 %.
 MAX_SIDE_PX = 1536
@@ -125,7 +126,7 @@ def _phenotype_colours(table: pd.DataFrame) -> Picture | None:
     """Return the outline colour of every label (labels + 1, RGB), None without phenotypes."""
     if "phenotype" not in table:
         return None
-    from napari_tam.train.figures import classes_of, phenotype_colours
+    from napari_tam.phenotype.colours import classes_of, phenotype_colours
 
     labels = table["label"].to_numpy(np.int64)
     colours: Picture = np.full((int(labels.max(initial=0)) + 1, 3), CELL_OUTLINE, np.uint8)

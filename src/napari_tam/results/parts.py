@@ -21,9 +21,9 @@ import numpy as np
 
 from napari_tam import files
 from napari_tam.errors import InputError
-from napari_tam.pipeline.edits import edits_hash
-from napari_tam.pipeline.rerun import Segmented
+from napari_tam.pipeline.analysis import Segmented
 from napari_tam.results import folder as results
+from napari_tam.results.edits import edits_hash
 from napari_tam.results.fingerprint import file_hash
 from napari_tam.results.overlay import encode_png, overlay
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from napari_tam.pipeline.steps import Analysis
+    from napari_tam.pipeline.analysis import Analysis
     from napari_tam.results.fingerprint import Source
 
 #: One row of images.csv.
@@ -102,7 +102,7 @@ class Parts:
         analysis, row
             What was found.
         stamp, edits
-            What it depends on: see `Stamp`, and `napari_tam.pipeline.edits.edits_hash`.
+            What it depends on: see `Stamp`, and `napari_tam.results.edits.edits_hash`.
         pictures
             Whether a picture is wanted.
         masks

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from napari_tam.columns import Column
+    from napari_tam.pipeline.analysis import Analysis
     from napari_tam.pipeline.models import Models
-    from napari_tam.pipeline.steps import Analysis
     from napari_tam.settings import Settings
 
 #: Libraries whose versions go on record.

@@ -20,9 +20,9 @@ from napari_tam.errors import InputError
 from napari_tam.evaluate.matching import THRESHOLDS, count_masks
 from napari_tam.evaluate.score import Masks
 from napari_tam.files import make_folder, replacing, write_json, write_text
+from napari_tam.networks.cards import AREA_SETTINGS, TYPICAL_UM
 from napari_tam.networks.flownet import FlowNet, Predictor, fast_dtype
-from napari_tam.pipeline.models import AREA_SETTINGS, TYPICAL_UM
-from napari_tam.pipeline.steps import Progress
+from napari_tam.progress import Progress
 from napari_tam.segment.segmenter import FlowNetSegmenter, median_diameter, normalise
 from napari_tam.stopping import checkpoint
 from napari_tam.train.flows import Sample, batches, flows, loss, to_scale
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
     from pathlib import Path
 
-    from napari_tam.pipeline.models import ModelCard
+    from napari_tam.networks.cards import ModelCard
     from napari_tam.settings import Settings
     from napari_tam.train.training_set import TrainingField
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from napari_tam.phenotype.model import PhenotypeModel
-    from napari_tam.pipeline.steps import Analysis
+    from napari_tam.pipeline.analysis import Analysis
 
 #: What the groups are, by which a taught model is judged.
 GROUPED_BY = "image"

@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from napari_tam.errors import InputError
 from napari_tam.files import make_folder, replacing
-from napari_tam.pipeline.edits import read_edits
+from napari_tam.results.edits import read_edits
 from napari_tam.results.folder import OK, read_mask, read_results, write_mask
 
 if TYPE_CHECKING:

@@ -13,8 +13,9 @@ import numpy.typing as npt
 import pandas as pd
 
 from napari_tam.columns import PUNCTA_COLUMNS, VOLUME_CELL_COLUMNS, VOLUME_PUNCTA_COLUMNS, build_table
+from napari_tam.io.saturation import saturation_level
 from napari_tam.measure.cells import cell_intensities, measure, puncta_of_cells
-from napari_tam.measure.intensity import background, saturation_level
+from napari_tam.measure.intensity import background
 from napari_tam.measure.place import nucleus_owners
 from napari_tam.measure.regions import Floats, Ints, Regions
 from napari_tam.volume.place import Surfaces, assign, deepest_points, nucleus_distance_um

@@ -1,4 +1,4 @@
-"""From stacks to planes and back: projections, and the models of planes put to work on stacks."""
+"""From stacks to planes: projections of images and labels."""
 
 from __future__ import annotations
 
@@ -10,23 +10,8 @@ import numpy.typing as npt
 
 if TYPE_CHECKING:
     from napari_tam.io.field import Field
-    from napari_tam.pipeline.models import Models
 
 Labels = npt.NDArray[np.unsignedinteger[Any]]
-
-
-def stack_models(models: Models, z_step_um: float) -> Models:
-    """Return the same models, for stacks (ZYX) whose planes are `z_step_um` apart."""
-    from napari_tam.pipeline.models import AREA_SETTINGS
-    from napari_tam.volume.detect import StackDetector
-    from napari_tam.volume.segment import StackSegmenter
-
-    return replace(
-        models,
-        cells=StackSegmenter(models.cells, z_step_um, AREA_SETTINGS["cells"]),
-        nuclei=StackSegmenter(models.nuclei, z_step_um, AREA_SETTINGS["nuclei"]),
-        puncta=StackDetector(models.puncta, z_step_um),
-    )
 
 
 def project_field(field: Field) -> Field:

@@ -13,7 +13,8 @@ from napari_tam._napari._layers import positions
 from napari_tam._napari._parts import button, row
 from napari_tam._napari._tabs._train_cells import TrainCells
 from napari_tam.errors import InputError
-from napari_tam.pipeline.edits import Edits, near, puncta_edits, save_edits
+from napari_tam.pipeline.edits import Edits, near, puncta_edits
+from napari_tam.results.edits import save_edits
 
 if TYPE_CHECKING:
     from collections.abc import Callable

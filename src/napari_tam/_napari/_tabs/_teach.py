@@ -10,7 +10,7 @@ from qtpy.QtWidgets import QCheckBox, QLabel, QLineEdit, QVBoxLayout, QWidget
 from napari_tam._napari._parts import Combo, PathEdit, Report, button, row
 from napari_tam._napari._session import TAUGHT
 from napari_tam.errors import InputError
-from napari_tam.pipeline.steps import Progress
+from napari_tam.progress import Progress
 from napari_tam.train.teaching import counts
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from napari_tam._napari._job import Job
     from napari_tam._napari._session import Found, Session
-    from napari_tam.pipeline.steps import Analysis
+    from napari_tam.pipeline.analysis import Analysis
 
 _HELP = (
     "Tick “label by clicking” and click cells in the viewer: at least 10 of each class, better 50, best in "

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from napari_tam._napari._job import Job
     from napari_tam._napari._session import Session
-    from napari_tam.pipeline.steps import Analysis
+    from napari_tam.pipeline.analysis import Analysis
 
 
 class TrainCells(QWidget):
@@ -96,8 +96,8 @@ def _train(
 ) -> Generator[Progress, None, tuple[list[str], Path | None]]:
     """Train, and save what did not become worse; returns the report's lines and the folder, if any."""
     yield Progress("load the network", 0, 1)
+    from napari_tam.networks.cards import bundled_cards
     from napari_tam.networks.flownet import choose_device
-    from napari_tam.pipeline.models import bundled_cards
     from napari_tam.train.finetune import Recipe, finetune, report_lines, save, verdict
     from napari_tam.train.training_set import training_field
 

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from napari_tam.phenotype.classify import UNCERTAIN
+from napari_tam.phenotype.colours import phenotype_colours
 from napari_tam.report.data import READOUTS, ReportData, as_number, is_stated, whole
 from napari_tam.report.style import (
     GREY,
@@ -23,7 +24,6 @@ from napari_tam.report.style import (
     spread,
     upper_limit,
 )
-from napari_tam.train.figures import phenotype_colours
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

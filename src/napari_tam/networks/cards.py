@@ -1,0 +1,166 @@
+"""The bundled networks: where they lie, and what their cards say."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari_tam.errors import InputError
+from napari_tam.installation import bundled
+
+if TYPE_CHECKING:
+    from napari_tam.networks.flownet import FlowNet
+
+#: The bundled weights and their cards.
+MODELS_FOLDER = bundled("models")
+
+#: The bundled phenotype model: not a network for pixels, so it has another kind of card.
+PHENOTYPE = "phenotype"
+
+#: Where the search for an unknown diameter starts (µm), by kind.
+TYPICAL_UM = {"cells": 25.0, "nuclei": 10.0}
+AREA_SETTINGS = {"cells": "min_cell_area_um2", "nuclei": "min_nucleus_area_um2"}
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """A bundled network's card (``models/<name>.json``) and weights (``models/<name>.safetensors``)."""
+
+    path: Path
+    values: dict[str, Any]
+
+    @classmethod
+    def read(cls, path: Path) -> ModelCard:
+        """Read and check a card.
+
+        Raises
+        ------
+        InputError
+            If the card is missing, no JSON, or lacks what is needed to load the network.
+        """
+        try:
+            values = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise InputError(
+                f"the model card cannot be read ({error})", where=path, fix=_mend(path)
+            ) from error
+        needed = {"name", "kind", "in_channels", "widths", "stem", "diameter_px", "sha256"}
+        missing = sorted(needed - set(values)) if isinstance(values, dict) else sorted(needed)
+        if missing:
+            raise InputError(f"the model card lacks {', '.join(missing)}", where=path)
+        return cls(path, values)
+
+    @property
+    def weights(self) -> Path:
+        """The weights beside the card."""
+        return self.path.with_suffix(".safetensors")
+
+    def hash(self) -> str:
+        """SHA-256 of the weights file.
+
+        Raises
+        ------
+        InputError
+            If the weights are missing.
+        """
+        try:
+            return hashlib.sha256(self.weights.read_bytes()).hexdigest()
+        except OSError as error:
+            raise InputError(
+                f"the weights of {'a bundled' if _bundled(self.path) else 'the'} network are missing",
+                where=self.weights,
+                fix=_mend(self.path),
+            ) from error
+
+    def load(self) -> FlowNet:
+        """Check the weights against the card and build the network.
+
+        Raises
+        ------
+        InputError
+            If the weights are missing, changed, or do not fit.
+        """
+        import torch
+        from safetensors.torch import load
+
+        from napari_tam.networks.flownet import FlowNet
+
+        if self.hash() != self.values["sha256"]:
+            raise InputError(
+                "the weights differ from the sha256 on their card",
+                where=self.weights,
+                fix=_mend(self.path),
+            )
+        try:
+            network = FlowNet(self.values["in_channels"], self.values["widths"], self.values["stem"])
+            state = load(self.weights.read_bytes())
+            network.load_state_dict({name: tensor.to(torch.float32) for name, tensor in state.items()})
+        except Exception as error:
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            raise InputError(f"the weights do not fit their card ({reason})", where=self.weights) from error
+        return network
+
+
+def check_bundled() -> None:
+    """Do nothing where the package has its networks.
+
+    Raises
+    ------
+    InputError
+        If the package came without them: a broken download or build.
+    """
+    if not any(MODELS_FOLDER.glob("*.json")):
+        raise InputError(
+            "this installation of napari-tam came without its networks",
+            where=MODELS_FOLDER,
+            fix="install it again, from a complete copy of the project or from an index",
+        )
+
+
+def _bundled(path: Path) -> bool:
+    return path.parent == MODELS_FOLDER
+
+
+def _mend(path: Path) -> str:
+    """Return what to do about a broken model."""
+    return (
+        "reinstall napari-tam" if _bundled(path) else "copy the whole model folder again, or train it again"
+    )
+
+
+def own_card(name: str, kind: str) -> ModelCard | None:
+    """Return the card of a model folder of ``napari-tam train cells``; None if `name` is no such folder.
+
+    Raises
+    ------
+    InputError
+        If the folder holds a model of another kind, or its card cannot be used.
+    """
+    folder = Path(name).expanduser()
+    path = folder / f"{kind}.json"
+    if not path.is_file():
+        if folder.is_dir() and (len(folder.parts) > 1 or any(folder.glob("*.json"))):
+            raise InputError(
+                f"there is no model for {kind} in the folder (no {path.name})",
+                where=name,
+                fix="give a model file or a name"
+                + (", or the --out folder of 'napari-tam train cells'" if kind == "cells" else ""),
+            )
+        return None
+    card = ModelCard.read(path)
+    if card.values["kind"] != kind:
+        raise InputError(f"the model finds {card.values['kind']}, not {kind}", where=path)
+    for key in ("diameter_px", "typical_um"):
+        value = card.values.get(key, 1.0)
+        if not isinstance(value, int | float) or not 0 < value < 1e6:
+            raise InputError(f"the card's {key} is no length ({value!r})", where=path, fix=_mend(path))
+    return card
+
+
+def bundled_cards() -> dict[str, ModelCard]:
+    """Cards of the bundled networks by name."""
+    paths = sorted(path for path in MODELS_FOLDER.glob("*.json") if path.stem != PHENOTYPE)
+    return {path.stem: ModelCard.read(path) for path in paths}

@@ -1,0 +1,119 @@
+"""The pipeline: one generator that every interface (command line, plugin, notebook, workstation) drives."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from napari_tam.errors import InputError
+from napari_tam.pipeline.analysis import Analysis, Segmented
+from napari_tam.pipeline.edits import Edits
+from napari_tam.pipeline.models import stack_models
+from napari_tam.pipeline.rerun import kept_steps
+from napari_tam.pipeline.steps import TABLE, State
+from napari_tam.pipeline.tiles import is_large, steps_of_tiles
+from napari_tam.progress import Progress
+from napari_tam.settings import REQUIRED_ROLES
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from napari_tam.io.field import Field
+    from napari_tam.pipeline.models import Models
+    from napari_tam.settings import Settings
+
+
+def run_steps(
+    field: Field,
+    settings: Settings,
+    models: Models,
+    previous: Analysis | None = None,
+    edits: Edits | None = None,
+    segmented: Segmented | None = None,
+) -> Generator[Progress, None, Analysis]:
+    """Analyse one field, yielding a `Progress` before each step; the `Analysis` is the return value.
+
+    Parameters
+    ----------
+    field, settings, models
+        What to analyse, how, and with which networks.
+    previous
+        An earlier analysis: steps whose inputs and settings are the same are not done again.
+    edits
+        What was corrected by hand: it goes before what the networks find.
+    segmented
+        Masks of an earlier run that still hold; those of large images are not looked at.
+
+    Raises
+    ------
+    InputError
+        If a required role has no channel, or a correction does not fit the image, or an image that is
+        analysed in tiles was corrected by hand.
+    """
+    missing = [role for role in REQUIRED_ROLES if role not in field.channels]
+    if missing:
+        raise InputError(
+            f"no channel for the role {' and '.join(missing)}",
+            where=field.name,
+            fix="say which it is, e.g. --channels cell=0,nucleus=1,exosome=2",
+        )
+    edits = edits or Edits()
+    if not is_large(field):
+        return (yield from _run_table(field, settings, models, previous, edits, segmented or Segmented()))
+    if edits.any:
+        raise InputError(
+            "this image was corrected by hand, which an analysis in tiles would not keep",
+            where=field.name,
+            fix=f"analyse it in one piece: --tile-px {min(max(field.shape), 32_768)}",
+        )
+    return (yield from steps_of_tiles(field, settings, models, run_steps))
+
+
+def _run_table(
+    field: Field,
+    settings: Settings,
+    models: Models,
+    previous: Analysis | None,
+    edits: Edits,
+    segmented: Segmented,
+) -> Generator[Progress, None, Analysis]:
+    """Do the steps of a field that is in memory, in order."""
+    kept = kept_steps(previous, field, settings, models.phenotype, edits)
+    if field.z_step_um is not None:
+        models = stack_models(models, field.z_step_um)
+    state = State(field, settings, models, edits, segmented)
+    seconds: dict[str, float] = {}
+    clock = time.perf_counter()
+    for number, step in enumerate(TABLE):
+        if step.name not in kept:
+            yield Progress(step.name, number, len(TABLE))
+        step.run(state, previous if step.name in kept else None)
+        now = time.perf_counter()
+        seconds[step.name], clock = now - clock, now
+    return Analysis(
+        state.field,
+        settings,
+        state.cells,
+        state.nuclei,
+        state.table,
+        state.puncta,
+        state.summary,
+        seconds,
+        raw=field,
+        corrected=state.corrected,
+        candidates=state.candidates,
+        edits=edits,
+        phenotypes=state.phenotypes,
+        classifier=models.phenotype,
+    )
+
+
+def run(field: Field, settings: Settings, models: Models) -> Analysis:
+    """Drive `run_steps` to its end and return the `Analysis`."""
+    generator = run_steps(field, settings, models)
+    while True:
+        try:
+            next(generator)
+        except StopIteration as stop:
+            analysis: Analysis = stop.value
+            return analysis
