@@ -28,7 +28,7 @@ from napari_tam.results.folder import read_mask
 from napari_tam.simulate.plate import Plate, write_plate
 
 if TYPE_CHECKING:
-    from napari_tam.simulate.scene import SceneParameters
+    from napari_tam.simulate.parameters import SceneParameters
 
 SEED = 6
 TABLES = ("cells.csv", "puncta.csv", "thresholds.csv", "replicates.csv", "comparisons.csv")

@@ -33,7 +33,8 @@ import tifffile
 from common import publish, table
 
 from napari_tam.settings import Settings
-from napari_tam.simulate.scene import CHANNEL_NAMES, Scene, SceneParameters, write_fields, write_scene
+from napari_tam.simulate.parameters import SceneParameters
+from napari_tam.simulate.scene import CHANNEL_NAMES, Scene, write_fields, write_scene
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -34,7 +34,8 @@ from napari_tam.phenotype.classify import UNCERTAIN, ModelClassifier, decide, lo
 from napari_tam.phenotype.crops import cell_crops
 from napari_tam.phenotype.features import shape_features
 from napari_tam.settings import Settings
-from napari_tam.simulate.scene import Scene, SceneParameters
+from napari_tam.simulate.parameters import SceneParameters
+from napari_tam.simulate.scene import Scene
 from napari_tam.train.phenotype import Recipe, group_folds, held_out, train
 
 SEED = 11

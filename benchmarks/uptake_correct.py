@@ -31,7 +31,8 @@ from napari_tam.pipeline.models import Models, load_models
 from napari_tam.pipeline.runner import run as analyse
 from napari_tam.settings import Settings
 from napari_tam.simulate import lysosomes, optics
-from napari_tam.simulate.scene import Scene, SceneParameters
+from napari_tam.simulate.parameters import SceneParameters
+from napari_tam.simulate.scene import Scene
 
 SETTINGS = Settings(phenotype_model="none", overlays=False)
 BASE = SceneParameters(shape=(512, 512), cells_per_field=30)

@@ -24,8 +24,8 @@ from napari_tam.kinetics.tracking import follow, link
 from napari_tam.pipeline.models import load_models
 from napari_tam.pipeline.runner import run as analyse
 from napari_tam.settings import Settings
-from napari_tam.simulate.movie import Movie, MovieParameters, tracks_of
-from napari_tam.simulate.scene import SceneParameters
+from napari_tam.simulate.movie import Movie, tracks_of
+from napari_tam.simulate.parameters import MovieParameters, SceneParameters
 
 SEED = 77
 FRAMES, CELLS, SIDE = 20, 60, 768

@@ -21,7 +21,8 @@ from napari_tam.io.field import Field
 from napari_tam.pipeline.models import Models, load_models, stack_models
 from napari_tam.pipeline.runner import run as analyse
 from napari_tam.settings import Settings
-from napari_tam.simulate.scene3d import LOCATIONS, Scene3D, VolumeParameters
+from napari_tam.simulate.parameters import VolumeParameters
+from napari_tam.simulate.scene3d import LOCATIONS, Scene3D
 from napari_tam.volume.measure import measure_volume
 
 if TYPE_CHECKING:

@@ -17,7 +17,8 @@ import tifffile
 
 from napari_tam.puncta.detect import normalise_spots
 from napari_tam.segment.segmenter import median_diameter, normalise
-from napari_tam.simulate.scene import Scene, random_parameters
+from napari_tam.simulate.parameters import random_parameters
+from napari_tam.simulate.scene import Scene
 from napari_tam.train.flows import Sample, flows, to_scale
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"

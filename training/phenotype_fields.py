@@ -1,7 +1,7 @@
 """Cells of simulated fields for the phenotype network: drawn, segmented, measured, matched to the truth.
 
 The shape distributions of the M1-like and M2-like populations are
-`napari_tam.simulate.cells.PHENOTYPES`; the nuisances are `napari_tam.simulate.scene.random_parameters`
+`napari_tam.simulate.cells.PHENOTYPES`; the nuisances are `napari_tam.simulate.parameters.random_parameters`
 and the regimes below.
 """
 
@@ -23,7 +23,8 @@ from napari_tam.phenotype.crops import CROP_SIZE, CROP_UM, cell_crops
 from napari_tam.phenotype.features import FEATURES, shape_features
 from napari_tam.settings import Settings
 from napari_tam.simulate.cells import PHENOTYPES
-from napari_tam.simulate.scene import Scene, SceneParameters, random_parameters
+from napari_tam.simulate.parameters import SceneParameters, random_parameters
+from napari_tam.simulate.scene import Scene
 
 CACHE = Path(__file__).resolve().parent / ".cache"
 SETTINGS = Settings()

@@ -23,7 +23,8 @@ from napari_tam.correct.folder import read_corrections
 from napari_tam.errors import InputError
 from napari_tam.io.field import Field
 from napari_tam.simulate import optics
-from napari_tam.simulate.scene import Scene, SceneParameters
+from napari_tam.simulate.parameters import SceneParameters
+from napari_tam.simulate.scene import Scene
 
 if TYPE_CHECKING:
     from pathlib import Path

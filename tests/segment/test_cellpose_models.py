@@ -17,7 +17,8 @@ from napari_tam.pipeline import models
 from napari_tam.segment.cellpose_models import CellposeSegmenter, cellpose_generation, check_file, zoo_names
 from napari_tam.segment.segmenter import median_diameter
 from napari_tam.settings import Settings
-from napari_tam.simulate.scene import Scene, SceneParameters
+from napari_tam.simulate.parameters import SceneParameters
+from napari_tam.simulate.scene import Scene
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -17,7 +17,8 @@ from napari_tam.networks.cards import AREA_SETTINGS, TYPICAL_UM
 from napari_tam.networks.flownet import Predictor
 from napari_tam.segment.segmenter import FlowNetSegmenter, median_diameter, normalise, resize
 from napari_tam.settings import Settings
-from napari_tam.simulate.scene import Scene, SceneParameters
+from napari_tam.simulate.parameters import SceneParameters
+from napari_tam.simulate.scene import Scene
 
 PIXEL_UM = 0.5
 SETTINGS = Settings()

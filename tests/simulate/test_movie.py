@@ -15,8 +15,8 @@ from napari_tam.errors import InputError
 from napari_tam.io.images import read_fields
 from napari_tam.kinetics.fit import fit_uptake
 from napari_tam.settings import Settings
-from napari_tam.simulate.movie import CONDITIONS, Movie, MovieParameters, tracks_of, write_movies
-from napari_tam.simulate.scene import SceneParameters
+from napari_tam.simulate.movie import CONDITIONS, Movie, tracks_of, write_movies
+from napari_tam.simulate.parameters import MovieParameters, SceneParameters
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -10,8 +10,9 @@ import pytest
 from napari_tam.cli.main import main
 from napari_tam.errors import InputError
 from napari_tam.io.layout import read_layout
+from napari_tam.simulate.parameters import SceneParameters
 from napari_tam.simulate.plate import Plate, draw_plate, layout_csv, wells, write_plate
-from napari_tam.simulate.scene import Scene, SceneParameters
+from napari_tam.simulate.scene import Scene
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -18,7 +18,8 @@ from napari_tam.io.images import read_fields
 from napari_tam.settings import Settings
 from napari_tam.simulate import optics
 from napari_tam.simulate.cells import draw_cells
-from napari_tam.simulate.scene import CHANNEL_NAMES, Scene, SceneParameters, random_parameters, write_fields
+from napari_tam.simulate.parameters import SceneParameters, random_parameters
+from napari_tam.simulate.scene import CHANNEL_NAMES, Scene, write_fields
 
 if TYPE_CHECKING:
     from pathlib import Path

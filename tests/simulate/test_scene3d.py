@@ -11,7 +11,8 @@ import tifffile
 from napari_tam.errors import InputError
 from napari_tam.io.images import read_fields
 from napari_tam.settings import Settings
-from napari_tam.simulate.scene3d import LOCATIONS, Scene3D, VolumeParameters, write_volumes
+from napari_tam.simulate.parameters import VolumeParameters
+from napari_tam.simulate.scene3d import LOCATIONS, Scene3D, write_volumes
 
 if TYPE_CHECKING:
     from pathlib import Path

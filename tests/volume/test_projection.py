@@ -13,7 +13,8 @@ from napari_tam.io.field import Field
 from napari_tam.pipeline.models import load_models
 from napari_tam.pipeline.runner import run
 from napari_tam.settings import Settings
-from napari_tam.simulate.scene3d import Scene3D, VolumeParameters
+from napari_tam.simulate.parameters import VolumeParameters
+from napari_tam.simulate.scene3d import Scene3D
 from napari_tam.volume.projection import project_field, project_labels
 
 

@@ -1,1 +1,1 @@
-"""cli."""
+"""The command line: `main` reads it, `commands` lists the commands, each has a module of its own."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from napari_tam.batches.conclude import conclude
 from napari_tam.batches.run import BatchProgress, Outcome, analyse_files
 from napari_tam.batches.threads import default_jobs
-from napari_tam.cli.main import INTERRUPTED, SOME_FAILED
+from napari_tam.cli.console import INTERRUPTED, SOME_FAILED
 from napari_tam.cli.uptake import print_conclusions, print_report
 from napari_tam.io.images import list_images
 from napari_tam.io.layout import read_layout

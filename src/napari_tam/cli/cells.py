@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_tam.errors import InputError
@@ -10,7 +11,6 @@ from napari_tam.errors import InputError
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Generator
-    from pathlib import Path
 
     from napari_tam.progress import Progress
     from napari_tam.train.finetune import FineTuned
@@ -83,6 +83,15 @@ def _drive(work: Generator[Progress, None, FineTuned], started: float) -> FineTu
             said = progress.step
             seconds = time.perf_counter() - started
             print(f"... {said} (step {progress.done} of {progress.total}, {seconds:.0f} s)", flush=True)
+
+
+def add_export_training_options(own: argparse.ArgumentParser) -> None:
+    """Add the options of ``napari-tam export-training``."""
+    own.add_argument("results", type=Path, metavar="RESULTS", help="results folder of 'napari-tam analyse'")
+    own.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the training set")
+    own.add_argument(
+        "--all", action="store_true", help="fields that nobody corrected, too, with the masks that were found"
+    )
 
 
 def export_training(arguments: argparse.Namespace) -> int:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal
 from napari_tam.errors import InputError, one_line
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Callable, Iterator
 
 #: The bundled networks without which the defaults do not work.
@@ -42,6 +43,18 @@ class Check:
     status: Literal["ok", "warning", "problem"]
     text: str
     fix: str = ""
+
+
+def doctor(_arguments: argparse.Namespace) -> int:
+    """Print all checks; exit status 1 if there is a problem."""
+    status = 0
+    for check in checks():
+        print(
+            f"{check.status:8} {check.text}" + (f"\n{'':8} -> {check.fix}" if check.fix else ""), flush=True
+        )
+        if check.status == "problem":
+            status = 1
+    return status
 
 
 def checks() -> Iterator[Check]:

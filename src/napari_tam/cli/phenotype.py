@@ -20,53 +20,6 @@ if TYPE_CHECKING:
     from napari_tam.results.folder import Results
 
 
-def add_train_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options of ``napari-tam train``."""
-    parser.add_argument("kind", choices=["phenotype", "cells"], help="what to train")
-    parser.add_argument(
-        "results",
-        type=Path,
-        nargs="+",
-        metavar="RESULTS",
-        help="results folder of 'napari-tam analyse'; cells: or training sets, one or more",
-    )
-    parser.add_argument("--labels", type=Path, metavar="FILE", help="CSV with image, label, class")
-    parser.add_argument(
-        "--controls",
-        metavar="CLASS=WELL,…",
-        help='all cells of wells, conditions or control roles, e.g. "M1=B02,B03,M2=IL-4"',
-    )
-    parser.add_argument(
-        "--layout", type=Path, metavar="FILE", help="plate layout: CSV with a column well or image"
-    )
-    parser.add_argument(
-        "--group",
-        metavar="COLUMN",
-        help="column whose values are left out one after the other (default: donor, plate or replicate)",
-    )
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the model")
-    parser.add_argument(
-        "--allow-single-group", action="store_true", help="train although there is one group only"
-    )
-    parser.add_argument("--from-scratch", action="store_true", help="do not start from the bundled model")
-    parser.add_argument("--seed", type=int, default=0, metavar="S", help="same seed, same model (default: 0)")
-    parser.add_argument("--steps", type=_positive, metavar="N", help="cells: training steps (default: 120)")
-    parser.add_argument(
-        "--settings",
-        type=Path,
-        metavar="FILE",
-        help="cells: settings file for the analyses that judge (YAML)",
-    )
-
-
-def _positive(text: str) -> int:
-    import argparse
-
-    if not text.isdecimal() or not int(text):
-        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number from 1")
-    return int(text)
-
-
 def train(arguments: argparse.Namespace) -> int:
     """Train a phenotype model on one's own cells."""
     from napari_tam.io.layout import read_layout

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_tam.batches.conclude import compare_again, conclude, layout_of, settings_of
-from napari_tam.cli.main import print_table
+from napari_tam.cli.console import print_table
 from napari_tam.cli.options import add_options, chosen_settings
 from napari_tam.cli.track import print_kinetics
 from napari_tam.files import write_text

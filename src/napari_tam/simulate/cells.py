@@ -13,7 +13,7 @@ import pandas as pd
 if TYPE_CHECKING:
     from numpy.random import Generator
 
-    from napari_tam.simulate.scene import SceneParameters
+    from napari_tam.simulate.parameters import SceneParameters
 
 Labels = npt.NDArray[np.uint16]
 Points = npt.NDArray[np.float64]

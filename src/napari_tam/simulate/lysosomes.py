@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from numpy.random import Generator
 
     from napari_tam.simulate.cells import Labels
-    from napari_tam.simulate.scene import SceneParameters
+    from napari_tam.simulate.parameters import SceneParameters
 
 #: Discs are drawn on a grid so many times finer than the pixels.
 _FINE = 4

@@ -24,7 +24,7 @@ from napari_tam.simulate.cells import (
 if TYPE_CHECKING:
     from numpy.random import Generator
 
-    from napari_tam.simulate.movie import MovieParameters
+    from napari_tam.simulate.parameters import MovieParameters
 
 #: Ways that a cell tries to go before it stays where it is.
 _TRIES = 8

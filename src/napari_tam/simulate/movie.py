@@ -8,7 +8,7 @@ two shapes, and puncta appear one by one, so that a cell holds
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from napari_tam.simulate import motion, optics, puncta, stains
-from napari_tam.simulate.scene import CHANNEL_NAMES, SceneParameters
+from napari_tam.simulate.parameters import MovieParameters
+from napari_tam.simulate.scene import CHANNEL_NAMES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,46 +28,6 @@ if TYPE_CHECKING:
 
 #: The two conditions of simulated movies, with the share of the uptake rate that each has.
 CONDITIONS = {"control": 1.0, "inhibitor": 0.4}
-
-
-@dataclass(frozen=True)
-class MovieParameters:
-    """What a movie shows; the field itself is that of `scene` (whose puncta_per_cell is not used).
-
-    Attributes
-    ----------
-    scene
-        Cells, stains and microscope.
-    frames
-        Number of frames.
-    frame_interval_min
-        Time between them.
-    speed_um_per_min
-        Root mean square speed of the cells between two frames.
-    persistence_min
-        Time in which a cell's direction is forgotten (e-fold).
-    shape_period_min
-        Time in which an outline swings from one of its two shapes to the other and back.
-    leaving
-        Share of the cells that may leave the field; the others turn round at its border.
-    rate_per_h, plateau
-        Uptake: mean number of puncta of a cell of mean area is ``plateau * (1 - exp(-rate t))``, t from
-        the first frame.
-    autofluorescence
-        Share of the scene's haze that is there from the start; the rest is label that spreads through
-        the cell, and rises with the uptake.
-    """
-
-    scene: SceneParameters = field(default_factory=lambda: SceneParameters(overlap=0.05, clustering=0.3))
-    frames: int = 20
-    frame_interval_min: float = 10.0
-    speed_um_per_min: float = 0.4
-    persistence_min: float = 30.0
-    shape_period_min: float = 120.0
-    leaving: float = 0.05
-    rate_per_h: float = 1.0
-    plateau: float = 15.0
-    autofluorescence: float = 0.25
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_tam.errors import InputError
-from napari_tam.simulate.scene import Scene, SceneParameters, write_scene
+from napari_tam.simulate.parameters import SceneParameters
+from napari_tam.simulate.scene import Scene, write_scene
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from numpy.random import Generator
 
     from napari_tam.simulate.cells import Labels
-    from napari_tam.simulate.scene import SceneParameters
+    from napari_tam.simulate.parameters import SceneParameters
 
 PUNCTA_COLUMNS = ("y_px", "x_px", "cell", "amplitude_photons", "sigma_px", "aggregate")
 

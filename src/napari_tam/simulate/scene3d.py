@@ -19,7 +19,8 @@ from scipy.spatial import cKDTree
 
 from napari_tam.simulate import cells as shapes
 from napari_tam.simulate import optics, stains
-from napari_tam.simulate.scene import CHANNEL_NAMES, SceneParameters
+from napari_tam.simulate.parameters import VolumeParameters
+from napari_tam.simulate.scene import CHANNEL_NAMES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,42 +38,6 @@ LOCATIONS = ("inside", "membrane", "outside")
 
 #: Distance of the drawn surface points of a cell, in µm.
 _SURFACE_STEP_UM = 0.2
-
-
-@dataclass(frozen=True)
-class VolumeParameters:
-    """What a stack looks like. Lengths in µm, intensities in photons.
-
-    `plane` has what a plane has, too: size, pixel, cells, stains, camera. Its `spot_sigma_um` is the
-    width of the point spread function in x and y, for all channels; `blur_um` and
-    `aggregates_per_field` are not used.
-    """
-
-    plane: SceneParameters = field(
-        default_factory=lambda: SceneParameters(
-            shape=(384, 384),
-            pixel_size_um=0.25,
-            cells_per_field=14,
-            overlap=0.0,
-            stain_photons=120.0,
-            nucleus_photons=150.0,
-            spot_sigma_um=0.2,
-            haze_photons=4.0,
-            background_photons=8.0,
-            puncta_per_cell=20.0,
-            punctum_photons=1500.0,
-        )
-    )
-    planes: int = 20
-    z_step_um: float = 0.5
-    spot_sigma_z_um: float = 0.55
-    glass_um: float = 1.5  # height of the cover slip, where the cells sit, above the first plane
-    cell_height_um: float = 6.0
-    height_spread: float = 0.15  # SD of log height
-    lamella_um: float = 0.6  # thickness of a cell at its outline
-    membrane_share: float = 0.3  # of a cell's puncta: on its surface
-    outside_share: float = 0.3  # of all puncta: in the medium, within 5 µm of a cell or anywhere
-    gap_um: float = 1.0  # puncta inside and outside are at least this far from the surface
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from numpy.random import Generator
 
     from napari_tam.simulate.cells import Labels, Population
-    from napari_tam.simulate.scene import SceneParameters
+    from napari_tam.simulate.parameters import SceneParameters
 
 Image = npt.NDArray[np.float32]
 

@@ -1,0 +1,60 @@
+"""What all commands say and return: exit status, errors, tables; and what an option can be."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+#: Exit status: some image failed; wrong usage, settings or model; Ctrl+C.
+SOME_FAILED, WRONG_USE, INTERRUPTED = 1, 2, 130
+
+
+def complain(sentence: str) -> int:
+    """Print one sentence to stderr; return the exit status."""
+    print(f"error: {sentence}", file=sys.stderr)
+    return WRONG_USE
+
+
+def print_table(rows: Sequence[tuple[str, ...]]) -> None:
+    """Print rows in columns."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        print("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip())
+
+
+def positive(text: str) -> int:
+    """Read a whole number from 1."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number from 1")
+    return int(text)
+
+
+def natural(text: str) -> int:
+    """Read a whole number from 0."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number from 0")
+    return int(text)
+
+
+def gigabytes(text: str) -> float:
+    """Read a number of gigabytes."""
+    return _above_zero(text, "a number of gigabytes")
+
+
+def seconds(text: str) -> float:
+    """Read a number of seconds."""
+    return _above_zero(text, "a number of seconds")
+
+
+def _above_zero(text: str, what: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 < value < 1e9:
+        raise argparse.ArgumentTypeError(f"'{text}' is not {what} above 0")
+    return value
