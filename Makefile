@@ -11,7 +11,7 @@ help:
 	@echo "make demo            install into .venv and analyse sample_data/ into $(OUT)/"
 	@echo "make test            install into .venv, check the code and run all tests"
 	@echo "make test-cellpose4  the segmentation's tests beside Cellpose 4, in .venv-cellpose4 (5 GB)"
-	@echo "make lint            ruff and mypy alone"
+	@echo "make lint            ruff, mypy and the import rules alone"
 	@echo "make format          sort imports, format the code, renew docs/settings.md and columns.md"
 	@echo "make clean           remove environments, caches and demo results"
 
@@ -29,16 +29,17 @@ lint:
 	$(bin)/ruff check .
 	$(bin)/ruff format --check .
 	$(bin)/mypy
+	$(bin)/lint-imports --no-logo --no-cache
 
 # Cellpose 4 needs torchvision, which the registry has only for its own build of torch (CUDA on Linux; runs
 # on a CPU as well): pip's own settings are left aside, so that no other build is taken.
-cellpose4_tests = flownet dynamics models segment zoo detect pipeline
+cellpose4_tests = networks segment puncta pipeline
 test-cellpose4:
 	@mkdir -p build && grep -v '^cellpose==' constraints.txt > build/cellpose4.txt
 	@unset PIP_FIND_LINKS PIP_EXTRA_INDEX_URL; \
 	PIP_CONFIG_FILE=/dev/null $(PYTHON) tools/environment.py .venv-cellpose4 -- -c build/cellpose4.txt \
 		torch torchvision cellpose==4.2.1.1 pytest hypothesis pytest-timeout
-	.venv-cellpose4/bin/python -m pytest --timeout 300 $(wildcard $(cellpose4_tests:%=tests/test_%.py))
+	.venv-cellpose4/bin/python -m pytest --timeout 300 $(cellpose4_tests:%=tests/%)
 
 format:
 	$(environment) .venv all test

@@ -95,7 +95,7 @@ def big_field() -> dict[str, np.ndarray]:
     """Mirror the first sample field to 2048²."""
     from common import mirror
 
-    from napari_tam._napari._contributions._sample_data import SAMPLES
+    from napari_tam._napari._layers import SAMPLES
     from napari_tam.io.images import read_fields
     from napari_tam.settings import Settings
 

@@ -494,7 +494,7 @@ def test_closing_leaves_no_widget_and_no_thread(
 
 @pytest.mark.slow
 def test_the_numbers_are_those_of_the_command_line(viewer: Any, qtbot: Any, tmp_path: Path) -> None:
-    from napari_tam._napari._contributions._sample_data import SAMPLES
+    from napari_tam._napari._layers import SAMPLES
     from napari_tam.cli.main import main
     from napari_tam.results.tables import read_csv
     from napari_tam.settings import Settings

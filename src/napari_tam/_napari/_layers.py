@@ -12,6 +12,7 @@ import pint
 
 from napari_tam._napari._colours import small
 from napari_tam.errors import InputError
+from napari_tam.installation import bundled
 from napari_tam.io.tiff_metadata import Metadata
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from napari.layers import Image
 
+    from napari_tam.io.field import Field
     from napari_tam.pipeline.analysis import Analysis
 
 #: Layer colours of the channel roles.
@@ -33,6 +35,11 @@ FIRST = ("phenotype", "puncta_count", "puncta_intensity_sum", "exosome_integrate
 
 #: Where a layer's metadata say what the plugin knows of it.
 KEY = "napari-tam"
+
+#: The sample images; nothing is written beside these.
+SAMPLES = bundled("sample_data")
+
+LayerData = tuple[Any, dict[str, Any], str]
 
 
 @dataclass(frozen=True, eq=False)
@@ -257,3 +264,23 @@ def label_features(table: pd.DataFrame) -> pd.DataFrame:
     largest = int(table["label"].max()) if len(table) else 0
     rows = table.set_index("label").reindex(range(largest + 1))
     return rows.rename_axis("index").reset_index()
+
+
+def layers_of(field: Field) -> list[LayerData]:
+    """Return one image layer for every channel of a field, scaled in µm."""
+    sample = field.source is None or field.source.parent == SAMPLES
+    source = None if sample else str(field.source)
+    layers: list[LayerData] = []
+    for role, plane in field.channels.items():
+        low, high = np.percentile(plane.astype(np.float32), (1, 99.8))
+        arguments = {
+            "name": f"{field.name} {role}",
+            "colormap": COLORMAPS[role],
+            "blending": "additive",
+            "contrast_limits": (float(low), float(max(high, low + 1))),
+            "scale": (field.pixel_size_um,) * 2,
+            "units": ("µm", "µm"),
+            "metadata": {KEY: {"image": field.name, "role": role, "source": source}},
+        }
+        layers.append((plane, arguments, "image"))
+    return layers

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from weakref import ref
 
 import numpy as np
 from napari.utils.notifications import show_warning
-from qtpy.QtCore import QTimer
 
-from napari_tam._napari._contributions._sample_data import layers_of
-from napari_tam._napari._layers import KEY, positions, result_layers
+from napari_tam._napari._layers import KEY, layers_of, positions, result_layers
 from napari_tam._napari._session import Found
 from napari_tam.errors import InputError
 from napari_tam.io.listing import stem_of
@@ -22,7 +18,7 @@ from napari_tam.results.edits import read_edits
 from napari_tam.results.folder import OK, mask_path, read_mask, read_results
 
 if TYPE_CHECKING:
-    from napari_tam._napari._contributions._sample_data import LayerData
+    from napari_tam._napari._layers import LayerData
     from napari_tam._napari._session import Session
     from napari_tam.batches.run import Outcome
     from napari_tam.io.field import Field
@@ -78,7 +74,7 @@ def found_of(folder: Path, outcome: Outcome) -> Found:
 
 
 def layers_of_found(found: Found) -> list[LayerData]:
-    """Return the layers of a finished image; once in a viewer, they join its session (`adopt`)."""
+    """Return the layers of a finished image; once in a viewer, they join its session."""
     field = found.analysis.raw
     layers = [] if field is None else layers_of(field)
     for data, arguments, kind in result_layers(found.analysis, found.name, found.where):
@@ -107,36 +103,6 @@ def show_found(session: Session, found: Found) -> Found:
     if images:
         viewer.reset_view()
     return found
-
-
-def adopt(session: Session) -> None:
-    """Take results that were opened as layers (File → Open, drag and drop) into a viewer's session."""
-    layers = list(session.viewer.layers)
-    opened = [layer.metadata.get(KEY, {}).get("opened") for layer in layers]
-    for found in dict.fromkeys(each for each in opened if isinstance(each, Found)):
-        before = session.found.pop(found.name, None)
-        if before is not None:
-            for layer in before.layers.values():
-                layer.visible = False
-        found.layers = {}
-        for layer, each in zip(layers, opened, strict=True):
-            if each is found:
-                session.follow(layer.metadata[KEY]["kind"], layer, found)
-        session.put(found)
-        session.opened.emit(found)
-
-
-def adopt_later(session: Session) -> None:
-    """Adopt what the viewer has, and what is opened from now on, once all its layers are there."""
-    known = ref(session)
-
-    def look(*_: Any) -> None:
-        present = known()
-        if present is not None:
-            QTimer.singleShot(0, partial(adopt, present))
-
-    session.viewer.layers.events.inserted.connect(look)
-    look()
 
 
 def _found(folder: Path, analysis: Analysis) -> Found:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary, finalize, ref
 
@@ -15,7 +16,7 @@ from qtpy.QtCore import QTimer
 from napari_tam._napari._calm import draw_letters
 from napari_tam._napari._colouring import colour_rows
 from napari_tam._napari._colours import CellColours
-from napari_tam._napari._layers import positions, result_layers
+from napari_tam._napari._layers import KEY, positions, result_layers
 from napari_tam.pipeline.edits import Edits
 
 if TYPE_CHECKING:
@@ -123,10 +124,8 @@ class Session:
         bare = getattr(viewer, "__wrapped__", viewer)  # plugins get a proxy
         session = _sessions.get(id(bare))
         if session is None:
-            from napari_tam._napari._open import adopt_later
-
             session = _sessions[id(bare)] = cls(bare)
-            adopt_later(session)
+            _adopt_later(session)
         return session
 
     def models(self, settings: Settings) -> Models:
@@ -330,6 +329,36 @@ class Session:
 def open_results() -> list[tuple[Session, Found]]:
     """Return all results that are open, with their sessions."""
     return [(session, found) for session in _sessions.values() for found in session.found.values()]
+
+
+def _adopt(session: Session) -> None:
+    """Take results that were opened as layers (File → Open, drag and drop) into a viewer's session."""
+    layers = list(session.viewer.layers)
+    opened = [layer.metadata.get(KEY, {}).get("opened") for layer in layers]
+    for found in dict.fromkeys(each for each in opened if isinstance(each, Found)):
+        before = session.found.pop(found.name, None)
+        if before is not None:
+            for layer in before.layers.values():
+                layer.visible = False
+        found.layers = {}
+        for layer, each in zip(layers, opened, strict=True):
+            if each is found:
+                session.follow(layer.metadata[KEY]["kind"], layer, found)
+        session.put(found)
+        session.opened.emit(found)
+
+
+def _adopt_later(session: Session) -> None:
+    """Adopt what the viewer has, and what is opened from now on, once all its layers are there."""
+    known = ref(session)
+
+    def look(*_: Any) -> None:
+        present = known()
+        if present is not None:
+            QTimer.singleShot(0, partial(_adopt, present))
+
+    session.viewer.layers.events.inserted.connect(look)
+    look()
 
 
 def _listen(session: Session, callbacks: list[Any]) -> None:

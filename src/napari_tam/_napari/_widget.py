@@ -10,9 +10,8 @@ from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QLabel, QTabWidget, QVBoxLayout, QWidget
 
 from napari_tam._napari._calm import collect_again, load_drawing, loading
-from napari_tam._napari._contributions._sample_data import SAMPLES
 from napari_tam._napari._job import Job
-from napari_tam._napari._layers import KEY, check_images, placement
+from napari_tam._napari._layers import KEY, SAMPLES, check_images, placement
 from napari_tam._napari._parts import Panel, button, column, row, taken_out
 from napari_tam._napari._results import ResultsBar
 from napari_tam._napari._session import Found, Session

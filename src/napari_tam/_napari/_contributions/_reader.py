@@ -13,7 +13,7 @@ from napari_tam.errors import InputError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from napari_tam._napari._contributions._sample_data import LayerData
+    from napari_tam._napari._layers import LayerData
 
 _ENDS = ("_cells.tif", "_nuclei.tif")
 

@@ -12,7 +12,7 @@ from napari_tam._napari._tabs._correct import corrections
 from napari_tam.errors import InputError
 
 if TYPE_CHECKING:
-    from napari_tam._napari._contributions._sample_data import LayerData
+    from napari_tam._napari._layers import LayerData
 
 
 class NotSavedError(Exception):
