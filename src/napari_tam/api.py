@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from napari_tam.errors import InputError
-from napari_tam.settings import REQUIRED_ROLES, ROLES, Settings
+from napari_tam.io.arrays import field_of_arrays
+from napari_tam.settings import Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Generator, Mapping, Sequence
 
     import numpy.typing as npt
 
     from napari_tam.batches.conclude import Conclusions
-    from napari_tam.batches.work import BatchProgress
+    from napari_tam.batches.work import BatchProgress, Outcome
     from napari_tam.io.field import Field
     from napari_tam.pipeline.analysis import Analysis
     from napari_tam.pipeline.models import Models
@@ -73,7 +71,7 @@ def analyse(
     if isinstance(image, str | Path):
         field = _only_field(Path(image).expanduser(), settings, name)
     else:
-        field = _field(image, settings, name or "image")
+        field = field_of_arrays(image, settings, name or "image")
     return run(field, settings, models or _models(settings))
 
 
@@ -156,50 +154,47 @@ def batch(
     from napari_tam.batches.run import analyse_files
     from napari_tam.batches.threads import default_jobs
     from napari_tam.io.layout import read_layout
-    from napari_tam.io.listing import list_images, unique_names
+    from napari_tam.io.listing import unique_names
     from napari_tam.report.build import write_report
 
     settings, out = _settings(settings), Path(out).expanduser()
     for what, number, least in (("jobs", jobs, 0), ("memory_gb", memory_gb, 1e-9)):
         if number is not None and number < least:
             raise InputError(f"{what} is {number}", fix="give a number above 0, or leave it out")
+    paths = _images(inputs)
+    about = None if layout is None else read_layout(Path(layout).expanduser())
+    if about is not None:
+        about.check(list(unique_names(paths).values()), patterns=False)
+    models = models or _models(settings)
+    given: dict[str, Any] = {"on_progress": on_progress, "command": ["napari_tam.batch"]}
+    given |= {"resume": resume, "retry_failed": retry_failed}
+    if cluster is not None:
+        from napari_tam.batches.cluster import analyse_on
+
+        outcomes = analyse_on(cluster, paths, settings, models, out, **given)
+    else:
+        jobs = default_jobs(models.device) if jobs is None else jobs
+        outcomes = analyse_files(paths, settings, models, out, jobs=jobs, memory_gb=memory_gb, **given)
+    analysed, kept, errors = _count(outcomes)
+    conclusions = conclude(out, settings, about) if analysed + kept else None
+    if conclusions is not None and (report if report is not None else about is not None):
+        write_report(out)
+    return BatchResult(out, analysed, kept, errors, conclusions)
+
+
+def _images(inputs: str | Path | Sequence[str | Path]) -> list[Path]:
+    from napari_tam.io.listing import list_images
+
     paths = list_images([inputs] if isinstance(inputs, str | Path) else inputs)
     if not paths:
         raise InputError(
             "there is no image", where="the list of inputs", fix="name files, folders or patterns"
         )
-    about = None if layout is None else read_layout(Path(layout).expanduser())
-    if about is not None:
-        about.check(list(unique_names(paths).values()), patterns=False)
-    models = models or _models(settings)
-    command = ["napari_tam.batch"]
-    if cluster is not None:
-        from napari_tam.batches.cluster import analyse_on
+    return paths
 
-        outcomes = analyse_on(
-            cluster,
-            paths,
-            settings,
-            models,
-            out,
-            on_progress=on_progress,
-            command=command,
-            resume=resume,
-            retry_failed=retry_failed,
-        )
-    else:
-        outcomes = analyse_files(
-            paths,
-            settings,
-            models,
-            out,
-            on_progress=on_progress,
-            command=command,
-            resume=resume,
-            retry_failed=retry_failed,
-            jobs=default_jobs(models.device) if jobs is None else jobs,
-            memory_gb=memory_gb,
-        )
+
+def _count(outcomes: Generator[Outcome, None, None]) -> tuple[int, int, dict[str, str]]:
+    """Drive a batch; return how many fields were analysed and kept, and why others failed."""
     analysed = kept = 0
     errors: dict[str, str] = {}
     with contextlib.closing(outcomes):
@@ -210,10 +205,7 @@ def batch(
                 kept += 1
             else:
                 analysed += 1
-    conclusions = conclude(out, settings, about) if analysed + kept else None
-    if conclusions is not None and (report if report is not None else about is not None):
-        write_report(out)
-    return BatchResult(out, analysed, kept, errors, conclusions)
+    return analysed, kept, errors
 
 
 def _models(settings: Settings) -> Models:
@@ -250,63 +242,3 @@ def _settings(given: Settings | None) -> Settings:
             f"a {type(given).__name__} is no Settings", fix="give napari_tam.Settings(name=value, …)"
         )
     return given or Settings()
-
-
-def _field(image: npt.NDArray[Any] | Mapping[str, npt.NDArray[Any]], settings: Settings, name: str) -> Field:
-    """Make a field of arrays."""
-    from napari_tam.io.field import Field
-
-    volume = settings.z_stack == "volume"
-    axes = "ZYX" if volume else "YX"
-    if settings.pixel_size_um is None:
-        raise InputError("an array has no pixel size", where=name, fix="give Settings(pixel_size_um=…)")
-    if volume and settings.z_step_um is None:
-        raise InputError("an array has no distance of planes", where=name, fix="give Settings(z_step_um=…)")
-    channels = _channels(image, settings, name, axes)
-    for role, plane in channels.items():
-        if role not in ROLES:
-            raise InputError(f"'{role}' is no channel role", where=name, fix=f"known: {', '.join(ROLES)}")
-        if plane.ndim != len(axes) or plane.dtype.kind not in "buif" or not plane.size:
-            raise InputError(
-                f"the {role} channel has shape {plane.shape} and type {plane.dtype}",
-                where=name,
-                fix=f"it should be a {axes} array of numbers",
-            )
-        if plane.dtype.kind == "f" and not np.isfinite(plane).all():
-            raise InputError(f"pixels of the {role} channel are NaN or infinite", where=name)
-    missing = [role for role in REQUIRED_ROLES if role not in channels]
-    if not missing and len({plane.shape for plane in channels.values()}) > 1:
-        raise InputError("the channels differ in size", where=name)
-    return Field(name, channels, settings.pixel_size_um, z_step_um=settings.z_step_um if volume else None)
-
-
-def _channels(
-    image: npt.NDArray[Any] | Mapping[str, npt.NDArray[Any]], settings: Settings, name: str, axes: str
-) -> dict[str, npt.NDArray[Any]]:
-    if not isinstance(image, Mapping):
-        image = np.asarray(image)  # a list, or an array of dask, zarr or torch
-    if not isinstance(image, np.ndarray):
-        given = {role: np.asarray(plane) for role, plane in image.items()}
-        return {role: _whole(plane) for role, plane in given.items()}
-    if image.ndim != len(axes) + 1:
-        raise InputError(f"the array has shape {image.shape}", where=name, fix=f"its axes should be C{axes}")
-    if not settings.channels:
-        raise InputError(
-            "nothing says which channel is which",
-            where=name,
-            fix="give e.g. Settings(channels={'cell': 0, 'nucleus': 1, 'exosome': 2})",
-        )
-    channels = {}
-    for role, index in settings.channels.items():
-        if not isinstance(index, int) or not 0 <= index < image.shape[0]:
-            raise InputError(
-                f"there is no channel {index!r} for the role {role}",
-                where=name,
-                fix=f"an array has no channel names: give an index from 0 to {image.shape[0] - 1}",
-            )
-        channels[role] = _whole(image[index])
-    return channels
-
-
-def _whole(plane: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    return plane.astype(np.uint8) if plane.dtype.kind == "b" else plane

@@ -71,9 +71,7 @@ def measure(
     ValueError
         If a label image has not the field's shape.
     """
-    for name, labels in (("cell", cells), ("nucleus", nuclei)):
-        if labels is not None and labels.shape != field.shape:
-            raise ValueError(f"the {name} labels are {labels.shape}, the image is {field.shape}")
+    check_labels(cells, nuclei, field.shape)
     regions = Regions(cells)
     nuclear = None if nuclei is None else Regions(nuclei)
     owner = None if nuclear is None else nucleus_owners(nuclear, regions)
@@ -115,6 +113,13 @@ def measure(
         "notes": "; ".join([*field.notes, *level.notes]),
     }
     return table, puncta, summary
+
+
+def check_labels(cells: npt.NDArray[Any], nuclei: npt.NDArray[Any] | None, shape: tuple[int, ...]) -> None:
+    """Raise ValueError if label images have not the shape of their field."""
+    for name, labels in (("cell", cells), ("nucleus", nuclei)):
+        if labels is not None and labels.shape != shape:
+            raise ValueError(f"the {name} labels are {labels.shape}, the image is {shape}")
 
 
 def _counts(field: Field, regions: Regions, nuclei: Regions | None, rank: Ints) -> dict[str, object]:

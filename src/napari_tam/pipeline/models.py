@@ -21,6 +21,8 @@ from napari_tam.networks.cards import (
 )
 
 if TYPE_CHECKING:
+    import torch
+
     from napari_tam.correct.folder import Corrections
     from napari_tam.phenotype.classify import Classifier
     from napari_tam.puncta.detect import Detector
@@ -67,74 +69,78 @@ def load_models(settings: Settings) -> Models:
     from napari_tam.puncta.detect import LogDetector, NetworkDetector
 
     check_bundled()
-    device = choose_device(settings.device)
-    known = bundled_cards()
-    hashes: dict[str, str] = {}
+    find = _Finder(choose_device(settings.device), bundled_cards())
+    puncta: Detector = LogDetector()
+    if settings.puncta_method == "network":
+        puncta = NetworkDetector(Predictor(find.card("puncta").load(), find.device))
+    phenotype = load_classifier(settings.phenotype_model, find.device)
+    if phenotype is not None:
+        find.hashes[settings.phenotype_model] = phenotype.model.card["sha256"]
+    corrections = None
+    if settings.corrections != "none":
+        corrections = read_corrections(Path(settings.corrections).expanduser())
+        find.hashes[settings.corrections] = corrections.sha256
+    return Models(
+        find.segmenter(settings.cells_model, "cells"),
+        find.segmenter(settings.nuclei_model, "nuclei"),
+        puncta,
+        str(find.device),
+        find.hashes,
+        phenotype,
+        corrections,
+    )
 
-    def card(name: str) -> ModelCard:
-        if name not in known:
+
+@dataclass
+class _Finder:
+    """Finds networks by their names, and notes the hashes of their files."""
+
+    device: torch.device
+    known: dict[str, ModelCard]
+    hashes: dict[str, str] = field(default_factory=dict)
+
+    def card(self, name: str) -> ModelCard:
+        """Return the card of a bundled network."""
+        if name not in self.known:
             raise InputError(
                 f"the bundled network '{name}' is missing",
                 where=cards.MODELS_FOLDER,
                 fix="reinstall napari-tam",
             )
-        hashes[name] = known[name].values["sha256"]
-        return known[name]
+        self.hashes[name] = self.known[name].values["sha256"]
+        return self.known[name]
 
-    def segmenter(name: str, kind: str) -> Segmenter:
-        from napari_tam.segment.segmenter import FlowNetSegmenter
-
+    def segmenter(self, name: str, kind: str) -> Segmenter:
+        """Return what finds ``cells`` or ``nuclei``: a bundled network, a model folder, a Cellpose model."""
         if name == kind:
-            found = card(name)
-            return FlowNetSegmenter(
-                Predictor(found.load(), device),
-                found.values["diameter_px"],
-                TYPICAL_UM[kind],
-                AREA_SETTINGS[kind],
-            )
-        if name in known:
+            return self._network(self.card(name), kind)
+        if name in self.known:
             raise InputError(
-                f"the bundled network '{name}' finds {known[name].values['kind']}, not {kind}",
+                f"the bundled network '{name}' finds {self.known[name].values['kind']}, not {kind}",
                 where=f"{kind}_model",
                 fix=f"use '{kind}', a Cellpose model name, or a path",
             )
         own = own_card(name, kind)
         if own is not None:
-            hashes[name] = own.values["sha256"]
-            return FlowNetSegmenter(
-                Predictor(own.load(), device),
-                own.values["diameter_px"],
-                own.values.get("typical_um", TYPICAL_UM[kind]),
-                AREA_SETTINGS[kind],
-            )
+            self.hashes[name] = own.values["sha256"]
+            return self._network(own, kind)
         from napari_tam.segment.cellpose_models import CellposeSegmenter
 
         path = Path(name).expanduser()
         if path.is_file():
-            hashes[name] = hashlib.sha256(path.read_bytes()).hexdigest()
-        return CellposeSegmenter(name, kind, device, TYPICAL_UM[kind], AREA_SETTINGS[kind])
+            self.hashes[name] = hashlib.sha256(path.read_bytes()).hexdigest()
+        return CellposeSegmenter(name, kind, self.device, TYPICAL_UM[kind], AREA_SETTINGS[kind])
 
-    puncta: Detector
-    if settings.puncta_method == "network":
-        puncta = NetworkDetector(Predictor(card("puncta").load(), device))
-    else:
-        puncta = LogDetector()
-    phenotype = load_classifier(settings.phenotype_model, device)
-    if phenotype is not None:
-        hashes[settings.phenotype_model] = phenotype.model.card["sha256"]
-    corrections = None
-    if settings.corrections != "none":
-        corrections = read_corrections(Path(settings.corrections).expanduser())
-        hashes[settings.corrections] = corrections.sha256
-    return Models(
-        segmenter(settings.cells_model, "cells"),
-        segmenter(settings.nuclei_model, "nuclei"),
-        puncta,
-        str(device),
-        hashes,
-        phenotype,
-        corrections,
-    )
+    def _network(self, card: ModelCard, kind: str) -> Segmenter:
+        from napari_tam.networks.flownet import Predictor
+        from napari_tam.segment.segmenter import FlowNetSegmenter
+
+        return FlowNetSegmenter(
+            Predictor(card.load(), self.device),
+            card.values["diameter_px"],
+            card.values.get("typical_um", TYPICAL_UM[kind]),
+            AREA_SETTINGS[kind],
+        )
 
 
 def stack_models(models: Models, z_step_um: float) -> Models:

@@ -14,7 +14,7 @@ import pandas as pd
 
 from napari_tam.columns import PUNCTA_COLUMNS, VOLUME_CELL_COLUMNS, VOLUME_PUNCTA_COLUMNS, build_table
 from napari_tam.io.saturation import saturation_level
-from napari_tam.measure.cells import cell_intensities, measure, puncta_of_cells
+from napari_tam.measure.cells import cell_intensities, check_labels, measure, puncta_of_cells
 from napari_tam.measure.intensity import background
 from napari_tam.measure.place import nucleus_owners
 from napari_tam.measure.regions import Floats, Ints, Regions
@@ -67,9 +67,7 @@ def measure_volume(
     shape, step, um = (field.planes, *field.shape), field.z_step_um, field.pixel_size_um
     if step is None:
         raise ValueError("the field is a plane")
-    for name, labels in (("cell", cells), ("nucleus", nuclei)):
-        if labels is not None and labels.shape != shape:
-            raise ValueError(f"the {name} labels are {labels.shape}, the image is {shape}")
+    check_labels(cells, nuclei, shape)
     voxel = np.array([step, um, um])
     flat_cells = project_labels(cells)
     flat_nuclei = None if nuclei is None else project_labels(nuclei)
@@ -87,33 +85,21 @@ def measure_volume(
     values |= puncta_of_cells(puncta, rank, table["area_um2"].to_numpy(), settings)
     values |= _located(puncta, rank, len(regions))
     values["puncta_per_um3"] = values["puncta_count"] / values["volume_um3"]
-    flat = Regions(flat_cells)
-    exosome = field.channels["exosome"]
-    level = background(exosome.reshape(-1, shape[2]), regions, _clear_of(flat, len(exosome)))
+    clear = _clear_of(Regions(flat_cells), field.planes)
+    level = background(field.channels["exosome"].reshape(-1, shape[2]), regions, clear)
     stacked = {role: stack.reshape(-1, shape[2]) for role, stack in field.channels.items()}
     values |= cell_intensities(stacked, regions, level)
-    raw = exosome if raw_exosome is None else raw_exosome
-    clipped_at = saturation_level(raw)
-    clipped = np.zeros(raw.shape, bool) if clipped_at is None else raw == clipped_at
+    clipped = _clipped(field.channels["exosome"] if raw_exosome is None else raw_exosome)
     values["saturated_fraction"] = regions.sums(clipped.reshape(-1, shape[2])) / regions.area
     if nuclear is not None and owner is not None:
         values |= _nuclei(nuclear, owner, len(regions), float(voxel.prod()))
     values["nucleus_cell_volume_ratio"] = (
         values.get("nucleus_volume_um3", np.full(len(regions), np.nan)) / values["volume_um3"]
     )
-
-    added = {column.name for column in VOLUME_CELL_COLUMNS}
-    for name in [name for name in values if name not in added]:
-        table[name] = values.pop(name)
-    table["no_nucleus"] = (table["nucleus_count"] == 0).astype("boolean")
-    table["many_nuclei"] = (table["nucleus_count"] > 1).astype("boolean")
-    table = pd.concat([table, build_table(VOLUME_CELL_COLUMNS, values, len(table))], axis=1)
-    inside = int((rank >= 0).sum())
+    table = _with_volumes(table, values)
     summary |= {
         "nuclei": None if nuclear is None else len(nuclear),
-        "puncta": len(rank),
-        "puncta_in_cells": inside,
-        "puncta_outside": len(rank) - inside,
+        **_counts(puncta, rank),
         "exosome_background": level.median,
         "exosome_background_mean": level.mean,
         "exosome_background_method": level.method,
@@ -122,10 +108,37 @@ def measure_volume(
         "planes": field.planes,
         "z_step_um": step,
         "membrane_distance_um": membrane_um,
+    }
+    return table, puncta, summary
+
+
+def _counts(puncta: pd.DataFrame, rank: Ints) -> dict[str, object]:
+    """Return the counts of puncta; `rank` has the cell of each, -1 = outside."""
+    inside = int((rank >= 0).sum())
+    return {
+        "puncta": len(rank),
+        "puncta_in_cells": inside,
+        "puncta_outside": len(rank) - inside,
         "puncta_internal": int((puncta["location"] == "inside").sum()),
         "puncta_membrane": int((puncta["location"] == "membrane").sum()),
     }
-    return table, puncta, summary
+
+
+def _clipped(image: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+    """Return which voxels are saturated."""
+    level = saturation_level(image)
+    clipped: npt.NDArray[np.bool_] = np.zeros(image.shape, bool) if level is None else image == level
+    return clipped
+
+
+def _with_volumes(table: pd.DataFrame, values: _Columns) -> pd.DataFrame:
+    """Return the table of the projection with values of the volume in place of its own, or added."""
+    added = {column.name for column in VOLUME_CELL_COLUMNS}
+    for name in [name for name in values if name not in added]:
+        table[name] = values.pop(name)
+    table["no_nucleus"] = (table["nucleus_count"] == 0).astype("boolean")
+    table["many_nuclei"] = (table["nucleus_count"] > 1).astype("boolean")
+    return pd.concat([table, build_table(VOLUME_CELL_COLUMNS, values, len(table))], axis=1)
 
 
 def _cut_note(table: pd.DataFrame) -> tuple[str, ...]:
