@@ -181,7 +181,8 @@ def batch(images: Path, out: Path, how: str = "") -> dict[str, Any]:
 
 def workers(images: Path, out: Path, number: str) -> dict[str, Any]:
     """Analyse all fields on dask workers that are warm."""
-    from napari_tam.batches.cluster import analyse_on, open_cluster
+    from napari_tam.batches.cluster import analyse_on
+    from napari_tam.batches.dask_clusters import open_cluster
     from napari_tam.io.listing import list_images
     from napari_tam.pipeline.models import load_models
     from napari_tam.settings import Settings

@@ -36,7 +36,8 @@ from napari_tam.phenotype.features import shape_features
 from napari_tam.settings import Settings
 from napari_tam.simulate.parameters import SceneParameters
 from napari_tam.simulate.scene import Scene
-from napari_tam.train.phenotype import Recipe, group_folds, held_out, train
+from napari_tam.train.folds import group_folds
+from napari_tam.train.phenotype import Recipe, held_out, train
 
 SEED = 11
 SIZE = 1024

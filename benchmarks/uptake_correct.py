@@ -17,12 +17,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 from common import table
 from skimage.filters import threshold_otsu
 
-from napari_tam.correct.calibrate import (
-    bleed_through_of,
-    channel_shifts,
-    estimate_flat_field,
-    mean_bleed_through,
-)
+from napari_tam.correct.calibrate import bleed_through_of, channel_shifts, mean_bleed_through
+from napari_tam.correct.flat_field import estimate_flat_field
 from napari_tam.correct.folder import Corrections
 from napari_tam.evaluate.matching import match_cells
 from napari_tam.io.field import Field

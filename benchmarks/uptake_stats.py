@@ -16,7 +16,8 @@ import pandas as pd
 from common import table
 
 from napari_tam.settings import Settings
-from napari_tam.uptake.stats import compare, replicates
+from napari_tam.uptake.replicates import replicate_table
+from napari_tam.uptake.stats import compare
 
 REPLICATES, MEAN, CELLS = 4, 8.0, 0.6
 DESIGNS = {
@@ -65,7 +66,7 @@ def judge(rng: np.random.Generator, experiments: int, ratio: float, name: str) -
     for _ in range(experiments):
         cells = experiment(rng, ratio, spread, donor)
         use = single if "mixed" in name else settings
-        tests = compare(cells, replicates(cells, use), use).set_index("readout")
+        tests = compare(cells, replicate_table(cells, use), use).set_index("readout")
         found["p of one readout"] += tests.loc["puncta_count", "p"] < 0.05
         found["adjusted p of it among 3"] += tests.loc["puncta_count", "p_adjusted"] < 0.05
         found["any adjusted p of 3"] += bool((tests["p_adjusted"] < 0.05).any())

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from napari_tam.batches.conclude import Conclusions
-    from napari_tam.batches.work import BatchProgress, Outcome
+    from napari_tam.batches.outcome import BatchProgress, Outcome
     from napari_tam.io.field import Field
     from napari_tam.pipeline.analysis import Analysis
     from napari_tam.pipeline.models import Models
@@ -136,7 +136,7 @@ def batch(
     jobs
         Images to analyse at the same time; by default one a core.
     cluster
-        Analyse on dask workers, see `napari_tam.batches.cluster.open_cluster`.
+        Analyse on dask workers, see `napari_tam.batches.dask_clusters.open_cluster`.
     report
         Whether report.html is written; by default with a layout.
     models

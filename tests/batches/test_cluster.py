@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
 
 distributed = pytest.importorskip("distributed")
-from napari_tam.batches.cluster import _Job, analyse_on, open_cluster  # noqa: E402
+from napari_tam.batches.cluster import _Job, analyse_on  # noqa: E402
+from napari_tam.batches.dask_clusters import open_cluster  # noqa: E402
 
 pytestmark = [
     pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL"),

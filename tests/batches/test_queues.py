@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 dask_jobqueue = pytest.importorskip("dask_jobqueue")
 import dask  # noqa: E402
 
-from napari_tam.batches.cluster import analyse_on, open_cluster  # noqa: E402
+from napari_tam.batches.cluster import analyse_on  # noqa: E402
+from napari_tam.batches.dask_clusters import open_cluster  # noqa: E402
 
 pytestmark = [
     pytest.mark.skipif(sys.platform == "win32", reason="the queue is a shell script"),
@@ -135,7 +136,7 @@ def alive(job: int) -> bool:
 def test_a_job_that_ends_early_is_asked_for_again(
     tmp_path: Path, queue: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("napari_tam.batches.cluster.LOOK_EVERY", 0.2)
+    monkeypatch.setattr("napari_tam.batches.dask_clusters.LOOK_EVERY", 0.2)
     paths = images(tmp_path / "in", 6)
     batch = analyse_on("slurm:1", paths, Settings(), fakes.models(), tmp_path / "out", load=slow)
     next(batch)

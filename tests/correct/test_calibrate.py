@@ -11,14 +11,8 @@ import tifffile
 
 from napari_tam.cli.main import main
 from napari_tam.correct.apply import flatten
-from napari_tam.correct.calibrate import (
-    LEAST_FIELDS,
-    bleed_through_of,
-    channel_shifts,
-    estimate_flat_field,
-    mean_bleed_through,
-    reference_flat_field,
-)
+from napari_tam.correct.calibrate import bleed_through_of, channel_shifts, mean_bleed_through
+from napari_tam.correct.flat_field import LEAST_FIELDS, estimate_flat_field, reference_flat_field
 from napari_tam.correct.folder import read_corrections
 from napari_tam.errors import InputError
 from napari_tam.io.field import Field

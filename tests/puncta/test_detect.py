@@ -25,7 +25,7 @@ from napari_tam.puncta.detect import (
     select,
     typical_sigma,
 )
-from napari_tam.puncta.photometry import FWHM
+from napari_tam.puncta.patches import FWHM
 from napari_tam.settings import Settings
 
 FEW = limits(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

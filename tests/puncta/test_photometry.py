@@ -6,18 +6,8 @@ from flow_images import blurred_noise, spots_image
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from napari_tam.puncta.photometry import (
-    CROWDED,
-    FWHM,
-    Patches,
-    Photometry,
-    background,
-    crowded,
-    fit_peaks,
-    gaussian_widths,
-    measure,
-    overlapping_pairs,
-)
+from napari_tam.puncta.patches import FWHM, Patches, background, gaussian_widths
+from napari_tam.puncta.photometry import CROWDED, Photometry, crowded, fit_peaks, measure, overlapping_pairs
 
 FEW = settings(max_examples=12, deadline=None)
 SHAPE = (160, 240)

@@ -21,14 +21,16 @@ from napari_tam.cli import main as cli
 from napari_tam.errors import InputError
 from napari_tam.report import cautions, figures, numbers
 from napari_tam.report.build import Report, write_report
-from napari_tam.report.data import ReportData, read_data
 from napari_tam.report.figures import curves
 from napari_tam.report.quality import CHECKS, score_fields
+from napari_tam.report.reading import read_data
 from napari_tam.report.style import MissingData, plain, spread
 from napari_tam.results.tables import read_csv
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from napari_tam.report.data import ReportData
 
 #: Every element that the page is made of.
 ELEMENTS = set(

@@ -8,11 +8,13 @@ import plates
 import pytest
 
 from napari_tam.cli import main as cli
-from napari_tam.report.data import ReportData, read_data
 from napari_tam.report.methods import methods, methods_text
+from napari_tam.report.reading import read_data
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from napari_tam.report.data import ReportData
 
 
 @pytest.fixture(scope="module")

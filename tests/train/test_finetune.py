@@ -21,7 +21,8 @@ from napari_tam.segment.segmenter import FlowNetSegmenter, median_diameter
 from napari_tam.settings import Settings
 from napari_tam.stopping import Interrupted, watch
 from napari_tam.train import finetune as module
-from napari_tam.train.finetune import Recipe, finetune, folds_of, sample_of, save, total_steps, verdict
+from napari_tam.train.finetune import Recipe, finetune, folds_of, sample_of, total_steps
+from napari_tam.train.judgement import save, verdict
 from napari_tam.train.training_set import TrainingField, write_training_set
 
 if TYPE_CHECKING:

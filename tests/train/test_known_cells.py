@@ -21,7 +21,8 @@ from napari_tam.results.parts import Stamp
 from napari_tam.results.record import Record, image_row
 from napari_tam.settings import Settings
 from napari_tam.train import phenotype as phenotype_training
-from napari_tam.train.known_cells import add_groups, by_controls, by_labels, read_controls, read_labelled
+from napari_tam.train.known_cells import add_groups, read_labelled
+from napari_tam.train.labels import by_controls, by_labels, read_controls
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -6,15 +6,8 @@ from phenotypes import labelled, untrained
 
 from napari_tam.errors import InputError
 from napari_tam.phenotype.calibration import balanced_accuracy
-from napari_tam.train.phenotype import (
-    Recipe,
-    check_cells,
-    fit,
-    group_folds,
-    held_out,
-    random_folds,
-    train,
-)
+from napari_tam.train.folds import group_folds, random_folds
+from napari_tam.train.phenotype import Recipe, check_cells, fit, held_out, train
 from napari_tam.train.validation import report_lines
 
 SHORT = Recipe(steps=30, batch=32)

@@ -8,7 +8,8 @@ import pytest
 
 from napari_tam.errors import InputError
 from napari_tam.settings import Settings
-from napari_tam.uptake.stats import compare, replicates, unit_of
+from napari_tam.uptake.replicates import replicate_table, unit_of
+from napari_tam.uptake.stats import compare
 
 ONE = Settings(comparison_readouts="puncta_count")
 
@@ -37,12 +38,12 @@ def simulated(
 
 
 def judged(cells: pd.DataFrame, settings: Settings = ONE) -> pd.DataFrame:
-    return compare(cells, replicates(cells, settings), settings).set_index("comparison")
+    return compare(cells, replicate_table(cells, settings), settings).set_index("comparison")
 
 
 def test_a_replicate_is_one_row_of_all_cells_and_one_of_each_phenotype() -> None:
     cells = simulated({"a": 5, "b": 5})
-    table = replicates(cells, ONE)
+    table = replicate_table(cells, ONE)
     assert table.groupby("phenotype")["cells"].sum().to_dict() == {
         "": 320, **cells["phenotype"].value_counts().to_dict(),
     }  # fmt: skip
@@ -136,7 +137,7 @@ def test_controls_without_exosomes_are_no_group() -> None:
     cells.loc[cells["condition"] == "b", "control_role"] = "dye_only"
     table = judged(cells)
     assert "one condition only (a)" in table["note"].iloc[0]
-    assert "dye_only" in set(replicates(cells, ONE)["control_role"])
+    assert "dye_only" in set(replicate_table(cells, ONE)["control_role"])
 
 
 def test_what_cannot_be_compared_says_why() -> None:

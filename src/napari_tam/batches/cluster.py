@@ -8,17 +8,15 @@ from __future__ import annotations
 
 import contextlib
 import json
-import re
-import shutil
-import sys
-import threading
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from napari_tam.batches.dask_clusters import connected
+from napari_tam.batches.outcome import BatchProgress, Outcome
 from napari_tam.batches.run import saving
-from napari_tam.batches.work import ALL_STEPS, BatchProgress, Outcome, Work
-from napari_tam.errors import InputError, one_line
+from napari_tam.batches.work import ALL_STEPS, Work
+from napari_tam.errors import InputError
 from napari_tam.io.images import unique_names
 from napari_tam.progress import Progress
 from napari_tam.results.fingerprint import analysis_hash, source_of
@@ -35,14 +33,9 @@ if TYPE_CHECKING:
     from napari_tam.pipeline.models import Models
     from napari_tam.settings import Settings
 
-#: Queueing systems, and their classes in dask-jobqueue.
-QUEUES = {"slurm": "SLURMCluster", "lsf": "LSFCluster", "sge": "SGECluster", "pbs": "PBSCluster"}
 
 #: An image that kills so many workers is not tried again.
 TRIES = 2
-
-#: Seconds between two looks whether jobs of a queue ended (their walltime was over) and new ones are needed.
-LOOK_EVERY = 30.0
 
 
 def load_for_worker(settings: Settings) -> Models:
@@ -100,7 +93,7 @@ def analyse_on(
         record = Record(out, settings, models, names, command, background=True)
         work = Work(record.parts, settings, models, record.analysis, resume, retry_failed, len(paths))
         rows: dict[Path, list[Row] | None] = dict.fromkeys(paths)
-        with _in_order(record, rows), _client(cluster) as client:
+        with _in_order(record, rows), connected(cluster) as client:
             todo = []
             for path in paths:
                 done = work.done(path, names[path]) if resume else None
@@ -289,137 +282,3 @@ def _in_order(record: Record, rows: Mapping[Path, list[Row] | None]) -> Iterator
                     for row in found:
                         record.add(row, {})
                     record.finish_file(path)
-
-
-@contextlib.contextmanager
-def _client(cluster: str | Client) -> Iterator[Client]:
-    if not isinstance(cluster, str):
-        with _strict(cluster):
-            yield cluster
-        return
-    with open_cluster(cluster) as client, _strict(client):
-        yield client
-
-
-@contextlib.contextmanager
-def _strict(client: Client) -> Iterator[None]:
-    """Let the scheduler give a task back at once when its worker dies: who tries again is decided here."""
-
-    def allow(number: int, dask_scheduler: Any = None) -> int:
-        before: int = dask_scheduler.allowed_failures
-        dask_scheduler.allowed_failures = number
-        return before
-
-    before = client.run_on_scheduler(allow, 0)
-    try:
-        yield
-    finally:
-        with contextlib.suppress(Exception):
-            client.run_on_scheduler(allow, before)
-
-
-@contextlib.contextmanager
-def open_cluster(where: str) -> Iterator[Client]:
-    """Start or join a dask cluster.
-
-    Parameters
-    ----------
-    where
-        ``local:N``: N processes on this machine. ``tcp://HOST:PORT`` (or ``tls://``): a scheduler that runs.
-        ``slurm:N``, ``lsf:N``, ``sge:N``, ``pbs:N``: N jobs through dask-jobqueue, described by its own
-        configuration file.
-
-    Raises
-    ------
-    InputError
-        If it cannot be understood or reached, or dask is not installed.
-    """
-    try:
-        from distributed import Client, LocalCluster
-    except ImportError as error:
-        raise InputError(
-            "dask is not installed", where=where, fix="pip install 'napari-tam[cluster]'"
-        ) from error
-    kind, _, number = where.partition(":")
-    with contextlib.ExitStack() as stack:
-        if kind in ("tcp", "tls"):
-            address: Any = where
-        elif re.fullmatch(r"[1-9]\d*", number) and kind == "local":
-            address = stack.enter_context(
-                LocalCluster(
-                    n_workers=int(number), threads_per_worker=1, processes=True, dashboard_address=None
-                )
-            )
-        elif re.fullmatch(r"[1-9]\d*", number) and kind in QUEUES:
-            address = stack.enter_context(_queue(kind, int(number), where))
-            stack.enter_context(_asking_again(address, int(number)))
-        else:
-            raise InputError(
-                f"'{where}' is no cluster", fix="write local:4, tcp://HOST:PORT, or slurm:20 (lsf, sge, pbs)"
-            )
-        try:
-            client = stack.enter_context(Client(address, timeout=30))
-        except OSError as error:
-            raise InputError(
-                "the scheduler does not answer", where=where, fix="check its address, and that it runs"
-            ) from error
-        yield client
-
-
-def _queue(kind: str, jobs: int, where: str) -> Any:
-    try:
-        import dask_jobqueue
-    except ImportError as error:
-        raise InputError(
-            "dask-jobqueue is not installed", where=where, fix="pip install 'napari-tam[cluster]'"
-        ) from error
-    cluster_class = getattr(dask_jobqueue, QUEUES[kind])
-    submit = cluster_class.job_cls.submit_command
-    if shutil.which(submit) is None:
-        raise InputError(
-            f"there is no command {submit}", where=where, fix="start this on a machine that may submit jobs"
-        )
-    try:
-        cluster = cluster_class()
-    except (ValueError, TypeError) as error:
-        raise InputError(
-            f"the jobs are not described ({error})",
-            where=f"{kind} in jobqueue.yaml",
-            fix="docs/batch.md has an example",
-        ) from error
-
-    async def ask() -> None:
-        cluster.scale(jobs=jobs)
-        await cluster._correct_state()  # until they are submitted: else a refusal would only be logged
-
-    from distributed import Status
-
-    try:
-        cluster.sync(ask)
-    except (RuntimeError, ValueError, OSError) as error:
-        for job in cluster._created:
-            job.status = Status.failed  # else closing waits for what never was
-        cluster.close()
-        raise InputError(
-            f"the jobs are refused ({one_line(error)})", where=where, fix="check jobqueue.yaml"
-        ) from error
-    print(f"cluster  {jobs} {kind} jobs asked for", file=sys.stderr)
-    return cluster
-
-
-@contextlib.contextmanager
-def _asking_again(cluster: Any, jobs: int) -> Iterator[None]:
-    """Ask for a new job whenever one ended; dask-jobqueue itself lets their number fall."""
-    stop = threading.Event()
-
-    def ask() -> None:
-        while not stop.wait(LOOK_EVERY):
-            cluster.scale(jobs=jobs)
-
-    thread = threading.Thread(target=ask, name="jobs", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join()

@@ -76,8 +76,9 @@ def conclude(folder: Path, settings: Settings, layout: Layout | None = None) -> 
         If the folder or the layout cannot be used; then nothing is written.
     """
     from napari_tam.kinetics.results import follow_results, write_kinetics
-    from napari_tam.uptake import stats
     from napari_tam.uptake.decide import decide
+    from napari_tam.uptake.replicates import replicate_table
+    from napari_tam.uptake.stats import compare
 
     found = _Tables.read(folder)
     names = found.images["image"].to_pylist()
@@ -93,8 +94,8 @@ def conclude(folder: Path, settings: Settings, layout: Layout | None = None) -> 
     decisions = decide(cells, puncta, about, settings)
     for name in decisions.cells:
         cells[name] = decisions.cells[name].array
-    replicates = stats.replicates(cells, settings)
-    comparisons = stats.compare(cells, replicates, settings)
+    replicates = replicate_table(cells, settings)
+    comparisons = compare(cells, replicates, settings)
     # nothing was written so far; now everything is
     found.images = _extend(found.images, about[_LAYOUT_NAMES], after="image")
     found.cells = _extend(found.cells, cells[_LAYOUT_NAMES + list(decisions.cells)])
@@ -127,7 +128,8 @@ def compare_again(folder: Path, settings: Settings) -> tuple[pd.DataFrame, pd.Da
     InputError
         If the folder cannot be read, or was never given a layout.
     """
-    from napari_tam.uptake import stats
+    from napari_tam.uptake.replicates import replicate_table
+    from napari_tam.uptake.stats import compare
 
     found = _Tables.read(folder, bare=False)
     if "condition" not in found.cells.column_names:
@@ -140,8 +142,8 @@ def compare_again(folder: Path, settings: Settings) -> tuple[pd.DataFrame, pd.Da
     for column in (*LAYOUT_COLUMNS, *DECISION_COLUMNS):
         if column.kind == "maybe_flag":
             cells[column.name] = cells[column.name].astype("boolean")
-    replicates = stats.replicates(cells, settings)
-    comparisons = stats.compare(cells, replicates, settings)
+    replicates = replicate_table(cells, settings)
+    comparisons = compare(cells, replicates, settings)
     tables.write_csv(folder / "replicates.csv", _arrow(replicates))
     tables.write_csv(folder / "comparisons.csv", _arrow(comparisons))
     return replicates, comparisons

@@ -8,8 +8,9 @@ from concurrent.futures import CancelledError
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from napari_tam.batches.outcome import ERROR_LOG, BatchProgress, Outcome, explain
 from napari_tam.batches.threads import executor, read_ahead
-from napari_tam.batches.work import ALL_STEPS, ERROR_LOG, BatchProgress, Item, Outcome, Work, explain
+from napari_tam.batches.work import ALL_STEPS, Item, Work
 from napari_tam.files import OutputError
 from napari_tam.io.images import unique_names
 from napari_tam.io.tiff import available_memory

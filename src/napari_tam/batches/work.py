@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
 import time
-import traceback
 from dataclasses import dataclass, field
-from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from napari_tam.batches.outcome import BatchProgress, Outcome, explain, log
 from napari_tam.batches.threads import give_back_memory
-from napari_tam.errors import InputError, one_line
+from napari_tam.errors import InputError
 from napari_tam.files import OutputError
 from napari_tam.io.images import read_fields
 from napari_tam.pipeline.runner import run_steps
@@ -37,51 +35,9 @@ if TYPE_CHECKING:
     from napari_tam.results.parts import Parts, Row
     from napari_tam.settings import Settings
 
-#: Where the tracebacks of unexpected errors go, in the results folder.
-ERROR_LOG = "errors.log"
 
 #: The run_steps that `BatchProgress` announces, in order.
 ALL_STEPS = ("read", *STEPS, "write")
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of one field of an image file.
-
-    Attributes
-    ----------
-    path, name
-        The file, and the name of the field in all tables.
-    analysis
-        What was found; None if nothing was, or if not this process did it (see `kept` and `row`).
-    error
-        Why not, in one sentence, or None.
-    seconds
-        Wall time, reading and writing included.
-    row
-        Its row of images.csv.
-    kept
-        Whether it is the result of an earlier run, which still holds.
-    """
-
-    path: Path
-    name: str
-    analysis: Analysis | None = None
-    error: str | None = None
-    seconds: float = 0.0
-    row: Row = field(default_factory=dict)
-    kept: bool = False
-
-
-@dataclass(frozen=True)
-class BatchProgress:
-    """What the batch does now: a step (`done` of `total`) of the field `name` in file `index` of `files`."""
-
-    path: Path
-    name: str
-    index: int
-    files: int
-    step: Progress
 
 
 @dataclass(frozen=True)
@@ -313,7 +269,7 @@ class Work:
             raise InputError("there is no image in the file", where=path)
 
     def _failure(self, error: Exception, path: Path, name: str, stamp: Stamp, seconds: float) -> Outcome:
-        sentence = explain(error, path) or _log(error, name, self.parts.out)
+        sentence = explain(error, path) or log(error, name, self.parts.out)
         if not path.exists() or isinstance(error, OutputError):
             stamp = Stamp(None, stamp.analysis)  # it may come back, or be no fault of the image
         row = self.parts.write_failure(name, failure_row(name, path, sentence, seconds), stamp)
@@ -328,35 +284,3 @@ class Work:
 def _is_read(found: Field) -> bool:
     """Whether all pixels of a field are in memory."""
     return all(isinstance(channel, np.ndarray) for channel in found.channels.values())
-
-
-def explain(error: Exception, path: Path) -> str | None:
-    """Return the sentence for an error that an input can cause; None for a bug."""
-    if isinstance(error, InputError):
-        return one_line(error)
-    text = one_line(error)
-    if isinstance(error, MemoryError) or (
-        isinstance(error, RuntimeError) and ("out of memory" in text or "allocate memory" in text)
-    ):
-        return str(
-            InputError(
-                "there is not enough memory for this image",
-                where=path,
-                fix="close other programs, crop the image, or use a larger machine (on a GPU: --device cpu)",
-            )
-        )
-    if isinstance(error, OSError):
-        reason = error.strerror or text
-        return str(InputError(f"it cannot be read ({reason})", where=error.filename or path))
-    return None
-
-
-def _log(error: Exception, name: str, out: Path) -> str:
-    """Keep the traceback of a bug, and return the sentence about it."""
-    when = datetime.now().astimezone().isoformat(timespec="seconds")
-    with contextlib.suppress(OSError), (out / ERROR_LOG).open("a", encoding="utf-8") as log:
-        log.write(f"--- {when} {name}\n{''.join(traceback.format_exception(error))}\n")
-    return (
-        f"{name}: unexpected {type(error).__name__}: {one_line(error)}. "
-        f"This is a bug: please report it with {out / ERROR_LOG}"
-    )

@@ -48,7 +48,7 @@ class Run:
     dry_run
         Only say what would be done.
     cluster
-        Where to analyse, see `napari_tam.batches.cluster.open_cluster`; None for this process.
+        Where to analyse, see `napari_tam.batches.dask_clusters.open_cluster`; None for this process.
     """
 
     resume: bool = False

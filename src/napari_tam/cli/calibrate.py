@@ -8,13 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_tam.cli.options import parse_setting
-from napari_tam.correct.calibrate import (
-    bleed_through_of,
-    channel_shifts,
-    estimate_flat_field,
-    mean_bleed_through,
-    reference_flat_field,
-)
+from napari_tam.correct.calibrate import bleed_through_of, channel_shifts, mean_bleed_through
+from napari_tam.correct.flat_field import estimate_flat_field, reference_flat_field
 from napari_tam.correct.folder import write_corrections
 from napari_tam.errors import InputError
 from napari_tam.io.images import list_images, read_fields

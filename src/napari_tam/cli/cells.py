@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator
 
     from napari_tam.progress import Progress
-    from napari_tam.train.finetune import FineTuned
+    from napari_tam.train.judgement import FineTuned
 
 #: Exit status when the network became worse.
 WORSE = 1
@@ -27,7 +27,8 @@ def train_cells(arguments: argparse.Namespace) -> int:
     from napari_tam.networks.cards import bundled_cards
     from napari_tam.networks.flownet import choose_device
     from napari_tam.settings import Settings
-    from napari_tam.train.finetune import Recipe, finetune, report_lines, save, verdict
+    from napari_tam.train.finetune import Recipe, finetune
+    from napari_tam.train.judgement import report_lines, save, verdict
     from napari_tam.train.training_set import read_training_fields, settings_of
 
     for name in _OF_PHENOTYPE:

@@ -41,10 +41,8 @@ class Stack:
 
     Parameters
     ----------
-    path
-        The file, for messages.
-    tif, series
-        The open file, and the series.
+    path, tif, series
+        The file (for messages), opened, and the series.
 
     Attributes
     ----------
@@ -60,8 +58,7 @@ class Stack:
     Raises
     ------
     InputError
-        If it is a colour image, too small, of an unsupported pixel type, or its axes cannot be
-        understood.
+        If it is a colour image, too small, of an unsupported pixel type, or with axes nobody can tell.
     """
 
     def __init__(self, path: Path, tif: tifffile.TiffFile, series: tifffile.TiffPageSeries) -> None:

@@ -14,6 +14,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from napari_tam.puncta import photometry
+from napari_tam.puncta.patches import FWHM, Patches, background, gaussian_widths
 
 if TYPE_CHECKING:
     from napari_tam.networks.flownet import Predictor
@@ -221,7 +222,7 @@ def measure_spots(
         "background": found.level,
         "noise": found.noise,
         "snr": found.peak / np.maximum(found.noise, floor),
-        "width_um": photometry.FWHM * found.sigma * pixel_size_um,
+        "width_um": FWHM * found.sigma * pixel_size_um,
         "sigma_px": found.sigma,
     }
     return pd.DataFrame(columns, columns=list(SPOT_COLUMNS), dtype=np.float64)
@@ -229,9 +230,9 @@ def measure_spots(
 
 def typical_sigma(pixels: Float, points: Points) -> float:
     """Width (px) of a single punctum: the median over the brighter half of up to 400 of them."""
-    patches = photometry.Patches(pixels, points[:: max(1, len(points) // 400)], 8)
-    level, _ = photometry.background(patches, 5.0, 8.0)
+    patches = Patches(pixels, points[:: max(1, len(points) // 400)], 8)
+    level, _ = background(patches, 5.0, 8.0)
     start = np.full(len(level), TYPICAL_SIGMA_PX, np.float32)
-    sigma = photometry.gaussian_widths(patches, level, start, start / 2, start * 3)
+    sigma = gaussian_widths(patches, level, start, start / 2, start * 3)
     height = np.nanmax(patches.pixels, axis=1) - level
     return float(np.clip(np.median(sigma[height >= np.median(height)]), 0.7, 4.0))

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from napari_tam import files
-from napari_tam.report.data import read_data
+from napari_tam.report.reading import read_data
 from napari_tam.report.style import MissingData
 from napari_tam.results import tables
 

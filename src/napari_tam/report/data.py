@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -11,69 +10,14 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from napari_tam.errors import InputError, one_line
 from napari_tam.io.layout import well_of
 from napari_tam.phenotype.classify import UNCERTAIN
+from napari_tam.report.readouts import GROUP, NEGATIVE
 from napari_tam.results.folder import OK, Results
-from napari_tam.results.tables import read_csv
 from napari_tam.settings import Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from pathlib import Path
-
-#: What the layout says of an image; a group of cells has one value of each of the first three.
-GROUP = ("condition", "dose", "time")
-UNIT = (*GROUP, "donor", "plate", "replicate")
-LAYOUT = ("well", *UNIT, "control_role")
-
-#: Control roles of cells that got no labelled exosomes.
-NEGATIVE = ("dye_only", "no_exosome")
-
-#: Columns of the tables beside cells, puncta and images that hold texts, whatever they look like.
-TEXTS = {
-    "thresholds": ("plate", "readout", "rule", "control_role", "control_images", "note"),
-    "replicates": ("condition", "donor", "plate", "replicate", "phenotype", "control_role", "well"),
-    "comparisons": ("readout", "comparison", "group_a", "group_b", "unit", "test", "correction", "note"),
-    "kinetics": ("condition", "track", "readout", "note"),
-}
-_CELL_TEXTS = tuple(name for name in LAYOUT if name not in ("dose", "time"))
-
-
-@dataclass(frozen=True)
-class Readout:
-    """A column of the cells table that measures uptake, and what an axis says about it."""
-
-    name: str
-    label: str
-    short: str
-
-
-READOUTS = (
-    Readout("puncta_count", "puncta per cell", "puncta"),
-    Readout("puncta_intensity_sum", "puncta intensity per cell (counts)", "intensity"),
-)
-
-#: Axis labels of further readouts that the comparisons may name.
-LABELS = {
-    **{readout.name: readout.label for readout in READOUTS},
-    "positive": "positive cells (share)",
-    "positive_fraction": "positive cells (share)",
-    "exosome_integrated": "exosome signal per cell (counts)",
-    "exosome_mean": "mean exosome signal (counts)",
-    "ctcf": "corrected total cell fluorescence (counts)",
-    "puncta_per_um2": "puncta per µm²",
-    "puncta_intensity_mean": "mean punctum intensity (counts)",
-    "aggregate_count": "aggregates per cell",
-    "central_fraction": "share of central puncta",
-    "perinuclear_fraction": "share of perinuclear puncta",
-    "elongation": "elongation (0 round, 1 line)",
-}
-
-
-def label_of(readout: str) -> str:
-    """Return what an axis says about a readout."""
-    return LABELS.get(readout, readout.replace("_", " "))
 
 
 @dataclass(frozen=True)
@@ -294,67 +238,6 @@ def whole(cells: pd.DataFrame) -> pd.DataFrame:
     if "touches_border" not in cells:
         return cells
     return cells[~cells["touches_border"].fillna(False).astype(bool)]
-
-
-def read_data(folder: Path) -> ReportData:
-    """Read a results folder.
-
-    Raises
-    ------
-    InputError
-        If it is none, or cells.csv, puncta.csv or images.csv is missing or damaged. Other tables that
-        cannot be read are named in `ReportData.problems`.
-    """
-    if not (folder / "images.csv").exists():
-        raise InputError(
-            "not a results folder (it has no images.csv)",
-            where=folder,
-            fix="give the --out folder of 'napari-tam analyse'",
-        )
-    problems: list[str] = []
-    more = {name: _optional(folder / f"{name}.csv", texts, problems) for name, texts in TEXTS.items()}
-    cells, images, puncta = (
-        _as_texts(read_csv(folder / f"{name}.csv"), _CELL_TEXTS) for name in ("cells", "images", "puncta")
-    )
-    for table, needed in ((cells, ("image", "label", "puncta_count")), (images, ("image", "status"))):
-        lacking = [name for name in needed if name not in table]
-        if lacking:
-            raise InputError(f"a table lacks the column {', '.join(lacking)}", where=folder)
-    for table in (cells, images):
-        for name in ("dose", "time"):
-            if name in table:
-                table[name] = as_number(table[name])
-    settings, run = Settings(), {}
-    try:
-        settings = Settings.from_yaml(folder / "settings.yaml")
-    except InputError as error:
-        problems.append(f"The settings of the run are not known: {one_line(error)}.")
-    try:
-        run = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        problems.append(f"The record of the run (run.json) cannot be read: {one_line(error)}.")
-    return ReportData(
-        folder, images, cells, puncta, **more, settings=settings, run=run, problems=tuple(problems)
-    )
-
-
-def _optional(path: Path, texts: Sequence[str], problems: list[str]) -> pd.DataFrame | None:
-    if not path.exists():
-        return None
-    try:
-        return _as_texts(read_csv(path), texts)
-    except InputError as error:
-        problems.append(f"{one_line(error)}.")
-        return None
-
-
-def _as_texts(table: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
-    """Make texts of columns that hold names which look like numbers; a missing one is empty."""
-    for name in names:
-        if name in table and pd.api.types.is_numeric_dtype(table[name]):
-            texts = ["" if pd.isna(x) else f"{x:g}" for x in table[name]]
-            table[name] = pd.Series(texts, index=table.index, dtype=str)
-    return table
 
 
 def uncertain_share(cells: pd.DataFrame) -> float:

@@ -9,8 +9,9 @@ import numpy as np
 import pandas as pd
 
 from napari_tam.phenotype.classify import UNCERTAIN
-from napari_tam.report.data import READOUTS, as_number, is_stated, label_of, whole
+from napari_tam.report.data import as_number, is_stated, whole
 from napari_tam.report.figures.comparison import p_text
+from napari_tam.report.readouts import READOUTS, label_of
 from napari_tam.results.folder import FAILED, OK, PENDING
 
 if TYPE_CHECKING:

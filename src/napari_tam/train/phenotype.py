@@ -19,6 +19,7 @@ from napari_tam.phenotype.calibration import balanced_accuracy, fit_temperature
 from napari_tam.phenotype.likeness import Likeness
 from napari_tam.phenotype.model import PhenotypeModel
 from napari_tam.phenotype.morphology_net import MorphologyNet, run_network
+from napari_tam.train.folds import group_folds, random_folds
 from napari_tam.train.validation import validation
 
 if TYPE_CHECKING:
@@ -32,8 +33,6 @@ Ints = npt.NDArray[np.int64]
 #: Share of held-out cells that are as near to the training cells as "like training" asks.
 LIKE_QUANTILE = 0.99
 
-#: More groups than this share folds.
-MOST_FOLDS = 5
 
 #: Shares of the training cells at which the learning curve is taken, besides all.
 CURVE = (0.25, 0.5)
@@ -141,27 +140,6 @@ def vary(
     crops[:, 1] += crops[:, 0] * noise * level
     jitter = torch.from_numpy(0.1 * rng.standard_normal(features.shape, np.float32))
     return crops, features + jitter
-
-
-def group_folds(groups: npt.NDArray[Any]) -> Ints:
-    """Return the fold of every cell: a group is never divided, and there are at most `MOST_FOLDS`."""
-    names, inverse, sizes = np.unique(groups, return_inverse=True, return_counts=True)
-    load = np.zeros(min(len(names), MOST_FOLDS), np.int64)
-    fold = np.zeros(len(names), np.int64)
-    for k in np.argsort(-sizes, kind="stable"):
-        fold[k] = load.argmin()
-        load[fold[k]] += sizes[k]
-    return fold[inverse]
-
-
-def random_folds(truth: Ints, folds: int, seed: int) -> Ints:
-    """Return a fold for every cell at random, each with the same mixture of classes."""
-    rng = np.random.default_rng(seed)
-    fold = np.zeros(len(truth), np.int64)
-    for each in np.unique(truth):
-        at = rng.permutation(np.flatnonzero(truth == each))
-        fold[at] = np.arange(len(at)) % folds
-    return fold
 
 
 def held_out(

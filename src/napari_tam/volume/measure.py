@@ -153,7 +153,7 @@ def membrane_distance(spots: pd.DataFrame, settings: Settings, least_um: float) 
     """Return within how many µm of the surface a punctum is membrane-bound; see the setting of this name."""
     if settings.membrane_distance_um is not None:
         return settings.membrane_distance_um
-    from napari_tam.puncta.photometry import FWHM
+    from napari_tam.puncta.patches import FWHM
 
     if settings.spot_sigma_z_um is not None:
         width = FWHM * settings.spot_sigma_z_um

@@ -7,32 +7,22 @@ concerned; "scaled" coordinates are divided by the width, so that a punctum is r
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import pairwise
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from napari_tam.puncta.photometry import FWHM, Float, Points
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from napari_tam.puncta.patches import FWHM, Float, Points
+from napari_tam.volume.windows import APERTURE, SHELL, Windows, batches, reach_of
 
 __all__ = ["FWHM", "Photometry", "measure", "typical_sigma"]
 
 Voxels = npt.NDArray[np.intp]
-
-#: The light of a punctum is summed within this many sigma; its background lies from there to `SHELL`.
-APERTURE, SHELL = 3.0, 4.5
 
 #: A clear punctum that stands alone may be narrower or wider than the typical one by these factors.
 WIDTHS = (0.7, 1.8)
 
 #: Least sigma of the weight of moments, in voxels.
 LEAST_WEIGHT = 1.0
-
-#: Numbers held at once in the windows around puncta.
-_BATCH = 4_000_000
 
 
 @dataclass(frozen=True)
@@ -55,34 +45,6 @@ class Photometry:
     level: Float
     noise: Float
     sigma: Float
-
-
-class Windows:
-    """Boxes of a stack around voxels; NaN beyond the stack."""
-
-    def __init__(self, volume: Float, corner: Voxels, reach: Voxels) -> None:
-        self.corner, self.shape = corner, volume.shape
-        axes = [np.arange(-r, r + 1) for r in reach]
-        grid = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
-        at = corner[:, None] + grid
-        inside = ((at >= 0) & (at < volume.shape)).all(axis=2)
-        at = np.clip(at, 0, np.array(volume.shape) - 1)
-        self.flat = np.ravel_multi_index(tuple(np.moveaxis(at, -1, 0)), volume.shape)
-        self.inside = inside
-        #: Voxels in planes of the stack, whether or not y and x are in it.
-        self.plane_inside = (corner[:, :1] + grid[:, 0] >= 0) & (corner[:, :1] + grid[:, 0] < volume.shape[0])
-        self.pixels = np.where(inside, volume.ravel()[self.flat], np.float32(np.nan))
-        self.grid = grid.astype(np.float32)
-
-    def squared(self, shift: Float, sigma: Float) -> Float:
-        """Squared scaled distance of each voxel to the points (N, 3) at `shift` from the middle."""
-        away = self.grid[None] - shift[:, None]
-        along = (away[..., 0] / sigma[:, :1]) ** 2
-        return np.asarray(along + (away[..., 1] ** 2 + away[..., 2] ** 2) / sigma[:, 1:] ** 2)
-
-    def light(self, level: Float, others: Float | float = 0.0) -> Float:
-        """Light above a level, without that of others; 0 beyond the stack."""
-        return np.asarray(np.nan_to_num(self.pixels - level[:, None] - others), np.float32)
 
 
 def _level(windows: Windows, squared: Float, others: Float | float = 0.0) -> tuple[Float, Float]:
@@ -153,7 +115,7 @@ def typical_sigma(volume: Float, peaks: Voxels, start: npt.NDArray[np.float64]) 
     sigma = np.array(start, np.float64)
     for _ in range(3):  # a round can change a width by WIDTHS only
         own = np.repeat(sigma[None], len(chosen), axis=0).astype(np.float32)
-        windows = Windows(volume, chosen, _reach(sigma))
+        windows = Windows(volume, chosen, reach_of(sigma))
         level, _ = _level(windows, windows.squared(np.zeros((len(chosen), 3), np.float32), own))
         sigma = np.median(_moments(windows, level, own)[1], axis=0).astype(np.float64)
     return np.clip(sigma, np.maximum(np.array(start) / 3, 0.4), np.array(start) * 3)
@@ -165,11 +127,6 @@ def _alone(scaled: Points) -> npt.NDArray[np.bool_]:
 
     nearest: npt.NDArray[np.float64] = cKDTree(scaled).query(scaled, k=2)[0][:, 1]
     return nearest > SHELL
-
-
-def _reach(sigma: npt.NDArray[np.float64]) -> Voxels:
-    reach = np.ceil(SHELL * sigma).astype(np.intp)
-    return np.array([min(reach[0], 12), min(reach[1], 20), min(reach[1], 20)], np.intp)
 
 
 def _neighbours(points: Points, typical: npt.NDArray[np.float64]) -> tuple[Voxels, Voxels, Float]:
@@ -230,8 +187,8 @@ def measure(volume: Float, peaks: Voxels, typical: npt.NDArray[np.float64]) -> P
     # At the voxels first: a neighbour's light, not yet known, would pull a place towards it.
     peak = np.zeros(count)
     for _ in range(2):
-        for part in _batches(count, typical):
-            windows = Windows(volume, peaks[part], _reach(typical))
+        for part in batches(count, typical):
+            windows = Windows(volume, peaks[part], reach_of(typical))
             squared = windows.squared((points[part] - peaks[part]).astype(np.float32), own[part])
             others = np.zeros_like(squared) if model is None else _others(model, windows, squared, peak[part])
             level, _ = _level(windows, squared, others)
@@ -249,8 +206,8 @@ def measure(volume: Float, peaks: Voxels, typical: npt.NDArray[np.float64]) -> P
     alone[second[peak[first] > 0.25 * peak[second]]] = False
     empty = [np.zeros(count, np.float32) for _ in range(4)]
     found = Photometry(points, empty[0], empty[1], empty[2], empty[3], np.zeros((count, 2), np.float32))
-    for part in _batches(count, typical):
-        windows = Windows(volume, peaks[part], _reach(typical))
+    for part in batches(count, typical):
+        windows = Windows(volume, peaks[part], reach_of(typical))
         squared = windows.squared((points[part] - peaks[part]).astype(np.float32), own[part])
         others = _others(model, windows, squared, peak[part])
         base, noise = _level(windows, squared, others)
@@ -288,16 +245,9 @@ def _render(
 ) -> Float:
     """Return the stack that the fitted puncta would make."""
     model = np.zeros(shape, np.float32)
-    for part in _batches(len(peaks), typical):
-        windows = Windows(model, peaks[part], _reach(typical))
+    for part in batches(len(peaks), typical):
+        windows = Windows(model, peaks[part], reach_of(typical))
         squared = windows.squared((points[part] - peaks[part]).astype(np.float32), sigma[part])
         light = np.asarray(peak[part], np.float32)[:, None] * np.exp(-0.5 * squared) * windows.inside
         np.add.at(model.reshape(-1), windows.flat.ravel(), light.ravel())
     return model
-
-
-def _batches(count: int, typical: npt.NDArray[np.float64]) -> Iterator[slice]:
-    """Yield slices of puncta whose windows fit into memory."""
-    size = max(1, _BATCH // int(np.prod(2 * _reach(typical) + 1)))
-    for start, stop in pairwise([*range(0, count, size), count]):
-        yield slice(start, stop)

@@ -98,7 +98,8 @@ def _train(
     yield Progress("load the network", 0, 1)
     from napari_tam.networks.cards import bundled_cards
     from napari_tam.networks.flownet import choose_device
-    from napari_tam.train.finetune import Recipe, finetune, report_lines, save, verdict
+    from napari_tam.train.finetune import Recipe, finetune
+    from napari_tam.train.judgement import report_lines, save, verdict
     from napari_tam.train.training_set import training_field
 
     fields = []

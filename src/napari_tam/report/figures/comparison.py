@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from napari_tam.report.data import ReportData, as_number, label_of
+from napari_tam.report.data import ReportData, as_number
+from napari_tam.report.readouts import label_of
 from napari_tam.report.style import COLOURS, GREY, INK, LABEL, SMALL, Drawn, MissingData, new_figure, plain
 
 #: Comparisons drawn of one readout, and readouts drawn. The table has all.

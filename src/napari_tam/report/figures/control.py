@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from napari_tam.report.data import NEGATIVE, ReportData, as_number, is_stated, label_of
+from napari_tam.report.data import ReportData, as_number, is_stated
+from napari_tam.report.readouts import NEGATIVE, label_of
 from napari_tam.report.style import (
     COLOURS,
     GREY,

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from napari_tam.report.data import READOUTS, ReportData, as_number, is_stated, label_of, whole
+from napari_tam.report.data import ReportData, as_number, is_stated, whole
+from napari_tam.report.readouts import READOUTS, label_of
 from napari_tam.report.style import (
     COLOURS,
     DASHES,

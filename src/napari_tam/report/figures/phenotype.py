@@ -9,7 +9,8 @@ import pandas as pd
 
 from napari_tam.phenotype.classify import UNCERTAIN
 from napari_tam.phenotype.colours import phenotype_colours
-from napari_tam.report.data import READOUTS, ReportData, as_number, is_stated, whole
+from napari_tam.report.data import ReportData, as_number, is_stated, whole
+from napari_tam.report.readouts import READOUTS
 from napari_tam.report.style import (
     GREY,
     INK,

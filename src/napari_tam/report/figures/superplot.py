@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from napari_tam.report.data import READOUTS, Readout, ReportData, as_number
+from napari_tam.report.data import ReportData, as_number
+from napari_tam.report.readouts import READOUTS, Readout
 from napari_tam.report.style import (
     COLOURS,
     GREY,
