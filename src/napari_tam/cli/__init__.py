@@ -1,1 +1,1 @@
-"""The command line: `main` reads it, `commands` lists the commands, each has a module of its own."""
+"""The command line: each command has a module of its own, imported when it is used."""

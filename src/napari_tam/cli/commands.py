@@ -8,7 +8,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from napari_tam.cli.console import complain
-from napari_tam.installation import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,6 +22,16 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Say what is wrong, and end with the exit status of wrong use."""
         self.exit(complain(f"{message}. '{self.prog} --help' tells more"))
+
+
+class _Version(argparse.Action):
+    """Print the version, which takes longer to find out than all else of ``--help``."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> NoReturn:
+        from napari_tam.installation import __version__
+
+        print(f"napari-tam {__version__}")
+        parser.exit()
 
 
 @dataclass(frozen=True)
@@ -64,7 +73,7 @@ def build(command: str) -> tuple[Parser, dict[str, Parser]]:
     parser = Parser(
         prog="napari-tam", description="How much exosome did each macrophage take up? From images to tables."
     )
-    parser.add_argument("--version", action="version", version=f"napari-tam {__version__}")
+    parser.add_argument("--version", action=_Version, nargs=0, help="show the version and exit")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     parsers: dict[str, Parser] = {}
     for each in COMMANDS:

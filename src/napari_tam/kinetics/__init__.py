@@ -1,1 +1,5 @@
-"""kinetics."""
+"""Movies: cells followed through the frames, uptake curves and their rates."""
+
+from lazy_loader import attach_stub
+
+__getattr__, __dir__, __all__ = attach_stub(__name__, __file__)

@@ -1,1 +1,5 @@
-"""The parts of `napari_tam.report.build`: data, numbers, cautions, quality of fields, figures, the page."""
+"""The report in one HTML file, its figures, and a methods paragraph."""
+
+from lazy_loader import attach_stub
+
+__getattr__, __dir__, __all__ = attach_stub(__name__, __file__)

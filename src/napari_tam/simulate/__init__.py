@@ -1,1 +1,5 @@
-"""The parts of `napari_tam.simulate.scene.Scene`: outlines, stains, puncta, optics."""
+"""Fields, z-stacks, movies and plates whose truth is known."""
+
+from lazy_loader import attach_stub
+
+__getattr__, __dir__, __all__ = attach_stub(__name__, __file__)

@@ -1,1 +1,1 @@
-"""_tabs."""
+"""What the plugin's tabs hold: channels, settings, plot, corrections, teaching, training."""

@@ -1,0 +1,6 @@
+from .run import FORMATS, export
+
+__all__ = [
+    "FORMATS",
+    "export",
+]
