@@ -1,10 +1,12 @@
-"""Write the reference pages docs/settings.md and docs/columns.md from the code.
+"""Write the pages of docs/ that follow from the code: settings, columns, modules, and the table of packages.
 
 ``make format`` does it; a test checks that they are current.
 """
 
 from __future__ import annotations
 
+import ast
+import tomllib
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -30,7 +32,9 @@ from napari_tam.columns import (
 )
 from napari_tam.settings import Settings
 
-DOCS = Path(__file__).resolve().parent.parent / "docs"
+ROOT = Path(__file__).resolve().parent.parent
+DOCS = ROOT / "docs"
+PACKAGE = ROOT / "src" / "napari_tam"
 HEAD = """# Settings
 
 Every parameter of an analysis. `napari-tam settings` writes them all, with their defaults and comments, as a
@@ -122,8 +126,112 @@ def column_row(column: Column) -> str:
     return " | ".join([f"| `{column.name}`", *(text.replace("|", "\\|") for text in texts)]) + " |"
 
 
+MODULES_HEAD = """# Modules
+
+What every module of `src/napari_tam/` is for, in the order of the import rule
+([architecture.md](architecture.md)).
+
+<!-- Made from the docstrings by tools/reference_pages.py: change them there. -->
+"""
+
+START, END = "<!-- made by tools/reference_pages.py: {} -->", "<!-- end -->"
+
+
+def packages() -> list[str]:
+    """Return the packages in the order of the import rule, the lowest first; "" is napari_tam itself."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    layers = project["tool"]["importlinter"]["contracts"][0]["layers"]
+    names = [name.strip() for layer in reversed(layers) for name in layer.split(":")]
+    return ["", *(name for name in names if (PACKAGE / name).is_dir())]
+
+
+def first_sentence(path: Path) -> str:
+    """Return the first paragraph of a module's docstring, on one line."""
+    text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+    return " ".join(text.partition("\n\n")[0].split())
+
+
+def modules_page() -> str:
+    """Return the page of all modules as Markdown."""
+    sections = [MODULES_HEAD]
+    for name in packages():
+        folder = PACKAGE / name
+        files = sorted(folder.glob("*.py") if not name else folder.rglob("*.py"))
+        lines = [
+            f"- `{path.relative_to(folder).as_posix()}`: {first_sentence(path)}"
+            for path in files
+            if path.name != "__init__.py"
+        ]
+        title = f"napari_tam/{name}".rstrip("/")
+        sections.append(
+            "\n".join([f"## {title}", "", first_sentence(folder / "__init__.py"), "", *lines, ""])
+        )
+    return "\n".join(sections)
+
+
+def architecture_page() -> str:
+    """Return the page on the architecture with its diagram and its table of packages renewed."""
+    page = (DOCS / "architecture.md").read_text(encoding="utf-8")
+    for name, made in (("diagram", diagram()), ("packages", package_table())):
+        start = START.format(name)
+        before, _, rest = page.partition(start)
+        page = f"{before}{start}\n\n{made}\n\n{END}{rest.partition(END)[2]}"
+    return page
+
+
+def package_table() -> str:
+    """Return what each package is for, as a Markdown table."""
+    jobs = {name: first_sentence(PACKAGE / name / "__init__.py") for name in packages()}
+    jobs[""] = "What every package needs: settings, columns, errors, files; `api` for notebooks."
+    return "\n".join(
+        [
+            "| package | what for |",
+            "|---|---|",
+            *(f"| `{name or 'napari_tam'}/` | {jobs[name]} |" for name in jobs),
+        ]
+    )
+
+
+def diagram() -> str:
+    """Return the imports between packages as a Mermaid diagram, without those that follow from others.
+
+    An arrow goes the way of the data: from what is imported to what imports it.
+    """
+    import grimp
+
+    graph = grimp.build_graph("napari_tam")
+    names = [name for name in packages() if name]
+    below = {
+        name: {
+            module.split(".")[1]
+            for each in {f"napari_tam.{name}", *graph.find_descendants(f"napari_tam.{name}")}
+            for module in graph.find_modules_directly_imported_by(each)
+            if module.count(".") and module.split(".")[1] in names and module.split(".")[1] != name
+        }
+        for name in names
+    }
+    reached: dict[str, set[str]] = {}
+    for name in names:  # in order, so that what is below is known already
+        reached[name] = below[name].union(*(reached[other] for other in below[name]))
+    lines = ["```mermaid", "flowchart TD"]
+    for name in names:
+        needed = [
+            other
+            for other in names
+            if other in below[name] and not any(other in reached[between] for between in below[name])
+        ]
+        if needed:
+            lines.append(f"    {' & '.join(needed)} --> {name}")
+    return "\n".join([*lines, "```"])
+
+
 #: File name to the function that makes it.
-PAGES = {"settings.md": settings_page, "columns.md": columns_page}
+PAGES = {
+    "settings.md": settings_page,
+    "columns.md": columns_page,
+    "modules.md": modules_page,
+    "architecture.md": architecture_page,
+}
 
 if __name__ == "__main__":
     for name, page in PAGES.items():
