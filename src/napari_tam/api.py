@@ -210,8 +210,9 @@ def _count(outcomes: Generator[Outcome, None, None]) -> tuple[int, int, dict[str
 
 def _models(settings: Settings) -> Models:
     """Return the networks of some settings; the last ones are kept."""
-    names = ("device", "cells_model", "nuclei_model", "puncta_method", "phenotype_model", "corrections")
-    return _loaded(tuple((name, getattr(settings, name)) for name in names))
+    from napari_tam.pipeline.models import CHOICES
+
+    return _loaded(tuple((name, getattr(settings, name)) for name in CHOICES))
 
 
 @lru_cache(maxsize=1)

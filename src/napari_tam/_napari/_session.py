@@ -39,16 +39,6 @@ TAUGHT = "your classes"
 #: Between two layers the window gets this long to draw and answer (ms): at 0 they would come in one go.
 _PAUSE_MS = 20
 
-#: Settings that decide which networks are loaded.
-_MODEL_SETTINGS = (
-    "cells_model",
-    "nuclei_model",
-    "puncta_method",
-    "phenotype_model",
-    "device",
-    "corrections",
-)
-
 _sessions: WeakValueDictionary[int, Session] = WeakValueDictionary()
 
 
@@ -130,9 +120,9 @@ class Session:
 
     def models(self, settings: Settings) -> Models:
         """Return the networks for the settings; those of the last time if they are the same."""
-        from napari_tam.pipeline.models import load_models  # loads torch
+        from napari_tam.pipeline.models import CHOICES, load_models
 
-        key = tuple(getattr(settings, name, None) for name in _MODEL_SETTINGS)
+        key = tuple(getattr(settings, name, None) for name in CHOICES)
         if self._models is None or self._models[0] != key:
             self._models = (key, load_models(settings))
         return self._models[1]

@@ -30,6 +30,10 @@ if TYPE_CHECKING:
     from napari_tam.settings import Settings
 
 
+#: The settings that decide what `load_models` loads.
+CHOICES = ("device", "cells_model", "nuclei_model", "puncta_method", "phenotype_model", "corrections")
+
+
 @dataclass(frozen=True)
 class Models:
     """What `pipeline.steps` runs on, the microscope's corrections included, and what goes on record."""
