@@ -125,7 +125,7 @@ def many(viewer: Any, widget: Any, cells: int, puncta: int) -> tuple[float, floa
     """Show `cells` cells and `puncta` puncta; then move the threshold. Returns both times."""
     from qtpy.QtWidgets import QApplication
 
-    from napari_tam._napari._calm import load_drawing
+    from napari_tam._napari._preload import load_drawing
     from napari_tam._napari._session import Found
     from napari_tam.correct.apply import Corrected
     from napari_tam.io.field import Field

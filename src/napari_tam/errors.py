@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 class InputError(ValueError):
     """An input that cannot be used: what is wrong, where, and what to do, in one sentence.
 
-    Everything a user can get wrong (files, settings, models) raises this, so that a door of the
-    program can show ``str(error)`` and go on with the next image. Anything else is a bug.
+    Everything a user can get wrong (files, settings, models) raises this, so that an interface
+    (command line, plugin) can show ``str(error)`` and go on with the next image. Anything else is a bug.
     """
 
     def __init__(self, what: str, *, where: object = None, fix: str = "") -> None:

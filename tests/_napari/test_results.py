@@ -15,7 +15,7 @@ pytest.importorskip("pytestqt")
 import fakes
 from napari_viewers import PIXEL_UM, FakeModels, add_channels, open_widget, run
 
-from napari_tam._napari import _calm
+from napari_tam._napari import _preload
 from napari_tam._napari._colours import CellColours, small
 from napari_tam._napari._contributions._reader import open_results, results_reader
 from napari_tam._napari._contributions._writer import NotSavedError
@@ -213,21 +213,21 @@ def no_torch(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def test_loading_leaves_the_interpreter_as_it_was(no_torch: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_calm, "link_torch", lambda: False)
+    monkeypatch.setattr(_preload, "link_torch", lambda: False)
     turn = sys.getswitchinterval()
-    with pytest.raises(ValueError, match="no"), _calm.loading():
+    with pytest.raises(ValueError, match="no"), _preload.loading():
         assert not gc.isenabled()
         raise ValueError("no")
     assert gc.isenabled()
     assert sys.getswitchinterval() == turn
-    with _calm.loading():
+    with _preload.loading():
         pass
     assert gc.get_freeze_count() > 0
-    _calm.collect_again()
+    _preload.collect_again()
     assert gc.get_freeze_count() == 0
 
 
 def test_torch_is_linked_without_the_interpreters_lock() -> None:
     if sys.platform == "win32":
         pytest.skip("PyTorch does so itself")
-    assert _calm.link_torch()
+    assert _preload.link_torch()

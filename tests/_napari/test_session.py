@@ -17,7 +17,7 @@ pytest.importorskip("pytestqt")
 import fakes
 from napari_viewers import PIXEL_UM, FakeModels, add_channels, open_widget, run
 
-from napari_tam._napari._calm import draw_letters
+from napari_tam._napari._preload import draw_letters
 from napari_tam._napari._session import DIMMED, TAUGHT
 from napari_tam.pipeline.edits import Edits
 from napari_tam.progress import Progress

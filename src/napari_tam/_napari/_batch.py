@@ -20,9 +20,9 @@ from qtpy.QtWidgets import (
     QVBoxLayout,
 )
 
-from napari_tam._napari._calm import collect_again, loading
+from napari_tam._napari._controls import Panel, PathEdit, button, row, taken_out
 from napari_tam._napari._job import Job
-from napari_tam._napari._parts import Panel, PathEdit, button, row, taken_out
+from napari_tam._napari._preload import collect_again, loading
 from napari_tam._napari._session import Session
 from napari_tam.errors import InputError
 from napari_tam.progress import Progress
@@ -57,7 +57,7 @@ class BatchWidget(Panel):
         super().__init__()
         self._session = Session.of(viewer)
         self._job = Job()
-        self._news: list[BatchProgress] = []
+        self._events: list[BatchProgress] = []
         self._started = 0.0
         self._files = 0
         self._failed = 0
@@ -133,15 +133,15 @@ class BatchWidget(Panel):
             settings = self._settings()
             paths = list_images([str(images)])
             names = unique_names(paths)
-            self._news.clear()
+            self._events.clear()
             self._results.clear()
             self._files, self._failed, self._started = len(paths), 0, time.monotonic()
             layout = None if self.layout_file.value is None else read_layout(self.layout_file.value)
             if layout is not None:  # before the work: a row of a wrong well is found at once
                 layout.check(list(names.values()), patterns=False)
-            session, news = self._session, self._news
+            session, event = self._session, self._events
             self._job.start(
-                lambda: _batch(paths, settings, out, layout, session, news.append),
+                lambda: _batch(paths, settings, out, layout, session, event.append),
                 self._on_result,
                 total=len(paths),
                 title=f"Uptake in {images.name}",
@@ -241,15 +241,15 @@ class BatchWidget(Panel):
 
     def _look(self) -> None:
         """Show the step that the batch is at, and how long it will take."""
-        if not self._news:
+        if not self._events:
             return
-        news = self._news[-1]
-        done = (news.index + news.step.done / news.step.total) / max(1, news.files)
+        event = self._events[-1]
+        done = (event.index + event.step.done / event.step.total) / max(1, event.files)
         self.bar.setValue(round(1000 * done))
-        at = self._row(news.name)
+        at = self._row(event.name)
         if self._text(at, 1) == WAITING:
             self._set(at, 1, RUNNING)
-        self.status_line.setText(f"{news.name}: {news.step.step}{self._remaining(done)}")
+        self.status_line.setText(f"{event.name}: {event.step.step}{self._remaining(done)}")
 
     def _remaining(self, done: float) -> str:
         passed = time.monotonic() - self._started
@@ -261,7 +261,7 @@ class BatchWidget(Panel):
 
     def _on_outcome(self, outcome: Outcome | Progress) -> None:
         if isinstance(outcome, Progress):
-            self._news.clear()
+            self._events.clear()
             self.status_line.setText(f"{outcome.step} …")
             return
         at = self._row(outcome.name)

@@ -11,8 +11,8 @@ from qtpy.compat import isalive
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QLabel, QMainWindow, QTableView, QVBoxLayout, QWidget
 
+from napari_tam._napari._controls import Combo, PathEdit, button, row
 from napari_tam._napari._layers import FIRST
-from napari_tam._napari._parts import Combo, PathEdit, button, row
 from napari_tam.errors import InputError
 
 if TYPE_CHECKING:
@@ -94,12 +94,12 @@ class ResultsBar(QWidget):
             return
         if widget is not self._table:
             self._table = widget
-            self.tame_tables()
+            self.narrow_tables()
             if isinstance(window := dock.window(), QMainWindow):
                 _below_the_image(window, dock)
             widget.table.selectionModel().selectionChanged.connect(self._on_rows)
 
-    def tame_tables(self) -> None:
+    def narrow_tables(self) -> None:
         """Let napari's features tables be as wide as their headers.
 
         They look at every value to find their columns' widths, again with every change of a layer: for

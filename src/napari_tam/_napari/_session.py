@@ -13,10 +13,10 @@ from napari.layers import Labels, Points
 from psygnal import Signal
 from qtpy.QtCore import QTimer
 
-from napari_tam._napari._calm import draw_letters
 from napari_tam._napari._colouring import colour_rows
 from napari_tam._napari._colours import CellColours
 from napari_tam._napari._layers import KEY, positions, result_layers
+from napari_tam._napari._preload import draw_letters
 from napari_tam.pipeline.edits import Edits
 
 if TYPE_CHECKING:

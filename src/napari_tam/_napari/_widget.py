@@ -9,10 +9,10 @@ from napari.utils.notifications import show_error
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QLabel, QTabWidget, QVBoxLayout, QWidget
 
-from napari_tam._napari._calm import collect_again, load_drawing, loading
+from napari_tam._napari._controls import Panel, button, column, row, taken_out
 from napari_tam._napari._job import Job
 from napari_tam._napari._layers import KEY, SAMPLES, check_images, placement
-from napari_tam._napari._parts import Panel, button, column, row, taken_out
+from napari_tam._napari._preload import collect_again, load_drawing, loading
 from napari_tam._napari._results import ResultsBar
 from napari_tam._napari._session import Found, Session
 from napari_tam._napari._tabs._channels import ChannelPicker
@@ -214,7 +214,7 @@ class AnalyseWidget(Panel):
         session = self.session
 
         def done(analysis: Analysis) -> None:
-            self.results.tame_tables()
+            self.results.narrow_tables()
             found = Found(name, where, analysis, analysis.edits, folder)
             self.session.put_in_turns(found, self._on_result)
 

@@ -1,4 +1,4 @@
-"""A folder that a microscope writes into: which images are complete, and a wait until there is news."""
+"""A folder that a microscope writes into: which images are complete, and a wait until something changes."""
 
 from __future__ import annotations
 

@@ -228,11 +228,11 @@ class _Bar:
         self._index = {path: index for index, path in enumerate(paths)}
         self._shares: dict[int, float] = {}
 
-    def tell(self, news: BatchProgress) -> None:
+    def tell(self, event: BatchProgress) -> None:
         """Show the step that a field is at."""
-        self._shares[news.index] = news.step.done / news.step.total
+        self._shares[event.index] = event.step.done / event.step.total
         self._progress.update(
-            self._task, completed=sum(self._shares.values()), description=f"{news.name}: {news.step.step}"
+            self._task, completed=sum(self._shares.values()), description=f"{event.name}: {event.step.step}"
         )
 
     def done(self, outcome: Outcome) -> None:
@@ -244,7 +244,7 @@ class _Bar:
 
 @contextlib.contextmanager
 def _progress(paths: Sequence[Path]) -> Iterator[_Bar]:
-    """Show a progress bar on stderr if that is a terminal; the value takes the news."""
+    """Show a progress bar on stderr if that is a terminal; the value is told the progress."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 

@@ -163,7 +163,7 @@ class Station:
         return done
 
     def report(self, *, now: bool = False) -> None:
-        """Renew the report if there is news and the last one is old enough (or `now`)."""
+        """Renew the report if something is new and the last one is old enough (or `now`)."""
         from napari_tam.report.build import write_report
 
         if self._is_stale and (now or time.monotonic() - self._reported >= self.report_every):

@@ -11,8 +11,8 @@ from napari.utils.notifications import show_error
 from psygnal import Signal
 from qtpy.QtWidgets import QCheckBox, QFormLayout, QWidget
 
+from napari_tam._napari._controls import Combo, Number
 from napari_tam._napari._layers import Channel, file_facts, pixel_size_um
-from napari_tam._napari._parts import Combo, Number
 from napari_tam.errors import InputError
 from napari_tam.io.channels import guess_roles
 from napari_tam.io.stack import CHANNEL_COUNTS

@@ -9,8 +9,8 @@ import numpy as np
 from napari.utils.notifications import show_error
 from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
 
+from napari_tam._napari._controls import button, row
 from napari_tam._napari._layers import positions
-from napari_tam._napari._parts import button, row
 from napari_tam._napari._tabs._train_cells import TrainCells
 from napari_tam.errors import InputError
 from napari_tam.pipeline.edits import Edits, near, puncta_edits

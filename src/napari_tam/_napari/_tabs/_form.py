@@ -11,7 +11,7 @@ from psygnal import Signal
 from qtpy.QtWidgets import QCheckBox, QFileDialog, QFormLayout, QLabel, QLineEdit, QVBoxLayout, QWidget
 from superqt import QCollapsible
 
-from napari_tam._napari._parts import Combo, Number, button, row
+from napari_tam._napari._controls import Combo, Number, button, row
 from napari_tam.errors import InputError
 from napari_tam.files import write_text
 from napari_tam.presets import PRESETS

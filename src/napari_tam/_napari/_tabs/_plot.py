@@ -8,7 +8,7 @@ import numpy as np
 from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
 
 from napari_tam._napari._colouring import MISSING, class_colours, is_number
-from napari_tam._napari._parts import Combo, button, row
+from napari_tam._napari._controls import Combo, button, row
 from napari_tam._napari._results import fill, shown_columns
 from napari_tam.columns import CELL_COLUMNS
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from napari.utils.notifications import show_error
 from qtpy.QtWidgets import QCheckBox, QLabel, QLineEdit, QVBoxLayout, QWidget
 
-from napari_tam._napari._parts import Combo, PathEdit, Report, button, row
+from napari_tam._napari._controls import Combo, PathEdit, Report, button, row
 from napari_tam._napari._session import TAUGHT
 from napari_tam.errors import InputError
 from napari_tam.progress import Progress

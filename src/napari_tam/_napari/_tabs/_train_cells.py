@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from napari.utils.notifications import show_error
 from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
 
-from napari_tam._napari._parts import PathEdit, Report, button, row
+from napari_tam._napari._controls import PathEdit, Report, button, row
 from napari_tam.errors import InputError
 from napari_tam.progress import Progress
 
