@@ -59,7 +59,10 @@ def main(folder, extras, arguments):
 
 def inputs(arguments):
     """Return one hash of all that an installation depends on."""
-    files = [(ROOT / name).read_bytes() for name in ("pyproject.toml", "constraints.txt", "napari.yaml")]
+    files = [
+        (ROOT / name).read_bytes()
+        for name in ("pyproject.toml", "constraints.txt", "hatch_build.py", "napari.yaml")
+    ]
     return hashlib.sha256(b"\0".join([*files, " ".join(arguments).encode()])).hexdigest()
 
 

@@ -60,7 +60,7 @@ def _level(windows: Windows, squared: Float, others: Float | float = 0.0) -> tup
 def _moments(
     windows: Windows, level: Float, start: Float, others: Float | float = 0.0, rounds: int = 5
 ) -> tuple[Float, Float]:
-    """Refine places and widths by adaptive Gaussian-weighted moments; see `photometry.gaussian_widths`.
+    """Refine places and widths by adaptive Gaussian-weighted moments; see `puncta.patches.gaussian_widths`.
 
     The weight is never narrower than `LEAST_WEIGHT` voxels: the sums over a sharper bell would depend
     on where it lies between the planes, which are often coarser than the punctum.
