@@ -16,8 +16,8 @@ import pandas as pd
 from common import table
 
 from napari_tam.settings import Settings
+from napari_tam.uptake.comparisons import compare
 from napari_tam.uptake.replicates import replicate_table
-from napari_tam.uptake.stats import compare
 
 REPLICATES, MEAN, CELLS = 4, 8.0, 0.6
 DESIGNS = {

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 
 from napari_tam.networks.flownet import FlowNet, Predictor
-from napari_tam.stopping import Interrupted, checkpoint, watch
+from napari_tam.stopping import Interrupted, checkpoint, set_cancel_check
 
 
 def test_only_the_thread_that_was_asked_stops() -> None:
     done: list[str] = []
 
     def work(name: str, asked: bool) -> None:
-        watch(lambda: asked)
+        set_cancel_check(lambda: asked)
         try:
             checkpoint()
             done.append(name)
@@ -38,10 +38,10 @@ def test_a_network_stops_after_the_tile_that_it_is_at(monkeypatch: pytest.Monkey
         return run(crop)
 
     monkeypatch.setattr(predictor, "_run", count)
-    watch(lambda: len(tiles) == 2)
+    set_cancel_check(lambda: len(tiles) == 2)
     try:
         with pytest.raises(Interrupted):
             predictor(np.zeros((1, 300, 300), np.float32))
     finally:
-        watch(None)
+        set_cancel_check(None)
     assert len(tiles) == 2

@@ -1,6 +1,6 @@
 """Stopping in the middle of a step: long loops ask `checkpoint` whether to go on.
 
-Who runs the work in a thread of its own says there, with `watch`, how to find out.
+Who runs the work in a thread of its own says there, with `set_cancel_check`, how to find out.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class Interrupted(BaseException):
     """The work was asked to stop. Like KeyboardInterrupt no `Exception`: it is nobody's failure."""
 
 
-def watch(asked: Callable[[], bool] | None) -> None:
+def set_cancel_check(asked: Callable[[], bool] | None) -> None:
     """State how this thread learns that it should stop; None: it never does.
 
     Parameters

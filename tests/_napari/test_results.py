@@ -16,9 +16,9 @@ import fakes
 from napari_viewers import PIXEL_UM, FakeModels, add_channels, open_widget, run
 
 from napari_tam._napari import _preload
-from napari_tam._napari._colours import CellColours, small
 from napari_tam._napari._contributions._reader import open_results, results_reader
 from napari_tam._napari._contributions._writer import NotSavedError
+from napari_tam._napari._label_colours import CellColours, small
 from napari_tam.batches.run import analyse_files
 from napari_tam.errors import InputError
 from napari_tam.results.folder import read_results

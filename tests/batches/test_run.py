@@ -183,7 +183,7 @@ def test_a_picture_that_is_open_elsewhere_costs_that_image_only(
             raise PermissionError(errno.EACCES, "Permission denied")
         return np.zeros((4, 4, 3), np.uint8)
 
-    monkeypatch.setattr("napari_tam.results.parts.overlay", locked)
+    monkeypatch.setattr("napari_tam.results.field_store.overlay", locked)
     analyse(paths, tmp_path / "out")
     assert status(tmp_path / "out") == {"i0": "failed", "i1": "ok"}
     assert read_results(tmp_path / "out").cells["image"].unique().tolist() == ["i1"]

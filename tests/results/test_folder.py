@@ -26,8 +26,8 @@ from napari_tam.errors import InputError
 from napari_tam.files import OutputError, replacing
 from napari_tam.io.images import read_fields
 from napari_tam.pipeline.runner import run
+from napari_tam.results.field_store import Stamp
 from napari_tam.results.folder import mask_path, prepare, read_mask, read_results, write_mask
-from napari_tam.results.parts import Stamp
 from napari_tam.results.record import Record, failure_row, image_row
 from napari_tam.results.tables import read_csv, rows_table, stack, write_csv
 from napari_tam.settings import Settings

@@ -19,7 +19,7 @@ from napari_tam.networks.flownet import FlowNet
 from napari_tam.pipeline.models import load_models
 from napari_tam.segment.segmenter import FlowNetSegmenter, median_diameter
 from napari_tam.settings import Settings
-from napari_tam.stopping import Interrupted, watch
+from napari_tam.stopping import Interrupted, set_cancel_check
 from napari_tam.train import finetune as module
 from napari_tam.train.finetune import Recipe, finetune, folds_of, sample_of, total_steps
 from napari_tam.train.judgement import save, verdict
@@ -180,12 +180,12 @@ def test_options_of_the_other_training_are_refused(
 def test_cancel_stops_within_a_step(card: ModelCard) -> None:
     work = finetune([field(0), field(1)], card, QUICK, Settings(), CPU)
     next(work)
-    watch(lambda: True)
+    set_cancel_check(lambda: True)
     try:
         with pytest.raises(Interrupted):
             next(work)
     finally:
-        watch(None)
+        set_cancel_check(None)
 
 
 def test_the_judge_gives_a_perfect_segmentation_one(monkeypatch: pytest.MonkeyPatch, card: ModelCard) -> None:

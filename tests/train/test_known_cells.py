@@ -16,8 +16,8 @@ from napari_tam.errors import InputError
 from napari_tam.io.layout import read_layout
 from napari_tam.phenotype.classify import ModelClassifier
 from napari_tam.phenotype.model import load_phenotype_model
+from napari_tam.results.field_store import Stamp
 from napari_tam.results.folder import read_results
-from napari_tam.results.parts import Stamp
 from napari_tam.results.record import Record, image_row
 from napari_tam.settings import Settings
 from napari_tam.train import phenotype as phenotype_training

@@ -12,7 +12,7 @@ from psygnal import Signal
 
 from napari_tam.errors import InputError, one_line
 from napari_tam.progress import Progress
-from napari_tam.stopping import Interrupted, watch
+from napari_tam.stopping import Interrupted, set_cancel_check
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -136,7 +136,7 @@ def _guarded(
 
     from napari_tam.batches.run import explain
 
-    watch(stop.is_set)
+    set_cancel_check(stop.is_set)
     try:
         return (yield from work())
     except Interrupted:
@@ -150,4 +150,4 @@ def _guarded(
             raise WorkFailedError(f"{type(error).__name__}: {error}") from error
         raise
     finally:
-        watch(None)
+        set_cancel_check(None)

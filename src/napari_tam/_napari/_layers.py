@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pint
 
-from napari_tam._napari._colours import small
+from napari_tam._napari._label_colours import small
 from napari_tam.errors import InputError
 from napari_tam.installation import bundled
 from napari_tam.io.tiff_metadata import Metadata

@@ -208,8 +208,8 @@ def save_results(found: Found, folder: Path, session: Session) -> None:
         If it cannot be written, or holds results of other images.
     """
     from napari_tam.results.edits import save_edits
+    from napari_tam.results.field_store import Stamp
     from napari_tam.results.folder import read_results
-    from napari_tam.results.parts import Stamp
     from napari_tam.results.record import Record, image_row
 
     if not found.analysis.field.channels:

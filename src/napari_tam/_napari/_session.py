@@ -13,8 +13,8 @@ from napari.layers import Labels, Points
 from psygnal import Signal
 from qtpy.QtCore import QTimer
 
-from napari_tam._napari._colouring import colour_rows
-from napari_tam._napari._colours import CellColours
+from napari_tam._napari._column_colours import colour_column, colour_rows
+from napari_tam._napari._label_colours import CellColours
 from napari_tam._napari._layers import KEY, positions, result_layers
 from napari_tam._napari._preload import draw_letters
 from napari_tam.pipeline.edits import Edits
@@ -238,7 +238,7 @@ class Session:
         if found.column == TAUGHT:
             colouring = colour_rows(table["label"].map(found.taught).astype("string"))
         else:
-            colouring = colour_rows(table[found.column])
+            colouring = colour_column(table, found.column)
         found.legend = colouring.legend
         layer = found.layers.get("cells")
         if layer is not None and layer in self.viewer.layers:

@@ -36,9 +36,6 @@ if TYPE_CHECKING:
     from napari_tam.progress import Progress
     from napari_tam.settings import Settings
 
-#: Settings that only choose among the candidates: their effect is shown at once.
-THRESHOLDS = ("puncta_score", "puncta_min_snr")
-
 #: How long a threshold rests before the tables are made anew (ms).
 _REST_MS = 300
 
@@ -245,7 +242,7 @@ class AnalyseWidget(Panel):
         """Show at once which puncta a moved threshold keeps; the tables follow when it rests."""
         cell = self.chosen().get("cell")
         found = None if cell is None else self.session.found.get(cell.image)
-        if name not in THRESHOLDS or found is None:
+        if name not in _thresholds() or found is None:
             return
         if found.analysis.candidates is None:  # opened from a folder: they are looked for once more
             self._later.start()
@@ -342,3 +339,14 @@ def _analyse(
     if edits is None and folder is not None:
         edits = read_edits(folder, field.name, field.shape)
     return (yield from run_steps(field, settings, models, previous, edits))
+
+
+def _thresholds() -> list[str]:
+    """Return the settings that only choose among the candidates of puncta: their effect is shown at once."""
+    from napari_tam.settings import Settings
+
+    return [
+        name
+        for name, schema in Settings.model_json_schema()["properties"].items()
+        if schema["group"] == "puncta" and schema["enters"] == ["measure"]
+    ]

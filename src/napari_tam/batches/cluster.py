@@ -19,10 +19,10 @@ from napari_tam.batches.work import ALL_STEPS, Work
 from napari_tam.errors import InputError
 from napari_tam.io.images import unique_names
 from napari_tam.progress import Progress
+from napari_tam.results.field_store import FieldStore, Row, Stamp
 from napari_tam.results.fingerprint import analysis_hash, source_of
 from napari_tam.results.folder import OK
 from napari_tam.results.lock import LOCK_FILE, locked
-from napari_tam.results.parts import Parts, Row, Stamp
 from napari_tam.results.record import Record, failure_row
 
 if TYPE_CHECKING:
@@ -140,7 +140,7 @@ class _Job:
                     fix="images and results must be on a disk that all machines share, at the same path",
                 )
         settings, models = _loaded(self.settings, self.load)
-        parts = Parts(Path(self.out))
+        parts = FieldStore(Path(self.out))
         work = Work(parts, settings, models, self.analysis, resume, self.retry_failed)
         if analysis_hash(settings, models) != self.analysis:
             raise InputError(
@@ -180,7 +180,7 @@ class _Dispatch:
         self,
         client: Client,
         job: _Job,
-        parts: Parts,
+        parts: FieldStore,
         names: Mapping[Path, str],
         rows: dict[Path, list[Row] | None],
         on_progress: Callable[[BatchProgress], None] | None,

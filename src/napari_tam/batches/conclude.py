@@ -76,9 +76,9 @@ def conclude(folder: Path, settings: Settings, layout: Layout | None = None) -> 
         If the folder or the layout cannot be used; then nothing is written.
     """
     from napari_tam.kinetics.results import follow_results, write_kinetics
+    from napari_tam.uptake.comparisons import compare
     from napari_tam.uptake.decide import decide
     from napari_tam.uptake.replicates import replicate_table
-    from napari_tam.uptake.stats import compare
 
     found = _Tables.read(folder)
     names = found.images["image"].to_pylist()
@@ -128,8 +128,8 @@ def compare_again(folder: Path, settings: Settings) -> tuple[pd.DataFrame, pd.Da
     InputError
         If the folder cannot be read, or was never given a layout.
     """
+    from napari_tam.uptake.comparisons import compare
     from napari_tam.uptake.replicates import replicate_table
-    from napari_tam.uptake.stats import compare
 
     found = _Tables.read(folder, bare=False)
     if "condition" not in found.cells.column_names:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from napari_tam.pipeline.analysis import Analysis
     from napari_tam.progress import Progress
-    from napari_tam.results.parts import Row
+    from napari_tam.results.field_store import Row
 
 
 #: Where the tracebacks of unexpected errors go, in the results folder.

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Literal
 from napari_tam.batches.work import Work
 from napari_tam.io.images import unique_names
 from napari_tam.results import folder as results
+from napari_tam.results.field_store import FieldStore
 from napari_tam.results.fingerprint import analysis_hash, is_same
-from napari_tam.results.parts import Parts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -45,7 +45,7 @@ def plan(
         As for `napari_tam.batches.run.analyse_files`.
     """
     names = unique_names(paths)
-    parts = Parts(out, make=False)
+    parts = FieldStore(out, make=False)
     work = Work(parts, settings, models, analysis_hash(settings, models), resume, retry_failed)
     for path, name in names.items():
         done = work.done(path, name) if resume else None

@@ -81,7 +81,7 @@ def executor(jobs: int, device: str, stop: threading.Event) -> Iterator[Executor
 
     def start() -> None:
         torch.set_num_threads(each)
-        stopping.watch(stop.is_set)
+        stopping.set_cancel_check(stop.is_set)
 
     with ThreadPoolExecutor(jobs, "analyse", initializer=start) as pool:
         cv2.setNumThreads(max(1, before_cv // jobs))  # of the process, not of a thread as torch's

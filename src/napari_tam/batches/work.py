@@ -20,8 +20,8 @@ from napari_tam.pipeline.steps import STEPS
 from napari_tam.progress import Progress
 from napari_tam.results import folder as results
 from napari_tam.results.edits import edits_hash, read_edits
+from napari_tam.results.field_store import Stamp
 from napari_tam.results.fingerprint import is_same, mask_hashes, source_of
-from napari_tam.results.parts import Stamp
 from napari_tam.results.record import failure_row, image_row
 from napari_tam.stopping import checkpoint
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from napari_tam.io.field import Field
     from napari_tam.pipeline.analysis import Analysis
     from napari_tam.pipeline.models import Models
-    from napari_tam.results.parts import Parts, Row
+    from napari_tam.results.field_store import FieldStore, Row
     from napari_tam.settings import Settings
 
 
@@ -101,7 +101,7 @@ class Work:
         Set when the run is to end.
     """
 
-    parts: Parts
+    parts: FieldStore
     settings: Settings
     models: Models
     analysis: str

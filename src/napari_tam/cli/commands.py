@@ -172,7 +172,7 @@ COMMANDS = (
     Command(
         "export-training",
         "Write corrected fields as a training set",
-        module="cells",
+        module="train_cells",
         run="export_training",
         options="add_export_training_options",
         more="Images with their masks, for 'napari-tam train cells' and for Cellpose.",
@@ -180,7 +180,7 @@ COMMANDS = (
     Command(
         "explain",
         "Show why a cell has its phenotype, or example cells of every class",
-        module="phenotype",
+        module="train_phenotype",
         run="explain",
         options="add_explain_options",
         more="With --image and --label: which features push how far (a table and a picture in "

@@ -53,9 +53,9 @@ def add_train_options(parser: argparse.ArgumentParser) -> None:
 def train(arguments: argparse.Namespace) -> int:
     """Train what was asked for."""
     if arguments.kind == "cells":
-        from napari_tam.cli.cells import train_cells
+        from napari_tam.cli.train_cells import train_cells
 
         return train_cells(arguments)
-    from napari_tam.cli.phenotype import train
+    from napari_tam.cli.train_phenotype import train
 
     return train(arguments)

@@ -147,7 +147,7 @@ class ReportData:
     def unit(self) -> str:
         """What counts as one (n): donor, replicate, plate or well; empty without a layout.
 
-        What the comparisons took; without them the same rule (`napari_tam.uptake.stats`).
+        What the comparisons took; without them the same rule (`napari_tam.uptake.comparisons`).
         """
         if not self.has_layout:
             return ""

@@ -5,7 +5,7 @@
     cells.csv  cells.parquet  puncta.csv  puncta.parquet  images.csv  settings.yaml  run.json
     thresholds.csv  replicates.csv  comparisons.csv  layout.csv (see `napari_tam.batches.conclude`)
     masks/<image>_cells.tif   masks/<image>_nuclei.tif   overlays/<image>.png
-    fields/ (every field on its own, see `napari_tam.results.parts`)
+    fields/ (every field on its own, see `napari_tam.results.field_store`)
 
 Every file is written beside its place (``.part``) and moved there in one step, so that a cancel or
 a kill leaves either the old file or the new one.

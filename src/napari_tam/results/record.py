@@ -17,8 +17,8 @@ from napari_tam.columns import CELL_COLUMNS, PUNCTA_COLUMNS, SUMMARY_COLUMNS, bu
 from napari_tam.installation import __version__
 from napari_tam.results import folder as results
 from napari_tam.results import tables
+from napari_tam.results.field_store import FieldStore, Row
 from napari_tam.results.fingerprint import analysis_hash
-from napari_tam.results.parts import Parts, Row
 from napari_tam.stopping import undisturbed
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ class Record:
     ) -> None:
         results.prepare(out)
         self.out = out
-        self.parts = Parts(out)
+        self.parts = FieldStore(out)
         #: See `napari_tam.results.fingerprint.analysis_hash`.
         self.analysis = analysis_hash(settings, models)
         self._settings = settings
@@ -114,7 +114,7 @@ class Record:
         Parameters
         ----------
         row
-            Its row, as `napari_tam.results.parts.Parts` gave it back.
+            Its row, as `napari_tam.results.field_store.FieldStore` gave it back.
         seconds
             How long its steps took; None if an earlier run did them.
         """

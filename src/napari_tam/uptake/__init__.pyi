@@ -1,6 +1,6 @@
+from .comparisons import compare
 from .decide import Decisions
 from .replicates import replicate_table
-from .stats import compare
 
 __all__ = [
     "Decisions",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari.utils.notifications import show_info
 
-from napari_tam._napari._colours import CellColours
+from napari_tam._napari._label_colours import CellColours
 from napari_tam.errors import InputError
 
 if TYPE_CHECKING:

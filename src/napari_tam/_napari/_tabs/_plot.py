@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
 
-from napari_tam._napari._colouring import MISSING, class_colours, is_number
+from napari_tam._napari._column_colours import MISSING, is_number
 from napari_tam._napari._controls import Combo, button, row
 from napari_tam._napari._results import fill, shown_columns
 from napari_tam.columns import CELL_COLUMNS
@@ -73,7 +73,7 @@ class PlotTab(QWidget):
         y = table[self.upright.currentText()].to_numpy(float, na_value=np.nan)
         self.labels = table["label"].to_numpy(np.int64)
         names = sorted(groups.unique())
-        colours = class_colours(names) if "phenotype" in table else {}
+        colours = _colours_of(table) if "phenotype" in table else {}
         if self.across.currentText() == BY_GROUP:
             x = _spread(groups, names, y, axes, colours)
         else:
@@ -163,6 +163,12 @@ class PlotTab(QWidget):
 def _titled(name: str) -> str:
     unit = _UNITS.get(name, "")
     return f"{name} [{unit}]" if unit else name
+
+
+def _colours_of(table: pd.DataFrame) -> dict[str, str]:
+    from napari_tam.phenotype.colours import classes_of, phenotype_colours
+
+    return phenotype_colours(classes_of(table))
 
 
 def _spread(

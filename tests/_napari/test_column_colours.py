@@ -3,14 +3,21 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from napari_tam._napari._colouring import CLASS_COLOURS, MISSING, class_colours, colour_rows
+from napari_tam._napari._column_colours import MISSING, colour_column, colour_rows
+from napari_tam.phenotype.colours import CLASS_COLOURS, phenotype_colours
 
 
 def test_classes_are_apart_and_uncertain_is_grey() -> None:
     colouring = colour_rows(pd.Series(["M2", "uncertain", "M1", "M2"]))
     assert dict(colouring.legend) == {"M1": CLASS_COLOURS[0], "M2": CLASS_COLOURS[1], "uncertain": MISSING}
     assert colouring.rgba[0].tolist() == colouring.rgba[3].tolist() != colouring.rgba[2].tolist()
-    assert class_colours(["b", "a"]) == class_colours(["a", "b"])
+
+
+def test_a_phenotype_has_the_same_colour_in_every_picture_whichever_are_there() -> None:
+    table = pd.DataFrame({"phenotype": ["M2", "M2"], "p_m1": [0.1, 0.2], "p_m2": [0.9, 0.8]})
+    expected = phenotype_colours(["M1", "M2"])["M2"]
+    assert dict(colour_column(table, "phenotype").legend) == {"M2": expected}
+    assert expected == CLASS_COLOURS[1]
 
 
 def test_numbers_run_along_the_scale_and_missing_ones_are_grey() -> None:

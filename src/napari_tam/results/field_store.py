@@ -58,7 +58,7 @@ class Stamp:
     analysis: str
 
 
-class Parts:
+class FieldStore:
     """The finished fields of a results folder.
 
     Parameters

@@ -12,19 +12,15 @@ import numpy as np
 import numpy.typing as npt
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import pandas as pd
 
-#: What has no value.
+#: What has no value; "uncertain" has the same colour.
 MISSING = "#A0A0A0"
-
-#: Colours of classes in their order (Okabe and Ito 2008).
-CLASS_COLOURS = ("#E69F00", "#56B4E9", "#009E73", "#CC79A7", "#0072B2", "#D55E00", "#F0E442")
 
 #: The dimmest and brightest of this share (per cent) have the end colours of the scale.
 CLIPPED = 2.0
-
-#: A class of this name has the colour of what is missing.
-UNCERTAIN = "uncertain"
 
 
 @dataclass(frozen=True)
@@ -50,19 +46,27 @@ def is_number(values: pd.Series) -> bool:
     return bool(pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values))
 
 
-def class_colours(names: list[str]) -> dict[str, str]:
-    """Return the colour (#RRGGBB) of every class."""
-    named = [name for name in names if name != UNCERTAIN]
-    colours = {name: CLASS_COLOURS[k % len(CLASS_COLOURS)] for k, name in enumerate(sorted(named))}
-    return colours | ({UNCERTAIN: MISSING} if UNCERTAIN in names else {})
+def colour_column(table: pd.DataFrame, column: str) -> Colouring:
+    """Give every cell of a table the colour of its value in a column; phenotypes have their own."""
+    if column == "phenotype":
+        from napari_tam.phenotype.colours import classes_of, phenotype_colours
+
+        return colour_rows(table[column], phenotype_colours(classes_of(table)))
+    return colour_rows(table[column])
 
 
-def colour_rows(values: pd.Series) -> Colouring:
-    """Give every value of a column a colour."""
+def colour_rows(values: pd.Series, known: Mapping[str, str] | None = None) -> Colouring:
+    """Give every value of a column a colour; texts those of `known`, or one after the other."""
     if is_number(values):
         return _scale(values.to_numpy(np.float64, na_value=np.nan))
     texts = values.astype("string")
-    colours = class_colours(sorted(texts.dropna().unique()))
+    names = sorted(texts.dropna().unique())
+    if known is None:
+        from napari_tam.phenotype.classify import UNCERTAIN
+        from napari_tam.phenotype.colours import phenotype_colours
+
+        known = phenotype_colours([name for name in names if name != UNCERTAIN])
+    colours = {name: known.get(name, MISSING) for name in names}
     shades = {name: _rgba(colour) for name, colour in colours.items()}
     missing = _rgba(MISSING)
     rgba = np.array([shades.get(text, missing) for text in texts.fillna("").tolist()], np.float32)

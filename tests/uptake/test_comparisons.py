@@ -8,8 +8,8 @@ import pytest
 
 from napari_tam.errors import InputError
 from napari_tam.settings import Settings
+from napari_tam.uptake.comparisons import compare
 from napari_tam.uptake.replicates import replicate_table, unit_of
-from napari_tam.uptake.stats import compare
 
 ONE = Settings(comparison_readouts="puncta_count")
 

@@ -32,9 +32,9 @@ class CellColours(DirectLabelColormap):
     @classmethod
     def of_column(cls, table: pd.DataFrame, column: str) -> CellColours:
         """Colour the cells of a table by a column."""
-        from napari_tam._napari._colouring import colour_rows
+        from napari_tam._napari._column_colours import colour_column
 
-        return cls.of(table["label"].to_numpy(), colour_rows(table[column]).rgba)
+        return cls.of(table["label"].to_numpy(), colour_column(table, column).rgba)
 
     def _map_without_cache(self, values: Any) -> Any:
         """Return the colours of values, (..., 4) float32 (napari keeps what it returns)."""

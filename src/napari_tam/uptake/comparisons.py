@@ -53,9 +53,9 @@ def compare(cells: pd.DataFrame, table: pd.DataFrame, settings: Settings) -> pd.
     Parameters
     ----------
     cells
-        As for `replicates`; the mixed model takes them.
+        As for `replicates.replicate_table`; the mixed model takes them.
     table
-        What `replicates` returned.
+        What `replicates.replicate_table` returned.
     settings
         The group comparison is used.
     """
