@@ -161,10 +161,10 @@ def batch(
     for what, number, least in (("jobs", jobs, 0), ("memory_gb", memory_gb, 1e-9)):
         if number is not None and number < least:
             raise InputError(f"{what} is {number}", fix="give a number above 0, or leave it out")
-    paths = _images(inputs)
+    paths = _images(inputs, settings)
     about = None if layout is None else read_layout(Path(layout).expanduser())
     if about is not None:
-        about.check(list(unique_names(paths).values()), patterns=False)
+        about.check(list(unique_names(paths, settings.files).values()), patterns=False)
     models = models or _models(settings)
     given: dict[str, Any] = {"on_progress": on_progress, "command": ["napari_tam.batch"]}
     given |= {"resume": resume, "retry_failed": retry_failed}
@@ -182,10 +182,10 @@ def batch(
     return BatchResult(out, analysed, kept, errors, conclusions)
 
 
-def _images(inputs: str | Path | Sequence[str | Path]) -> list[Path]:
+def _images(inputs: str | Path | Sequence[str | Path], settings: Settings) -> list[Path]:
     from napari_tam.io.listing import list_images
 
-    paths = list_images([inputs] if isinstance(inputs, str | Path) else inputs)
+    paths = list_images([inputs] if isinstance(inputs, str | Path) else inputs, settings.files)
     if not paths:
         raise InputError(
             "there is no image", where="the list of inputs", fix="name files, folders or patterns"

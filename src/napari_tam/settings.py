@@ -79,6 +79,13 @@ class Settings(BaseModel):
         common=True,
         pairs="ROLE=CHANNEL",
     )
+    files: str = _setting(
+        "auto",
+        "Images whose channels are files of their own: found by the names that microscopes give (auto), or "
+        "by a pattern such as {well}_s{site}_w{channel}.tif. each: every file is an image by itself.",
+        group="image",
+        enters="read",
+    )
     pixel_size_um: Annotated[float, Field(gt=0, le=100)] | None = _setting(
         None, "Pixel size. Unset: read from the file.", group="image", enters="read", unit="µm", common=True
     )

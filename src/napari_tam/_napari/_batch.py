@@ -131,8 +131,8 @@ class BatchWidget(Panel):
             if images is None or out is None:
                 raise InputError("no folder is chosen", fix="Choose the images' folder and one for results")
             settings = self._settings()
-            paths = list_images([str(images)])
-            names = unique_names(paths)
+            paths = list_images([str(images)], settings.files)
+            names = unique_names(paths, settings.files)
             self._events.clear()
             self._results.clear()
             self._files, self._failed, self._started = len(paths), 0, time.monotonic()

@@ -17,6 +17,7 @@ from napari_tam.batches.outcome import BatchProgress, Outcome
 from napari_tam.batches.run import saving
 from napari_tam.batches.work import ALL_STEPS, Work
 from napari_tam.errors import InputError
+from napari_tam.io.channel_files import files_of
 from napari_tam.io.images import unique_names
 from napari_tam.progress import Progress
 from napari_tam.results.field_store import FieldStore, Row, Stamp
@@ -24,6 +25,7 @@ from napari_tam.results.fingerprint import analysis_hash, source_of
 from napari_tam.results.folder import OK
 from napari_tam.results.lock import LOCK_FILE, locked
 from napari_tam.results.record import Record, failure_row
+from napari_tam.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
@@ -31,7 +33,6 @@ if TYPE_CHECKING:
     from distributed import Client
 
     from napari_tam.pipeline.models import Models
-    from napari_tam.settings import Settings
 
 
 #: An image that kills so many workers is not tried again.
@@ -88,7 +89,7 @@ def analyse_on(
         If there is no such cluster, or the results folder cannot be written.
     """
     paths = list(dict.fromkeys(paths))
-    names = unique_names(paths)
+    names = unique_names(paths, settings.files)
     with locked(out):
         record = Record(out, settings, models, names, command, background=True)
         work = Work(record.parts, settings, models, record.analysis, resume, retry_failed, len(paths))
@@ -250,7 +251,8 @@ class _Dispatch:
             )
         )
         try:
-            stamp = Stamp(source_of(path), self.job.analysis)
+            how = Settings.model_validate_json(self.job.settings).files
+            stamp = Stamp(source_of(path, files_of(path, how)), self.job.analysis)
         except OSError:
             stamp = Stamp(None, self.job.analysis)
         row = self.parts.write_failure(name, failure_row(name, path, sentence, 0.0), stamp)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from napari_tam.batches.work import Work
+from napari_tam.io.channel_files import files_of
 from napari_tam.io.images import unique_names
 from napari_tam.results import folder as results
 from napari_tam.results.field_store import FieldStore
@@ -44,7 +45,7 @@ def plan(
     paths, settings, models, out, retry_failed, resume
         As for `napari_tam.batches.run.analyse_files`.
     """
-    names = unique_names(paths)
+    names = unique_names(paths, settings.files)
     parts = FieldStore(out, make=False)
     work = Work(parts, settings, models, analysis_hash(settings, models), resume, retry_failed)
     for path, name in names.items():
@@ -62,7 +63,7 @@ def _reason(work: Work, path: Path, name: str) -> str:
         return ""
     fields, stamp = known
     try:
-        if not is_same(path, stamp.source):
+        if not is_same(path, stamp.source, files_of(path, work.settings.files)):
             return (
                 "the image changed" if stamp.source else "it could not be read, or its results not be written"
             )

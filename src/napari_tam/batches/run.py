@@ -98,7 +98,7 @@ def analyse_files(
     from napari_tam.results.lock import locked
 
     paths = list(dict.fromkeys(paths))
-    names = unique_names(paths)
+    names = unique_names(paths, settings.files)
     if any(getattr(network, "one_at_a_time", False) for network in (models.cells, models.nuclei)):
         jobs = min(jobs, 1)
     with locked(out):

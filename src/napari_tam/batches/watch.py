@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from napari_tam.errors import InputError
+from napari_tam.io.channel_files import files_of
 from napari_tam.io.images import read_fields
 from napari_tam.io.listing import list_images
 
@@ -75,7 +76,7 @@ class Watcher:
         now = time.monotonic() if now is None else now
         for path in self._files():
             try:
-                state = _state(path)
+                state = _state(path, self.settings.files)
             except OSError:
                 continue
             seen = self._seen.get(path)
@@ -121,7 +122,7 @@ class Watcher:
             if not images.isdisjoint((folder, *folder.parents)):
                 continue  # inside an image that is a folder
             with contextlib.suppress(InputError):  # no image in it
-                here_found = list_images([folder])
+                here_found = list_images([folder], self.settings.files)
                 found += here_found
                 images.update(path for path in here_found if path.is_dir())
         return found
@@ -137,9 +138,9 @@ class Watcher:
         return True
 
 
-def _state(path: Path) -> tuple[int, int]:
-    """Return size and time of change (ns) of an image, which may be a folder of files."""
-    files = [file for file in path.rglob("*") if file.is_file()] if path.is_dir() else [path]
+def _state(path: Path, how: str) -> tuple[int, int]:
+    """Return size and time of change (ns) of an image, which may be several files."""
+    files = [file for file in path.rglob("*") if file.is_file()] if path.is_dir() else files_of(path, how)
     stats = [file.stat() for file in files] or [path.stat()]
     return sum(stat.st_size for stat in stats), max(stat.st_mtime_ns for stat in stats)
 

@@ -14,6 +14,7 @@ from napari_tam.batches.outcome import BatchProgress, Outcome, explain, log
 from napari_tam.batches.threads import give_back_memory
 from napari_tam.errors import InputError
 from napari_tam.files import OutputError
+from napari_tam.io.channel_files import files_of
 from napari_tam.io.images import read_fields
 from napari_tam.pipeline.runner import run_steps
 from napari_tam.pipeline.steps import STEPS
@@ -130,7 +131,7 @@ class Work:
         held: list[Row] = []
         try:
             self._announce(path, name, index, "read")
-            stamp = Stamp(source_of(path), self.analysis)
+            stamp = Stamp(source_of(path, self._files(path)), self.analysis)
             fields = self._fields(path, name, stamp, held)
             while (found := next(fields, None)) is not None:
                 yield from (self._kept(path, index, row, stamp) for row in held)
@@ -203,6 +204,10 @@ class Work:
             give_back_memory()
         return Outcome(item.path, item.name, analysis, None, time.perf_counter() - started, row)
 
+    def _files(self, path: Path) -> list[Path]:
+        """Return all files of an image."""
+        return files_of(path, self.settings.files)
+
     @cached_property
     def _masks(self) -> dict[str, str]:
         """What the masks depend on."""
@@ -217,7 +222,7 @@ class Work:
         if known is None or known[1].analysis != self.analysis:
             return None
         try:
-            if not is_same(path, known[1].source):
+            if not is_same(path, known[1].source, self._files(path)):
                 return None
         except FileNotFoundError:
             if known[1].source is None or known[1].source["path"] != str(path.resolve()):

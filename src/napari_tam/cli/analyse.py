@@ -76,11 +76,11 @@ def analyse(
         If no image can be found, the folder not written, a model not loaded, or the layout not used.
     """
     how = how or Run()
-    paths = list_images(images)
+    paths = list_images(images, settings.files)
     about = None if layout is None else read_layout(layout)
     if about is not None:
         # before the work: a row of a wrong well is found at once
-        about.check(list(unique_names(paths).values()), patterns=False)
+        about.check(list(unique_names(paths, settings.files).values()), patterns=False)
     if how.dry_run:
         return _print_plan(paths, out, settings, how)
     prepare(out)

@@ -37,7 +37,11 @@ def calibrate(arguments: argparse.Namespace) -> int:
     InputError
         If the images cannot be used for it, or the folder cannot be written.
     """
-    given: dict[str, Any] = {"channels": parse_setting("channels", [arguments.channels or ""])}
+    # a reference may be of one channel alone
+    given: dict[str, Any] = {
+        "files": "each",
+        "channels": parse_setting("channels", [arguments.channels or ""]),
+    }
     if arguments.pixel_size is not None:
         given["pixel_size_um"] = arguments.pixel_size
     settings = Settings.from_values(given, where="command line")
@@ -49,7 +53,7 @@ def calibrate(arguments: argparse.Namespace) -> int:
 
 
 def _fields(paths: Sequence[str | Path], settings: Settings, required: Sequence[str] = ()) -> Iterator[Field]:
-    for path in list_images(paths):
+    for path in list_images(paths, settings.files):
         for field in read_fields(path, settings, required=required):
             if not field.channels:
                 raise InputError(

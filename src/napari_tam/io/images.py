@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_tam.errors import InputError
-from napari_tam.io.listing import extra_of, is_zarr, list_images, stem_of, unique_names
+from napari_tam.io.channel_files import find, open_field
+from napari_tam.io.listing import extra_of, is_zarr, list_images, name_of, stem_of, unique_names
 from napari_tam.io.planes import MIN_SIDE_PX, Series
 from napari_tam.io.reading import Plan
 from napari_tam.io.stack import Stack
@@ -43,9 +44,11 @@ def read_fields(
     path
         OME-TIFF, ImageJ hyperstack or plain TIFF, of any axes order, integer or float type, byte
         order, tiling and compression; an OME-Zarr folder (image, collection or plate); or a file of a
-        microscope maker (see docs/formats.md), with the extra that reads it.
+        microscope maker (see docs/formats.md), with the extra that reads it. Of an image whose channels are
+        files of their own, any of them.
     settings
-        Uses `channels`, `pixel_size_um`, `frame_interval_min`, `z_stack`, `z_step_um` and `z_projection`.
+        Uses `files`, `channels`, `pixel_size_um`, `frame_interval_min`, `z_stack`, `z_step_um` and
+        `z_projection`.
     name
         Name of the fields instead of the file's stem. ``_s00``, ``_s01``, … is appended when the file
         has several positions (OME images), ``_t0000``, ``_t0001``, … when it has several frames.
@@ -69,8 +72,9 @@ def read_fields(
         others: the error is raised after the last one.
     """
     path = Path(path)
+    own = name_of(path, settings.files)
     budget = available_memory() if available_bytes is None else available_bytes
-    with _open(path) as (found, lost):
+    with _open(path, settings.files) as (found, lost):
         plans, failed = [], list(lost)
         for one in found:
             try:
@@ -78,7 +82,7 @@ def read_fields(
             except InputError as error:
                 if not one.suffix:  # numbered with the others
                     raise
-                failed.append((stem_of(path) + one.suffix, error))
+                failed.append((own + one.suffix, error))
         if failed and not plans:
             raise _combined(path, failed, len(failed))
         positions = [(plan, i) for plan in plans for i in range(plan.stack.n_positions)]
@@ -87,7 +91,7 @@ def read_fields(
         total = len(jobs) + len(failed)
         for number, time in jobs:
             plan, position = positions[number]
-            full = name or stem_of(path)
+            full = name or own
             full += plan.suffix or (f"_s{number:02d}" if len(positions) > 1 else "")
             full += f"_t{time:04d}" if frames else ""
             if wanted is not None and not wanted(full):
@@ -103,8 +107,11 @@ def read_fields(
 
 
 @contextlib.contextmanager
-def _open(path: Path) -> Iterator[tuple[list[Series], list[tuple[str, InputError]]]]:
+def _open(path: Path, files: str) -> Iterator[tuple[list[Series], list[tuple[str, InputError]]]]:
     """Open an image with the reader of its kind; with its series come those that cannot be read."""
+    if (channels := find(path, files)) is not None:
+        yield open_field(channels), []
+        return
     if is_zarr(path):
         from napari_tam.io.ome_zarr import open_zarr
 

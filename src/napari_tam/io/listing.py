@@ -30,6 +30,14 @@ def stem_of(path: Path) -> str:
     return _SUFFIX.sub("", path.name) or path.name
 
 
+def name_of(path: Path, files: str = "auto") -> str:
+    """Return what an image is called: its field's name where channels are files, else its stem."""
+    from napari_tam.io.channel_files import find
+
+    found = find(path, files)
+    return stem_of(path) if found is None else found.name
+
+
 def is_zarr(path: Path) -> bool:
     """Return whether a path is a Zarr folder."""
     return path.is_dir() and any((path / name).is_file() for name in ("zarr.json", ".zattrs", ".zgroup"))
@@ -40,24 +48,29 @@ def extra_of(path: Path) -> str | None:
     return VENDOR.get(path.suffix.lower())
 
 
-def list_images(inputs: Sequence[str | Path]) -> list[Path]:
+def list_images(inputs: Sequence[str | Path], files: str = "auto") -> list[Path]:
     """Return the image files that files, folders and patterns stand for.
 
-    A folder stands for the images in it: TIFF files, OME-Zarr folders and files of microscope makers (not in
-    its subfolders), a pattern (``*``, ``?``, ``[…]``,
-    ``**`` for any depth) for those it matches; both sorted by name, without hidden files and without
-    the masks that lie beside an image (``a_masks.tif``, ``a_cells.tif`` or ``a_nuclei.tif`` with
-    ``a.ome.tif``). A file that is named is taken whatever it is called. Duplicates are dropped.
+    A folder stands for the images in it: TIFF files, OME-Zarr folders and files of microscope makers; for
+    those in its subfolders if it holds none itself. A pattern (``*``, ``?``, ``[…]``, ``**`` for any depth)
+    stands for those it matches. Both are sorted by name, without hidden files and without the masks that
+    lie beside an image (``a_masks.tif``, ``a_cells.tif`` or ``a_nuclei.tif`` with ``a.ome.tif``). A file
+    that is named is taken whatever it is called. Duplicates are dropped. An image whose channels are files
+    of their own (`files`, see `napari_tam.io.channel_files`) is there once, as its first file.
 
     Raises
     ------
     InputError
         If an input matches no image.
     """
+    from napari_tam.io.channel_files import image_of
+
     found: dict[Path, Path] = {}
     for given in inputs:
         for path in _expand(given):
-            found.setdefault(path.resolve(), path)
+            image = image_of(path, files)
+            if image is not None:
+                found.setdefault(image.resolve(), image)
     return list(found.values())
 
 
@@ -68,6 +81,8 @@ def _expand(given: str | Path) -> list[Path]:
     if path.is_dir():
         try:
             candidates = list(path.iterdir())
+            if not any(map(_is_image, candidates)) and any(map(_is_image, below := _below(path))):
+                candidates = below
         except OSError as error:
             raise InputError(
                 f"the folder cannot be read ({error.strerror})", where=path, fix="check its permissions"
@@ -77,7 +92,7 @@ def _expand(given: str | Path) -> list[Path]:
     else:
         raise InputError("there is no such file or folder", where=given, fix="check the name")
     files = sorted(p for p in candidates if not p.name.startswith(".") and (p.is_file() or is_zarr(p)))
-    images = [p for p in files if _SUFFIX.search(p.name)]
+    images = [p for p in files if _is_image(p)]
     unmasked = _without_masks(images)
     if not unmasked:
         others = sorted({p.suffix.lower() for p in files} - {""})
@@ -88,6 +103,26 @@ def _expand(given: str | Path) -> list[Path]:
             fix="name images (.tif, .ome.zarr, .nd2, .czi, .lif, …), a folder with some, or a pattern",
         )
     return unmasked
+
+
+def _is_image(path: Path) -> bool:
+    return bool(_SUFFIX.search(path.name)) and not path.name.startswith(".")
+
+
+def _below(folder: Path) -> list[Path]:
+    """Return what lies in the folders of a folder, without hidden ones and results of an analysis."""
+    found: list[Path] = []
+    for path in sorted(folder.iterdir()):
+        if path.is_dir() and not path.name.startswith(".") and not _is_results(path):
+            here = list(path.iterdir())
+            found += here
+            if not is_zarr(path):
+                found += _below(path)
+    return found
+
+
+def _is_results(folder: Path) -> bool:
+    return (folder / "images.csv").is_file() and (folder / "run.json").is_file()
 
 
 def _without_masks(images: list[Path]) -> list[Path]:
@@ -103,15 +138,17 @@ def _without_masks(images: list[Path]) -> list[Path]:
     return [path for path in images if not is_mask(path)]
 
 
-def unique_names(paths: Iterable[Path]) -> dict[Path, str]:
+def unique_names(paths: Iterable[Path], files: str = "auto") -> dict[Path, str]:
     """Return a name for every path: the file name without ``.ome.tif`` and the like.
+
+    Where channels are files of their own (`files`), it is the name of the field.
 
     Where files share it, the folder is put in front (``day1_a``, ``day2_a``), or else a number is
     appended (``a``, ``a_2``). Names differ in more than case, as they become file names. They depend on
     the paths and their order only.
     """
     paths = list(dict.fromkeys(paths))
-    stems = [stem_of(path) for path in paths]
+    stems = [name_of(path, files) for path in paths]
     shared = _repeated(stems)
     longer = [
         f"{path.resolve().parent.name}_{stem}" if stem.casefold() in shared else stem

@@ -10,6 +10,7 @@ from napari_tam.installation import __version__
 from napari_tam.pipeline.rerun import steps_of
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from napari_tam.pipeline.models import Models
@@ -53,26 +54,27 @@ def relevant_settings(settings: Settings) -> list[str]:
     return [name for name in type(settings).model_fields if set(settings.entered_by(name)) - {"conclude"}]
 
 
-def source_of(path: Path) -> Source:
+def source_of(path: Path, files: Sequence[Path] = ()) -> Source:
     """Return path, size, time of change and SHA-256 of an image.
 
-    Of an image that is a folder (OME-Zarr) the hash is of the names, sizes and times of its files.
+    Of an image that is a folder (OME-Zarr) the hash is of the names, sizes and times of its files; of one
+    whose channels are `files` of their own, of their names and hashes.
 
     Raises
     ------
     OSError
         If it cannot be read.
     """
-    stat = path.stat()
+    size, changed = _state(path, files)
     return {
         "path": str(path.resolve()),
-        "size": stat.st_size,
-        "mtime_ns": stat.st_mtime_ns,
-        "sha256": _folder_hash(path) if path.is_dir() else file_hash(path),
+        "size": size,
+        "mtime_ns": changed,
+        "sha256": _hash(path, files),
     }
 
 
-def is_same(path: Path, source: Source | None) -> bool:
+def is_same(path: Path, source: Source | None, files: Sequence[Path] = ()) -> bool:
     """Tell whether an image is still the one of a `source_of`.
 
     If place, size and time of change are the same, its content is not looked at; a file that was moved or
@@ -83,13 +85,28 @@ def is_same(path: Path, source: Source | None) -> bool:
     OSError
         If it cannot be read.
     """
-    stat = path.stat()
+    size, changed = _state(path, files)
     if source is not None and path.is_dir():
-        return source.get("sha256") == _folder_hash(path)
-    if source is None or source.get("size") != stat.st_size:
+        return bool(source.get("sha256") == _folder_hash(path))
+    if source is None or source.get("size") != size:
         return False
-    untouched = source.get("mtime_ns") == stat.st_mtime_ns and source.get("path") == str(path.resolve())
-    return untouched or source.get("sha256") == file_hash(path)
+    untouched = source.get("mtime_ns") == changed and source.get("path") == str(path.resolve())
+    return untouched or bool(source.get("sha256") == _hash(path, files))
+
+
+def _state(path: Path, files: Sequence[Path]) -> tuple[int, int]:
+    """Return size and time of change (ns)."""
+    stats = [file.stat() for file in (files or [path])]
+    return sum(stat.st_size for stat in stats), max(stat.st_mtime_ns for stat in stats)
+
+
+def _hash(path: Path, files: Sequence[Path]) -> str:
+    if path.is_dir():
+        return _folder_hash(path)
+    if len(files) < 2:
+        return file_hash(path)
+    text = "\n".join(f"{file.name} {file_hash(file)}" for file in files)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def file_hash(path: Path) -> str:

@@ -1,0 +1,420 @@
+"""Images whose channels are files of their own: which files belong together, and their planes.
+
+The files of a folder are put together where their names fit one way of naming (`napari_tam.io.naming`) and
+each of them holds one channel. A field is then known by its first file, wherever a file of an image is taken.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from napari_tam.errors import InputError, some
+from napari_tam.io.channels import guess_roles
+from napari_tam.io.naming import BESIDE, NAMINGS, Naming, told
+from napari_tam.io.planes import Series, check_side
+from napari_tam.io.single import open_single
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from pathlib import Path
+
+    import numpy as np
+    import numpy.typing as npt
+
+    from napari_tam.io.single import SingleChannel
+
+#: The settings `files` that look for such images by themselves, and that never do.
+AUTO, EACH = "auto", "each"
+
+#: What a preview, overlay or the like is, beside images whose channels are files.
+BESIDE_THEM = "beside"
+
+#: Images have from 2 to so many channels; more words that differ are conditions or fields.
+MOST_CHANNELS = 8
+
+_TIFF = re.compile(r"\.tiff?$", re.IGNORECASE)
+
+#: Where a file stands in its field: time, z and channel, as written in its name.
+Place = tuple[str, str, str]
+
+
+@dataclass(frozen=True)
+class ChannelFiles:
+    """One field whose channels are files of their own.
+
+    Attributes
+    ----------
+    name
+        Of the field: the file's name without what tells channel, z and time.
+    files
+        Time, z and channel (as written) to file, for all that are there.
+    channels, times, zs
+        What there should be, in order: what any field of the folder has.
+    naming
+        How the files are named.
+    doubled
+        Files that stand for a place that another one has.
+    """
+
+    name: str
+    files: dict[Place, Path]
+    channels: tuple[str, ...]
+    times: tuple[str, ...]
+    zs: tuple[str, ...]
+    naming: Naming
+    doubled: tuple[Path, ...] = ()
+
+    @property
+    def first(self) -> Path:
+        """The file that the field is known by."""
+        return min(self.files.values())
+
+    def check(self) -> None:
+        """Raise InputError if a file is missing or there twice."""
+        if self.doubled:
+            raise InputError(
+                f"the same channel is there twice ({self.doubled[0].name})",
+                where=self.first,
+                fix="move one of the two files elsewhere",
+            )
+        missing = [
+            (time, z, channel)
+            for time in self.times
+            for z in self.zs
+            for channel in self.channels
+            if (time, z, channel) not in self.files
+        ]
+        if missing:
+            channels = list(dict.fromkeys(channel for _, _, channel in missing))
+            raise InputError(
+                f"{self.name} lacks {len(missing)} of its files: channel {some(channels)}",
+                where=self.first,
+                fix="copy them to the others, or leave this image out",
+            )
+
+
+@dataclass(frozen=True)
+class Grouped:
+    """The files of a folder, put together.
+
+    Attributes
+    ----------
+    fields
+        The images whose channels are files of their own.
+    others
+        Files that belong to none of them.
+    beside
+        Previews, overlays and the like, which were left out.
+    """
+
+    fields: tuple[ChannelFiles, ...] = ()
+    others: tuple[Path, ...] = ()
+    beside: tuple[Path, ...] = ()
+
+
+def group(files: Sequence[Path], how: str = AUTO) -> Grouped:
+    """Put the files of one folder (and of folders beside one another in it) together.
+
+    Parameters
+    ----------
+    files
+        TIFF files.
+    how
+        `AUTO`, `EACH` (none belong together), or what `napari_tam.io.naming.told` takes.
+
+    Raises
+    ------
+    InputError
+        If `how` is no pattern.
+    """
+    if how == EACH:
+        return Grouped(others=tuple(files))
+    beside = tuple(path for path in files if BESIDE.search(path.name))
+    images = [path for path in files if path not in set(beside)]
+    if how != AUTO:
+        return _grouped(_fields(images, told(how)), images, beside)
+    if len(images) < 2:
+        return Grouped(others=tuple(files))
+    rest, fields = list(images), []
+    for naming in NAMINGS:
+        found = _fields(rest, naming)
+        if not _is_believable(found, rest, naming):
+            continue
+        fields += found
+        taken = {path for each in found for path in (*each.files.values(), *each.doubled)}
+        rest = [path for path in rest if path not in taken]
+        if not rest:
+            break
+    if not fields:
+        return Grouped(others=tuple(files))
+    return _grouped(fields, images, beside)
+
+
+def _grouped(found: Sequence[ChannelFiles], images: Sequence[Path], beside: tuple[Path, ...]) -> Grouped:
+    taken = {path for each in found for path in (*each.files.values(), *each.doubled)}
+    ordered = tuple(sorted(found, key=lambda each: each.first))
+    return Grouped(ordered, tuple(path for path in images if path not in taken), beside)
+
+
+def _fields(files: Iterable[Path], naming: Naming) -> list[ChannelFiles]:
+    """Return the fields of the files that are named in one way, complete or not."""
+    places: dict[tuple[str, ...], dict[Place, Path]] = defaultdict(dict)
+    doubled: dict[tuple[str, ...], list[Path]] = defaultdict(list)
+    names: dict[tuple[str, ...], str] = {}
+    for path in sorted(files):
+        text = "/".join(path.parts[-1 - naming.folders :])
+        match = naming.pattern.search(text)
+        if match is None:
+            continue
+        said = {name: value for name, value in match.groupdict().items() if value is not None}
+        # a number with the letters before it, as in w1 or ch00: so it can be named in the settings
+        letters = re.search(r"[A-Za-z]*$", text[: match.start("channel")])
+        number = said["channel"].isdecimal() and letters is not None
+        channel = (letters[0] if number and letters else "") + said["channel"]
+        place = (said.get("time", ""), said.get("z", ""), channel)
+        above = path.parents[naming.folders]
+        others = [f"{name}={said[name].casefold()}" for name in sorted(set(said) - {"time", "z", "channel"})]
+        key = (str(above), *others)
+        names.setdefault(key, _name(said, match))
+        if place in places[key]:
+            doubled[key].append(path)
+        else:
+            places[key][place] = path
+    if not places:
+        return []
+    _times, _zs, channels = (
+        tuple(sorted({place[k] for each in places.values() for place in each}, key=_in_order))
+        for k in range(3)
+    )
+    return [
+        ChannelFiles(
+            names[key],
+            files,
+            channels,
+            tuple(sorted({place[0] for place in files}, key=_in_order)),
+            tuple(sorted({place[1] for place in files}, key=_in_order)),
+            naming,
+            tuple(doubled[key]),
+        )
+        for key, files in places.items()
+    ]
+
+
+def _name(said: dict[str, str], match: re.Match[str]) -> str:
+    """Return what a field is called: plate, well and site where they are told, else the rest of its name."""
+    said = dict(said)
+    if "column" in said and ("row" in said or "row_letter" in said):
+        letter = said.pop("row_letter", "") or chr(ord("A") + int(said.pop("row")) - 1)
+        said["well"] = f"{letter.upper()}{int(said.pop('column')):02d}"
+    known = ("plate", "stem", "position", "well_name", "well")
+    pieces = [said[name] for name in known if said.get(name)]
+    pieces += [
+        said[name]
+        for name in match.re.groupindex
+        if name in said and name not in (*known, "site", "z", "time", "channel")
+    ]
+    if "site" in said:
+        pieces.append(f"s{said['site']}")
+    return re.sub(r"[\s_/\\-]+$", "", "_".join(pieces)) or "image"
+
+
+def _in_order(text: str) -> tuple[int, float, str]:
+    """Sort numbers by their value, whatever letters are before them, and before words."""
+    number = re.fullmatch(r"(?:w|c|ch|d|channel)?(\d+)", text, re.IGNORECASE)
+    return (0, float(number[1]), text) if number else (1, 0.0, text.casefold())
+
+
+def _is_believable(found: Sequence[ChannelFiles], files: Sequence[Path], naming: Naming) -> bool:
+    """Tell whether files that fit a way of naming are really channels of the same fields."""
+    if not found:
+        return False
+    channels = found[0].channels
+    if not 2 <= len(channels) <= MOST_CHANNELS:
+        return False
+    whole = [each for each in found if {place[2] for place in each.files} == set(channels)]
+    if 2 * len(whole) < len(found):
+        return False
+    if naming.words and len(guess_roles(channels)) < 2:
+        return False
+    # one look into one file: those with several channels are images by themselves
+    return _holds_one_channel(whole[0].first)
+
+
+def _holds_one_channel(path: Path) -> bool:
+    try:
+        with open_single(path):
+            return True
+    except (InputError, OSError):
+        return False
+
+
+def tiff_files(folder: Path) -> list[Path]:
+    """Return the TIFF files of a folder, without hidden ones."""
+    return sorted(
+        path
+        for path in folder.iterdir()
+        if _TIFF.search(path.name) and not path.name.startswith(".") and path.is_file()
+    )
+
+
+def find(path: Path, how: str = AUTO) -> ChannelFiles | None:
+    """Return the field that a file belongs to, by the files beside it; None if it is an image by itself.
+
+    Raises
+    ------
+    InputError
+        If `how` is no pattern.
+    """
+    found = _look(path, how)
+    return found if isinstance(found, ChannelFiles) else None
+
+
+def image_of(path: Path, how: str = AUTO) -> Path | None:
+    """Return the file that an image is known by: the first of its channels; None for a preview."""
+    found = _look(path, how)
+    if isinstance(found, ChannelFiles):
+        return path.parent / found.first.name if found.first.parent == path.parent.resolve() else found.first
+    return None if found == BESIDE_THEM else path
+
+
+def files_of(path: Path, how: str = AUTO) -> list[Path]:
+    """Return all files of an image."""
+    found = find(path, how)
+    return [path] if found is None else sorted(found.files.values())
+
+
+def _look(path: Path, how: str) -> ChannelFiles | str | None:
+    if how == EACH or not _TIFF.search(path.name):
+        return None
+    path = path.resolve()
+    ways = [told(how)] if how != AUTO else [each for each in NAMINGS if each.folders]
+    for folder, deep in ((path.parent, False), (path.parent.parent, True)):
+        if deep and not any(_is_deep(path, naming) for naming in ways):
+            continue  # the folders beside this one may be many
+        try:
+            changed = max(each.stat().st_mtime_ns for each in _folders(folder, deep=deep))
+            by_file = _by_file(folder, deep, how, changed)
+        except OSError:
+            continue
+        if path in by_file:
+            return by_file[path]
+    return None
+
+
+def _is_deep(path: Path, naming: Naming) -> bool:
+    """Tell whether a file's folder may be a part of its name."""
+    if not naming.folders or not naming.pattern.search(f"{path.parent.name}/{path.name}"):
+        return False
+    return not naming.words or bool(guess_roles([path.parent.name]))
+
+
+def _folders(folder: Path, *, deep: bool) -> list[Path]:
+    if not deep:
+        return [folder]
+    return [folder, *(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))]
+
+
+@lru_cache(maxsize=64)
+def _by_file(folder: Path, deep: bool, how: str, _changed: int) -> dict[Path, ChannelFiles | str]:
+    """Return the field of every file that belongs to one, of a folder or of the folders in it."""
+    files = [path for each in _folders(folder, deep=deep)[int(deep) :] for path in tiff_files(each)]
+    naming = None if how == AUTO else told(how)
+    if deep and naming is None:
+        files = [path for path in files if any(_is_deep(path, each) for each in NAMINGS)]
+    if naming is not None and bool(naming.folders) != deep:
+        return {}
+    found = group(files, how)
+    by_file: dict[Path, ChannelFiles | str] = {}
+    for field in found.fields:
+        if bool(field.naming.folders) == deep:
+            by_file |= dict.fromkeys((*field.files.values(), *field.doubled), field)
+    return by_file | dict.fromkeys(found.beside, BESIDE_THEM) if by_file else {}
+
+
+class FilePlanes:
+    """The planes of a field whose channels are files of their own, opened one at a time.
+
+    Raises
+    ------
+    InputError
+        If a file is missing, there twice, or of another size or type than the first.
+    """
+
+    n_positions = 1
+
+    def __init__(self, files: ChannelFiles) -> None:
+        files.check()
+        self.files = files
+        self.path = files.first
+        self.n_channels = len(files.channels)
+        with open_single(self.path) as first:
+            self.shape, self.dtype, self.metadata = first.shape, first.dtype, first.metadata
+            inner = first.n_times, first.n_z
+        self._inner = inner
+        # what the names do not number, the files may hold
+        for what, number, named in (
+            ("times", inner[0], len(files.times)),
+            ("z-planes", inner[1], len(files.zs)),
+        ):
+            if number > 1 and named > 1:
+                raise InputError(f"both the files' names and the files hold several {what}", where=self.path)
+        self.n_times, self.n_z = max(inner[0], len(files.times)), max(inner[1], len(files.zs))
+        check_side(self.shape, self.path)
+        self.notes: tuple[str, ...] = (
+            f"channels from {len(files.files)} files, named like {files.naming.name}",
+        )
+
+    def check_complete(self) -> None:
+        """Raise InputError if a file is not like the others, or pixels are missing at its end."""
+        for path in self.files.files.values():
+            with open_single(path) as each:
+                self._check(each)
+                each.check_complete()
+
+    def plane(self, position: int, time: int, z: int, channel: int) -> npt.NDArray[np.generic]:
+        """Read one plane."""
+        return self.window(position, time, z, channel, slice(None), slice(None))
+
+    def window(
+        self, position: int, time: int, z: int, channel: int, rows: slice, columns: slice
+    ) -> npt.NDArray[np.generic]:
+        """Read a part of a plane."""
+        files = self.files
+        inner_time, inner_z = (i if n > 1 else 0 for i, n in zip((time, z), self._inner, strict=True))
+        place = (
+            files.times[0 if self._inner[0] > 1 else time],
+            files.zs[0 if self._inner[1] > 1 else z],
+            files.channels[channel],
+        )
+        with open_single(files.files[place]) as each:
+            self._check(each)
+            return each.window(inner_time, inner_z, rows, columns)
+
+    def _check(self, each: SingleChannel) -> None:
+        if each.shape != self.shape:
+            raise InputError(
+                f"{each.path.name} has {each.shape[0]} × {each.shape[1]} pixels, "
+                f"{self.path.name} {self.shape[0]} × {self.shape[1]}",
+                where=each.path,
+                fix="all channels of an image must have the same size",
+            )
+        if (each.n_times, each.n_z) != self._inner:
+            raise InputError(
+                f"{each.path.name} and {self.path.name} hold different numbers of planes", where=each.path
+            )
+        if each.dtype != self.dtype:
+            raise InputError(
+                f"{each.path.name} has pixels of type {each.dtype}, {self.path.name} of {self.dtype}",
+                where=each.path,
+                fix="export all channels in the same way",
+            )
+
+
+def open_field(files: ChannelFiles) -> list[Series]:
+    """Return the field as the one series of planes that it is."""
+    planes = FilePlanes(files)
+    return [Series(planes, replace(planes.metadata, channel_names=files.channels))]

@@ -1,0 +1,223 @@
+"""Images whose channels are files of their own: named as microscopes name them, or as somebody tells."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import fakes
+import numpy as np
+import pandas as pd
+import pytest
+import tifffile
+
+from napari_tam.batches.run import analyse_files
+from napari_tam.errors import InputError
+from napari_tam.io.channel_files import find, group
+from napari_tam.io.images import list_images, read_fields, unique_names
+from napari_tam.io.naming import NAMINGS, told
+from napari_tam.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+#: How makers name the channel of a field (both from 1), and what the first field is called.
+MAKERS: dict[str, tuple[Callable[[int, int], str], str]] = {
+    "harmony": (lambda f, c: f"Images/r02c03f{f:02}p01-ch{c}sk1fk1fl1.tiff", "B03_s01"),
+    "yokogawa": (lambda f, c: f"Plate_X_B03_T0001F{f:03}L01A0{c}Z01C0{c}.tif", "Plate_X_B03_s001"),
+    "metaxpress": (lambda f, c: f"TimePoint_1/plate7_B03_s{f}_w{c}.TIF", "plate7_B03_s1"),
+    "metaxpress_guid": (
+        lambda f, c: f"plate7_B03_s{f}_w{c}0017450D-1A2B-4C3D-8E9F-00112233445{f}.tif",
+        "plate7_B03_s1",
+    ),
+    "in_cell": (lambda f, c: f"B - 03(fld {f} wv {WORDS[c - 1]} - {WORDS[c - 1]}).tif", "B03_s1"),
+    "scanr": (lambda f, c: f"B3--W00015--P0000{f}--Z00000--T00000--{WORDS[c - 1]}.tif", "B3_s00001"),
+    "cellomics": (lambda f, c: f"MFGTMP_220101_B03f{f:02}d{c}.TIF", "MFGTMP_220101_B03_s01"),
+    "gen5": (lambda f, c: f"B3_02_{c}_{f}_{WORDS[c - 1]}_001.tif", "B3_s1"),
+    "incucyte": (lambda f, c: f"{WORDS[c - 1][:3]}_B3_{f}_00d04h00m.tif", "B3_s1"),
+    "micromanager": (lambda f, c: f"B03-Site_{f}/img_000000000_{WORDS[c - 1]}_000.tif", "B03-Site_1"),
+    "micromanager2": (
+        lambda f, c: f"img_channel00{c}_position00{f}_time000000000_z000.tif",
+        "s001",
+    ),
+    "leica": (lambda f, c: f"Project_B03_Series00{f}_z00_ch0{c}.tif", "Project_B03_Series001"),
+    "zen": (lambda f, c: f"Experiment-B03_s{f}c{c}_ORG.tif", "Experiment-B03_s1"),
+    "olympus": (lambda f, c: f"B03_000{f}_C00{c}Z001.tif", "B03_0001"),
+    "nikon": (lambda f, c: f"B03xy{f}c{c}.tif", "B03_s1"),
+    "keyence": (lambda f, c: f"Image_B03_0000{f}_CH{c}.tif", "Image_B03_00001"),
+    "number": (lambda f, c: f"B03-{f}_c{c}.tif", "B03-1"),
+    "imagej": (lambda f, c: f"C{c}-B03_{f}.tif", "B03_1"),
+    "at_the_end": (lambda f, c: f"B03_{f} {WORDS[c - 1]}.tif", "B03_1"),
+    "in_front": (lambda f, c: f"{WORDS[c - 1]}_B03_{f}.tif", "B03_1"),
+    "folders": (lambda f, c: f"{WORDS[c - 1]}/B03_{f}.tif", "B03_1"),
+}
+WORDS = ("CD11b", "DAPI", "PKH26")
+ROLES = {"cell": 0, "nucleus": 1, "exosome": 2}
+
+
+def write(folder: Path, name: Callable[[int, int], str], fields: int = 2) -> list[list[Path]]:
+    """Write the channels of fields, each pixel telling field and channel; return the files of each field."""
+    written = []
+    for field in range(1, fields + 1):
+        files = []
+        for channel in range(1, 4):
+            path = folder / name(field, channel)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            pixels = np.full((24, 32), 100 * field + channel, np.uint16)
+            pixels[0, 0] = 1
+            tifffile.imwrite(path, pixels)
+            files.append(path)
+        written.append(files)
+    return written
+
+
+def settings(**others: object) -> Settings:
+    return Settings.from_values({"channels": ROLES, "pixel_size_um": 0.3, **others})
+
+
+@pytest.mark.parametrize("maker", MAKERS)
+def test_the_files_of_a_field_are_one_image(tmp_path: Path, maker: str) -> None:
+    name, called = MAKERS[maker]
+    files = write(tmp_path, name)
+    paths = list_images([tmp_path])
+    assert len(paths) == len(files)
+    assert [{path.resolve() for path in each} for each in files] == [
+        set(found.files.values()) if (found := find(path)) else set() for path in paths
+    ]
+    assert next(iter(unique_names(paths).values())) == called
+    for number, path in enumerate(paths, 1):
+        [field] = read_fields(path, settings())
+        pixels = [int(field.channels[role][5, 5]) for role in ROLES]
+        assert pixels == [100 * number + channel for channel in (1, 2, 3)]
+        assert "named like" in " ".join(field.notes)
+
+
+def test_what_is_measured_is_what_one_file_gives(tmp_path: Path) -> None:
+    planes = fakes.image()
+    (tmp_path / "one").mkdir()
+    fakes.write_image(tmp_path / "one" / "B02_s1.ome.tif")
+    for channel, plane in enumerate(planes, 1):
+        (tmp_path / "many").mkdir(exist_ok=True)
+        tifffile.imwrite(tmp_path / "many" / f"p_B02_s1_w{channel}.tif", plane)
+        tifffile.imwrite(tmp_path / "many" / f"p_B02_s1_w{channel}_thumb.tif", plane[::4, ::4])
+    tables = []
+    for kind in ("one", "many"):
+        paths = list_images([tmp_path / kind])
+        chosen = Settings(pixel_size_um=fakes.PIXEL_UM, channels=ROLES)
+        [outcome] = analyse_files(paths, chosen, fakes.models(), tmp_path / f"out_{kind}")
+        assert outcome.error is None
+        tables.append(pd.read_csv(tmp_path / f"out_{kind}" / "cells.csv").drop(columns="image"))
+    pd.testing.assert_frame_equal(*tables)
+
+
+def test_a_field_without_a_channel_fails_and_the_others_go_on(tmp_path: Path) -> None:
+    files = write(tmp_path, MAKERS["metaxpress_guid"][0], 3)
+    files[1][2].unlink()
+    tifffile.imwrite(files[2][1], np.zeros((24, 30), np.uint16))
+    outcomes = list(analyse_files(list_images([tmp_path]), settings(), fakes.models(), tmp_path / "out"))
+    assert [outcome.error is None for outcome in outcomes] == [True, False, False]
+    assert "lacks 1 of its files: channel w3" in str(outcomes[1].error)
+    assert "30 pixels" in str(outcomes[2].error)
+
+
+def test_a_channel_that_is_there_twice_is_told(tmp_path: Path) -> None:
+    write(tmp_path, MAKERS["metaxpress_guid"][0])
+    twice = tmp_path / "plate7_B03_s1_w20017450D-1A2B-4C3D-8E9F-AAAAAAAAAAAA.tif"
+    tifffile.imwrite(twice, np.ones((24, 32), np.uint16))
+    with pytest.raises(InputError, match="the same channel is there twice"):
+        list(read_fields(list_images([tmp_path])[0], settings()))
+
+
+def test_two_kinds_in_a_folder_are_both_found(tmp_path: Path) -> None:
+    write(tmp_path, MAKERS["metaxpress_guid"][0])
+    write(tmp_path, MAKERS["yokogawa"][0])
+    names = list(unique_names(list_images([tmp_path])).values())
+    assert names == ["Plate_X_B03_s001", "Plate_X_B03_s002", "plate7_B03_s1", "plate7_B03_s2"]
+
+
+def test_files_of_several_channels_and_of_conditions_stay_images(tmp_path: Path) -> None:
+    for name in ("exp_c1", "exp_c2", "other_c1", "other_c2"):
+        fakes.write_image(tmp_path / f"{name}.ome.tif")
+    assert len(list_images([tmp_path])) == 4
+    conditions = tmp_path / "conditions"
+    conditions.mkdir()
+    for name in ("ctrl A", "ctrl B", "LPS A", "LPS B"):
+        tifffile.imwrite(conditions / f"{name}.tif", np.ones((24, 32), np.uint16))
+    assert len(list_images([conditions])) == 4
+
+
+def test_a_pattern_tells_where_nothing_is_known(tmp_path: Path) -> None:
+    files = write(tmp_path, lambda f, c: f"scan@{c}@B03@{f}.tif")
+    assert len(list_images([tmp_path])) == 6
+    pattern = "scan@{channel}@{well}@{site}.tif"
+    paths = list_images([tmp_path], pattern)
+    assert list(unique_names(paths, pattern).values()) == ["B03_s1", "B03_s2"]
+    [field] = read_fields(paths[0], settings(files=pattern))
+    assert set(field.channels) == set(ROLES)
+    assert len(list_images([tmp_path], "each")) == sum(map(len, files))
+    with pytest.raises(InputError, match="does not say where the channel is"):
+        told("{well}_{site}.tif")
+    with pytest.raises(InputError, match="no pattern of file names"):
+        told("(?P<channel>[")
+
+
+def test_z_planes_and_times_are_axes_of_the_field(tmp_path: Path) -> None:
+    for time in (1, 2):
+        for z in (1, 2, 3):
+            for channel in (1, 2, 3):
+                pixels = np.full((24, 32), 100 * time + 10 * z + channel, np.uint16)
+                pixels[0, 0] = 1
+                tifffile.imwrite(tmp_path / f"P_B02_T000{time}F001L01A01Z0{z}C0{channel}.tif", pixels)
+    [path] = list_images([tmp_path])
+    fields = list(read_fields(path, settings()))
+    assert [field.frame for field in fields] == [0, 1]
+    assert int(fields[1].channels["exosome"][5, 5]) == 233  # the maximum of three planes
+    stack = settings(z_stack="volume", z_step_um=1)
+    assert next(read_fields(path, stack)).channels["cell"].shape == (3, 24, 32)
+
+
+def test_a_picture_of_one_colour_is_its_channel(tmp_path: Path) -> None:
+    for channel, band in ((1, 0), (2, 2), (3, 1)):
+        picture = np.zeros((24, 32, 3), np.uint8)
+        picture[..., band] = 10 * channel
+        picture[0, 0, band] = 1
+        tifffile.imwrite(tmp_path / f"B02_c{channel}.tif", picture, photometric="rgb")
+    [field] = read_fields(list_images([tmp_path])[0], settings())
+    assert [int(field.channels[role][5, 5]) for role in ROLES] == [10, 20, 30]
+
+
+def test_a_batch_keeps_a_field_until_one_of_its_files_changes(tmp_path: Path) -> None:
+    for channel, plane in enumerate(fakes.image(), 1):
+        tifffile.imwrite(tmp_path / f"p_B02_s1_w{channel}.tif", plane)
+    out = tmp_path / "out"
+
+    def kept() -> bool:
+        paths = list_images([tmp_path])
+        [outcome] = analyse_files(paths, settings(), fakes.models(), out, resume=True)
+        return outcome.kept
+
+    assert not kept()
+    assert kept()
+    tifffile.imwrite(tmp_path / "p_B02_s1_w3.tif", fakes.image()[2] + 1)
+    assert not kept()
+
+
+def test_folders_are_searched_where_the_first_level_has_no_image(tmp_path: Path) -> None:
+    for day in ("day1", "day2"):
+        (tmp_path / day / "raw").mkdir(parents=True)
+        fakes.write_image(tmp_path / day / "raw" / "a.ome.tif")
+    names = list(unique_names(list_images([tmp_path])).values())
+    assert names == ["raw_a", "raw_a_2"] or names == ["a", "a_2"]
+    fakes.write_image(tmp_path / "b.ome.tif")
+    assert [path.name for path in list_images([tmp_path])] == ["b.ome.tif"]
+
+
+def test_every_way_of_naming_has_its_source_and_is_tried_here(tmp_path: Path) -> None:
+    tried = set()
+    for maker, (name, _) in MAKERS.items():
+        folder = tmp_path / maker
+        write(folder, name)
+        files = sorted(path for path in folder.rglob("*") if path.is_file())
+        tried |= {field.naming.name for field in group(files).fields}
+    assert tried == {naming.name for naming in NAMINGS}
+    assert all(naming.source for naming in NAMINGS)
