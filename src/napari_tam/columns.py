@@ -489,7 +489,7 @@ SUMMARY_COLUMNS: tuple[Column, ...] = (
 
 #: What a volume's per-cell table has besides `CELL_COLUMNS`. Of those, shape (area to
 #: protrusion_fraction, centroids in y and x, contact_fraction, touches_border, focus_score and
-#: nucleus_area) is that of the maximum projection, which the phenotype model needs, and so are
+#: nucleus_area) is that of the maximum intensity projection, which the phenotype model needs, and so are
 #: contrast_to_noise and the co-localisation; puncta, intensities,
 #: saturation, nuclei and place are of the volume.
 VOLUME_CELL_COLUMNS: tuple[Column, ...] = (

@@ -1,6 +1,6 @@
-"""A colour for every row of a table by one of its columns: classes apart, numbers along viridis.
+"""A colour for every row of a table by one of its columns: categorical for classes, viridis for numbers.
 
-Both are readable for colour-blind eyes: the classes' colours are those of Okabe and Ito.
+Both suit colour-blind readers; the classes' colours are those of Okabe and Ito.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ import numpy.typing as npt
 if TYPE_CHECKING:
     import pandas as pd
 
-#: What has no value.
+#: Colour of missing values.
 MISSING = "#A0A0A0"
 
 #: Colours of classes in their order (Okabe and Ito 2008).
 CLASS_COLOURS = ("#E69F00", "#56B4E9", "#009E73", "#CC79A7", "#0072B2", "#D55E00", "#F0E442")
 
-#: The dimmest and brightest of this share (per cent) have the end colours of the scale.
+#: The colour scale is clipped at this percentile and at 100 minus it.
 CLIPPED = 2.0
 
-#: A class of this name has the colour of what is missing.
+#: A class of this name has the colour of missing values.
 UNCERTAIN = "uncertain"
 
 

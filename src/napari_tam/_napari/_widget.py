@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 #: Settings that only choose among the candidates: their effect is shown at once.
 THRESHOLDS = ("puncta_score", "puncta_min_snr")
 
-#: How long a threshold rests before the tables are made anew (ms).
+#: Delay after a threshold was last moved before the tables are computed again (ms).
 _REST_MS = 300
 
 
@@ -160,7 +160,7 @@ class AnalyseWidget(Panel):
         self.run()
 
     def measure_again(self, found: Found) -> None:
-        """Measure a result anew with its present corrections; what they do not touch is kept."""
+        """Measure a result again with its current corrections; what they do not touch is kept."""
         analysis = found.analysis
         field = analysis.raw or analysis.field
         try:
@@ -242,7 +242,7 @@ class AnalyseWidget(Panel):
             _ = self.teach
 
     def _on_setting(self, name: str) -> None:
-        """Show at once which puncta a moved threshold keeps; the tables follow when it rests."""
+        """Show at once which puncta a moved threshold keeps; the tables follow after a delay."""
         cell = self.chosen().get("cell")
         found = None if cell is None else self.session.found.get(cell.image)
         if name not in THRESHOLDS or found is None:

@@ -39,7 +39,7 @@ class ShareAway(Exception):
 class Watcher:
     """Tells which images of a folder are complete.
 
-    An image is complete when its size and time of change have not changed for `settle` seconds and
+    An image is complete when its size and modification time have not changed for `settle` seconds and
     its headers can be read and say that all pixels are there. A file that stays unreadable for
     `give_up` seconds is taken as complete, so that the analysis can say what is wrong with it.
 
@@ -138,7 +138,7 @@ class Watcher:
 
 
 def _state(path: Path) -> tuple[int, int]:
-    """Return size and time of change (ns) of an image, which may be a folder of files."""
+    """Return size and modification time (ns) of an image, which may be a folder of files."""
     files = [file for file in path.rglob("*") if file.is_file()] if path.is_dir() else [path]
     stats = [file.stat() for file in files] or [path.stat()]
     return sum(stat.st_size for stat in stats), max(stat.st_mtime_ns for stat in stats)

@@ -37,7 +37,7 @@ SHOWN = 10
 
 @dataclass(frozen=True)
 class Run:
-    """How ``napari-tam batch`` goes about its images; `analyse` has the defaults.
+    """How ``napari-tam batch`` processes its images; `analyse` has the defaults.
 
     Attributes
     ----------
@@ -79,7 +79,7 @@ def analyse(
     paths = list_images(images)
     about = None if layout is None else read_layout(layout)
     if about is not None:
-        # before the work: a row of a wrong well is found at once
+        # before the analysis, so that a row with a wrong well is reported at once
         about.check(list(unique_names(paths).values()), patterns=False)
     if how.dry_run:
         return _print_plan(paths, out, settings, how)
@@ -149,7 +149,7 @@ def _batch(
 
 
 class Tally:
-    """What a batch found, in figures: neither images nor tables are kept."""
+    """Running totals of a batch: neither images nor tables are kept."""
 
     def __init__(self) -> None:
         self.fields = 0
@@ -244,7 +244,7 @@ class _Bar:
 
 @contextlib.contextmanager
 def _progress(paths: Sequence[Path]) -> Iterator[_Bar]:
-    """Show a progress bar on stderr if that is a terminal; the value is told the progress."""
+    """Show a progress bar on stderr if that is a terminal; yields the bar to update."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
