@@ -53,7 +53,7 @@ def analyse(
     Returns
     -------
     Analysis
-        Label images, tables (one row a cell, one row a punctum) and a summary.
+        Label images, tables (one row per cell, one row per punctum) and a summary.
 
     Raises
     ------

@@ -34,7 +34,7 @@ class Colouring:
     Attributes
     ----------
     rgba
-        (N, 4) float32, one colour a row.
+        (N, 4) float32, one colour per row.
     legend
         Texts and their colours (#RRGGBB); for numbers the ends and the middle of the scale.
     """

@@ -253,10 +253,10 @@ def positions(puncta: pd.DataFrame) -> Any:
 
 
 def label_features(table: pd.DataFrame) -> pd.DataFrame:
-    """Return a per-cell table as napari wants it for labels: one row a value 0 … n, named in `index`.
+    """Return a per-cell table as napari wants it for labels: one row per value 0 … n, named in `index`.
 
     napari's features table finds a label by row position, its status bar by the column `index`. The columns
-    of `FIRST` come first, for there is room for a few only; those that are the same for all cells last.
+    of `FIRST` come first, as there is room for a few only; those that are the same for all cells last.
     """
     names = [name for name in table.columns if name not in FIRST]
     names.sort(key=lambda name: name in ("image", "frame"))

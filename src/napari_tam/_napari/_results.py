@@ -126,7 +126,7 @@ class ResultsBar(QWidget):
             show_error(str(error))
 
     def _on_rows(self, *_: Any) -> None:
-        """Let the cells of all chosen rows stand out (napari itself follows the last one)."""
+        """Highlight the cells of all selected rows (napari itself follows the last one)."""
         session = self._session
         chosen = list(session.viewer.layers.selection)
         found = session.at_layer(chosen[0]) if len(chosen) == 1 else None

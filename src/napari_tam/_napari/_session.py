@@ -1,4 +1,4 @@
-"""What a viewer has open: the results of its images, their layers, which cells stand out, in what colour."""
+"""What a viewer has open: the results of its images, their layers, highlighted cells and their colours."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Found:
     layers
         ``cells``, ``nuclei`` and ``puncta`` → layer.
     selected
-        Labels of the cells that stand out; empty: all alike.
+        Labels of the highlighted cells; empty: all alike.
     column, legend
         The column that colours the cells, and what the colours mean.
     taught
@@ -250,7 +250,7 @@ class Session:
                 layer.colormap = CellColours.of(labels, rgba)
 
     def select(self, found: Found, labels: Iterable[int]) -> None:
-        """Let cells stand out, and show the row of a single one in napari's features table."""
+        """Highlight cells, and show the row of a single one in napari's features table."""
         known = frozenset(found.analysis.table["label"].tolist())
         chosen = frozenset(int(label) for label in labels) & known
         self.current = found

@@ -75,7 +75,7 @@ def analyse_files(
         The command line, for `run.json`.
     resume
         Keep the results of an earlier run that still hold: same image, same networks, same settings
-        (but for those that are used after the images, see `napari_tam.results.fingerprint`), same version.
+        (except those that are used after the images, see `napari_tam.results.fingerprint`), same version.
     retry_failed
         With `resume`: analyse images again that failed.
     jobs

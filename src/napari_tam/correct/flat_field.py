@@ -144,7 +144,7 @@ def _same_size(planes: Sequence[Plane], where: object) -> None:
 
 
 def _samples(plane: Plane) -> Floats:
-    """Return the means of sub-blocks: one row a block (in image order), one column a sub-block."""
+    """Return the means of sub-blocks: one row per block (in image order), one column per sub-block."""
     side = GRID * SUB_BLOCKS
     small = np.asarray(cv2.resize(plane.astype(np.float32), (side, side), interpolation=cv2.INTER_AREA))
     blocks = small.reshape(GRID, SUB_BLOCKS, GRID, SUB_BLOCKS).transpose(0, 2, 1, 3)

@@ -73,7 +73,7 @@ class Puncta:
 
 @dataclass(frozen=True)
 class Cells:
-    """Puncta of the cells that were found: one array entry a pair of a true and a found cell.
+    """Puncta of the cells that were found: one array entry per pair of a true and a found cell.
 
     The true intensity of a punctum is the integral of its Gaussian, 2π sigma² × amplitude.
     """

@@ -42,8 +42,8 @@ def read_fields(
     ----------
     path
         OME-TIFF, ImageJ hyperstack or plain TIFF, of any axes order, integer or float type, byte
-        order, tiling and compression; an OME-Zarr folder (image, collection or plate); or a file of a
-        microscope maker (see docs/formats.md), with the extra that reads it.
+        order, tiling and compression; an OME-Zarr folder (image, collection or plate); or a vendor file (see
+        docs/formats.md), with the extra that reads it.
     settings
         Uses `channels`, `pixel_size_um`, `frame_interval_min`, `z_stack`, `z_step_um` and `z_projection`.
     name

@@ -12,7 +12,7 @@ from napari_tam.errors import InputError
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
 
-#: File name endings of microscope makers, and the extra that reads them.
+#: File name endings of vendor formats, and the extra that reads them.
 VENDOR = {
     ".nd2": "nd2",
     ".czi": "czi",
@@ -36,18 +36,18 @@ def is_zarr(path: Path) -> bool:
 
 
 def extra_of(path: Path) -> str | None:
-    """Return the extra that reads a microscope maker's file; None for other files."""
+    """Return the extra that reads a vendor file; None for other files."""
     return VENDOR.get(path.suffix.lower())
 
 
 def list_images(inputs: Sequence[str | Path]) -> list[Path]:
     """Return the image files that files, folders and patterns stand for.
 
-    A folder stands for the images in it: TIFF files, OME-Zarr folders and files of microscope makers (not in
-    its subfolders), a pattern (``*``, ``?``, ``[…]``,
-    ``**`` for any depth) for those it matches; both sorted by name, without hidden files and without
-    the masks that lie beside an image (``a_masks.tif``, ``a_cells.tif`` or ``a_nuclei.tif`` with
-    ``a.ome.tif``). A file that is named is taken whatever it is called. Duplicates are dropped.
+    A folder stands for the images in it: TIFF files, OME-Zarr folders and vendor files (not in its
+    subfolders), a pattern (``*``, ``?``, ``[…]``, ``**`` for any depth) for those it matches; both sorted by
+    name, without hidden files and without the masks that lie beside an image (``a_masks.tif``,
+    ``a_cells.tif`` or ``a_nuclei.tif`` with ``a.ome.tif``). A file that is named is taken whatever it is
+    called. Duplicates are dropped.
 
     Raises
     ------

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from napari_tam.pipeline.models import Models
     from napari_tam.settings import Settings
 
-#: What says where an image lies and what it holds.
+#: Where an image lies, and what identifies its content.
 Source = dict[str, Any]
 
 
@@ -54,7 +54,7 @@ def relevant_settings(settings: Settings) -> list[str]:
 
 
 def source_of(path: Path) -> Source:
-    """Return path, size, time of change and SHA-256 of an image.
+    """Return path, size, modification time and SHA-256 of an image.
 
     Of an image that is a folder (OME-Zarr) the hash is of the names, sizes and times of its files.
 
@@ -75,7 +75,7 @@ def source_of(path: Path) -> Source:
 def is_same(path: Path, source: Source | None) -> bool:
     """Tell whether an image is still the one of a `source_of`.
 
-    If place, size and time of change are the same, its content is not looked at; a file that was moved or
+    If path, size and modification time are the same, its content is not read; a file that was moved or
     touched is the same if its hash is.
 
     Raises
