@@ -41,8 +41,8 @@ def analyse(
     ----------
     image
         A file with one field; an array (or what NumPy makes one of) CYX, CZYX with ``z_stack="volume"``,
-        whose channels are told by ``settings.channels``; or a mapping of role (``cell``, ``exosome``, and if
-        there are any ``nucleus``, ``lysosome``, ``extra``) to an array YX (ZYX).
+        whose channels are assigned by ``settings.channels``; or a mapping of role (``cell``, ``exosome``, and
+        if there are any ``nucleus``, ``lysosome``, ``extra``) to an array YX (ZYX).
     settings
         All parameters; by default `Settings()`. Arrays need ``pixel_size_um``.
     name
@@ -53,7 +53,7 @@ def analyse(
     Returns
     -------
     Analysis
-        Label images, tables (one row a cell, one row a punctum) and a summary.
+        Label images, tables (one row per cell, one row per punctum) and a summary.
 
     Raises
     ------

@@ -489,7 +489,7 @@ SUMMARY_COLUMNS: tuple[Column, ...] = (
 
 #: What a volume's per-cell table has besides `CELL_COLUMNS`. Of those, shape (area to
 #: protrusion_fraction, centroids in y and x, contact_fraction, touches_border, focus_score and
-#: nucleus_area) is that of the maximum projection, which the phenotype model needs, and so are
+#: nucleus_area) is that of the maximum intensity projection, which the phenotype model needs, and so are
 #: contrast_to_noise and the co-localisation; puncta, intensities,
 #: saturation, nuclei and place are of the volume.
 VOLUME_CELL_COLUMNS: tuple[Column, ...] = (
@@ -736,7 +736,7 @@ PUNCTUM_DECISION_COLUMNS: tuple[Column, ...] = (
     ),
 )
 
-#: thresholds.csv: one row a plate.
+#: thresholds.csv: one row per plate.
 THRESHOLD_COLUMNS: tuple[Column, ...] = (
     Column("plate", "text", "", "keys", "Plate; empty if the layout names none."),
     Column("readout", "text", "", "threshold", "What is compared with the threshold."),
@@ -758,7 +758,7 @@ THRESHOLD_COLUMNS: tuple[Column, ...] = (
 
 _UNIT_KEYS = ("condition", "dose", "time", "donor", "plate", "replicate", "control_role")
 
-#: replicates.csv: one row a replicate and phenotype; the means of the readouts follow.
+#: replicates.csv: one row per replicate and phenotype; the means of the readouts follow.
 REPLICATE_COLUMNS: tuple[Column, ...] = (
     *(column for column in LAYOUT_COLUMNS if column.name in _UNIT_KEYS),
     Column("unit", "text", "", "keys", "Independent experiment (n) that the row counts for in the tests."),
@@ -769,7 +769,7 @@ REPLICATE_COLUMNS: tuple[Column, ...] = (
     ),
 )
 
-#: comparisons.csv: one row a test.
+#: comparisons.csv: one row per test.
 COMPARISON_COLUMNS: tuple[Column, ...] = (
     Column("readout", "text", "", "keys", "What is compared: mean over the cells of a replicate, or share."),
     Column("comparison", "text", "", "keys", "B - A, and at which dose, time or condition."),

@@ -1,4 +1,4 @@
-"""Writing files so that a reader only ever sees whole ones."""
+"""Atomic writing of files: a reader only ever sees complete ones."""
 
 from __future__ import annotations
 

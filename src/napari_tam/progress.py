@@ -1,4 +1,4 @@
-"""How far something is that goes step by step."""
+"""The progress of a task that runs step by step."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Progress:
-    """What is done now: the name of the step, how many are `done` before it, and of how many in `total`."""
+    """The current step: its name, how many steps are `done` before it, and how many there are in `total`."""
 
     step: str
     done: int

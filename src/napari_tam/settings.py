@@ -2,8 +2,8 @@
 
 The command line help, the plugin's form, the YAML file and the reference page are all made from
 the fields below: their defaults, limits, units (``json_schema_extra["unit"]``), groups
-(``["group"]``) and descriptions. So are the steps that a change does again, and what a stored result depends
-on (``["enters"]``).
+(``["group"]``) and descriptions. Which steps a change repeats, and what a stored result depends on, follows
+from them as well (``["enters"]``).
 """
 
 from __future__ import annotations

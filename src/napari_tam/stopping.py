@@ -18,7 +18,7 @@ _here = threading.local()
 
 
 class Interrupted(BaseException):
-    """The work was asked to stop. Like KeyboardInterrupt no `Exception`: it is nobody's failure."""
+    """The work was asked to stop. Like KeyboardInterrupt no `Exception`: it is not a failure."""
 
 
 def set_cancel_check(asked: Callable[[], bool] | None) -> None:
@@ -49,7 +49,7 @@ def checkpoint() -> None:
 def terminable() -> Iterator[None]:
     """Let SIGTERM (a service manager, a queueing system, ``kill``) end the work as Ctrl+C does.
 
-    Only the main thread can, and only where nobody else answers the signal.
+    Only the main thread can, and only where nothing else handles the signal.
     """
     main = threading.current_thread() is threading.main_thread()
     if not main or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:

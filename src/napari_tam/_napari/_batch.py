@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 _COLUMNS = ("image", "status", "cells", "puncta", "s")
 WAITING, RUNNING, DONE, FAILED = "waiting", "running", "done", "failed"
 
-#: How often the present step is asked for (ms).
+#: Interval at which the current step is polled (ms).
 _POLL_MS = 200
 
 
@@ -137,7 +137,7 @@ class BatchWidget(Panel):
             self._results.clear()
             self._files, self._failed, self._started = len(paths), 0, time.monotonic()
             layout = None if self.layout_file.value is None else read_layout(self.layout_file.value)
-            if layout is not None:  # before the work: a row of a wrong well is found at once
+            if layout is not None:  # before the analysis, so that a row with a wrong well is reported at once
                 layout.check(list(names.values()), patterns=False)
             session, event = self._session, self._events
             self._job.start(
@@ -155,7 +155,7 @@ class BatchWidget(Panel):
             self._row(names[path])
 
     def cancel(self) -> None:
-        """Stop after the present tile; the tables of what is finished are written."""
+        """Stop after the current tile; the tables of what is finished are written."""
         self._job.cancel()
 
     def open(self, at: int) -> None:
@@ -297,7 +297,7 @@ class BatchWidget(Panel):
                 self._set(at, 1, WAITING)
 
     def _row(self, name: str) -> int:
-        """Return the row of an image; a field of a file with several takes its file's place first."""
+        """Return the row of an image; the first field of a multi-field file takes over its file's row."""
         for at in range(self.table.rowCount()):
             if self._text(at, 0) == name:
                 return at

@@ -1,6 +1,6 @@
-"""A colour for every row of a table by one of its columns: classes apart, numbers along viridis.
+"""A colour for every row of a table by one of its columns: categorical for classes, viridis for numbers.
 
-Both are readable for colour-blind eyes: the classes' colours are those of Okabe and Ito.
+Both suit colour-blind readers; the classes' colours are those of Okabe and Ito.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Colouring:
     Attributes
     ----------
     rgba
-        (N, 4) float32, one colour a row.
+        (N, 4) float32, one colour per row.
     legend
         Texts and their colours (#RRGGBB); for numbers the ends and the middle of the scale.
     """

@@ -1,4 +1,4 @@
-"""Small parts that the tabs share: a path to choose, quiet entries, a scrolling column."""
+"""Small widgets that the tabs share: path field, entries that ignore the mouse wheel, scrolling column."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 
 class Combo(QComboBox):
-    """A combo box that the mouse wheel passes by unless it has the focus."""
+    """A combo box that ignores the mouse wheel unless it has the focus."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -51,7 +51,7 @@ class Combo(QComboBox):
 
 
 class Number(QDoubleSpinBox):
-    """A number shown as short as it is; the mouse wheel passes by unless it has the focus."""
+    """A number shown without trailing zeros; ignores the mouse wheel unless it has the focus."""
 
     def __init__(self, low: float, high: float, *, whole: bool = False) -> None:
         super().__init__()
@@ -122,7 +122,7 @@ class PathEdit(QWidget):
 
 
 class Panel(QWidget):
-    """What the plugin docks; where two are at the same side, they share its room as tabs."""
+    """A widget that the plugin docks; two on the same side are shown as tabs."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -149,7 +149,7 @@ class Panel(QWidget):
 
 
 def _shrink(sizes: list[tuple[ref[QMainWindow], QSize]]) -> None:
-    """Give windows back their size: for a moment two panels were below one another, and they grew."""
+    """Restore the window sizes: they grew while two panels were briefly stacked."""
     for known, size in sizes:
         window = known()
         if window is not None and isalive(window) and not (window.isMaximized() or window.isFullScreen()):
@@ -177,14 +177,14 @@ def button(text: str, tooltip: str, action: Any) -> QPushButton:
 
 
 class Report(QPlainTextEdit):
-    """Where a training reports; empty again if it was refused or cancelled.
+    """The report of a training; cleared if the training was refused or cancelled.
 
     Parameters
     ----------
     hint
-        What stands there before.
+        Text shown before.
     job
-        What trains.
+        The job that trains.
     """
 
     _TRAINING = "Training …"
@@ -198,7 +198,7 @@ class Report(QPlainTextEdit):
         job.busy.connect(self._on_busy)
 
     def begin(self) -> None:
-        """Tell that the training goes on."""
+        """Show that the training is running."""
         self.setPlainText(self._TRAINING)
 
     def _on_busy(self, busy: bool) -> None:
@@ -207,7 +207,7 @@ class Report(QPlainTextEdit):
 
 
 def row(*widgets: QWidget) -> QWidget:
-    """Put widgets beside one another."""
+    """Put widgets side by side."""
     box = QWidget()
     layout = QHBoxLayout(box)
     layout.setContentsMargins(0, 0, 0, 0)

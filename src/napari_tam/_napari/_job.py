@@ -1,4 +1,4 @@
-"""One thing at a time in the background: progress, cancel, and errors as sentences."""
+"""One background task at a time: progress, cancelling, and errors as messages."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Refused:
-    """The end of a work that an input made impossible: a sentence."""
+    """The result of a task that an input made impossible: the message."""
 
     sentence: str
 
 
 class WorkFailedError(Exception):
-    """The work broke off for a reason that is no fault of an input."""
+    """The task failed for a reason other than its input."""
 
 
 class Job:
-    """Runs a generator in a thread; says what happens by signals, in the main thread."""
+    """Runs a generator in a thread; emits signals in the main thread."""
 
     progressed = Signal(object)
     #: Emitted with True when something starts and False when it has ended.
@@ -58,7 +58,7 @@ class Job:
     ) -> None:
         """Run the generator that `work` gives; `on_result` gets what it returns, in the main thread.
 
-        `total` is how often it will yield; a `Progress` that it yields tells better. 0: nobody knows.
+        `total` is how often it will yield (0: unknown); a `Progress` that it yields takes precedence.
 
         Raises
         ------
@@ -92,7 +92,7 @@ class Job:
             self.said.emit("Cancelling …")
 
     def abandon(self, *_: Any) -> None:
-        """Stop, and tell nobody: the widgets that would be told are gone."""
+        """Stop without emitting signals: the widgets that listened are gone."""
         self._stop.set()
         self._take = None
         for signal in (self.progressed, self.busy, self.said):
@@ -121,7 +121,7 @@ class Job:
         notification_manager.receive_error(type(error), error, error.__traceback__)
 
     def _on_end(self) -> None:
-        """Follow the worker's end, also the one of a cancelled run, which brings no result."""
+        """Handle the worker's end, including that of a cancelled run, which has no result."""
         if self._stop.is_set():
             self.said.emit("Cancelled.")
         self._worker = self._take = None
@@ -131,7 +131,7 @@ class Job:
 def _guarded(
     work: Callable[[], Generator[Any, None, Any]], stop: threading.Event
 ) -> Generator[Any, None, Any]:
-    """Drive the work; what is wrong with an input is returned as a sentence."""
+    """Run the task; what is wrong with an input is returned as `Refused`."""
     from pathlib import Path
 
     from napari_tam.batches.run import explain

@@ -15,12 +15,12 @@ from napari.utils.colormaps import DirectLabelColormap
 if TYPE_CHECKING:
     import pandas as pd
 
-#: More labels than this do not fit into 16 bits; napari's own way takes any number.
+#: More labels than this do not fit into 16 bits; napari's own colormap takes any number.
 MOST = np.iinfo(np.uint16).max
 
 
 class CellColours(DirectLabelColormap):
-    """`DirectLabelColormap` with the same colours, sooner."""
+    """A faster `DirectLabelColormap` with the same colours."""
 
     @classmethod
     def of(cls, labels: Any, rgba: Any) -> CellColours:

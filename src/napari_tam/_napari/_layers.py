@@ -1,4 +1,4 @@
-"""Between napari's layers and the core: layers → what the pipeline takes, its results → layers."""
+"""Conversion between napari and the core: layers → input of the pipeline, its results → layers."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ if TYPE_CHECKING:
 #: Layer colours of the channel roles.
 COLORMAPS = {"cell": "gray", "nucleus": "blue", "exosome": "magenta", "lysosome": "yellow", "extra": "green"}
 
-#: What places a layer in the world: results take it from their image.
+#: Layer attributes that define its world coordinates; results take them from their image.
 _PLACEMENT = ("scale", "translate", "rotate", "shear", "affine", "units")
 
 #: The columns of cells that are asked for most; tables, lists and napari's status bar begin with them.
 FIRST = ("phenotype", "puncta_count", "puncta_intensity_sum", "exosome_integrated", "area_um2")
 
-#: Where a layer's metadata say what the plugin knows of it.
+#: Key of the plugin's own entry in a layer's metadata.
 KEY = "napari-tam"
 
 #: The sample images; nothing is written beside these.
@@ -253,10 +253,10 @@ def positions(puncta: pd.DataFrame) -> Any:
 
 
 def label_features(table: pd.DataFrame) -> pd.DataFrame:
-    """Return a per-cell table as napari wants it for labels: one row a value 0 … n, named in `index`.
+    """Return a per-cell table as napari wants it for labels: one row per value 0 … n, named in `index`.
 
-    napari's features table goes by the row's position, its status bar by the column `index`. The columns
-    of `FIRST` come first, for there is room for a few only; those that are the same for all cells last.
+    napari's features table finds a label by row position, its status bar by the column `index`. The columns
+    of `FIRST` come first, as there is room for a few only; those that are the same for all cells last.
     """
     names = [name for name in table.columns if name not in FIRST]
     names.sort(key=lambda name: name in ("image", "frame"))

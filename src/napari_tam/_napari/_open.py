@@ -129,7 +129,7 @@ def _found(folder: Path, analysis: Analysis) -> Found:
 
 
 def _made_with(edits: Edits, analysis: Analysis) -> Edits:
-    """Tell the corrections that results were made with: those on disk may be newer, or discarded since."""
+    """Return the corrections that results were made with: those on disk may be newer, or discarded since."""
     notes = str(analysis.summary.get("notes"))
     at = positions(analysis.puncta)
     if near(edits.added, at).all() and not near(at, edits.removed).any():

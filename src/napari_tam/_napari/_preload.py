@@ -1,7 +1,7 @@
-"""Loading PyTorch in a thread without the window standing still meanwhile.
+"""Loading PyTorch in a thread without freezing the window.
 
-Two things hold the interpreter for long: the system's loader, while it links libtorch, and the garbage
-collector, which looks at all objects again and again while a million new ones are made.
+Two things block the interpreter for long: the dynamic loader, while it links libtorch, and the garbage
+collector, which scans all objects again and again while a million new ones are created.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 #: How long a thread keeps the interpreter while another waits for it (s); Python's own is 0.005.
 _TURN_S = 0.001
 
-#: How long the unseen letters are shown (ms): one drawing.
+#: How long the invisible text is shown (ms): one draw.
 _LETTERS_MS = 50
 
 #: Linked before the import, the largest of PyTorch's libraries; on Windows PyTorch's own way is as good.
@@ -35,8 +35,8 @@ _LIBRARIES = ("libtorch_cpu.so", "libtorch_cpu.dylib")
 def loading() -> Iterator[None]:
     """Load big modules inside of this, in a thread.
 
-    What is there at the end is left out of collections until `collect_again`: looking at PyTorch's modules
-    takes 0.2 s each time, and they are never let go.
+    Objects that exist at the end are excluded from garbage collection until `collect_again`: scanning
+    PyTorch's modules takes 0.2 s each time, and they are never freed.
     """
     if "torch" in sys.modules:
         yield
@@ -55,14 +55,14 @@ def loading() -> Iterator[None]:
 
 
 def collect_again() -> None:
-    """Take everything into collections again: a closed widget can go."""
+    """Include all objects in garbage collection again, so that a closed widget can be freed."""
     gc.unfreeze()
 
 
 def link_torch() -> bool:
-    """Let the system link PyTorch's largest library; whether it did.
+    """Let the system link PyTorch's largest library; return whether it did.
 
-    An import does the same holding the interpreter's lock (0.3 s and more). A call through ctypes does not.
+    An import does the same while holding the GIL (0.3 s and more); a call through ctypes releases it.
     """
     spec = find_spec("torch")
     if spec is None or spec.origin is None or sys.platform == "win32":
@@ -77,9 +77,9 @@ def link_torch() -> bool:
 
 
 def draw_letters(viewer: napari.viewer.Viewer) -> None:
-    """Let a viewer draw its first letters now, for a moment and unseen.
+    """Let a viewer draw its first text now, briefly and invisibly.
 
-    They cost 0.1 s, and napari draws some with the first points, which cost 0.2 s by themselves.
+    This takes 0.1 s; napari would do it with the first points, which take 0.2 s by themselves.
     """
     overlay = viewer.canvas.overlays.text
     if not overlay.visible and not overlay.text:

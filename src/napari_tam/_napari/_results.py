@@ -76,7 +76,7 @@ class ResultsBar(QWidget):
         self.setVisible(False)
 
     def colour_by(self, column: str) -> None:
-        """Colour the cells of the present image."""
+        """Colour the cells of the current image."""
         if self._session.current is not None:
             self.column.setCurrentText(column)
             self._session.colour(self._session.current, column)
@@ -102,8 +102,8 @@ class ResultsBar(QWidget):
     def narrow_tables(self) -> None:
         """Let napari's features tables be as wide as their headers.
 
-        They look at every value to find their columns' widths, again with every change of a layer: for
-        2,000 cells that takes many seconds, in which the window stands still.
+        They look at every value to find their columns' widths, again with every change of a layer: for 2,000
+        cells that freezes the window for many seconds.
         """
         window: Any = self.window()
         views: list[Any] = window.findChildren(QTableView)
@@ -112,7 +112,7 @@ class ResultsBar(QWidget):
                 view.resizeColumnsToContents = partial(_fit_headers, view)
 
     def save(self) -> None:
-        """Write the results folder of the present image."""
+        """Write the results folder of the current image."""
         found = self._session.current
         if found is None:
             return
@@ -126,7 +126,7 @@ class ResultsBar(QWidget):
             show_error(str(error))
 
     def _on_rows(self, *_: Any) -> None:
-        """Let the cells of all chosen rows stand out (napari itself follows the last one)."""
+        """Highlight the cells of all selected rows (napari itself follows the last one)."""
         session = self._session
         chosen = list(session.viewer.layers.selection)
         found = session.at_layer(chosen[0]) if len(chosen) == 1 else None
@@ -172,7 +172,7 @@ class ResultsBar(QWidget):
 
 
 def _in_short(found: Found, label: int) -> str:
-    """Return what is asked first about a cell."""
+    """Return the most important values of a cell."""
     table = found.analysis.table
     [(_, cell)] = table[table["label"] == label].iterrows()
     kind = f"{cell['phenotype']}, " if "phenotype" in table else ""

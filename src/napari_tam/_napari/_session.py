@@ -1,4 +1,4 @@
-"""What a viewer has open: the results of its images, their layers, which cells stand out, in what colour."""
+"""What a viewer has open: the results of its images, their layers, highlighted cells and their colours."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ if TYPE_CHECKING:
     from napari_tam.pipeline.models import Models
     from napari_tam.settings import Settings
 
-#: How much of a cell's colour is left while others are selected.
+#: Opacity of a cell while others are selected.
 DIMMED = 0.12
 
 #: The column of the classes that were clicked.
 TAUGHT = "your classes"
 
-#: Between two layers the window gets this long to draw and answer (ms): at 0 they would come in one go.
+#: Pause between two layers, so that the window can draw and respond (ms); at 0 it could not.
 _PAUSE_MS = 20
 
 _sessions: WeakValueDictionary[int, Session] = WeakValueDictionary()
@@ -57,7 +57,7 @@ class Found:
     layers
         ``cells``, ``nuclei`` and ``puncta`` → layer.
     selected
-        Labels of the cells that stand out; empty: all alike.
+        Labels of the highlighted cells; empty: all alike.
     column, legend
         The column that colours the cells, and what the colours mean.
     taught
@@ -102,7 +102,7 @@ class Session:
         self.form_settings: Callable[[], Settings] | None = None
         self._models: tuple[tuple[Any, ...], Models] | None = None
         self._quiet = False
-        #: How many results are on their way into layers.
+        #: Number of results that are being turned into layers.
         self.showing = 0
         _listen(self, viewer.mouse_drag_callbacks)
         viewer.layers.events.removed.connect(self._on_removed)
@@ -136,13 +136,13 @@ class Session:
         self._models = None
 
     def put(self, found: Found) -> Found:
-        """Show a result, in the place of an earlier one of the same image."""
+        """Show a result, in place of an earlier one of the same image."""
         for _ in self._put(found):
             pass
         return found
 
     def put_in_turns(self, found: Found, then: Callable[[Found], None]) -> None:
-        """Show a result, one layer at a time: the window answers in between."""
+        """Show a result one layer at a time: the window stays responsive in between."""
         if not self.found:
             draw_letters(self.viewer)
         turns = self._put(found)
@@ -186,7 +186,7 @@ class Session:
             _move_points(layer, spots)
 
     def _show(self, found: Found) -> Iterator[None]:
-        """Bring the layers up to date, or add those that are missing; a turn for each."""
+        """Update the layers, or add those that are missing; yields after each."""
         add = {"labels": self.viewer.add_labels, "points": self.viewer.add_points}
         active = self.viewer.layers.selection.active
         for data, arguments, kind in result_layers(found.analysis, found.name, found.where):
@@ -224,7 +224,7 @@ class Session:
 
     @contextmanager
     def _quietly(self) -> Iterator[None]:
-        """Do not follow what napari tells about its layers meanwhile."""
+        """Ignore napari's layer events meanwhile."""
         before, self._quiet = self._quiet, True
         try:
             yield
@@ -246,11 +246,11 @@ class Session:
             labels = table["label"].to_numpy()
             if found.selected:
                 rgba[~np.isin(labels, list(found.selected)), 3] = DIMMED
-            with layer.events.selected_label.blocker():  # a new colormap is told as a new label, too
+            with layer.events.selected_label.blocker():  # a new colormap emits the event of a new label, too
                 layer.colormap = CellColours.of(labels, rgba)
 
     def select(self, found: Found, labels: Iterable[int]) -> None:
-        """Let cells stand out, and show the row of a single one in napari's features table."""
+        """Highlight cells, and show the row of a single one in napari's features table."""
         known = frozenset(found.analysis.table["label"].tolist())
         chosen = frozenset(int(label) for label in labels) & known
         self.current = found

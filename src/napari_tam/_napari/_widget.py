@@ -157,7 +157,7 @@ class AnalyseWidget(Panel):
         self.run()
 
     def measure_again(self, found: Found) -> None:
-        """Measure a result anew with its present corrections; what they do not touch is kept."""
+        """Measure a result again with its current corrections; what they do not touch is kept."""
         analysis = found.analysis
         field = analysis.raw or analysis.field
         try:
@@ -239,7 +239,7 @@ class AnalyseWidget(Panel):
             _ = self.teach
 
     def _on_setting(self, name: str) -> None:
-        """Show at once which puncta a moved threshold keeps; the tables follow when it rests."""
+        """Show at once which puncta a moved threshold keeps; the tables follow after a delay."""
         cell = self.chosen().get("cell")
         found = None if cell is None else self.session.found.get(cell.image)
         if name not in _thresholds() or found is None:

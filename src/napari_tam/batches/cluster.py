@@ -1,7 +1,7 @@
 """The same batch on many machines: dask workers that share the folders of images and results.
 
 A worker reads, analyses and writes one file at a time, exactly as `napari_tam.batch` does; only the rows of
-images.csv come back. So a worker that dies loses nothing but the image that it was at.
+images.csv come back. So a worker that dies loses only the image it was working on.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ if TYPE_CHECKING:
     from napari_tam.pipeline.models import Models
 
 
-#: An image that kills so many workers is not tried again.
+#: An image that has killed this many workers is not tried again.
 TRIES = 2
 
 
 def load_for_worker(settings: Settings) -> Models:
-    """Load the networks in a worker, which has one core: torch and OpenCV would take all."""
+    """Load the networks in a worker, with torch and OpenCV limited to its one core."""
     import cv2
     import torch
 
@@ -194,7 +194,7 @@ class _Dispatch:
     def run(self, todo: Sequence[Path]) -> Iterator[Outcome]:
         suspects: list[Path] = []
         yield from self._round(todo, suspects, self.resume, None)
-        # alone: whoever kills a worker now is to blame
+        # alone: if a worker dies now, its image is the cause
         for path in suspects:
             killed: list[Path] = []
             yield from self._round([path], killed, True, 1)

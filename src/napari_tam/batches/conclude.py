@@ -230,7 +230,7 @@ def _notes(thresholds: pd.DataFrame, layout: Layout | None, unknown: list[str]) 
 
 
 def _write_text(folder: Path, layout: Layout | None) -> None:
-    """Keep the layout beside the results; that of an earlier run goes."""
+    """Save the layout beside the results, in place of that of an earlier run."""
     path = folder / LAYOUT_FILE
     if layout is None:
         try:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from distributed import Client
 
 
-#: Seconds between two looks whether jobs of a queue ended (their walltime was over) and new ones are needed.
+#: Interval (s) at which queue jobs that ended (their walltime was over) are replaced by new ones.
 LOOK_EVERY = 30.0
 
 
@@ -38,7 +38,7 @@ def connected(cluster: str | Client) -> Iterator[Client]:
 
 @contextlib.contextmanager
 def _strict(client: Client) -> Iterator[None]:
-    """Let the scheduler give a task back at once when its worker dies: who tries again is decided here."""
+    """Make the scheduler fail a task at once when its worker dies: retries are decided here."""
 
     def allow(number: int, dask_scheduler: Any = None) -> int:
         before: int = dask_scheduler.allowed_failures
@@ -133,7 +133,7 @@ def _queue(kind: str, jobs: int, where: str) -> Any:
         cluster.sync(ask)
     except (RuntimeError, ValueError, OSError) as error:
         for job in cluster._created:
-            job.status = Status.failed  # else closing waits for what never was
+            job.status = Status.failed  # else closing waits for jobs that never existed
         cluster.close()
         raise InputError(
             f"the jobs are refused ({one_line(error)})", where=where, fix="check jobqueue.yaml"
@@ -144,7 +144,7 @@ def _queue(kind: str, jobs: int, where: str) -> Any:
 
 @contextlib.contextmanager
 def _asking_again(cluster: Any, jobs: int) -> Iterator[None]:
-    """Ask for a new job whenever one ended; dask-jobqueue itself lets their number fall."""
+    """Request a new job whenever one ended; dask-jobqueue itself does not replace them."""
     stop = threading.Event()
 
     def ask() -> None:

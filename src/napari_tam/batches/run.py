@@ -28,14 +28,14 @@ if TYPE_CHECKING:
 
 __all__ = ["ALL_STEPS", "ERROR_LOG", "BatchProgress", "Outcome", "analyse_files", "explain"]
 
-#: What a person does to end a run early.
+#: Raised when a user ends a run early.
 STOPS = (KeyboardInterrupt, GeneratorExit, Interrupted)
 
-#: Memory that an image in work takes: the networks' tiles, and twice what a pixel was measured to take (83
-#: bytes at 1536 x 1536, three channels).
+#: Memory of an image that is being analysed: the networks' tiles, and twice what a pixel was measured to take
+#: (83 bytes at 1536 x 1536, three channels).
 BYTES_PER_IMAGE, BYTES_PER_PIXEL = 1e8, 160
 
-#: Share of the free memory that a run takes if nobody says how much.
+#: Default share of the free memory that a run may use.
 MEMORY_SHARE = 0.5
 
 
@@ -54,10 +54,10 @@ def analyse_files(
 ) -> Generator[Outcome, None, None]:
     """Analyse images, writing each to the results folder before it is yielded.
 
-    The tables are written at the end, at times while the run goes on, and also when the run is
+    The tables are written at the end, from time to time during the run, and also when the run is
     interrupted (Ctrl+C, the generator is closed, or see `napari_tam.stopping`): then they hold every
-    finished field, and `images.csv` lists the files that are missing as ``not analysed``. A run that
-    was killed loses only the fields that it was at.
+    finished field, and `images.csv` lists the files that are missing as ``not analysed``. A run that was
+    killed loses only the fields it was working on.
 
     Corrections by hand that lie in the results folder are kept (`napari_tam.pipeline.edits`).
 
@@ -75,7 +75,7 @@ def analyse_files(
         The command line, for `run.json`.
     resume
         Keep the results of an earlier run that still hold: same image, same networks, same settings
-        (but for those that are used after the images, see `napari_tam.results.fingerprint`), same version.
+        (except those that are used after the images, see `napari_tam.results.fingerprint`), same version.
     retry_failed
         With `resume`: analyse images again that failed.
     jobs
@@ -93,7 +93,7 @@ def analyse_files(
     Raises
     ------
     InputError
-        If the results folder cannot be written, or another run is at it.
+        If the results folder cannot be written, or another run is using it.
     """
     from napari_tam.results.lock import locked
 

@@ -40,7 +40,7 @@ class ShareAway(Exception):
 class Watcher:
     """Tells which images of a folder are complete.
 
-    An image is complete when its size and time of change have not changed for `settle` seconds and
+    An image is complete when its size and modification time have not changed for `settle` seconds and
     its headers can be read and say that all pixels are there. A file that stays unreadable for
     `give_up` seconds is taken as complete, so that the analysis can say what is wrong with it.
 

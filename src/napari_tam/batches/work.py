@@ -93,7 +93,7 @@ class Work:
     resume
         Whether results that are there and still hold are kept, and masks that do.
     retry_failed
-        Whether failures are none of them.
+        Whether images that failed earlier are analysed again.
     files
         Number of files, for the progress.
     tell

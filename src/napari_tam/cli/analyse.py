@@ -37,7 +37,7 @@ SHOWN = 10
 
 @dataclass(frozen=True)
 class Run:
-    """How ``napari-tam batch`` goes about its images; `analyse` has the defaults.
+    """How ``napari-tam batch`` processes its images; `analyse` has the defaults.
 
     Attributes
     ----------
@@ -149,7 +149,7 @@ def _batch(
 
 
 class Tally:
-    """What a batch found, in figures: neither images nor tables are kept."""
+    """Running totals of a batch: neither images nor tables are kept."""
 
     def __init__(self) -> None:
         self.fields = 0
@@ -244,7 +244,7 @@ class _Bar:
 
 @contextlib.contextmanager
 def _progress(paths: Sequence[Path]) -> Iterator[_Bar]:
-    """Show a progress bar on stderr if that is a terminal; the value is told the progress."""
+    """Show a progress bar on stderr if that is a terminal; yields the bar to update."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 

@@ -201,7 +201,7 @@ def _plugin() -> Iterator[Check]:
 
 def _load(module: str) -> None:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # what will change in a library some day is no finding
+        warnings.simplefilter("ignore")  # deprecation warnings of libraries are not reported
         importlib.import_module(module)
 
 

@@ -24,7 +24,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return its exit status."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     for stream in (sys.stdout, sys.stderr):
-        # names of files need not be in the terminal's alphabet
+        # the terminal's encoding may lack characters of file names
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
     try:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 #: Prefix of the settings in the parsed arguments, which keeps them apart from the command's own.
 _PREFIX = "setting_"
-#: Words that give an optional setting its "unset" back, whatever the settings file says.
+#: Words that reset an optional setting to unset, whatever the settings file says.
 _UNSET = ("unset", "none", "auto")
 _UNIT = re.compile(r"_(um2?|min)$")
 
@@ -48,7 +48,7 @@ def option_names(name: str) -> list[str]:
 def chosen_settings(
     arguments: argparse.Namespace, base: Settings | None = None, only: Collection[str] = ()
 ) -> Settings:
-    """Return the settings of the command line: an option goes before the file, the file before the default.
+    """Return the settings of the command line: options override the file, the file the defaults.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""``napari-tam score``: results beside a truth."""
+"""``napari-tam score``: results against ground truth."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``napari-tam simulate``: fields with their truth."""
+"""``napari-tam simulate``: fields with their ground truth."""
 
 from __future__ import annotations
 

@@ -77,7 +77,7 @@ class Station:
     out, settings, models
         Where results go, and how images are analysed.
     layout
-        What the wells are; rows about wells that have no image yet are no mistake.
+        What the wells are; rows about wells that have no image yet are allowed.
     report_every
         Seconds between two reports at least.
     command
@@ -157,7 +157,7 @@ class Station:
             if tally.fields:
                 conclude(self.out, self.settings, self._present(complete))
                 self._is_stale = self.layout is not None
-            # at last: what goes wrong before is done again
+            # last, so that what fails before is done again
             self._known = [path for path in complete if path not in away]
         self.report()
         return done

@@ -1,4 +1,4 @@
-"""What the microscope did to an image, measured and taken out, before anything is found."""
+"""Corrections before segmentation: flat field, channel shift, bleed-through, background."""
 
 from lazy_loader import attach_stub
 

@@ -1,4 +1,4 @@
-"""Corrections of a field before anything is found in it; each off unless asked for or calibrated.
+"""Corrections of a field before segmentation; each is off unless requested or calibrated.
 
 Order: flat field, channel shift, bleed-through, background. Intensities stay in the image's own
 units, and what was done is in the field's notes. Channels are YX planes, or ZYX stacks of which each
@@ -34,7 +34,7 @@ MEASURED_ROLES = ("exosome", "lysosome", "extra")
 #: Bins of the histogram whose peak is the background.
 MODE_BINS = 256
 
-#: A mixture whose condition number is above this cannot be taken apart.
+#: A mixing matrix whose condition number is above this is not inverted.
 LARGEST_CONDITION = 20.0
 
 
@@ -63,8 +63,8 @@ def correct(field: Field, settings: Settings, corrections: Corrections | None = 
     field
         The image.
     settings
-        `background_method`, `background_radius_um`, and `bleed_through` and `channel_shift_um`, which
-        go before those of `corrections`.
+        `background_method`, `background_radius_um`, and `bleed_through` and `channel_shift_um`, which take
+        precedence over those of `corrections`.
     corrections
         A microscope's calibration, or None.
 
@@ -136,7 +136,7 @@ def flatten(image: Plane, flat: FlatField, *, where: object = None) -> Float:
 
 
 def shifted(image: Plane, shift_px: tuple[float, float]) -> Float:
-    """Move a channel by (y, x) pixels with cubic splines; the edge that comes in repeats the last row."""
+    """Move a channel by (y, x) pixels with cubic splines; the uncovered edge repeats the nearest pixels."""
     from scipy.ndimage import shift
 
     # no step between the planes of a stack
@@ -162,7 +162,7 @@ def _present(fractions: Mapping[str, float], channels: Mapping[str, Any]) -> dic
 def unmix(
     channels: Mapping[str, Plane], fractions: Mapping[tuple[str, str], float], *, where: object = None
 ) -> dict[str, Float]:
-    """Take the light of other stains out of the channels.
+    """Unmix the channels: remove the bleed-through of other stains.
 
     What is seen above the background b (its `mode`) is a mixture, seen = M × true with M = 1 on the
     diagonal and the fractions elsewhere; so true = M⁻¹ × seen. Every channel keeps its background.
@@ -184,7 +184,7 @@ def unmix(
     Raises
     ------
     InputError
-        If the channels are too alike to be taken apart.
+        If the channels are too alike to be unmixed.
     """
     roles = list(dict.fromkeys(role for pair in fractions for role in pair))
     mixture = np.eye(len(roles))
@@ -210,7 +210,7 @@ def unmix(
 
 
 def mode(image: Plane) -> float:
-    """Return the most frequent intensity: the background, where cells cover less than most of the image.
+    """Return the most frequent intensity: the background, unless cells cover most of the image.
 
     The peak of the histogram between the channel's minimum and its median (of which the background
     is the lower part), refined to the mean of the pixels in and beside the fullest bin.

@@ -1,4 +1,4 @@
-"""Estimates of what a microscope does to an image: uneven light, bleed-through, channel shift."""
+"""Calibration of a microscope: bleed-through and channel shift."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ GRID, SUB_BLOCKS = 12, 6
 #: Degree of the polynomial surface; with few fields the lower one.
 DEGREE, LOW_DEGREE = 4, 2
 
-#: What is compared between the blocks.
+#: Quantiles of the intensities that are compared between the blocks.
 QUANTILES = tuple(np.linspace(0.05, 0.95, 10))
 
 #: A flat field that falls below this share of its mean cannot be corrected.
@@ -73,11 +73,11 @@ def estimate_flat_field(
 
     Over many fields every place of the image sees the same distribution of cells. If q_k(p) is the
     k-th quantile of the intensities at place p over all fields, then
-    ``q_k(p) = dark + L(p) · (m_k - dark)`` with m_k its mean over all places and L the light of mean 1,
-    a polynomial surface. L is fitted by least squares to blocks of the image and ten quantiles, each
-    weighted by how well it follows the surface; `dark`, unless it is given, is the value that makes
-    the fit most likely. The uncertainty in the facts is half the relative difference (root mean
-    square) between the surfaces of every other field.
+    ``q_k(p) = dark + L(p) · (m_k - dark)`` with m_k its mean over all places and L the relative illumination
+    (mean 1), a polynomial surface. L is fitted by least squares to blocks of the image and ten quantiles,
+    each weighted by how well it follows the surface; `dark`, unless it is given, is the value that makes the
+    fit most likely. The uncertainty in the facts is half the relative difference (root mean square) between
+    the surfaces of the even and the odd fields.
 
     Parameters
     ----------
@@ -144,7 +144,7 @@ def _same_size(planes: Sequence[Plane], where: object) -> None:
 
 
 def _samples(plane: Plane) -> Floats:
-    """Return the means of sub-blocks: one row a block (in image order), one column a sub-block."""
+    """Return the means of sub-blocks: one row per block (in image order), one column per sub-block."""
     side = GRID * SUB_BLOCKS
     small = np.asarray(cv2.resize(plane.astype(np.float32), (side, side), interpolation=cv2.INTER_AREA))
     blocks = small.reshape(GRID, SUB_BLOCKS, GRID, SUB_BLOCKS).transpose(0, 2, 1, 3)

@@ -37,7 +37,7 @@ class FlatField:
     Attributes
     ----------
     gain
-        (Y, X) float32 above 0, mean 1: what a pixel shows of the light that the average pixel shows.
+        (Y, X) float32 above 0, mean 1: brightness of a pixel relative to the average pixel.
     dark
         Intensity that a pixel has without light (camera offset), which `gain` does not scale.
     facts
@@ -86,8 +86,8 @@ def write_corrections(
     folder
         Made if need be.
     flat_field, bleed_through, channel_shift_um
-        See `Corrections`. A part that is given takes the place of all of the old one, but for the
-        flat fields of other channels.
+        See `Corrections`. A part that is given replaces the old one, except that flat fields of other
+        channels are kept.
     facts
         How bleed-through or shifts were found, for the card.
 

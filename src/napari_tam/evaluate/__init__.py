@@ -1,4 +1,4 @@
-"""Results beside a truth: masks, puncta, counts of cells."""
+"""Results against ground truth: masks, puncta, and the puncta counts of cells."""
 
 from lazy_loader import attach_stub
 

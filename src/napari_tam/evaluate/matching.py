@@ -64,7 +64,7 @@ def match_points(true: Floats, found: Floats, radius: float = RADIUS_PX) -> Inte
     if not n or not m:
         return np.zeros((0, 2), np.int64)
     near = KDTree(true).sparse_distance_matrix(KDTree(found), radius, output_type="ndarray")
-    # a partner of its own for every point that stays alone, at a cost no chain of pairs can make good
+    # a dummy partner for every unmatched point, at a cost that no chain of pairs can outweigh
     alone = np.arange(n)
     cost = coo_array(
         (

@@ -1,4 +1,4 @@
-"""Results against a truth: masks, puncta, and the counts of every cell.
+"""Results against ground truth: masks, puncta, and the puncta counts of every cell.
 
 The truth lies in the layout of ``sample_data/``: for the image ``a.ome.tif`` the files
 ``a_masks.tif`` (cells), ``a_nuclei.tif`` and ``a_puncta.csv`` (``y_px, x_px, cell,
@@ -73,7 +73,7 @@ class Puncta:
 
 @dataclass(frozen=True)
 class Cells:
-    """Puncta of the cells that were found: one array entry a pair of a true and a found cell.
+    """Puncta of the cells that were found: one array entry per pair of a true and a found cell.
 
     The true intensity of a punctum is the integral of its Gaussian, 2π sigma² × amplitude.
     """
@@ -107,7 +107,7 @@ class ImageScore:
     counts: Cells | None
 
     def report(self) -> dict[str, Any]:
-        """Return all figures by group."""
+        """Return all scores by group."""
         groups = ("cells", "nuclei", "puncta", "counts")
         return {group: part.report() if (part := getattr(self, group)) else None for group in groups}
 

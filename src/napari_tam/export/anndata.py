@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from napari_tam.columns import Column
     from napari_tam.results.folder import Results
 
-#: Groups of columns that say what the cell is, where, and how it was called; the others are readouts.
+#: Groups of columns that say what the cell is, where, and how it was classified; the others are readouts.
 _ABOUT = {"keys", "layout", "phenotype", "time"}
 
 
@@ -38,7 +38,7 @@ def known_columns() -> dict[str, Column]:
 def is_readout(name: str, values: pd.Series[Any]) -> bool:
     """Return whether a column of cells.csv is a number that was measured (flags and texts are not)."""
     column = known_columns().get(name)
-    if column is None:  # an own column, or the probability of an own class
+    if column is None:  # a user's own column, or the probability of a user's own class
         return pd.api.types.is_numeric_dtype(values) and values.dtype != bool and not name.startswith("p_")
     return column.kind in ("number", "integer", "maybe_integer") and column.group not in _ABOUT
 

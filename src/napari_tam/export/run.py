@@ -60,7 +60,7 @@ def export(
     Yields
     ------
     Path
-        ``cells.h5ad``, ``tidy.csv``, and one file or folder an image in ``geojson/``, ``roi/`` and
+        ``cells.h5ad``, ``tidy.csv``, and one file or folder per image in ``geojson/``, ``roi/`` and
         ``ome-zarr/``.
 
     Raises
@@ -131,7 +131,7 @@ def _write_image(name: str, target: Path, results: Results, image: str, version:
 
 
 def tidy(results: Results) -> pd.DataFrame:
-    """Return a long table: one row a replicate (all its cells, or those of one phenotype) and readout.
+    """Return a long table: one row per replicate (all its cells, or those of one phenotype) and readout.
 
     From ``replicates.csv``; where no layout was given it is empty, and one row is one image and readout:
     the mean over its cells. Columns: what identifies the row, ``cells`` (their number), ``readout``,

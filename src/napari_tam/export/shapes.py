@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from napari_tam.results.folder import Labels, Results
     from napari_tam.results.outlines import Ring
 
-#: Keys that say which row it is, not how it measures.
+#: Columns that identify the row rather than measure it.
 _KEYS = {"image", "label", "frame"}
-#: The same table makes the same identities, so that a repeated export is the same file.
+#: The same table gives the same UUIDs, so that a repeated export is the same file.
 _NAMESPACE = uuid.UUID("6f1c1a52-4c4b-5d63-9e43-0b9f7e4a8a10")
 
 

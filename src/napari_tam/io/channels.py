@@ -63,7 +63,7 @@ _TRANSMITTED = _pattern(_NO_STAIN)
 
 
 def _role_of(name: str) -> tuple[str, int] | None:
-    """Return the role a channel name speaks for and how strongly; None when it does not say."""
+    """Return the role that a channel name suggests and how strongly; None if it suggests none."""
     # "DiI" and "LysoTracker" as written, and "exosomesPKH26" at its capitals.
     spellings = {
         re.sub(r"[^a-z0-9]+", " ", spelling.lower())
@@ -90,7 +90,7 @@ def guess_roles(channel_names: Sequence[str]) -> dict[str, int]:
     Parameters
     ----------
     channel_names
-        One name a channel; empty where the file gives none.
+        One name per channel; empty where the file gives none.
 
     Returns
     -------

@@ -30,9 +30,9 @@ class Field:
     frame
         Index on the file's time axis; 0 when there is none.
     z_step_um
-        Distance of the planes of a volume in µm; None for a plane.
+        Distance between the planes of a volume in µm; None for a plane.
     frame_interval_min
-        Time between two frames in minutes, None when nobody tells it (or there is one frame only).
+        Time between two frames in minutes; None when unknown or there is only one frame.
     notes
         Sentences about what was done on reading (e.g. a z-stack was projected) for the output.
     """

@@ -45,7 +45,7 @@ _WELL = re.compile(r"(?<![A-Za-z0-9])([A-Pa-p])(\d{1,2})(?![A-Za-z0-9])")
 def well_of(name: str) -> str:
     """Return the well in an image's name as ``B02``; empty if there is none, or more than one.
 
-    Two digits go before one: in ``P1_B02`` the P1 is a plate, and in ``M2_B02`` the M2 a cell.
+    Two digits are preferred to one: in ``P1_B02`` the P1 is a plate, and in ``M2_B02`` the M2 a cell type.
     """
     found = [(letter.upper(), digits) for letter, digits in _WELL.findall(name) if 1 <= int(digits) <= 24]
     for length in (2, 1):
@@ -57,7 +57,7 @@ def well_of(name: str) -> str:
 
 @dataclass(frozen=True)
 class Layout:
-    """A layout that was read: one row a well or image pattern, all values text."""
+    """A layout that was read: one row per well or image pattern, all values text."""
 
     path: Path
     rows: pd.DataFrame
@@ -114,20 +114,20 @@ class Layout:
         return table[[column.name for column in LAYOUT_COLUMNS]]
 
     def check(self, images: Sequence[str], *, patterns: bool = True) -> None:
-        """See that every row is about an image.
+        """Check that every row matches an image.
 
         Parameters
         ----------
         images
             Names of all images.
         patterns
-            Whether rows that have an image pattern are looked at, too. (The names of files are no
-            names of images yet where one file holds several positions.)
+            Whether rows that have an image pattern are looked at, too. (Where one file holds several
+            positions, its name is not yet that of an image.)
 
         Raises
         ------
         InputError
-            One sentence that lists the rows that are about none.
+            One sentence that lists the rows that match no image.
         """
         rows = self.rows.to_dict("records")
         plates = sorted({row.get("plate", "") for row in rows} - {""})
@@ -197,8 +197,8 @@ def read_layout(path: Path) -> Layout:
     Raises
     ------
     InputError
-        If it cannot be read, has neither `well` nor `image`, no row, a well that is none or is there
-        twice, a dose or time that is no number, or an unknown control role.
+        If it cannot be read, has neither `well` nor `image`, no row, an invalid or repeated well, a dose or
+        time that is not a number, or an unknown control role.
     """
     rows = read_text_table(path, "the layout")
     if not {"well", "image"} & set(rows.columns):
@@ -254,7 +254,7 @@ def _role(text: str, path: Path) -> str:
 
 
 def _number(text: str) -> float:
-    """Return the number that a text is, NaN if it is none; a single comma is a decimal one."""
+    """Return a text as a number, NaN if it is not one; a single comma is a decimal comma."""
     if text.count(",") == 1 and "." not in text:
         text = text.replace(",", ".")
     try:

@@ -12,7 +12,7 @@ from napari_tam.errors import InputError
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
 
-#: File name endings of microscope makers, and the extra that reads them.
+#: File name endings of vendor formats, and the extra that reads them.
 VENDOR = {
     ".nd2": "nd2",
     ".czi": "czi",
@@ -44,7 +44,7 @@ def is_zarr(path: Path) -> bool:
 
 
 def extra_of(path: Path) -> str | None:
-    """Return the extra that reads a microscope maker's file; None for other files."""
+    """Return the extra that reads a vendor file; None for other files."""
     return VENDOR.get(path.suffix.lower())
 
 

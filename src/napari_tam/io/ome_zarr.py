@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def open_zarr(path: Path) -> tuple[list[Series], list[tuple[str, InputError]]]:
     """Return the images of an OME-Zarr folder, at full resolution; headers only are read.
 
-    A plate gives one series a field of view, named ``_B02_s00`` by its well; what bioformats2raw wrote
+    A plate gives one series per field of view, named ``_B02_s00`` by its well; what bioformats2raw wrote
     gives one a scene.
 
     Returns
@@ -150,7 +150,7 @@ def _series(path: Path, group: Any, suffix: str) -> Series:
 
 
 def _missing(array: Any) -> tuple[str, ...]:
-    """Return a note if chunks are not there: an empty corner of a mosaic, or a copy that broke off."""
+    """Return a note if chunks are missing: an empty corner of a mosaic, or an interrupted copy."""
     there = array.nchunks_initialized
     if there >= array.nchunks:
         return ()

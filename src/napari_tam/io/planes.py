@@ -1,4 +1,4 @@
-"""What every reader gives: stacks of planes with what the file says about them."""
+"""The interface of all readers: stacks of planes with the file's metadata."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ class Series:
     metadata
         What the file says about it.
     suffix
-        What its fields are called after the file's name, e.g. ``_B02_s00``; empty: numbered.
+        Appended to the file's name in the names of its fields, e.g. ``_B02_s00``; empty: numbered.
     notes
         What was decided on reading.
     """

@@ -1,4 +1,4 @@
-"""Clipped pixels: where a camera or converter had no higher value."""
+"""Saturated (clipped) pixels: where a camera or converter had no higher value."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One image series of a TIFF file: which axis is what, whether it is whole, and its planes one by one."""
+"""One image series of a TIFF file: its axes, whether it is complete, and its planes one by one."""
 
 from __future__ import annotations
 
@@ -58,7 +58,8 @@ class Stack:
     Raises
     ------
     InputError
-        If it is a colour image, too small, of an unsupported pixel type, or with axes nobody can tell.
+        If it is a colour image, too small, of an unsupported pixel type, or with axes that cannot be
+        identified.
     """
 
     def __init__(self, path: Path, tif: tifffile.TiffFile, series: tifffile.TiffPageSeries) -> None:
@@ -108,7 +109,7 @@ class Stack:
         )
 
     def _name_axes(self) -> None:
-        """Find out which axis is what; length-1 axes are nothing."""
+        """Identify the axes; those of length 1 are ignored."""
         long = {i: axis for i, axis in enumerate(self._axes) if axis not in "YX" and self._sizes[i] > 1}
 
         def take(letters: str) -> list[Axis]:

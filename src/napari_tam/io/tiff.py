@@ -171,7 +171,7 @@ def read_window(page: Any, rows: slice, columns: slice) -> npt.NDArray[Any]:
 
 
 def available_memory() -> int | None:
-    """Return the bytes of memory that are free, or installed where that is not told; None if unknown."""
+    """Return the bytes of free memory, or of installed memory where that is unknown; None if both are."""
     with (
         contextlib.suppress(OSError, ValueError, IndexError),
         open("/proc/meminfo", encoding="ascii") as lines,

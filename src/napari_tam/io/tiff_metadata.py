@@ -56,13 +56,13 @@ class Metadata:
     channel_names
         One a channel (possibly empty text), or none at all.
     pixel_um
-        Height and width of a pixel in µm; None when not told.
+        Height and width of a pixel in µm; None when unknown.
     pixel_source
         Where `pixel_um` was found.
     z_um
-        Distance of the planes in µm; None when not told.
+        Distance between planes in µm; None when unknown.
     frame_interval_min
-        Time between two frames in minutes; None when not told.
+        Time between two frames in minutes; None when unknown.
     """
 
     channel_names: tuple[str, ...] = ()
@@ -75,9 +75,9 @@ class Metadata:
 def read_metadata(
     tif: tifffile.TiffFile, series: Sequence[tifffile.TiffPageSeries], index: int, n_channels: int
 ) -> Metadata:
-    """Return what is told of ``series[index]``: from OME, else ImageJ, else (pixel size) TIFF tags.
+    """Return the metadata of ``series[index]``: from OME, else ImageJ, else (pixel size) TIFF tags.
 
-    Values that make no sense (a size of 0, one name for all channels, 72 dpi) count as not told.
+    Values that make no sense (a size of 0, one name for all channels, 72 dpi) count as unknown.
     """
     image = _ome_image(tif, series, index)
     imagej = tif.imagej_metadata or {}
@@ -104,7 +104,7 @@ def pixel_size(metadata: Metadata, setting: float | None, where: Path) -> float:
     Raises
     ------
     InputError
-        If neither tells, or the file tells of pixels that are not square or of an impossible size.
+        If neither gives it, or the file's pixels are not square or of an impossible size.
     """
     if setting is not None:
         return setting
@@ -128,12 +128,12 @@ def pixel_size(metadata: Metadata, setting: float | None, where: Path) -> float:
 
 
 def z_step(metadata: Metadata, setting: float | None, where: Path) -> float:
-    """Return the distance of the planes of a stack in µm: the setting, or what the file says.
+    """Return the distance between the planes of a stack in µm: the setting, or what the file says.
 
     Raises
     ------
     InputError
-        If neither tells, or the file tells of an impossible distance.
+        If neither gives it, or the file gives an impossible distance.
     """
     if setting is not None:
         return setting
@@ -149,7 +149,7 @@ def z_step(metadata: Metadata, setting: float | None, where: Path) -> float:
 
 
 def to_um(value: float, unit: str) -> float | None:
-    """Convert a length to µm; None for an unknown unit (such as ``pixel``) or a length that is none."""
+    """Convert a length to µm; None for an unknown unit (such as ``pixel``) or an invalid length."""
     # ImageJ escapes µ; there are two letters µ, and both get mangled on the way through Latin-1.
     unit = unit.strip().lower().replace("\\u00b5", "u").replace("\\u03bc", "u")
     unit = unit.replace("â", "").translate(dict.fromkeys(map(ord, "\u00b5\u03bc\ufffd"), "u"))
@@ -206,7 +206,7 @@ def _ome_length(image: ElementTree.Element | None, axis: str) -> float | None:
 
 
 def _number(value: Any) -> float:
-    """Return a number, NaN for what is none."""
+    """Return a value as a number, NaN if it is not one."""
     try:
         return float(value)
     except (TypeError, ValueError):
@@ -214,7 +214,7 @@ def _number(value: Any) -> float:
 
 
 def to_minutes(value: float, unit: str) -> float | None:
-    """Convert a time to minutes; None for an unknown unit (such as ``frame``) or a time that is none."""
+    """Convert a time to minutes; None for an unknown unit (such as ``frame``) or an invalid time."""
     unit = unit.strip().lower().translate(dict.fromkeys(map(ord, "\u00b5\u03bc"), "u"))
     factor = UNITS_MIN.get(unit)
     return value * factor if factor is not None and math.isfinite(value) and value > 0 else None
@@ -241,7 +241,7 @@ def _ome_interval(image: ElementTree.Element | None) -> float | None:
 
 
 def _imagej_interval(imagej: dict[str, Any]) -> float | None:
-    """Return the frame interval of Image > Properties; ``fps`` is only the speed at which it is played."""
+    """Return the frame interval of Image > Properties; ``fps`` is only the playback speed."""
     try:
         value = float(imagej.get("finterval", ""))
     except (TypeError, ValueError):

@@ -1,4 +1,4 @@
-"""Files of microscope makers (ND2, CZI, LIF, …), read by bioio and its plugins."""
+"""Vendor formats (ND2, CZI, LIF, …), read by bioio and its plugins."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _BIOFORMATS = "bioio_bioformats"
 
 @contextlib.contextmanager
 def open_vendor(path: Path) -> Iterator[tuple[list[Series], list[tuple[str, InputError]]]]:
-    """Open a microscope maker's file: a series a scene (position), and the scenes that cannot be read.
+    """Open a vendor file: one series per scene (position), and the scenes that cannot be read.
 
     Headers only. Channel names, pixel size, z-step, frame interval and well come from its metadata.
 
@@ -91,8 +91,8 @@ def _positive(value: Any) -> float | None:
 
 
 def _interval(reader: Any) -> float | None:
-    """Return the minutes between two frames, None where the file does not tell."""
-    with contextlib.suppress(Exception):  # a plugin without it raises what it likes
+    """Return the minutes between two frames, None when unknown."""
+    with contextlib.suppress(Exception):  # a plugin without it may raise anything
         interval = reader.time_interval
         seconds = interval.total_seconds() if hasattr(interval, "total_seconds") else interval
         value = _positive(seconds)

@@ -1,4 +1,4 @@
-"""Movies: cells followed through the frames, uptake curves and their rates."""
+"""Movies: cell tracking, uptake curves and their rates."""
 
 from lazy_loader import attach_stub
 

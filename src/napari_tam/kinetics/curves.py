@@ -27,7 +27,7 @@ _FRAME = re.compile(r"_t\d{4,}$")
 class Group:
     """Cells whose uptake makes one curve, and what they are called (condition, dose, movie).
 
-    ``followed`` tells tracks of movies from a layout's times.
+    ``followed`` distinguishes tracks of movies from a layout's times.
     """
 
     about: dict[str, Any]
@@ -95,7 +95,7 @@ def intervals_agree(cells: pd.DataFrame) -> bool:
 
 @dataclass(frozen=True)
 class Tracks:
-    """The uptake of followed cells.
+    """The uptake of tracked cells.
 
     Attributes
     ----------

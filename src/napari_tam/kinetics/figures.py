@@ -25,7 +25,7 @@ _TITLES = {"puncta_count": "puncta per cell", "exosome_integrated": "exosome sig
 
 
 def kinetics_figure(cells: pd.DataFrame, fits: pd.DataFrame, readout: str = "puncta_count") -> Figure | None:
-    """Draw uptake over time, one panel a condition: cells grey, their mean, its fit and half-time.
+    """Draw uptake over time, one panel per condition: cells grey, their mean, its fit and half-time.
 
     Parameters
     ----------

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 #: Fewest times that a curve of three parameters is fitted to.
 MIN_TIMES = 4
-#: Rates that are tried.
+#: Number of rates on the search grid.
 RATES = 200
 
 Floats = npt.NDArray[np.float64]
@@ -52,8 +52,8 @@ def fit_uptake(time: Floats, value: Floats, weight: Floats | None = None) -> Upt
     """Fit ``offset + plateau * (1 - exp(-rate t))`` by least squares.
 
     Offset and plateau are solved for exactly at every rate (variable projection: Golub & Pereyra
-    1973), so that `scipy.optimize.least_squares` has the logarithm of the rate alone to find. The
-    interval is that of this logarithm: its standard error, by Student's t; it takes the residuals as
+    1973), so that `scipy.optimize.least_squares` optimises the logarithm of the rate only. The interval is
+    computed for this logarithm from its standard error and Student's t, with the residuals taken as
     independent.
 
     Parameters
@@ -153,7 +153,7 @@ def best_log_rate(logs: Floats, time: Floats, curves: Floats, weights: Floats) -
     time
         Of the columns.
     curves, weights
-        One row a curve; a weight of 0 leaves a point out.
+        One row per curve; a weight of 0 leaves a point out.
     """
     total = weights.sum(axis=1)
     y = np.where(weights > 0, curves, 0.0)

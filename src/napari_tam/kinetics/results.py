@@ -63,7 +63,7 @@ def follow_results(folder: Path, settings: Settings) -> Followed:
 
 
 def write_kinetics(folder: Path, layout: Layout | None = None) -> pd.DataFrame:
-    """Fit the uptake kinetics of a results folder and write kinetics.csv; without any, that file goes.
+    """Fit the uptake kinetics of a results folder and write kinetics.csv; without any, it is removed.
 
     Parameters
     ----------

@@ -52,7 +52,7 @@ def kinetics(cells: pd.DataFrame, *, seed: int = 0, resamples: int = RESAMPLES) 
     Returns
     -------
     pandas.DataFrame
-        One row a curve: the columns of `napari_tam.columns.KINETICS_COLUMNS`.
+        One row per curve: the columns of `napari_tam.columns.KINETICS_COLUMNS`.
     """
     rows: list[dict[str, Any]] = []
     singles: list[dict[str, Any]] = []

@@ -1,8 +1,8 @@
-"""Cells followed through the frames of a movie: the column `track`.
+"""Tracking cells through the frames of a movie: the column `track`.
 
 LapTrack (Fukai & Kawaguchi 2023, Bioinformatics; the linear assignment of Jaqaman et al. 2008, Nat
-Methods) links the cells of neighbouring frames at the least total cost, then the ends of tracks to
-starts up to some frames later. The cost is the squared distance of the centroids, and of the areas:
+Methods) links the cells of neighbouring frames at the least total cost, then closes gaps: it links ends of
+tracks to starts up to some frames later. The cost is the squared distance of the centroids, and of the areas:
 
     cost = distance² + (max. movement / 2 × ln(area₂ / area₁))²
 

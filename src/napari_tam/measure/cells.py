@@ -1,4 +1,4 @@
-"""Labels and puncta of a field → one row a cell, one row a punctum, one summary.
+"""Labels and puncta of a field → one row per cell, one row per punctum, one summary.
 
 Definitions of all columns: `napari_tam.columns`.
 """
@@ -52,7 +52,7 @@ def measure(
     nuclei
         YX labels of the nuclei, or None without a nuclear stain.
     spots
-        Puncta: `y_px`, `x_px` (pixel centres at integers) and what the detector knows of them
+        Puncta: `y_px`, `x_px` (pixel centres at integers) and the detector's other columns
         (`napari_tam.columns.PUNCTA_COLUMNS`); missing columns become NaN, others are kept.
     settings
         `perinuclear_distance_um`, `central_radius` and those of the co-localisation are used.
@@ -62,8 +62,8 @@ def measure(
     Returns
     -------
     table, puncta, summary
-        One row a label (`CELL_COLUMNS`), ascending; one row a punctum in the order of `spots`
-        (`PUNCTA_COLUMNS`, then further ones of `spots`); and the field's figures
+        One row per label (`CELL_COLUMNS`), ascending; one row per punctum in the order of `spots`
+        (`PUNCTA_COLUMNS`, then further ones of `spots`); and the field's summary statistics
         (`SUMMARY_COLUMNS`). Without cells or puncta the tables have all columns and no rows.
 
     Raises
@@ -116,7 +116,7 @@ def measure(
 
 
 def check_labels(cells: npt.NDArray[Any], nuclei: npt.NDArray[Any] | None, shape: tuple[int, ...]) -> None:
-    """Raise ValueError if label images have not the shape of their field."""
+    """Raise ValueError if label images do not have the shape of their field."""
     for name, labels in (("cell", cells), ("nucleus", nuclei)):
         if labels is not None and labels.shape != shape:
             raise ValueError(f"the {name} labels are {labels.shape}, the image is {shape}")

@@ -1,8 +1,8 @@
-"""Exosomes and lysosomes in the same place? Pearson, Manders and object overlap inside each cell.
+"""Co-localisation of exosomes and lysosomes inside each cell: Pearson, Manders and object overlap.
 
-Each is beside what chance gives: the same figure after one channel was turned inside the cell. The
-turn keeps every pixel in its shell of equal distance from the nucleus (without one: of equal depth
-below the cell's edge), so that a mere gathering of both around the nucleus is chance, too.
+Manders and overlap come with their value by chance: the mean after one channel was rotated inside the cell at
+random. The rotation keeps every pixel in its shell of equal distance from the nucleus (without one: of equal
+depth below the cell's edge), so that the gathering of both around the nucleus counts as chance, too.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ Image = npt.NDArray[Any]
 #: Shells that a cell is cut into for the randomised control.
 SHELLS = 8
 
-#: A turn is between this share of the full circle and the rest of it: a smaller one leaves both in place.
+#: A rotation is between this share of the full circle and 1 minus it; less would leave both in place.
 LEAST_TURN = 0.1
 
-#: Seed of the turns.
+#: Seed of the rotations.
 SEED = 0
 
 #: Thresholds are applied to the channels after a Gaussian filter of this sigma, below that of any
@@ -83,7 +83,7 @@ class _Pixels:
         shell = rank * SHELLS + np.clip(height * SHELLS, 0, SHELLS - 1).astype(np.int64)
         angle = np.arctan2(row - middle_y[rank], col - middle_x[rank])
         turn = np.floor((angle + np.float32(np.pi)) * np.float32(4095 / (2 * np.pi))).astype(np.int64)
-        # One number a pixel, its place in the list included, so that the order never depends on the sort.
+        # One number per pixel, its place in the list included, so that the order never depends on the sort.
         key = (((shell << 12) | turn) << 32) | np.arange(len(flat))
         key.sort()
         order = key & 0xFFFFFFFF
@@ -94,11 +94,11 @@ class _Pixels:
         return cls(flat[order], ends, start[shell], size[shell], rank[order])
 
     def total(self, values: npt.NDArray[Any]) -> Floats:
-        """Sum one value a pixel over each cell."""
+        """Sum one value per pixel over each cell."""
         return np.add.reduceat(values, self.first[:-1], dtype=np.float64)
 
     def turned(self, at: Ints, share: float) -> Ints:
-        """Return where pixels come to lie when their shells turn by a share of the full circle."""
+        """Return the positions of pixels after their shells are rotated by a share of the full circle."""
         start, size = self.shell_start[at], self.shell_size[at]
         moved = at - start + np.rint(share * size).astype(np.int64)
         return np.asarray(start + np.where(moved >= size, moved - size, moved))
@@ -162,7 +162,7 @@ def colocalise(
     settings: Settings,
     nuclei: npt.NDArray[Any] | None = None,
 ) -> dict[str, npt.NDArray[Any]]:
-    """Measure how far two channels coincide inside each cell.
+    """Measure the co-localisation of two channels inside each cell.
 
     The background of a channel is the cell's median (so haze is background), its noise the SD from
     the median absolute deviation of the pixels below the median.
@@ -183,7 +183,7 @@ def colocalise(
     Returns
     -------
     dict
-        The columns of `napari_tam.columns` of the group "partners", one value a cell.
+        The columns of `napari_tam.columns` of the group "partners", one value per cell.
     """
     cells = len(regions)
     if not cells:
@@ -226,7 +226,7 @@ class _Overlap:
         return self._mean(self.mask[self.at].astype(np.float64), pixels)
 
     def by_chance(self, pixels: _Pixels, turns: Floats) -> Floats:
-        """Return the mean share over all turns; NaN without turns."""
+        """Return the mean share over all rotations; NaN without rotations."""
         if not len(turns):
             return np.full(len(pixels.first) - 1, np.nan)
         hits = np.zeros(len(self.at))
@@ -244,7 +244,7 @@ class _Overlap:
 
 
 def _turns(number: int) -> Floats:
-    """Return turns as shares of the full circle, drawn one from each of as many equal parts."""
+    """Return rotations as shares of the full circle, by stratified sampling (one from each equal part)."""
     rng = np.random.default_rng(SEED)
     return LEAST_TURN + (1 - 2 * LEAST_TURN) * (np.arange(number) + rng.random(number)) / max(number, 1)
 

@@ -19,7 +19,7 @@ def boundary_distance(regions: Regions) -> npt.NDArray[np.float32]:
     """Return each pixel's distance (pixels, exact) to the nearest boundary pixel of any label.
 
     Inside a label that pixel is its own, so labels that touch do not disturb each other; on
-    background it is the distance to the nearest label. An image without labels is infinitely far.
+    background it is the distance to the nearest label. It is infinite in an image without labels.
     """
     inside = np.ones(regions.shape, np.uint8)
     if not len(regions):

@@ -23,7 +23,7 @@ _LARGEST_TABLE = 1 << 24
 class Regions:
     """All labels of one image.
 
-    Arrays with one entry a label are in the order of `ids`; that position is a label's *rank*.
+    Arrays with one entry per label are in the order of `ids`; that position is a label's *rank*.
 
     Parameters
     ----------
@@ -100,7 +100,7 @@ class Regions:
         return self.over_runs(self.run_length)
 
     def over_runs(self, values: npt.NDArray[Any]) -> Floats:
-        """Sum one value a run into one value a label."""
+        """Sum one value per run into one value per label."""
         return np.bincount(self.run_rank, values, minlength=len(self)).astype(np.float64, copy=False)
 
     @cached_property

@@ -36,7 +36,7 @@ def shape(
     Returns
     -------
     dict
-        The columns of the group "shape" and the centroids; one entry a label, lengths in µm.
+        The columns of the group "shape" and the centroids; one entry per label, lengths in µm.
         `napari_tam.columns` has the definitions.
     """
     area = regions.area

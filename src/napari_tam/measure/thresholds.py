@@ -19,7 +19,7 @@ def otsu(first: npt.NDArray[np.float32], second: npt.NDArray[np.float32]) -> tup
     """Return Otsu's threshold of each channel over the pixels of all cells (Otsu 1979)."""
     from skimage.filters import threshold_otsu
 
-    # Of a channel that is the same everywhere nothing is above its only value.
+    # In a constant channel nothing is above the threshold.
     found = [float(threshold_otsu(light)) for light in (first, second)]  # type: ignore[no-untyped-call]
     return found[0], found[1]
 

@@ -141,10 +141,10 @@ def choose_device(name: str = "auto") -> torch.device:
 
 
 def fast_dtype(device: torch.device) -> torch.dtype:
-    """Return the number format in which convolutions run fastest on a device without harm.
+    """Return the data type in which convolutions run fastest on a device at sufficient precision.
 
-    Half precision on a GPU; bfloat16 on processors that compute with it (2.5 times faster
-    there); float32 otherwise, where bfloat16 would be emulated.
+    Half precision on a GPU; bfloat16 on processors with native support (2.5 times faster there); float32
+    otherwise, where bfloat16 would be emulated.
     """
     if device.type == "cuda":
         return torch.float16
@@ -174,7 +174,7 @@ def tiles(shape: tuple[int, int], size: int, overlap: int, multiple: int = 1) ->
     size
         Largest height and width of an outer part (for ``size > 2 * overlap + multiple``).
     overlap
-        How far an outer part reaches beyond the inner one, but for the plane's edge.
+        How far an outer part reaches beyond the inner one, except at the plane's edge.
     multiple
         Tiles start at multiples of this (`overlap` being one), so that a network which pools sees
         the same pixels together in every tile.
@@ -201,7 +201,7 @@ def tiles(shape: tuple[int, int], size: int, overlap: int, multiple: int = 1) ->
 
 
 class Predictor:
-    """A trained FlowNet made ready to run: norms folded, channels last, fastest number format.
+    """A trained FlowNet made ready to run: norms folded, channels last, fastest data type.
 
     Parameters
     ----------
@@ -210,11 +210,11 @@ class Predictor:
     device
         Where to run; the processor when None.
     dtype
-        Number format; `fast_dtype` of the device when None.
+        Data type; `fast_dtype` of the device when None.
     tile, overlap
         Largest tile that is run at once, and how far tiles reach into each other (pixels, rounded
-        up to what the network pools together). With an overlap of at least the network's reach
-        (47 px for the bundled ones), tiles change nothing.
+        up to what the network pools together). With an overlap of at least the radius of the receptive field
+        (47 px for the bundled ones), tiling changes nothing.
     """
 
     def __init__(
@@ -247,7 +247,7 @@ class Predictor:
         CYX float32: flow y, flow x (five times the unit vector), probability logit.
         """
         # In training, an object cut by the image's border has nothing beyond it; one cut by a crop's
-        # edge goes on there, and its flow points out. A margin of nothing tells the two apart.
+        # edge goes on there, and its flow points out. A margin of zeros tells the two apart.
         margin = MARGIN + -MARGIN % self.multiple
         inside = (slice(None), *(slice(margin, margin + n) for n in image.shape[1:]))
         image = np.pad(image, [(0, 0), (margin, margin), (margin, margin)])

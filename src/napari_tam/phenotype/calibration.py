@@ -1,4 +1,4 @@
-"""Probabilities that mean what they say: temperature scaling, and how far off they still are."""
+"""Calibration of probabilities: temperature scaling, and the calibration error that remains."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def fit_temperature(logits: Floats, truth: Integers) -> float:
     Returns
     -------
     float
-        Above 1 for a network that is too sure of itself; within `TEMPERATURES`.
+        Above 1 for an overconfident network; within `TEMPERATURES`.
     """
     from scipy.optimize import minimize_scalar
 

@@ -1,6 +1,6 @@
-"""Phenotype of every cell by its shape and cell stain; the exosome channel is never looked at.
+"""Phenotype of every cell by its shape and cell stain; the exosome channel is never used.
 
-Columns: `napari_tam.columns.phenotype_columns`. What decides is a
+Columns: `napari_tam.columns.phenotype_columns`. The classifier is a
 `napari_tam.phenotype.model.PhenotypeModel`.
 """
 
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     from napari_tam.phenotype.model import PhenotypeModel, Scores
     from napari_tam.settings import Settings
 
-#: What a cell is called whose class is unclear.
+#: The phenotype of a cell whose class is unclear.
 UNCERTAIN = "uncertain"
 
-#: Why, in the order in which they are stated.
+#: Reasons for it, in the order in which they are joined.
 BORDER, NOISY, UNLIKE, LOW = "border", "too noisy", "unlike training", "low probability"
 
 #: Value of the setting `phenotype_model` that switches the step off.
@@ -106,11 +106,11 @@ def decide(
     classes
         Names of the classes.
     table
-        One row a cell; `touches_border` and `contrast_to_noise` are used.
+        One row per cell; `touches_border` and `contrast_to_noise` are used.
     pixel_size_um
         Pixel size of the image that the table is about, or one a row.
     unlike_above
-        Distance above which a cell is unlike the training cells.
+        Distance above which a cell is out of distribution (unlike the training cells).
     settings
         `phenotype_min_probability`, `phenotype_min_contrast` and `phenotype_border` are used.
     """
@@ -135,12 +135,12 @@ def decide(
 
 
 def phenotype_summary(table: pd.DataFrame, classes: tuple[str, ...]) -> dict[str, object]:
-    """Return an image's figures (`napari_tam.columns.phenotype_summary_columns`).
+    """Return an image's summary statistics (`napari_tam.columns.phenotype_summary_columns`).
 
     Parameters
     ----------
     table
-        One row a cell, with the columns of the phenotype.
+        One row per cell, with the columns of the phenotype.
     classes
         Names of the classes.
     """

@@ -1,8 +1,8 @@
-"""A small picture of every cell at a fixed physical scale, turned to its long axis.
+"""A small crop of every cell at a fixed physical scale, rotated to its long axis.
 
-The scale is fixed so that size counts, and the turn makes the picture the same however the cell lies
-in the image, up to the four mirror images that the long axis leaves; `napari_tam.phenotype.morphology_net`
-averages over those.
+The scale is fixed so that size counts, and the rotation makes the crop independent of the cell's orientation,
+up to the four flips that the long axis leaves open; `napari_tam.phenotype.morphology_net` averages over
+those.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def cell_crops(
     cells, nuclei
         YX labels; nuclei may be None (that channel is zero then).
     table
-        One row a label of `cells`, ascending: `label`, `centroid_y_px`, `centroid_x_px` and
+        One row per label of `cells`, ascending: `label`, `centroid_y_px`, `centroid_x_px` and
         `orientation_deg` are used (see `napari_tam.measure.cells`).
     pixel_size_um
         Pixel size of the images in µm.
@@ -69,7 +69,7 @@ def cell_crops(
         raise ValueError("the table has other labels than the image")
     crops = np.zeros((len(regions), CROP_SIZE, CROP_SIZE, 3), np.float32)
     step = CROP_UM / pixel_size_um
-    # Area means first (no aliasing), by a whole number of pixels; the turn does the rest. An odd number,
+    # Area means first (no aliasing), by a whole number of pixels; the rotation does the rest. An odd number,
     # so that the blocks can lie symmetrically and a mirrored image gives mirrored blocks.
     shrink = 2 * max(0, round((step - 1) / 2)) + 1
     half = (shrink + 1) // 2  # times 2 is 1, modulo shrink

@@ -1,4 +1,4 @@
-"""The shape features that the phenotype network is told, besides the crop: stated here, once."""
+"""The shape features that the phenotype network gets besides the crop, defined in this one place."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Feature:
     high: float
 
 
-#: What the network is told. No intensity, no puncta: uptake must not predict the phenotype.
+#: The network's input. No intensity, no puncta: uptake must not predict the phenotype.
 FEATURES: tuple[Feature, ...] = (
     Feature("log area", "area_um2", "log", 1.0, 1e5),
     Feature("log axis ratio", "aspect_ratio", "log", 1.0, 50.0),
@@ -59,12 +59,12 @@ def shape_features(table: pd.DataFrame) -> Features:
     Parameters
     ----------
     table
-        One row a cell, with the shape columns of `napari_tam.columns.CELL_COLUMNS`.
+        One row per cell, with the shape columns of `napari_tam.columns.CELL_COLUMNS`.
 
     Returns
     -------
     Features
-        float32, one row a cell, in the order of `FEATURES`.
+        float32, one row per cell, in the order of `FEATURES`.
     """
     values = np.empty((len(table), len(FEATURES)), np.float32)
     for index, feature in enumerate(FEATURES):

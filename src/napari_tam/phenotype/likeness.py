@@ -1,4 +1,4 @@
-"""How unlike the training cells a cell is."""
+"""Out-of-distribution detection: the Mahalanobis distance of a cell from the training cells."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Floats = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Likeness:
-    """What training cells look like, in the network's own view and in their shape.
+    """The distribution of the training cells, in the network's embedding and in their shape.
 
     The vector of a cell is its standardised shape features followed by the pooled output of the
     convolutions. Its distance is that to the nearest class mean, in units of the spread within
@@ -33,7 +33,7 @@ class Likeness:
 
     @classmethod
     def fit(cls, vectors: Floats, truth: npt.NDArray[np.integer[Any]], classes: int) -> Likeness:
-        """Learn from training cells; the covariance is shrunk by 10 % towards its diagonal."""
+        """Estimate it from training cells; the covariance is shrunk by 10 % towards its diagonal."""
         means = np.stack([vectors[truth == k].mean(axis=0) for k in range(classes)]).astype(np.float64)
         rest = vectors - means[truth]
         covariance = rest.T @ rest / max(1, len(rest) - classes)

@@ -52,7 +52,7 @@ class Scores:
     logits, probabilities
         (cells, classes); the probabilities are calibrated.
     distance
-        How unlike the training cells each is (see `Likeness`).
+        How far each is from the training cells (see `Likeness`).
     """
 
     logits: Floats
@@ -79,7 +79,7 @@ class PhenotypeModel:
     temperature
         By which logits are divided.
     unlike_above
-        Distance above which a cell is unlike the training cells.
+        Distance above which a cell is out of distribution (unlike the training cells).
     card
         Everything else that the card says.
     """
@@ -103,7 +103,7 @@ class PhenotypeModel:
         return np.asarray((features - self.mean) / self.sd, np.float32)
 
     def score(self, crops: npt.NDArray[Any], features: Floats, device: torch.device | None = None) -> Scores:
-        """Judge cells by their crops and shape features (`phenotype.crops`, `phenotype.features`)."""
+        """Score cells by their crops and shape features (`phenotype.crops`, `phenotype.features`)."""
         given = self.standardise(features)
         logits, pooled = run_network(self.network, crops, given, device)
         vectors = np.concatenate([given, pooled], axis=1)
@@ -150,7 +150,7 @@ class PhenotypeModel:
 
 
 def check_classes(classes: Sequence[str]) -> None:
-    """See that class names can be told apart, in columns too.
+    """Check that class names are distinct, also as column names.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""MorphologyNet: a small network that tells phenotypes by a cell's crop and its shape features."""
+"""MorphologyNet: a small network that classifies phenotypes by a cell's crop and its shape features."""
 
 from __future__ import annotations
 
@@ -15,19 +15,18 @@ from napari_tam.phenotype.features import FEATURES
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-#: Axes (of N, C, Y, X) along which a crop is flipped: what turning to the long axis leaves open.
+#: Axes (of N, C, Y, X) along which a crop is flipped: what alignment to the long axis leaves open.
 FLIPS: tuple[tuple[int, ...], ...] = ((), (2,), (3,), (2, 3))
 
-#: Standardised features beyond this are set to it before they enter the network.
+#: Standardised features are clipped to this before they enter the network.
 FEATURE_LIMIT = 5.0
 
 
 class MorphologyNet(nn.Module):
-    """Crop and standardised shape features in, one logit a class out.
+    """Crop and standardised shape features in, one logit per class out.
 
-    Invariant to mirroring and half turns by construction, as the convolutions' output is averaged
-    over the four flips of a crop, and to rotation up to interpolation, as crops are turned to the
-    long axis.
+    Invariant to mirroring and to rotation by 180° by construction, as the convolutions' output is averaged
+    over the four flips of a crop, and to rotation up to interpolation, as crops are aligned to the long axis.
 
     Parameters
     ----------

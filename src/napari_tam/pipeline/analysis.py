@@ -30,10 +30,10 @@ class Analysis:
     cells, nuclei
         Label images (YX, of a volume ZYX, unsigned; 0 = background); nuclei is None without a nuclear stain.
     table
-        One row a cell; `label` is its value in `cells`. See `napari_tam.measure.cells`, and
+        One row per cell; `label` is its value in `cells`. See `napari_tam.measure.cells`, and
         `napari_tam.phenotype.classify` for its last columns.
     puncta
-        One row a punctum; `label` is the cell it lies in, 0 = outside every cell.
+        One row per punctum; `label` is the cell it lies in, 0 = outside every cell.
     summary
         The field's row in images.csv: counts and image-wide figures.
     seconds

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 Labels = npt.NDArray[np.unsignedinteger[Any]]
 Points = npt.NDArray[np.float64]
 
-#: Two positions (px) nearer than this are the same punctum: nobody clicks one twice as precisely.
+#: Two positions (px) nearer than this are the same punctum.
 SAME_PX = 0.75
 
 #: The score of a punctum that a person added.

@@ -40,9 +40,9 @@ def run_steps(
     previous
         An earlier analysis: steps whose inputs and settings are the same are not done again.
     edits
-        What was corrected by hand: it goes before what the networks find.
+        What was corrected by hand: it takes precedence over what the networks find.
     segmented
-        Masks of an earlier run that still hold; those of large images are not looked at.
+        Masks of an earlier run that still hold; ignored for large images.
 
     Raises
     ------

@@ -211,7 +211,7 @@ def _measure(state: State) -> None:
 
 def _classify(state: State) -> None:
     if state.models.phenotype is not None:
-        # Told by the projection, which is what the model was trained on.
+        # Classified on the projection, which is what the model was trained on.
         nuclei = None if state.nuclei is None else project_labels(state.nuclei)
         state.phenotypes = state.models.phenotype.classify(
             project_field(state.field), project_labels(state.cells), nuclei, state.table, state.settings

@@ -1,6 +1,6 @@
 """The labels of a large image: in a file, filled tile by tile.
 
-Tiles are cores that meet, each with a margin around it that is analysed as well. A cell belongs to the tile
+Tiles are adjacent cores, each with a margin around it that is analysed as well. A cell belongs to the tile
 whose core has its centre; where two tiles found the same cell, the first one's mask is kept.
 """
 
@@ -70,7 +70,8 @@ def forget(labels: npt.NDArray[Any]) -> None:
 class LabelStore:
     """The labels of a whole image in a file, filled tile by tile.
 
-    The file has no name (where the system allows that), so that it goes with the process, however that ends.
+    The file has no name (where the system allows that), so that it vanishes with the process, however that
+    ends.
 
     Raises
     ------
@@ -122,7 +123,7 @@ class LabelStore:
 
 
 def _reserve(size: int) -> IO[bytes]:
-    """Make a file of zeros that has its space: a map into a full disk ends the process without a word."""
+    """Make a file of zeros that has its space: a map onto a full disk kills the process without a message."""
     try:
         with contextlib.ExitStack() as failing:
             file = failing.enter_context(tempfile.TemporaryFile(prefix="napari-tam-"))

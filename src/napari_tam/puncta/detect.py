@@ -199,7 +199,7 @@ def measure_spots(
 
     Returns
     -------
-    One row a candidate, columns `SPOT_COLUMNS`.
+    One row per candidate, columns `SPOT_COLUMNS`.
     """
     if not len(points):
         return pd.DataFrame({name: np.zeros(0) for name in SPOT_COLUMNS})

@@ -1,4 +1,4 @@
-"""The pixels around puncta: their local background, and the widths of what shines there."""
+"""The pixels around puncta: their local background and widths."""
 
 from __future__ import annotations
 

@@ -27,10 +27,10 @@ def overlapping_pairs(points: Points, sigma: Float) -> tuple[npt.NDArray[np.intp
 
 
 def fit_peaks(patches: Patches, level: Float, sigma: Float, *, rounds: int = 60) -> Float:
-    """Fit the peak of every punctum together with its neighbours: least squares, none below zero.
+    """Fit the peak of every punctum together with its neighbours by non-negative least squares.
 
     Each punctum is a Gaussian of known place and width; the normal equations hold overlap
-    integrals in closed form and are solved by scaled gradient steps cut off at zero.
+    integrals in closed form and are solved by scaled gradient steps, projected onto values of at least 0.
     """
     from scipy.sparse import csr_matrix
 
@@ -105,11 +105,11 @@ def own_light(patches: Patches, peak: Float, sigma: Float) -> Float:
 def settle_wide(
     patches: Patches, others: Float, sigma: Float, widest: float, *, rounds: int = 3
 ) -> tuple[Float, Float, npt.NDArray[np.bool_]]:
-    """Return width and peak of aggregates, and which of them are some.
+    """Return width and peak of wide puncta, and which of them are aggregates.
 
     An aggregate lights up the annulus that it was measured against at first: annulus and width
-    grow together until they fit. What does not look like a Gaussian then (haze, a heap of faint
-    puncta) is no aggregate. `others` is the light of neighbours.
+    grow together until they fit. What does not look like a Gaussian then (haze, a cluster of faint puncta) is
+    no aggregate. `others` is the light of neighbours.
     """
     raw, low, high = patches.pixels, sigma, np.full_like(sigma, widest)
     patches.pixels = raw - others
@@ -166,7 +166,7 @@ def measure(pixels: Float, points: Points, typical: float) -> Photometry:
     shape = (pixels.shape[0], pixels.shape[1])
     sigma = np.full(len(points), typical, np.float32)
     level, noise = background(small, inner, inner + 2.5)
-    # A crowd looks like haze at first: fit and background settle together.
+    # A cluster looks like haze at first: fit and background settle together.
     for _ in range(2):
         peak = fit_peaks(small, level, sigma)
         others = Model(shape, small, peak, sigma, widest).others(small, peak, sigma)
@@ -209,7 +209,7 @@ def measure(pixels: Float, points: Points, typical: float) -> Photometry:
 
 
 def aperture_sum(patches: Patches, level: Float, others: Float, radius: Float, sigma: Float) -> Float:
-    """Sum the light above `level` within a radius; what the image's edge cuts off is made up for."""
+    """Sum the light above `level` within a radius; corrected for what the image's edge cuts off."""
     inside = patches.squared <= radius[:, None] ** 2
     total = (patches.above(level, others) * inside).sum(axis=1)
     cut = patches.cut

@@ -56,7 +56,7 @@ class Report:
 
 
 def write_report(folder: Path) -> Report:
-    """Write ``report.html`` and ``figures/`` into a results folder, in the place of earlier ones.
+    """Write ``report.html`` and ``figures/`` into a results folder, replacing earlier ones.
 
     Parameters
     ----------
@@ -107,7 +107,7 @@ def encode(figure: Figure, kind: str, dpi: int = DPI) -> bytes:
     from matplotlib.backends.backend_svg import FigureCanvasSVG
 
     stream = io.BytesIO()
-    # a canvas of its own: no backend is chosen for the program around
+    # a canvas of its own: no backend is set for the surrounding program
     (FigureCanvasAgg if kind == "png" else FigureCanvasSVG)(figure)
     metadata = {"Date": None} if kind == "svg" else {"Software": "napari-tam"}
     with warnings.catch_warnings():

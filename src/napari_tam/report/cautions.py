@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 #: Fewer replicates of a condition than this are few.
 ENOUGH = 3
 
-#: A larger share of uncertain cells is worth a word.
+#: A larger share of uncertain cells is worth a warning.
 MANY_UNCERTAIN = 0.3
 
 #: What the bundled phenotype model can claim.

@@ -1,4 +1,4 @@
-"""A methods paragraph that grows sentence by sentence, and the references that it cites."""
+"""Builds a methods paragraph sentence by sentence, and the list of references that it cites."""
 
 from __future__ import annotations
 

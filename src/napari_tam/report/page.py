@@ -31,7 +31,7 @@ SHORT, LONG_WORD = 20, 28
 
 @dataclass(frozen=True)
 class Shown:
-    """A figure in the page; `source` is its picture as a data address."""
+    """A figure in the page; `source` is its picture as a data URL."""
 
     name: str
     title: str
@@ -41,7 +41,7 @@ class Shown:
 
 
 def data_address(svg: bytes, png: bytes, *, picture: bool) -> str:
-    """Return the picture of a figure as a data address: SVG unless it is a picture or too large."""
+    """Return the picture of a figure as a data URL: SVG unless it is a picture or too large."""
     kind, content = ("png", png) if picture or len(svg) > LARGEST_SVG else ("svg+xml", svg)
     return f"data:image/{kind};base64,{base64.b64encode(content).decode('ascii')}"
 

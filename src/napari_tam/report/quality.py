@@ -1,4 +1,4 @@
-"""Quality control of fields: checks with stated limits, and a score that anyone can recount.
+"""Quality control of fields: checks with stated limits, and a score that can be recounted by hand.
 
 A field's score is the number of checks that it fails; fields with equal scores are ordered by how
 far they are beyond (or short of) the limits in all.
@@ -33,7 +33,7 @@ class Check:
     limit
         A field fails above it (below it if `below`).
     text
-        What a failed field is told; ``{value}`` is its value.
+        The reason given for a failed field; ``{value}`` is its value.
     rule
         What the check says, for the report.
     percent
@@ -135,7 +135,7 @@ def score_fields(data: ReportData) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        One row a field, the worst first: image, failed_checks, reasons, nearness (the sum of
+        One row per field, the worst first: image, failed_checks, reasons, nearness (the sum of
         `Check.excess`), and the value of every check.
     """
     images = data.analysed.drop_duplicates("image").reset_index(drop=True)

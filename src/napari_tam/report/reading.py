@@ -1,4 +1,4 @@
-"""A results folder → what a report is made of."""
+"""A results folder → the tables of a report."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def _optional(path: Path, texts: Sequence[str], problems: list[str]) -> pd.DataF
 
 
 def _as_texts(table: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
-    """Make texts of columns that hold names which look like numbers; a missing one is empty."""
+    """Convert columns of names that may look like numbers to text; a missing one is empty."""
     for name in names:
         if name in table and pd.api.types.is_numeric_dtype(table[name]):
             texts = ["" if pd.isna(x) else f"{x:g}" for x in table[name]]

@@ -1,4 +1,4 @@
-"""How the report's figures look: sizes, colours, names of users as plain text.
+"""How the report's figures look: sizes, colours, users' names as plain text.
 
 Everything is set on the figure itself: matplotlib's global settings and pyplot are left alone, so
 that a report can be made inside another program (the plugin, a notebook).
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-#: Width of a figure in inches: the text width of an A4 page, so that letters print at their size.
+#: Width of a figure in inches: the text width of an A4 page, so that fonts print at their size.
 WIDTH = 7.0
 
-#: Sizes of letters in points: labels of axes, numbers, small print.
+#: Font sizes in points: axis labels, numbers, small print.
 LABEL, TICK, SMALL = 9, 8, 7
 
 #: Colours of replicates and conditions: apart for colour-blind eyes (Okabe and Ito; Tol), and none of
@@ -103,7 +103,7 @@ def new_figure(height: float, rows: int = 1, columns: int = 1, **options: Any) -
 
 
 def tidy(axis: Axes) -> None:
-    """Give axes the report's letters and only the two spines that carry numbers."""
+    """Give axes the report's font sizes and only the two spines that carry numbers."""
     axis.spines[["top", "right"]].set_visible(False)
     for spine in ("left", "bottom"):
         axis.spines[spine].set_color(INK)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from napari_tam.pipeline.models import Models
     from napari_tam.settings import Settings
 
-#: What says where an image lies and what it holds.
+#: Where an image lies, and what identifies its content.
 Source = dict[str, Any]
 
 
@@ -77,7 +77,7 @@ def source_of(path: Path, files: Sequence[Path] = ()) -> Source:
 def is_same(path: Path, source: Source | None, files: Sequence[Path] = ()) -> bool:
     """Tell whether an image is still the one of a `source_of`.
 
-    If place, size and time of change are the same, its content is not looked at; a file that was moved or
+    If path, size and modification time are the same, its content is not read; a file that was moved or
     touched is the same if its hash is.
 
     Raises

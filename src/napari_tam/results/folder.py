@@ -7,8 +7,8 @@
     masks/<image>_cells.tif   masks/<image>_nuclei.tif   overlays/<image>.png
     fields/ (every field on its own, see `napari_tam.results.field_store`)
 
-Every file is written beside its place (``.part``) and moved there in one step, so that a cancel or
-a kill leaves either the old file or the new one.
+Every file is written as a temporary ``.part`` file and renamed atomically, so that a cancel or a kill leaves
+either the old file or the new one.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ IMAGE_COLUMNS = (
 
 
 def prepare(out: Path) -> None:
-    """Make the results folder and its sub-folders, and see that they can be written.
+    """Make the results folder and its sub-folders, and check that they can be written.
 
     Raises
     ------
@@ -86,7 +86,7 @@ def write_mask(path: Path, labels: Labels, pixel_size_um: float, z_step_um: floa
     pixel_size_um
         Edge length of a pixel in µm.
     z_step_um
-        Distance of the planes of ZYX labels in µm.
+        Distance between the planes of ZYX labels in µm.
     """
     import tifffile
 
@@ -153,7 +153,7 @@ class Results:
     folder
         Where it is.
     images, cells, puncta
-        The tables: one row an image, a cell, a punctum.
+        The tables: one row per image, cell or punctum.
     """
 
     folder: Path

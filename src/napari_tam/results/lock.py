@@ -23,7 +23,7 @@ def locked(out: Path) -> Iterator[None]:
     Raises
     ------
     InputError
-        If another run is at it, or the folder cannot be made or written.
+        If another run is using it, or the folder cannot be made or written.
     """
     import filelock
 

@@ -160,7 +160,7 @@ class Record:
             self._saving = self._saved - started
 
     def _try_to_save(self) -> None:
-        # what keeps the tables from being written keeps the next image from it, too, and is told there
+        # what keeps the tables from being written keeps the next image from it, too, and is reported there
         with contextlib.suppress(files.OutputError):
             self.save("running")
 

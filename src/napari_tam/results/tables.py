@@ -129,7 +129,7 @@ def _text_columns() -> set[str]:
 
 
 def stack(frames: Sequence[pd.DataFrame]) -> pa.Table:
-    """Put tables (at least one) below one another.
+    """Concatenate tables (at least one).
 
     A column that some tables lack is empty there; types are widened as needed.
     """
@@ -143,9 +143,9 @@ def stack(frames: Sequence[pd.DataFrame]) -> pa.Table:
 
 
 def assemble(parts: Sequence[Path], empty: pd.DataFrame, csv_file: Path, parquet_file: Path) -> None:
-    """Put Parquet files below one another, as CSV and as Parquet, with a few thousand rows in memory at once.
+    """Concatenate Parquet files into a CSV and a Parquet file, a few thousand rows at a time.
 
-    What comes out is what `stack` gives for the tables.
+    The result is that of `stack` for the tables.
 
     Parameters
     ----------
@@ -186,7 +186,7 @@ def assemble(parts: Sequence[Path], empty: pd.DataFrame, csv_file: Path, parquet
 
 
 def _in_pieces(parts: Sequence[Path], schema: pa.Schema) -> Iterator[pa.Table]:
-    """Yield the rows of tables in pieces that depend on the tables alone."""
+    """Yield the rows of tables in chunks that depend on the tables alone."""
     import pyarrow as pa
     import pyarrow.parquet
 
@@ -204,7 +204,7 @@ def _in_pieces(parts: Sequence[Path], schema: pa.Schema) -> Iterator[pa.Table]:
 
 
 def rows_table(rows: Sequence[Mapping[str, object]], first: Sequence[str]) -> pa.Table:
-    """Make a table of rows that need not have the same keys; NaN and None become empty."""
+    """Make a table from rows that need not have the same keys; NaN and None become empty."""
     import pyarrow as pa
 
     names = list(dict.fromkeys([*first, *(name for row in rows for name in row)]))

@@ -134,7 +134,7 @@ class CellposeSegmenter:
         If the name is unknown, the file is unusable, or the weights cannot be fetched.
     """
 
-    #: Cellpose keeps what it is at in the model, so two threads cannot use it.
+    #: Cellpose keeps its state in the model, so two threads cannot use it.
     one_at_a_time = True
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Fields, z-stacks, movies and plates whose truth is known."""
+"""Simulated fields, z-stacks, movies and plates with known ground truth."""
 
 from lazy_loader import attach_stub
 

@@ -1,4 +1,4 @@
-"""Outlines of macrophages and nuclei, and where they lie."""
+"""Outlines and positions of macrophages and nuclei."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ PHENOTYPES = {
 
 @dataclass(frozen=True)
 class Population:
-    """Cells as drawn: labels, whole bodies (they may overlap) in the order of labels, one row a cell."""
+    """Cells as drawn: labels, whole bodies (they may overlap) in the order of labels, one row per cell."""
 
     labels: Labels
     bodies: list[Body]

@@ -31,7 +31,7 @@ class Lysosomes:
     photons
         YX light before the microscope's blur.
     places
-        One row a lysosome: y, x, radius (px), and the label of its cell.
+        One row per lysosome: y, x, radius (px), and the label of its cell.
     """
 
     labels: Labels

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from napari_tam.simulate.parameters import MovieParameters
 
-#: Ways that a cell tries to go before it stays where it is.
+#: Directions that a cell tries before it stays where it is.
 _TRIES = 8
 
 
@@ -107,7 +107,7 @@ class Walk:
 
 
 def draw_walk(parameters: MovieParameters, rng: Generator) -> Walk:
-    """Draw the cells and let them go: a persistent random walk in which cells give way to others.
+    """Draw the cells and their paths: a persistent random walk in which cells avoid one another.
 
     Velocities follow an Ornstein-Uhlenbeck process (Uhlenbeck & Ornstein 1930), the usual model of
     migrating cells.
@@ -179,14 +179,14 @@ def _area(points: Points) -> float:
 def _two_shapes(
     parameters: MovieParameters, diameter: float, rng: Generator
 ) -> tuple[str, float, tuple[Points, Points]]:
-    """Draw a cell: its phenotype, axis ratio, and two outlines of the same size, turned alike."""
+    """Draw a cell: its phenotype, axis ratio, and two outlines of the same size and orientation."""
     p = parameters.scene
     name = "M1" if rng.random() < p.m1_fraction else "M2"
     kind = PHENOTYPES[name]
     ratio = max(1.0, float(np.exp(rng.normal(np.log(kind.axis_ratio[0]), kind.axis_ratio[1]))))
     size = diameter * kind.spread * float(np.exp(rng.normal(0, p.diameter_spread)))
     first, second = (outline(size, ratio, kind, p.protrusions, p.ruffles, rng) for _ in range(2))
-    # the turn that brings them closest (Kabsch), so that the shapes between them do not shrink
+    # the rotation that brings them closest (Kabsch), so that the shapes between them do not shrink
     a, b = (points[:, 1] + 1j * points[:, 0] for points in (first, second))
     b = b * np.exp(1j * np.angle(np.sum(a * np.conj(b))))
     return name, ratio, (first, np.stack([b.imag, b.real], axis=1))

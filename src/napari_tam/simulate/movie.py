@@ -146,16 +146,16 @@ def tracks_of(frame: Frame, index: int) -> pd.DataFrame:
 def write_movies(
     out: Path, movies: int, frames: int, seed: int, *, parameters: MovieParameters | None = None
 ) -> list[Path]:
-    """Write simulated movies with their truth; they take turns in the conditions of `CONDITIONS`.
+    """Write simulated movies with their truth; their conditions alternate (`CONDITIONS`).
 
     For each ``movie_01.ome.tif`` (TCYX, uint16, with its frame interval), ``…_masks.tif`` (TYX; a
-    label is a track), ``…_tracks.csv`` (one row a cell and frame) and ``…_kinetics.csv`` (the true
+    label is a track), ``…_tracks.csv`` (one row per cell and frame) and ``…_kinetics.csv`` (the true
     rate, plateau and half-time); and one ``layout.csv`` with the condition of every movie.
 
     Raises
     ------
     InputError
-        If the folder cannot be written, or a movie shall have no frame.
+        If the folder cannot be written, or the movies would have no frame.
     """
     from napari_tam.errors import InputError
 

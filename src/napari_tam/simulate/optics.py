@@ -50,7 +50,7 @@ def render_spots(shape: tuple[int, int], spots: pd.DataFrame) -> Image:
 
 
 def moved(image: Image, shift_um: tuple[float, float], pixel_size_um: float) -> Image:
-    """Shift an image by (y, x), linearly interpolated; its edge is drawn out."""
+    """Shift an image by (y, x), linearly interpolated; its edge pixels are repeated."""
     if not any(shift_um):
         return image
     y, x = (value / pixel_size_um for value in shift_um)
@@ -62,7 +62,7 @@ def moved(image: Image, shift_um: tuple[float, float], pixel_size_um: float) -> 
 def illumination(
     shape: tuple[int, int], fall: float, rng: Generator, centre: tuple[float, float] | None = None
 ) -> Image:
-    """Light that falls by `fall` from its brightest point to the far corner (parabola).
+    """Illumination that falls by `fall` from its brightest point to the far corner (parabola).
 
     The brightest point (relative to the image) is drawn when `centre` is None.
     """

@@ -174,7 +174,7 @@ class MovieParameters:
 class VolumeParameters:
     """What a stack looks like. Lengths in µm, intensities in photons.
 
-    `plane` has what a plane has, too: size, pixel, cells, stains, camera. Its `spot_sigma_um` is the
+    `plane` holds what a plane has as well: size, pixel, cells, stains, camera. Its `spot_sigma_um` is the
     width of the point spread function in x and y, for all channels; `blur_um` and
     `aggregates_per_field` are not used.
     """

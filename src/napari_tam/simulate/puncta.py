@@ -21,7 +21,7 @@ PUNCTA_COLUMNS = ("y_px", "x_px", "cell", "amplitude_photons", "sigma_px", "aggr
 def draw_appetite(
     p: SceneParameters, phenotypes: pd.DataFrame, rng: Generator
 ) -> tuple[pd.DataFrame, npt.NDArray[np.float64]]:
-    """Return what each cell takes up relative to others of its area, and the cells' table with it."""
+    """Return each cell's uptake relative to others of its area, and the cells' table with that column."""
     factor = np.where(phenotypes["phenotype"].to_numpy(str) == "M2", p.m2_uptake, 1.0).astype(np.float64)
     if p.uptake_share < 1:
         takes = rng.random(len(phenotypes)) < p.uptake_share

@@ -41,11 +41,11 @@ class Scene:
     cells, nuclei
         YX uint16 labels; a nucleus carries the label of its cell (two nuclei share it).
     puncta
-        One row a punctum: y_px, x_px, cell (0 = outside), amplitude_photons (height of the
+        One row per punctum: y_px, x_px, cell (0 = outside), amplitude_photons (height of the
         Gaussian), sigma_px, aggregate (0 or 1); and, in a scene with lysosomes, lysosome: the
         label of the lysosome under it (0 = none). Where they are, not where a channel shift shows them.
     phenotypes
-        One row a cell: label, phenotype ("M1" or "M2"), axis_ratio of the drawn body; with an
+        One row per cell: label, phenotype ("M1" or "M2"), axis_ratio of the drawn body; with an
         `uptake_share` below 1 also takes_up.
     lysosomes
         YX labels of the lysosomes, or None.

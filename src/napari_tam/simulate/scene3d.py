@@ -48,7 +48,7 @@ class Scene3D:
     cells, nuclei
         ZYX uint16 labels: voxels of which over half is in the cell; a nucleus has its cell's label.
     puncta
-        One row a punctum: z_px, y_px, x_px, location (`LOCATIONS`), cell (0 = outside; of a punctum on
+        One row per punctum: z_px, y_px, x_px, location (`LOCATIONS`), cell (0 = outside; of a punctum on
         a membrane its cell), depth_um (below the surface; negative outside), photons (in all).
     parameters
         What it was drawn from.
@@ -156,7 +156,7 @@ def _draw_puncta(p: VolumeParameters, labels: Labels, body: Slab, core: Slab, rn
         trial = trial[good]
         trial = trial[tree.query(trial)[0] >= p.gap_um][: taken[index - 1] - bound[index - 1]]
         parts.append((trial, np.full(len(trial), index), "inside"))
-    # Two of three lie near a cell, where a call is hard.
+    # Two of three lie near a cell, where the location is hard to tell.
     trial = rng.uniform([0.5, 0, 0], size - [0.5, 0, 0], (20 * free + 60, 3))
     trial = trial[~between(trial, body)]
     away = tree.query(trial)[0]

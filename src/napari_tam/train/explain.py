@@ -1,8 +1,8 @@
-"""Why a cell is called what it is called: which features and which parts of its picture push, how far.
+"""Explaining the phenotype of a cell: attributions of its shape features and of the pixels of its crop.
 
 Integrated gradients (Sundararajan et al. 2017, ICML) along the straight line from the typical training
-cell (mean features, mean picture) to the cell. What they add up to is the difference of the log odds
-of the two, so nothing is left out; the small rest of the numerical integration is stated as such.
+cell (mean features, mean picture) to the cell. They add up to the difference in log odds between the two; the
+small residual of the numerical integration is stated as such.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Floats = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Explanation:
-    """Why the most probable class of a cell is that.
+    """The attributions to the most probable class of a cell.
 
     Attributes
     ----------
@@ -36,11 +36,11 @@ class Explanation:
     log_odds, start
         log(p / (1 - p)) of that class for the cell, and for the typical training cell.
     pushes
-        One row a feature and a picture channel: `part`, `kind` (shape, picture), `value` (of the
+        One row per feature and crop channel: `part`, `kind` (shape, picture), `value` (of the
         cell's table; NaN for pictures), `training_mean`, `push` (log odds towards the class; negative
-        against it). The last row is what the integration leaves over.
+        against it). The last row is the residual of the integration.
     map
-        (Y, X) pushes of the picture's pixels.
+        (Y, X) attributions of the crop's pixels.
     """
 
     class_name: str

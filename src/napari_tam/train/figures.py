@@ -41,7 +41,7 @@ def choose_examples(table: pd.DataFrame, number: int = EXAMPLES) -> dict[str, pd
 def draw_examples(
     chosen: dict[str, pd.DataFrame], crops: dict[str, npt.NDArray[np.float32]], path: Path
 ) -> None:
-    """Draw example cells, a row a class, sorted by probability.
+    """Draw example cells, a row per class, sorted by probability.
 
     Parameters
     ----------

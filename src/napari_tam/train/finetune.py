@@ -1,8 +1,8 @@
 """Fine-tuning the bundled `cells` network on corrected masks.
 
-A few fields are enough to learn a stain or a shape, and too few to learn cells anew: the network starts from
-the bundled weights, at a low rate, and its batch norms keep their statistics. Whether it became better is
-told by fields that were left out; a network that became worse is not written.
+A few fields are enough to learn a stain or a shape, and too few to train from scratch: the network starts
+from the bundled weights, at a low learning rate, and its batch norms keep their statistics. Whether it became
+better is judged on held-out fields; a network that became worse is not written.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from napari_tam.settings import Settings
     from napari_tam.train.training_set import TrainingField
 
-#: More groups than this are left out several at a time.
+#: With more groups than this, several share a cross-validation fold.
 MAX_FOLDS = 4
 
 
@@ -181,7 +181,7 @@ def finetune(
     device
         Where to train.
     allow_single_group
-        Train although nothing can be left out; nobody knows then whether the network is better.
+        Train although nothing can be left out; it is then unknown whether the network is better.
 
     Raises
     ------

@@ -34,7 +34,7 @@ class Sample:
     """A training field at working scale.
 
     `image` is CYX float32, normalised; `target` is (4, Y, X) float32: labels, probability, flow y
-    and flow x (unit vectors). For puncta a fifth plane weights the loss (0: look away).
+    and flow x (unit vectors). For puncta a fifth plane weights the loss (0: ignored).
     """
 
     name: str
@@ -110,7 +110,7 @@ def batches(
     start: int,
     weights_of: Mapping[str, float],
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Yield (image, target) batches for ever; batch number `n` depends on seed and `n` only.
+    """Yield (image, target) batches without end; batch number `n` depends on seed and `n` only.
 
     Parameters
     ----------

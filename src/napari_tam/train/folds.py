@@ -1,4 +1,4 @@
-"""Which cells are left out together when a model is judged."""
+"""Cross-validation folds: which cells are left out together when a model is judged."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A fine-tuned cell network and how it was judged: what is said of it and written."""
+"""A fine-tuned cell network, its evaluation on held-out fields, its report and its files."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class FineTuned:
     card
         Its card, without the hash.
     report
-        ``fields`` (one dict a left-out field), ``before`` and ``after`` (means of `FIGURES`; None when
+        ``fields`` (one dict per left-out field), ``before`` and ``after`` (means of `FIGURES`; None when
         nothing was left out), ``folds``.
     """
 
@@ -63,7 +63,7 @@ def report_lines(report: dict[str, Any]) -> list[str]:
 
 
 def verdict(model: FineTuned) -> str:
-    """Return in one sentence what became of the network."""
+    """Return the outcome of the training in one sentence."""
     report = model.report
     if not report["fields"]:
         return "written without having been judged"

@@ -1,7 +1,7 @@
-"""Training the phenotype model, and finding out honestly how good it is.
+"""Training the phenotype model, with grouped cross-validation.
 
-Cells of one well, donor or plate resemble each other, so a model is judged on groups that it has not
-seen; the figure of a random split of the same cells stands beside, to show what it would have hidden.
+Cells of one well, donor or plate resemble each other, so a model is judged on groups that it has not seen;
+the accuracy of a random split of the same cells is reported too, to show by how much it overestimates.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
 
-#: Share of held-out cells that are as near to the training cells as "like training" asks.
+#: Share of held-out cells whose distance counts as "like training".
 LIKE_QUANTILE = 0.99
 
 
@@ -163,7 +163,7 @@ def held_out(
     Returns
     -------
     logits, distance
-        One row a cell; see `napari_tam.phenotype.model.Scores`.
+        One row per cell; see `napari_tam.phenotype.model.Scores`.
     """
     logits = np.zeros((len(cells), len(cells.classes)), np.float32)
     distance = np.zeros(len(cells))
@@ -186,7 +186,7 @@ def _by_class(cells: LabelledCells, at: Ints) -> list[Ints]:
 
 
 def check_cells(cells: LabelledCells, *, allow_single_group: bool = False) -> None:
-    """See that there is enough to train on and to judge by.
+    """Check that there is enough to train on and to judge by.
 
     Raises
     ------

@@ -5,7 +5,7 @@
     a.tif         the cell stain and, where there is one, the nuclear stain (OME-TIFF, CYX)
     a_masks.tif   the cells, 0 = background (OME-TIFF, YX)
 
-one pair a field, side by side in one folder. ``cellpose --train --dir FOLDER --chan 1 --chan2 2`` (version
+one pair per field, side by side in one folder. ``cellpose --train --dir FOLDER --chan 1 --chan2 2`` (version
 3) takes the same folder.
 """
 
@@ -36,7 +36,8 @@ ROLES = ("cell", "nucleus")
 #: Tiles so large that every image is read in one piece.
 WHOLE_PX = 32_768
 
-#: How positions and frames of one file are numbered (`napari_tam.io.images`): they are no independent images.
+#: How positions and frames of one file are numbered (`napari_tam.io.images`): they are not independent
+#: images.
 _PART = re.compile(r"(_s\d{2,})?(_t\d{4,})?$")
 
 

@@ -1,4 +1,4 @@
-"""Cells of known class, and the report on how well a model tells them."""
+"""Cells of known class, and the report on how well a model classifies them."""
 
 from __future__ import annotations
 

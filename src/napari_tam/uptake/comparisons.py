@@ -124,7 +124,7 @@ def _between(
         return
     places = list(_strata(table, between))
     if len(places) > 1:
-        # one value a unit: the mean over what all groups have (dose and time)
+        # one value per unit: the mean over what all groups have (dose and time)
         places.insert(0, (_OVER_ALL, _common(places, between)))
     for place, part in places:
         names = _Names(part[between])
@@ -198,7 +198,7 @@ class _Names:
 
 
 def _units(table: pd.DataFrame, readout: str) -> pd.Series[float]:
-    """Return one value a unit: the mean of its replicates."""
+    """Return one value per unit: the mean of its replicates."""
     return table.dropna(subset=[readout]).groupby("unit", sort=True)[readout].mean()
 
 

@@ -43,11 +43,11 @@ class Decisions:
     Attributes
     ----------
     cells
-        `DECISION_COLUMNS`, one row a cell.
+        `DECISION_COLUMNS`, one row per cell.
     puncta
-        `PUNCTUM_DECISION_COLUMNS`, one row a punctum.
+        `PUNCTUM_DECISION_COLUMNS`, one row per punctum.
     thresholds
-        `THRESHOLD_COLUMNS`, one row a plate.
+        `THRESHOLD_COLUMNS`, one row per plate.
     """
 
     cells: pd.DataFrame
@@ -61,11 +61,11 @@ def decide(cells: pd.DataFrame, puncta: pd.DataFrame, images: pd.DataFrame, sett
     Parameters
     ----------
     cells
-        `napari_tam.columns.CELL_COLUMNS`, `plate` and `control_role`; one row a cell.
+        `napari_tam.columns.CELL_COLUMNS`, `plate` and `control_role`; one row per cell.
     puncta
         At least image, label, intensity and width_um.
     images
-        image, plate and control_role; one row an image.
+        image, plate and control_role; one row per image.
     settings
         The groups uptake and comparison are used.
     """
@@ -134,7 +134,7 @@ class Single:
 def single_puncta(puncta: pd.DataFrame) -> Single | None:
     """Learn from the puncta of a plate what a single one is like; None with fewer than 10.
 
-    Puncta that stand alone (no other within `ALONE` widths) are single but for aggregates, so their
+    Puncta that stand alone (no other within `ALONE` widths) are single except for aggregates, so their
     median says how bright and how wide a single one is, and the distance from it to the 15.87th
     percentile is one SD: aggregates lie on the other side of the median and move neither by much.
     """

@@ -25,7 +25,7 @@ _Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Groups:
-    """Two groups to compare: one value a unit, the index being the unit's name."""
+    """Two groups to compare: one value per unit, the index being the unit's name."""
 
     name_a: str
     name_b: str
@@ -196,7 +196,7 @@ def mixed_test(both: Groups, cells: pd.DataFrame, readout: str, *, paired: bool)
     both
         The units' means, which are described.
     cells
-        `group` ("A" or "B"), `unit` and the readout, one row a cell.
+        `group` ("A" or "B"), `unit` and the readout, one row per cell.
     readout
         The column to compare; a share is modelled by its cells' 0 and 1.
     """
@@ -263,7 +263,7 @@ def holm(values: Sequence[float]) -> list[float]:
 
 
 def _constant(*groups: pd.Series[float]) -> bool:
-    """Whether no group has any spread, but for rounding."""
+    """Whether no group has any spread, except for rounding."""
     values = [group.to_numpy(float) for group in groups]
     top = max(float(np.abs(each).max()) for each in values)
     return all(float(np.ptp(each)) <= 1e-12 * top for each in values)

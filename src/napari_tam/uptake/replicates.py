@@ -26,7 +26,7 @@ POSITIVE = "positive_fraction"
 #: What a row of replicates.csv is about.
 KEYS = ("condition", "dose", "time", "donor", "plate", "replicate", "control_role")
 
-#: Smaller numbers of units that can be the unit by themselves, the strictest first.
+#: Columns that can be the experimental unit, the strictest first.
 UNITS = ("donor", "replicate", "plate", "well")
 
 

@@ -1,4 +1,4 @@
-"""Puncta in 3-D: planes searched by a detector of planes, its finds joined along z, then photometry."""
+"""Puncta in 3-D: a 2-D detector on every plane, detections merged along z, then photometry."""
 
 from __future__ import annotations
 
@@ -23,26 +23,26 @@ Stack = npt.NDArray[Any]
 Float = npt.NDArray[np.float32]
 Points = npt.NDArray[np.float64]
 
-#: What the table has more than that of a plane.
+#: The columns that the table has besides those of a plane.
 VOLUME_SPOT_COLUMNS = ("z_px", *SPOT_COLUMNS, "width_z_um", "sigma_z_px")
 
 #: Sigma of a punctum along z that the search starts from (µm), where the setting is unset.
 TYPICAL_SIGMA_Z_UM = 0.6
 
-#: Empty pixels between the planes of the picture that is searched.
+#: Empty pixels between the planes of the montage that is searched.
 _GAP = 16
 
 
 @dataclass(frozen=True)
 class StackDetector:
-    """A `Detector` of planes made one of stacks (ZYX): the same methods, puncta with z.
+    """A `Detector` for stacks (ZYX) made from one for planes: the same methods, puncta with z.
 
     Attributes
     ----------
     planar
-        What searches planes.
+        The detector for planes.
     z_step_um
-        Distance of the planes in µm.
+        Distance between the planes in µm.
     """
 
     planar: Detector
@@ -51,9 +51,9 @@ class StackDetector:
     def candidates(self, image: Stack, pixel_size_um: float, settings: Settings) -> pd.DataFrame:
         """Return all candidates (columns `VOLUME_SPOT_COLUMNS`), whatever the thresholds.
 
-        The picture of all planes side by side is searched at once. What was found in several planes
-        climbs to the nearest maximum of the stack, smoothed with the width of a punctum: one maximum
-        is one punctum, with the best score that any plane gave it.
+        A montage of all planes is searched at once. Each detection moves uphill to the nearest maximum of the
+        stack, smoothed with the width of a punctum: one maximum is one punctum, with the best score of its
+        detections.
         """
         montage = Montage.of(image, _GAP)
         picture = montage.join(image, float(np.median(image[:, ::4, ::4])))
@@ -75,7 +75,7 @@ class StackDetector:
 
 
 def _in_planes(montage: Montage, flat: pd.DataFrame) -> tuple[npt.NDArray[np.intp], Float]:
-    """Return voxel and score of the finds in a montage; those between the planes are dropped."""
+    """Return voxel and score of the detections in a montage; those between the planes are dropped."""
     row, column = np.round(flat[["y_px", "x_px"]].to_numpy(float).reshape(-1, 2)).astype(np.intp).T
     tall, wide = (n + montage.gap for n in montage.shape)
     z = row // tall * montage.columns + column // wide

@@ -1,6 +1,6 @@
 """Labels and puncta of a volume → tables: the 3-D counterpart of `napari_tam.measure.cells`.
 
-The columns of planes are measured on the maximum projection; those that have a 3-D meaning are then
+The 2-D columns are measured on the maximum intensity projection; those that have a 3-D meaning are then
 replaced, and those of `napari_tam.columns.VOLUME_CELL_COLUMNS` and `VOLUME_PUNCTA_COLUMNS` added.
 """
 
@@ -73,7 +73,7 @@ def measure_volume(
     flat_nuclei = None if nuclei is None else project_labels(nuclei)
     table, _, summary = measure(project_field(field), flat_cells, flat_nuclei, spots, settings)
 
-    # Sums over labels do not care how the planes lie: one below the other makes a plane of them.
+    # Sums over labels do not depend on how the planes are arranged: stacked vertically they are one plane.
     regions = Regions(cells.reshape(-1, shape[2]))
     nuclear = None if nuclei is None else Regions(nuclei.reshape(-1, shape[2]))
     owner = None if nuclear is None else nucleus_owners(nuclear, regions)

@@ -62,8 +62,8 @@ def _moments(
 ) -> tuple[Float, Float]:
     """Refine places and widths by adaptive Gaussian-weighted moments; see `puncta.patches.gaussian_widths`.
 
-    The weight is never narrower than `LEAST_WEIGHT` voxels: the sums over a sharper bell would depend
-    on where it lies between the planes, which are often coarser than the punctum.
+    The weight is never narrower than `LEAST_WEIGHT` voxels: the sums over a narrower Gaussian would depend on
+    where it lies between the planes, which are often coarser than the punctum.
 
     Returns
     -------
@@ -78,7 +78,7 @@ def _moments(
         weight = bell * light
         total = weight.sum(axis=1)
         clear = total > 0.3 * np.abs(weight).sum(axis=1)
-        # A stack thinner than the bell tells nothing of z, but still of y and x.
+        # A stack thinner than the Gaussian has no information about z, but has about y and x.
         seen = (bell * windows.inside).sum(axis=1) > 0.9 * bell.sum(axis=1)
         level_seen = (bell * windows.inside).sum(axis=1) > 0.9 * (bell * windows.plane_inside).sum(axis=1)
         good = np.stack([clear & seen, clear & level_seen], axis=1)
@@ -142,7 +142,7 @@ def _neighbours(points: Points, typical: npt.NDArray[np.float64]) -> tuple[Voxel
 def _share_light(
     wanted: Float, points: Points, typical: npt.NDArray[np.float64], rounds: int = 60
 ) -> npt.NDArray[np.float64]:
-    """Fit all peaks at once, none below zero: Gaussians of known place and the typical width.
+    """Fit all peaks at once by non-negative least squares: Gaussians of known place and the typical width.
 
     `wanted` is what each would be alone; two at the scaled distance d share exp(-d²/4) of their light.
     """
@@ -221,7 +221,7 @@ def measure(volume: Float, peaks: Voxels, typical: npt.NDArray[np.float64]) -> P
         light = windows.light(base, others)
         height = (bell * windows.inside * light).sum(axis=1) / (bell**2 * windows.inside).sum(axis=1)
         aperture = squared <= APERTURE**2
-        # What the stack's border cuts off is made up for.
+        # Correct for what the stack's border cuts off.
         share = (bell * aperture * windows.inside).sum(axis=1) / (bell * aperture).sum(axis=1)
         total = (light * aperture).sum(axis=1) / np.maximum(share, 0.2)
         found.intensity[part], found.peak[part] = total, np.maximum(height, 0)

@@ -59,7 +59,7 @@ class Surfaces:
             # A part so thin that the blur would lose it keeps its voxels.
             soft = np.where(mask, np.maximum(soft, 0.501), soft)
             if min(soft.shape) < 2 or mask.all():
-                continue  # it fills the stack: its surface is nowhere to be seen
+                continue  # it fills the stack: no surface is visible
             corners, faces, _, _ = marching_cubes(soft, 0.5, spacing=tuple(voxel))  # type: ignore[no-untyped-call]
             self.area[rank] = mesh_surface_area(corners, faces)  # type: ignore[no-untyped-call]
             vertices.append(corners + start * voxel)

@@ -15,7 +15,7 @@ Labels = npt.NDArray[np.unsignedinteger[Any]]
 
 
 def project_field(field: Field) -> Field:
-    """Return the maximum projection of a volume along z; a plane as it is."""
+    """Return the maximum intensity projection of a volume along z; a plane as it is."""
     if field.z_step_um is None:
         return field
     channels = {role: stack.max(axis=0) for role, stack in field.channels.items()}

@@ -1,6 +1,6 @@
-"""Cells and nuclei in 3-D: planes segmented together, stitched, and their tops and bottoms refined.
+"""Cells and nuclei in 3-D: planes segmented in 2-D and stitched, then tops and bottoms refined.
 
-A network that knows planes does the work: all planes of a stack are laid side by side as one picture,
+A 2-D network does the work: all planes of a stack are laid side by side in one montage,
 so that they share one intensity scale and a dark plane stays dark. Masks of neighbouring planes that
 overlap become one object (Cellpose's stitching by intersection over union; Stringer et al. 2021).
 """
@@ -31,7 +31,7 @@ REACH_UM = 2.0
 
 @dataclass(frozen=True)
 class Montage:
-    """Where the planes of a stack lie in one picture: in rows of `columns`, `gap` pixels apart."""
+    """Where the planes of a stack lie in the montage: in rows of `columns`, `gap` pixels apart."""
 
     planes: int
     shape: tuple[int, int]
@@ -52,7 +52,7 @@ class Montage:
         return slice(y, y + self.shape[0]), slice(x, x + self.shape[1])
 
     def join(self, stack: Stack, fill: float) -> Stack:
-        """Return the picture, `fill` between the planes."""
+        """Return the montage, with `fill` between the planes."""
         rows = -(-self.planes // self.columns)
         size = (rows * (self.shape[0] + self.gap), self.columns * (self.shape[1] + self.gap))
         picture = np.full((size[0] - self.gap, size[1] - self.gap), fill, stack.dtype)
@@ -61,20 +61,20 @@ class Montage:
         return picture
 
     def split(self, picture: Stack) -> Stack:
-        """Return the planes (ZYX) of a picture."""
+        """Return the planes (ZYX) of a montage."""
         return np.stack([picture[self.window(z)] for z in range(self.planes)])
 
 
 @dataclass(frozen=True)
 class StackSegmenter:
-    """A `Segmenter` of planes made one of stacks (ZYX): the same method, labels ZYX.
+    """A `Segmenter` for stacks (ZYX) made from one for planes: the same method, labels ZYX.
 
     Attributes
     ----------
     planar
-        What segments planes.
+        The segmenter for planes.
     z_step_um
-        Distance of the planes in µm.
+        Distance between the planes in µm.
     area_setting
         Name of the setting that holds the smallest (projected) area.
     """
@@ -152,10 +152,10 @@ def stitch(planes: Labels, iou: float) -> Labels:
 def refine_surface(labels: Labels, stain: Stack, level: float, reach: float) -> Labels:
     """Put top and bottom of every cell where its stain falls to a share of the column's maximum.
 
-    The edge of a blurred solid lies at half of its height, whatever the blur; a network that learnt
-    planes knows nothing of that. In each column (y, x) of a cell the voxels from the lowest to the
-    highest one above ``background + level × (maximum − background)`` are the cell's, within `reach`
-    planes of its stitched mask. Outlines in x and y stay those of the masks.
+    The edge of a blurred solid lies at half of its height, whatever the blur; a 2-D network does not account
+    for that. In each column (y, x) of a cell the voxels from the lowest to the highest one above
+    ``background + level × (maximum − background)`` are the cell's, within `reach` planes of its stitched
+    mask. Outlines in x and y stay those of the masks.
 
     Parameters
     ----------

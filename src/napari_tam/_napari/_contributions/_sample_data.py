@@ -1,4 +1,4 @@
-"""File → Open Sample: the simulated fields of sample_data/, one layer a channel."""
+"""File → Open Sample: the simulated fields of sample_data/, one layer per channel."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class NotSavedError(Exception):
-    """Why nothing was saved (napari takes a ValueError for a writer that does not suit, and is silent)."""
+    """Why nothing was saved (napari takes a ValueError as "wrong writer", and is silent)."""
 
 
 def write_results(path: str, layers: list[LayerData]) -> list[str]:

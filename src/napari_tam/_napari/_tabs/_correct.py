@@ -1,4 +1,4 @@
-"""The correct tab: napari's own tools change masks and puncta, one button measures anew."""
+"""The correct tab: napari's own tools change masks and puncta, one button measures again."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ Puncta: click to add; to delete, choose them with the arrow (key 3) and press De
 
 
 class CorrectTab(QWidget):
-    """Correct the present image.
+    """Correct the current image.
 
     Parameters
     ----------
     session
         The viewer's results.
     measure
-        Measures a result anew with its corrections.
+        Measures a result again with its corrections.
     job
         What runs in the background.
     use_cells_model
@@ -91,7 +91,7 @@ class CorrectTab(QWidget):
         session.changed.connect(self._on_changed)
 
     def edit(self, kind: str) -> None:
-        """Make a layer the active one and take up its tool."""
+        """Make a layer active and select its tool."""
         found = self._found()
         layer = found.layers.get(kind) if found is not None else None
         if layer is None or layer not in self._session.viewer.layers:
@@ -106,7 +106,7 @@ class CorrectTab(QWidget):
             layer.selected_label = int(layer.data.max()) + 1
 
     def update_measurements(self) -> None:
-        """Take over what was corrected, keep it on disk, and measure anew."""
+        """Take over what was corrected, save it, and measure again."""
         found = self._found()
         if found is None:
             show_error("There is nothing to measure yet: run an analysis first")

@@ -17,7 +17,7 @@ from napari_tam.files import write_text
 from napari_tam.presets import PRESETS
 from napari_tam.settings import Settings
 
-#: Settings that the layers answer.
+#: Settings that are taken from the layers.
 FROM_LAYERS = ("channels", "pixel_size_um")
 
 #: Unit → how the names of settings in it end.
@@ -61,7 +61,7 @@ class Entry:
 
     @property
     def value(self) -> Any:
-        """What `Settings` takes; a text of a mapping that is none is left as it is."""
+        """The value for `Settings`; text that is not a valid mapping is left as it is."""
         if self.kind == "enum":
             return self.widget.currentText()
         if self.kind == "boolean":
@@ -144,7 +144,7 @@ class SettingsForm(QWidget):
         return Settings.from_values({**values, **others}, where="the form")
 
     def take(self, settings: Settings) -> None:
-        """Show these settings; those that the layers answer are left out."""
+        """Show these settings; those that are taken from the layers are left out."""
         for name, entry in self.entries.items():
             entry.value = getattr(settings, name)
 
@@ -192,13 +192,13 @@ def _or_tell(action: Any, path: Path) -> None:
 
 
 def title(name: str, unit: str) -> str:
-    """Return how the form calls a setting."""
+    """Return the label of a setting in the form."""
     plain = name.removesuffix(_ENDS.get(unit, "")).replace("_", " ")
     return plain + (f" [{unit}]" if unit else "")
 
 
 def tooltip(schema: dict[str, Any]) -> str:
-    """Return what is to be said about a setting, as rich text so that it wraps."""
+    """Return the tooltip of a setting, as rich text so that it wraps."""
     words = {"exclusiveMinimum": "above", "minimum": "from", "exclusiveMaximum": "below", "maximum": "to"}
     parts = [schema, *schema.get("anyOf", ())]
     limits = [f"{word} {part[key]:g}" for part in parts for key, word in words.items() if key in part]

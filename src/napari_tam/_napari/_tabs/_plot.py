@@ -1,4 +1,4 @@
-"""The plot tab: a column by phenotype, or two columns; cells drawn around in the plot light up."""
+"""The plot tab: a column by phenotype, or two columns; cells lassoed in the plot are highlighted."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _UNITS = {column.name: column.unit for column in CELL_COLUMNS}
 
 
 class PlotTab(QWidget):
-    """A plot of the present image's cells."""
+    """A plot of the current image's cells."""
 
     def __init__(self, session: Session) -> None:
         super().__init__()
@@ -58,7 +58,7 @@ class PlotTab(QWidget):
         self.draw()
 
     def draw(self) -> None:
-        """Draw the plot of the present image."""
+        """Draw the plot of the current image."""
         found = self._session.current
         if found is None or not self.upright.currentText():
             return
@@ -123,7 +123,7 @@ class PlotTab(QWidget):
         return self._canvas
 
     def _arm(self) -> None:
-        """Let the mouse draw on the present axes."""
+        """Activate the lasso on the current axes."""
         from matplotlib.backend_bases import MouseButton
         from matplotlib.widgets import LassoSelector, RectangleSelector
 
@@ -174,7 +174,7 @@ def _colours_of(table: pd.DataFrame) -> dict[str, str]:
 def _spread(
     groups: pd.Series, names: list[str], y: npt.NDArray[np.float64], axes: Any, colours: dict[str, str]
 ) -> npt.NDArray[np.float64]:
-    """Return the places of points in a column for each group; draw violins and medians."""
+    """Return the jittered positions of each group's points; draw violins and medians."""
     rng = np.random.default_rng(0)  # the same picture every time
     x = np.full(len(y), np.nan)
     for number, name in enumerate(names):

@@ -35,7 +35,7 @@ class TeachTab(QWidget):
     session, job
         The viewer's results, and what runs in the background.
     apply
-        Classifies the present image with the model in a folder.
+        Classifies the current image with the model in a folder.
     """
 
     def __init__(self, session: Session, job: Job, apply: Callable[[Path], None]) -> None:
@@ -70,7 +70,7 @@ class TeachTab(QWidget):
         self._on_names()
 
     def label(self, found: Found, label: int) -> bool:
-        """Give a cell the present class; once more takes it back."""
+        """Give a cell the current class; a second time removes it."""
         if not self.active.isChecked():
             return False
         name = self.current.currentText()

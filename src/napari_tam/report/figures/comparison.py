@@ -14,7 +14,7 @@ MOST, MOST_READOUTS = 14, 4
 
 
 def comparisons(data: ReportData) -> Drawn:
-    """Draw the difference of every comparison, 0 marked, one panel a readout."""
+    """Draw the difference of every comparison, 0 marked, one panel per readout."""
     table = data.comparisons
     if table is None or table.empty:
         raise MissingData("no conditions were compared (there is no comparisons.csv)")

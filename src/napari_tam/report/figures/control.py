@@ -1,4 +1,4 @@
-"""The control's distribution, the other cells', and the threshold between them."""
+"""The distributions of control cells and of the others, with the threshold."""
 
 from __future__ import annotations
 

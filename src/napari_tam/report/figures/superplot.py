@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 #: Groups side by side; more go into further rows.
 PER_ROW = 10
 
-#: Cells drawn of one group: more would be one blot. The means are those of all cells.
+#: Cells drawn of one group: more would overplot. The means are those of all cells.
 MOST_CELLS = 1500
 
 
