@@ -12,7 +12,8 @@ import tifffile
 
 from napari_tam.batches.run import analyse_files
 from napari_tam.errors import InputError
-from napari_tam.io.channel_files import find, group
+from napari_tam.io.channel_files import group
+from napari_tam.io.channel_search import find
 from napari_tam.io.images import list_images, read_fields, unique_names
 from napari_tam.io.naming import NAMINGS, told
 from napari_tam.settings import Settings

@@ -17,7 +17,7 @@ from napari_tam.batches.outcome import BatchProgress, Outcome
 from napari_tam.batches.run import saving
 from napari_tam.batches.work import ALL_STEPS, Work
 from napari_tam.errors import InputError
-from napari_tam.io.channel_files import files_of
+from napari_tam.io.channel_search import files_of
 from napari_tam.io.images import unique_names
 from napari_tam.progress import Progress
 from napari_tam.results.field_store import FieldStore, Row, Stamp

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from napari_tam.batches.work import Work
-from napari_tam.io.channel_files import files_of
+from napari_tam.io.channel_search import files_of
 from napari_tam.io.images import unique_names
 from napari_tam.results import folder as results
 from napari_tam.results.field_store import FieldStore

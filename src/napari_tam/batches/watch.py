@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from napari_tam.errors import InputError
-from napari_tam.io.channel_files import files_of
+from napari_tam.io.channel_search import files_of
 from napari_tam.io.images import read_fields
 from napari_tam.io.listing import list_images
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from napari_tam.errors import InputError, some
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
 
-
 #: The settings `files` that look for such images by themselves, and that never do.
 AUTO, EACH = "auto", "each"
 
@@ -30,8 +28,6 @@ BESIDE_THEM = "beside"
 
 #: Images have from 2 to so many channels; more words that differ are conditions or fields.
 MOST_CHANNELS = 8
-
-_TIFF = re.compile(r"\.tiff?$", re.IGNORECASE)
 
 #: Where a file stands in its field: time, z and channel, as written in its name.
 Place = tuple[str, str, str]
@@ -245,86 +241,3 @@ def _holds_one_channel(path: Path) -> bool:
             return True
     except (InputError, OSError):
         return False
-
-
-def tiff_files(folder: Path) -> list[Path]:
-    """Return the TIFF files of a folder, without hidden ones."""
-    return sorted(
-        path
-        for path in folder.iterdir()
-        if _TIFF.search(path.name) and not path.name.startswith(".") and path.is_file()
-    )
-
-
-def find(path: Path, how: str = AUTO) -> ChannelFiles | None:
-    """Return the field that a file belongs to, by the files beside it; None if it is an image by itself.
-
-    Raises
-    ------
-    InputError
-        If `how` is no pattern.
-    """
-    found = _look(path, how)
-    return found if isinstance(found, ChannelFiles) else None
-
-
-def image_of(path: Path, how: str = AUTO) -> Path | None:
-    """Return the file that an image is known by: the first of its channels; None for a preview."""
-    found = _look(path, how)
-    if isinstance(found, ChannelFiles):
-        return path.parent / found.first.name if found.first.parent == path.parent.resolve() else found.first
-    return None if found == BESIDE_THEM else path
-
-
-def files_of(path: Path, how: str = AUTO) -> list[Path]:
-    """Return all files of an image."""
-    found = find(path, how)
-    return [path] if found is None else sorted(found.files.values())
-
-
-def _look(path: Path, how: str) -> ChannelFiles | str | None:
-    if how == EACH or not _TIFF.search(path.name):
-        return None
-    path = path.resolve()
-    ways = [told(how)] if how != AUTO else [each for each in NAMINGS if each.folders]
-    for folder, deep in ((path.parent, False), (path.parent.parent, True)):
-        if deep and not any(_is_deep(path, naming) for naming in ways):
-            continue  # the folders beside this one may be many
-        try:
-            changed = max(each.stat().st_mtime_ns for each in _folders(folder, deep=deep))
-            by_file = _by_file(folder, deep, how, changed)
-        except OSError:
-            continue
-        if path in by_file:
-            return by_file[path]
-    return None
-
-
-def _is_deep(path: Path, naming: Naming) -> bool:
-    """Tell whether a file's folder may be a part of its name."""
-    if not naming.folders or not naming.pattern.search(f"{path.parent.name}/{path.name}"):
-        return False
-    return not naming.words or bool(guess_roles([path.parent.name]))
-
-
-def _folders(folder: Path, *, deep: bool) -> list[Path]:
-    if not deep:
-        return [folder]
-    return [folder, *(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))]
-
-
-@lru_cache(maxsize=64)
-def _by_file(folder: Path, deep: bool, how: str, _changed: int) -> dict[Path, ChannelFiles | str]:
-    """Return the field of every file that belongs to one, of a folder or of the folders in it."""
-    files = [path for each in _folders(folder, deep=deep)[int(deep) :] for path in tiff_files(each)]
-    naming = None if how == AUTO else told(how)
-    if deep and naming is None:
-        files = [path for path in files if any(_is_deep(path, each) for each in NAMINGS)]
-    if naming is not None and bool(naming.folders) != deep:
-        return {}
-    found = group(files, how)
-    by_file: dict[Path, ChannelFiles | str] = {}
-    for field in found.fields:
-        if bool(field.naming.folders) == deep:
-            by_file |= dict.fromkeys((*field.files.values(), *field.doubled), field)
-    return by_file | dict.fromkeys(found.beside, BESIDE_THEM) if by_file else {}

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_tam.errors import InputError
-from napari_tam.io.channel_files import find
+from napari_tam.io.channel_search import find
 from napari_tam.io.file_planes import open_field
 from napari_tam.io.listing import extra_of, is_zarr, list_images, name_of, stem_of, unique_names
 from napari_tam.io.planes import MIN_SIDE_PX, Series

@@ -32,7 +32,7 @@ def stem_of(path: Path) -> str:
 
 def name_of(path: Path, files: str = "auto") -> str:
     """Return what an image is called: its field's name where channels are files, else its stem."""
-    from napari_tam.io.channel_files import find
+    from napari_tam.io.channel_search import find
 
     found = find(path, files)
     return stem_of(path) if found is None else found.name
@@ -63,7 +63,7 @@ def list_images(inputs: Sequence[str | Path], files: str = "auto") -> list[Path]
     InputError
         If an input matches no image.
     """
-    from napari_tam.io.channel_files import image_of
+    from napari_tam.io.channel_search import image_of
 
     found: dict[Path, Path] = {}
     for given in inputs:

@@ -89,11 +89,8 @@ class Stack:
     def _refuse_colour(self) -> None:
         page, kinds = self._series.keyframe, tifffile.PHOTOMETRIC
         if page.photometric == kinds.PALETTE and self._series.kind not in ("imagej", "ome"):
-            raise InputError(
-                "this is a picture with a colour palette, not intensities",
-                where=self.path,
-                fix=_SAVE_CHANNELS,
-            )
+            what = "this is a picture with a colour palette, not intensities"
+            raise InputError(what, where=self.path, fix=_SAVE_CHANNELS)
         if page.photometric not in (kinds.RGB, kinds.SEPARATED, kinds.YCBCR, kinds.CIELAB, kinds.CFA):
             return
         # tifffile.imwrite(path, cyx) with three or four channels declares them as separate RGB planes.
