@@ -9,6 +9,7 @@ and the version, is set aside. The exit status is 1 if anything else differs.
 from __future__ import annotations
 
 import argparse
+import base64
 import os
 import re
 import shutil
@@ -50,7 +51,14 @@ sys.exit(main())
 MOMENTS = (
     (rb"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d+)?)?(\+\d\d:?\d\d|Z)?", b"DATE"),
     (rb"\d{4}-\d\d-\d\d", b"DATE"),
-    (rb'"(seconds|mtime_ns|size|sha256|peak_memory_gb)": ?(\{[^}]*\}|"[0-9a-f]*"|[\d.e-]+)', b'"MOMENT"'),
+    (rb"urn:uuid:[0-9a-f-]{36}", b"UUID"),
+    # matplotlib names clip paths and markers at random
+    (rb'(?<=["#])(?:image|[a-z])[0-9a-f]{10}(?=["\)])', b"ID"),
+    (
+        rb'"(seconds|seconds_by_step|mtime_ns|size|sha256|peak_memory_gb)": ?'
+        rb'(\{[^}]*\}|"[0-9a-f]*"|[\d.e-]+)',
+        b'"MOMENT"',
+    ),
 )
 
 
@@ -86,7 +94,11 @@ def content(path: Path) -> bytes:
         with zipfile.ZipFile(path) as archive:
             return b"".join(name.encode() + archive.read(name) for name in sorted(archive.namelist()))
     data = path.read_bytes()
-    if path.suffix in (".json", ".html", ".yaml", ".txt", ".svg", ".md", ".geojson"):
+    if path.suffix == ".html":
+        data = re.sub(
+            rb"data:image/svg\+xml;base64,([\w+/=]+)", lambda found: base64.b64decode(found[1]), data
+        )
+    if path.suffix in (".json", ".html", ".yaml", ".txt", ".svg", ".md", ".geojson", ".tif"):
         for pattern, name in MOMENTS:
             data = re.sub(pattern, name, data)
     if path.suffix == ".txt" and path.name.startswith("printed_"):

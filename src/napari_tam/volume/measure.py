@@ -99,7 +99,7 @@ def measure_volume(
     table = _with_volumes(table, values)
     summary |= {
         "nuclei": None if nuclear is None else len(nuclear),
-        **_counts(puncta, rank),
+        **_counts(rank),
         "exosome_background": level.median,
         "exosome_background_mean": level.mean,
         "exosome_background_method": level.method,
@@ -108,19 +108,19 @@ def measure_volume(
         "planes": field.planes,
         "z_step_um": step,
         "membrane_distance_um": membrane_um,
+        "puncta_internal": int((puncta["location"] == "inside").sum()),
+        "puncta_membrane": int((puncta["location"] == "membrane").sum()),
     }
     return table, puncta, summary
 
 
-def _counts(puncta: pd.DataFrame, rank: Ints) -> dict[str, object]:
+def _counts(rank: Ints) -> dict[str, object]:
     """Return the counts of puncta; `rank` has the cell of each, -1 = outside."""
     inside = int((rank >= 0).sum())
     return {
         "puncta": len(rank),
         "puncta_in_cells": inside,
         "puncta_outside": len(rank) - inside,
-        "puncta_internal": int((puncta["location"] == "inside").sum()),
-        "puncta_membrane": int((puncta["location"] == "membrane").sum()),
     }
 
 
