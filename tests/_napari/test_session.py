@@ -321,7 +321,6 @@ def test_corrected_masks_train_the_cell_network_which_the_form_is_offered(
     monkeypatch: Any,
     errors: list[str],
 ) -> None:
-    import sys
     from types import SimpleNamespace
 
     training = done.correct.training
@@ -336,17 +335,15 @@ def test_corrected_masks_train_the_cell_network_which_the_form_is_offered(
         yield Progress("train on all fields", 0, 1)
         return SimpleNamespace(adopted=adopted, report=None)
 
-    fake = SimpleNamespace(
-        Recipe=lambda: None,
-        finetune=finetune,
-        report_lines=lambda report: ["mean 0.5 0.6"],
-        save=lambda model, out: out.mkdir(),
-        verdict=lambda model: "better" if model.adopted else "not written: worse",
-    )
-    monkeypatch.setitem(sys.modules, "napari_tam.train.finetune", fake)
+    monkeypatch.setattr("napari_tam.train.finetune.Recipe", lambda: None)
+    monkeypatch.setattr("napari_tam.train.finetune.finetune", finetune)
+    monkeypatch.setattr("napari_tam.train.judgement.report_lines", lambda report: ["mean 0.5 0.6"])
+    monkeypatch.setattr("napari_tam.train.judgement.save", lambda model, out: out.mkdir())
     monkeypatch.setattr(
-        sys.modules["napari_tam.pipeline.models"], "bundled_cards", lambda: {"cells": 1}, raising=False
+        "napari_tam.train.judgement.verdict",
+        lambda model: "better" if model.adopted else "not written: worse",
     )
+    monkeypatch.setattr("napari_tam.networks.cards.bundled_cards", lambda: {"cells": 1})
     # Two images whose cells were corrected, as Update measurements leaves them.
     [found] = done.session.found.values()
     corrected = replace(found.analysis, edits=Edits(cells=models.cell_labels))

@@ -6,7 +6,6 @@ Offscreen there is no OpenGL, so nothing is drawn; all else is napari's own.
 from __future__ import annotations
 
 import os
-import sys
 import threading
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -89,8 +88,7 @@ class FakeModels:
 @pytest.fixture
 def models(monkeypatch: pytest.MonkeyPatch) -> FakeModels:
     fake = FakeModels()
-    module = SimpleNamespace(load_models=lambda settings: fake)
-    monkeypatch.setitem(sys.modules, "napari_tam.pipeline.models", module)
+    monkeypatch.setattr("napari_tam.pipeline.models.load_models", lambda settings: fake)
     return fake
 
 
