@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -20,7 +18,6 @@ from napari_tam.detect import (
     NetworkDetector,
     centres_from_flows,
     measure_spots,
-    normalise_spots,
     select,
     typical_sigma,
 )
@@ -327,36 +324,3 @@ def test_many_pixels_are_sampled_in_parts() -> None:
     centres = [(8.0 + 8 * i, 8.0 + 8 * j) for i in range(40) for j in range(40)]
     points, _ = centres_from_flows(converging((340, 340), centres))
     assert len(points) == 1600
-
-
-# --- normalisation ---
-
-
-@FEW
-@given(st.floats(0.01, 100), st.floats(-100, 100))
-def test_spots_are_normalised_by_the_noise_whatever_gain_and_offset(gain: float, offset: float) -> None:
-    image = spots_image((64, 96), apart()[:4], noise=5)
-    assert np.allclose(
-        normalise_spots(image),
-        normalise_spots(image * np.float32(gain) + np.float32(offset)),
-        atol=0.02,
-        rtol=0.01,
-    )
-
-
-def test_the_noise_becomes_a_third_and_neither_haze_nor_puncta_change_that() -> None:
-    rng = np.random.default_rng(0)
-    noise = rng.normal(0, 7, (200, 200)).astype(np.float32)
-    plain = normalise_spots(100 + noise)
-    assert plain.std() == pytest.approx(1 / 3, rel=0.05)
-    assert np.median(plain) == pytest.approx(0, abs=0.02)
-    uneven: Any = 100 + noise + 80 * blurred_noise((200, 200), 15, 1)
-    differences = [np.abs(n[1:] - n[:-1]).mean() for n in (plain, np.sinh(normalise_spots(uneven)) * 1.0)]
-    assert differences[1] == pytest.approx(differences[0], rel=0.1)
-
-
-def test_flat_images_are_normalised_to_zero() -> None:
-    assert not normalise_spots(np.full((20, 30), 77, np.uint16)).any()
-    almost = np.full((40, 40), 10, np.uint8)
-    almost[20, 20] = 200
-    assert np.isfinite(normalise_spots(almost)).all()

@@ -8,17 +8,20 @@ depends on a seed and the number of the batch only.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 import pandas as pd
 import tifffile
-from data import spot_target
+from data import invisible, spot_target
 from puncta_scenes import COLUMNS, IGNORED, drawn_field
 
 from napari_tam.spot_input import network_input, repair_hot_pixels
 from napari_tam.synthetic import Scene, random_parameters
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 #: How often each source is drawn.
 WEIGHTS = {"psd95": 0.33, "deepspot": 0.15, "scenes": 0.12, "drawn": 0.40}
@@ -49,7 +52,7 @@ def psd95(data: Path, *, held: bool) -> list[Field]:
     """Read the PSD95 tiles of the blocks trained on, or of those held out, in order."""
     tiles = tifffile.imread(data / "puncta" / "real" / "psd95_tiles.tif")
     table = pd.read_csv(data / "puncta" / "real" / "psd95_puncta.csv")
-    groups = {key: rows for key, rows in table.groupby("tile")}
+    groups = dict(table.groupby("tile"))
     return [
         Field(tiles[index].astype(np.float32), _spots(groups[index], PSD95_SIGMA))
         for index in range(len(tiles))
@@ -76,15 +79,13 @@ def _spots(table: pd.DataFrame, sigma: float) -> np.ndarray:
 
 def scenes(count: int, seed: int) -> list[Field]:
     """Exosome channels of simulated fields of macrophages."""
-    from data import _invisible
-
     fields = []
     for index in range(count):
         scene = Scene.draw(random_parameters(rng := np.random.default_rng([seed, index]), (256, 256)), rng)
         pixels, table = scene.image[2].astype(np.float32), scene.puncta
         spots = np.zeros((len(table), len(COLUMNS)), np.float32)
         spots[:, :3] = table[["y_px", "x_px", "sigma_px"]]
-        spots[:, 3] = IGNORED * _invisible(pixels, table, scene.parameters.gain)
+        spots[:, 3] = IGNORED * invisible(pixels, table, scene.parameters.gain)
         fields.append(Field(pixels, spots))
     return fields
 
@@ -168,9 +169,7 @@ def _signs(flipped: int) -> np.ndarray:
     return signs
 
 
-def vary(
-    chosen: Field, kind: str, rng: np.random.Generator, size: int
-) -> tuple[np.ndarray, np.ndarray]:
+def vary(chosen: Field, kind: str, rng: np.random.Generator, size: int) -> tuple[np.ndarray, np.ndarray]:
     """Blur, resize and add noise to a real field, within what a microscope might have done."""
     pixels, spots = chosen.pixels, chosen.spots
     factor = 1.0

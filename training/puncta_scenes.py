@@ -66,7 +66,7 @@ def rough(shape: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
 
 
 def real(shape: tuple[int, int], rng: np.random.Generator, textures: list[np.ndarray]) -> np.ndarray:
-    """A part of a real field without puncta, enlarged and blurred, up to 1."""
+    """Cut a part out of a real field without puncta, enlarge and blur it; values up to 1.5."""
     picture = textures[rng.integers(len(textures))]
     factor = rng.uniform(1.4, 3.0)
     part = [min(n, max(16, round(s / factor))) for n, s in zip(picture.shape, shape, strict=True)]
@@ -181,9 +181,7 @@ def judged(spots: np.ndarray, height: np.ndarray, empty: np.ndarray, width: floa
     variance = spots[:, 2] ** 2
     own = height * 2 * variance / (variance + width**2) ** 2
     size = np.abs(response(empty, width))
-    near, around = (
-        cv2.blur(size, (edge, edge), borderType=cv2.BORDER_REFLECT) for edge in (33, SURROUND_PX)
-    )
+    near, around = (cv2.blur(size, (edge, edge), borderType=cv2.BORDER_REFLECT) for edge in (33, SURROUND_PX))
     at = np.clip(np.round(spots[:, :2]).astype(int), 0, np.array(empty.shape) - 1)
     contrast = own / np.maximum(1.25 * np.maximum(near, around)[at[:, 0], at[:, 1]], 1e-9)
     spots[:, 3] = np.where((contrast < STANDS_OUT) | (spots[:, 3] < 0), IGNORED, 0)

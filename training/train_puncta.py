@@ -11,8 +11,8 @@ import argparse
 import json
 import math
 import time
-from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -23,6 +23,9 @@ from train_flownet import NETWORKS
 
 from napari_tam.flow_training import loss, prefetch
 from napari_tam.flownet import FlowNet
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 #: Steps between two lines of the log.
 REPORT = 100
@@ -39,11 +42,14 @@ def start_from(network: FlowNet, path: Path) -> None:
                              for name, value in given.items()} | {first: whole})  # fmt: skip
 
 
-def batches(source: Source, args: argparse.Namespace, start: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+def batches(
+    source: Source, args: argparse.Namespace, start: int
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """Yield (planes, target); batch number `n` depends on the seed and `n` only."""
     for step in range(start, args.steps):
         crops = [
-            source.crop(np.random.default_rng([args.seed, step, index]), args.crop) for index in range(args.batch)
+            source.crop(np.random.default_rng([args.seed, step, index]), args.crop)
+            for index in range(args.batch)
         ]
         yield tuple(torch.from_numpy(np.stack(part)) for part in zip(*crops, strict=True))
 

@@ -14,6 +14,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from napari_tam import photometry
+from napari_tam.spot_input import network_input, normalise_spots, repair_hot_pixels
 
 if TYPE_CHECKING:
     from napari_tam.flownet import Predictor
@@ -58,26 +59,6 @@ def select(candidates: pd.DataFrame, settings: Settings) -> pd.DataFrame:
     return candidates[keep].reset_index(drop=True)
 
 
-def normalise_spots(image: Plane) -> Float:
-    """Express an exosome channel in units of its noise, with bright pixels compressed.
-
-    ``asinh((I - median) / (3 noise))``. The noise is the SD of single pixels, from the median
-    absolute difference of diagonal neighbours, so that neither haze nor puncta raise it.
-    """
-    pixels = image.astype(np.float32)
-    rows = pixels[:: max(1, pixels.shape[0] // 512)]
-    centre = float(np.median(rows))
-    height, width = pixels[1::2, 1::2].shape
-    difference = np.abs(pixels[1::2, 1::2] - pixels[: 2 * height : 2, : 2 * width : 2])
-    noise = float(np.median(difference)) * 1.4826 / np.sqrt(2)
-    # Noise-free or coarsely quantised images: a thousandth of the range keeps the scale finite.
-    span = float(np.percentile(rows, 99.9)) - centre
-    noise = max(noise, 1e-3 * span, 1e-6)
-    pixels -= centre
-    pixels /= 3 * noise
-    return np.arcsinh(pixels, out=pixels)
-
-
 class NetworkDetector:
     """The bundled `puncta` network: Cellpose flows on native pixels."""
 
@@ -86,9 +67,12 @@ class NetworkDetector:
 
     def candidates(self, image: Plane, pixel_size_um: float, settings: Settings) -> pd.DataFrame:
         """See `Detector.candidates`."""
-        output = self.predictor(normalise_spots(image)[None])
+        pixels, _ = repair_hot_pixels(image)
+        # A network of one plane (made before local contrast was there) sees the image alone.
+        wide = self.predictor.in_channels > 1
+        output = self.predictor(network_input(pixels) if wide else normalise_spots(pixels)[None])
         points, scores = centres_from_flows(output)
-        return measure_spots(image, points, scores, pixel_size_um, settings)
+        return measure_spots(pixels, points, scores, pixel_size_um, settings)
 
     def detect(self, image: Plane, pixel_size_um: float, settings: Settings) -> pd.DataFrame:
         """See `Detector.detect`."""
@@ -164,7 +148,7 @@ class LogDetector:
 
     def candidates(self, image: Plane, pixel_size_um: float, settings: Settings) -> pd.DataFrame:
         """See `Detector.candidates`. The score is contrast / (contrast + `LOG_HALF`)."""
-        pixels = np.asarray(image, np.float32)
+        pixels, _ = repair_hot_pixels(image)
         sigma = settings.spot_sigma_um / pixel_size_um if settings.spot_sigma_um else TYPICAL_SIGMA_PX
         best = np.full(pixels.shape, -np.inf, np.float32)
         for width in (0.8 * sigma, 1.2 * sigma, 2.0 * sigma):
@@ -177,7 +161,7 @@ class LogDetector:
         contrast = best[rows, columns]
         points = np.stack([rows, columns], axis=1).astype(np.float64)
         score = contrast / (contrast + LOG_HALF)
-        return measure_spots(image, points, score, pixel_size_um, settings)
+        return measure_spots(pixels, points, score, pixel_size_um, settings)
 
     def detect(self, image: Plane, pixel_size_um: float, settings: Settings) -> pd.DataFrame:
         """See `Detector.detect`."""
@@ -210,8 +194,7 @@ def measure_spots(
         sure = points[scores >= 0.5]
         typical = typical_sigma(pixels, sure if len(sure) else points)
     found = photometry.measure(pixels, points, typical)
-    # A perfectly smooth surround has no noise; a thousandth of the range stands in for it.
-    floor = max(float(np.median(found.noise)) * 0.1, 1e-3 * float(np.ptp(pixels)), 1e-9)
+    floor = least_noise(found.noise, found.peak)
     columns = {
         "y_px": np.clip(found.points[:, 0], -0.5, pixels.shape[0] - 0.5),
         "x_px": np.clip(found.points[:, 1], -0.5, pixels.shape[1] - 0.5),
@@ -225,6 +208,14 @@ def measure_spots(
         "sigma_px": found.sigma,
     }
     return pd.DataFrame(columns, columns=list(SPOT_COLUMNS), dtype=np.float64)
+
+
+def least_noise(noise: Float, peak: Float) -> float:
+    """Noise that stands in for that of a perfectly smooth surround: a thousandth of a usual peak.
+
+    Not of the plane's range: one bright pixel must not make everything else insignificant.
+    """
+    return max(0.1 * float(np.median(noise)), 1e-3 * float(np.median(peak)), 1e-9)
 
 
 def typical_sigma(pixels: Float, points: Points) -> float:

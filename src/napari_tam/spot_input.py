@@ -52,6 +52,8 @@ _GAINS = {sigma: _gain(sigma) for sigma in CONTRAST_PX}
 def pixel_noise(pixels: Float) -> float:
     """SD of single pixels, from diagonal neighbours, so that neither haze nor puncta raise it."""
     height, width = pixels[1::2, 1::2].shape
+    if not height * width:
+        return 0.0
     difference = np.abs(pixels[1::2, 1::2] - pixels[: 2 * height : 2, : 2 * width : 2])
     return float(np.median(difference)) * 1.4826 / float(np.sqrt(2))
 
@@ -116,12 +118,8 @@ def normalise_spots(image: Plane) -> Float:
     """
     pixels = image.astype(np.float32)
     centre, least = _span(pixels)
-    return _compress(pixels, centre, max(noise_at_scale(pixels), least))
-
-
-def _compress(pixels: Float, centre: float, noise: float) -> Float:
     pixels -= centre
-    pixels /= 3 * noise
+    pixels /= 3 * max(noise_at_scale(pixels), least)
     return np.arcsinh(pixels, out=pixels)
 
 
@@ -131,11 +129,12 @@ def network_input(pixels: Float) -> Float:
     Local contrast is the response at a width over its mean size (as an SD) in the surroundings,
     compressed like the image.
     """
-    fine, wide = (response(pixels, sigma) for sigma in CONTRAST_PX)
     centre, least = _span(pixels)
-    noise = max(noise_at_scale(pixels, wide), least)
+    light = pixels - np.float32(centre)
+    fine, wide = (response(light, sigma) for sigma in CONTRAST_PX)
+    noise = max(noise_at_scale(light, wide), least)
     planes = np.empty((3, *pixels.shape), np.float32)
-    planes[0] = _compress(pixels.copy(), centre, noise)
+    np.arcsinh(light / np.float32(3 * noise), out=planes[0])
     for plane, strength, sigma in zip(planes[1:], (fine, wide), CONTRAST_PX, strict=True):
         size = (SURROUND_PX, SURROUND_PX)
         around = cv2.blur(np.abs(strength), size, borderType=cv2.BORDER_REFLECT)

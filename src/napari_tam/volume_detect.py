@@ -12,7 +12,8 @@ import pandas as pd
 from scipy.ndimage import gaussian_filter1d
 
 from napari_tam import volume_photometry as photometry
-from napari_tam.detect import SPOT_COLUMNS, TYPICAL_SIGMA_PX, select
+from napari_tam.detect import SPOT_COLUMNS, TYPICAL_SIGMA_PX, least_noise, select
+from napari_tam.spot_input import repair_hot_pixels
 from napari_tam.volume_segment import Montage
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ class StackDetector:
         picture = montage.join(image, float(np.median(image[:, ::4, ::4])))
         flat = self.planar.candidates(picture, pixel_size_um, settings)
         place, scores = _in_planes(montage, flat)
-        volume = np.asarray(image, np.float32)
+        volume = np.stack([repair_hot_pixels(plane)[0] for plane in image])
         sigma = np.array(
             [
                 (settings.spot_sigma_z_um or TYPICAL_SIGMA_Z_UM) / self.z_step_um,
@@ -137,7 +138,7 @@ def measure_stack_spots(
     given = (settings.spot_sigma_z_um, z_step_um), (settings.spot_sigma_um, pixel_size_um)
     typical = np.array([t if um is None else um / size for t, (um, size) in zip(typical, given, strict=True)])
     found = photometry.measure(volume, peaks, typical)
-    floor = max(float(np.median(found.noise)) * 0.1, 1e-3 * float(np.ptp(volume)), 1e-9)
+    floor = least_noise(found.noise, found.peak)
     limits = np.array(volume.shape) - 0.5
     points = np.clip(found.points, -0.5, limits)
     columns = {

@@ -1,0 +1,248 @@
+"""Puncta on real images and on known ones, at default settings, beside peers and the network before.
+
+``python benchmarks/puncta.py DATA`` with ``DATA`` the shared data folder (images in ``DATA/data``, small
+cases in ``DATA/cases``, reference networks in ``DATA/reference``). The PSD95 tiles are those of the
+blocks that were left out of training (``training/puncta_fields.py``); the field over
+autofluorescence, the composites and the cases were never trained on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+import tifffile
+from common import ROOT, publish, table
+
+from napari_tam.detect import LogDetector, NetworkDetector
+from napari_tam.flownet import FlowNet, Predictor
+from napari_tam.matching import match_points
+from napari_tam.models import ModelCard
+from napari_tam.settings import Settings
+
+sys.path.insert(0, str(ROOT / "training"))
+
+#: The commit before puncta were scaled by their own noise: the detector to compare with.
+BEFORE = "558e980"
+SETTINGS = Settings()
+CASES = (
+    "hot_pixels", "puncta_jpeg60", "rings", "vesicles_sigma4", "vesicles_sigma4_jpeg60",
+    "vesicles_sigma6", "fibres_only", "texture_only",
+)  # fmt: skip
+
+Find = Callable[[np.ndarray, float], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Image:
+    """An image, its true puncta, and how near a find must be (px) to be one of them."""
+
+    pixels: np.ndarray
+    truth: np.ndarray
+    pixel_um: float = 0.1
+    radius: float = 3.0
+
+
+def points(frame: pd.DataFrame) -> np.ndarray:
+    """Positions of a table."""
+    return frame[["y_px", "x_px"]].to_numpy(float)
+
+
+def psd95(data: Path) -> Iterator[Image]:
+    """Real confocal tiles of blocks that were left out of training."""
+    from puncta_fields import psd95 as read
+
+    for field in read(data / "data", held=True):
+        yield Image(field.pixels, field.spots[:, :2].astype(float), radius=4.0)
+
+
+def autofluorescence(data: Path) -> Iterator[Image]:
+    """One real field of RNA spots over autofluorescent clumps."""
+    folder = data / "data" / "puncta" / "real"
+    truth = points(pd.read_csv(folder / "autofluorescence_puncta.csv"))
+    yield Image(tifffile.imread(folder / "autofluorescence.tif")[1], truth)
+
+
+def composites(data: Path) -> Iterator[Image]:
+    """Real macrophages with known puncta laid over them."""
+    for path in sorted((data / "data" / "composites").glob("*_puncta.csv")):
+        image = tifffile.imread(str(path).replace("_puncta.csv", ".ome.tif"))[2]
+        yield Image(image, points(pd.read_csv(path)), 0.325)
+
+
+def deepspot(data: Path) -> Iterator[Image]:
+    """Test images of DeepSpot."""
+    for path in sorted((data / "data" / "puncta" / "test").glob("*_puncta.csv")):
+        image = tifffile.imread(str(path).replace("_puncta.csv", ".tif"))
+        yield Image(image, points(pd.read_csv(path)))
+
+
+SETS: dict[str, Callable[[Path], Iterator[Image]]] = {
+    "PSD95, blocks left out": psd95,
+    "autofluorescence": autofluorescence,
+    "composites": composites,
+    "DeepSpot test": deepspot,
+}
+
+
+def score(find: Find, images: list[Image]) -> dict[str, float]:
+    """F1, precision and recall over all images, and the median relative error of the count."""
+    total, errors = np.zeros(3), []
+    for image in images:
+        found = find(image.pixels, image.pixel_um)
+        total += [len(match_points(image.truth, found, image.radius)), len(found), len(image.truth)]
+        errors.append(abs(len(found) - len(image.truth)) / max(len(image.truth), 1))
+    hits, found, truth = total
+    return {
+        "F1": 2 * hits / max(found + truth, 1),
+        "precision": hits / max(found, 1),
+        "recall": hits / max(truth, 1),
+        "count error": float(np.median(errors)),
+    }
+
+
+def cases(find: Find, data: Path) -> dict[str, tuple[int, int, int]]:
+    """Truth, false and missed of each small case."""
+    result = {}
+    for name in CASES:
+        image = tifffile.imread(data / "cases" / "puncta" / f"{name}.ome.tif")[2]
+        truth = points(pd.read_csv(data / "cases" / "puncta" / f"{name}_truth.csv"))
+        found = find(image, 0.16)
+        hits = len(match_points(truth, found, 3.0))
+        result[name] = (len(truth), len(found) - hits, len(truth) - hits)
+    return result
+
+
+def ours(detector: NetworkDetector | LogDetector) -> Find:
+    """Wrap a detector of this project at default settings."""
+    return lambda image, pixel_um: points(detector.detect(image, pixel_um, SETTINGS))
+
+
+def network() -> NetworkDetector:
+    """Load the bundled network."""
+    return NetworkDetector(Predictor(ModelCard.read(ROOT / "models" / "puncta.json").load()))
+
+
+def before() -> Find:
+    """Weights and scaling of the commit `BEFORE`, its thresholds those of today's defaults then."""
+    from safetensors.torch import load
+
+    show = subprocess.run(
+        ["git", "show", f"{BEFORE}:models/puncta.safetensors"], cwd=ROOT, capture_output=True, check=True
+    )
+    code = subprocess.run(
+        ["git", "show", f"{BEFORE}:src/napari_tam/detect.py"], cwd=ROOT, capture_output=True, check=True
+    )
+    spec = importlib.util.spec_from_loader("detect_before", loader=None)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["detect_before"] = module
+    exec(compile(code.stdout.decode(), "detect_before.py", "exec"), module.__dict__)
+    net = FlowNet(1, (32, 64, 64), 2)
+    net.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in load(show.stdout).items()})
+    detector = module.NetworkDetector(Predictor(net))
+    settings = SETTINGS.updated(puncta_score=0.5, puncta_min_snr=3.0)
+    return lambda image, pixel_um: points(detector.detect(image, pixel_um, settings))
+
+
+def log_3sd(image: np.ndarray, pixel_um: float) -> np.ndarray:
+    """Maxima of a Laplacian of Gaussian (1.5 px) above three SD of its response in the image."""
+    del pixel_um
+    response = -cv2.Laplacian(cv2.GaussianBlur(image.astype(np.float32), (0, 0), 1.5), cv2.CV_32F)
+    highest = cv2.dilate(response, np.ones((3, 3), np.uint8))
+    return np.argwhere((response >= highest) & (response > 3 * response.std())).astype(float)
+
+
+class UFish:
+    """U-FISH v1.0 (Xu et al. 2025), its own scaling and spot calling at their defaults."""
+
+    def __init__(self, weights: Path) -> None:
+        import onnxruntime
+
+        self.session = onnxruntime.InferenceSession(str(weights), providers=["CPUExecutionProvider"])
+
+    def __call__(self, image: np.ndarray, pixel_um: float) -> np.ndarray:
+        """Find spots."""
+        from scipy.ndimage import laplace
+        from skimage.morphology import local_maxima
+
+        values = image.astype(np.float32)
+        big, top = float(np.quantile(values, 0.9999)), float(values.max())
+        low, high = (0.0, big) if top - big > big else (float(values.min()), top)
+        scaled = np.clip((values - low) / max(high - low, 1e-9), 0, 1) * 255
+        pad = [(0, -n % 16) for n in scaled.shape]
+        whole = np.pad(scaled, pad, mode="reflect")[None, None].astype(np.float32)
+        answer = self.session.run(None, {self.session.get_inputs()[0].name: whole})[0][0, 0]
+        answer = -laplace(answer[: image.shape[0], : image.shape[1]])
+        return np.argwhere(local_maxima(answer, connectivity=2) & (answer > 0.5)).astype(float)
+
+
+def finders(data: Path) -> dict[str, Find]:
+    """Everything to compare; U-FISH only where onnxruntime is installed."""
+    found: dict[str, Find] = {"this network": ours(network()), f"commit {BEFORE}": before()}
+    found |= {"LoG of the project": ours(LogDetector()), "LoG above 3 SD": log_3sd}
+    try:
+        found["U-FISH v1.0"] = UFish(data / "reference" / "v1.0-alldata-ufish_c32.onnx")
+    except ImportError:
+        print("U-FISH is left out: onnxruntime is not installed")
+    return found
+
+
+def speed(find: Find) -> float:
+    """Seconds for a 2048² channel with 5,000 puncta; the better of two."""
+    rng = np.random.default_rng(0)
+    image = np.zeros((2048, 2048), np.float32)
+    y, x = rng.integers(0, 2048, (2, 5000))
+    image[y, x] = rng.uniform(1500, 6000, 5000)
+    image = rng.poisson(cv2.GaussianBlur(image, (0, 0), 1.4) + 40).astype(np.uint16)
+    seconds = []
+    for _ in range(2):
+        start = time.perf_counter()
+        find(image, 0.1)
+        seconds.append(time.perf_counter() - start)
+    return min(seconds)
+
+
+def run(data: Path, *, quick: bool = False) -> None:
+    """Measure, print and keep."""
+    sets = {name: list(read(data)) for name, read in SETS.items()}
+    rows, values, small, times = [], {}, [], []
+    for name, find in finders(data).items():
+        values[name] = {}
+        for where, images in sets.items():
+            result = score(find, images[::4] if quick else images)
+            values[name][where] = {k: round(float(v), 4) for k, v in result.items()}
+            rows.append([where, name, *map(float, result.values())])
+        result = cases(find, data)
+        values[name]["cases"] = {k: dict(zip(("truth", "false", "missed"), v, strict=True))
+                                 for k, v in result.items()}  # fmt: skip
+        wrong, truth = sum(f + m for _, f, m in result.values()), sum(t for t, _, _ in result.values())
+        small.append([name, *(f"{f}+{m}" for _, f, m in result.values()), wrong / truth])
+        times.append([name, speed(find)])
+        values[name]["seconds"] = round(times[-1][1], 3)
+    order = list(SETS)
+    rows.sort(key=lambda row: order.index(row[0]))
+    lines = ["At default settings; a find within 3 px (PSD95: 4 px) counts.", ""]
+    lines += table(["images", "detector", "F1", "precision", "recall", "median count error"], rows)
+    lines += ["", "Small cases: false + missed", ""]
+    lines += table(["detector", *CASES, "of the truth"], small)
+    lines += ["", "Seconds for a 2048² channel with 5,000 puncta", "", *table(["detector", "s"], times)]
+    publish(Path(__file__).stem, lines, values)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("data", type=Path, help="the shared data folder")
+    parser.add_argument("--quick", action="store_true", help="a quarter of the images")
+    given = parser.parse_args()
+    if not (given.data / "data" / "puncta").is_dir():
+        raise SystemExit(f"there are no images in {given.data / 'data' / 'puncta'}")
+    run(given.data, quick=given.quick)
