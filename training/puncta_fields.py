@@ -52,7 +52,7 @@ def psd95(data: Path, *, held: bool) -> list[Field]:
     """Read the PSD95 tiles of the blocks trained on, or of those held out, in order."""
     tiles = tifffile.imread(data / "puncta" / "real" / "psd95_tiles.tif")
     table = pd.read_csv(data / "puncta" / "real" / "psd95_puncta.csv")
-    groups = dict(table.groupby("tile"))
+    groups = {int(key): rows for key, rows in table.groupby("tile")}
     return [
         Field(tiles[index].astype(np.float32), _spots(groups[index], PSD95_SIGMA))
         for index in range(len(tiles))
