@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 #: How often each source is drawn.
-WEIGHTS = {"psd95": 0.33, "deepspot": 0.15, "scenes": 0.12, "drawn": 0.40}
+WEIGHTS = {"psd95": 0.30, "deepspot": 0.13, "scenes": 0.13, "drawn": 0.44}
 
 #: Tiles of PSD95 that lie in a row may come from one picture: blocks of this many stay together.
 BLOCK = 50

@@ -113,8 +113,8 @@ def puncta(
     shape: tuple[int, int], rng: np.random.Generator, behind: np.ndarray
 ) -> tuple[float, np.ndarray, np.ndarray]:
     """Draw puncta: their common width, a table (`COLUMNS`), and their heights in photons."""
-    wide = rng.random() < 0.2
-    low, high = (3.0, 6.5) if wide else (0.8, 2.8)
+    wide = rng.random() < 0.3
+    low, high = (2.8, 6.5) if wide else (0.8, 2.8)
     sigma = float(np.exp(rng.uniform(np.log(low), np.log(high))))
     most = 60 if wide else 350
     count = 0 if rng.random() < 0.25 else int(np.exp(rng.uniform(0, np.log(most)))) * shape[0] ** 2 // 192**2
@@ -130,7 +130,10 @@ def puncta(
     level = float(np.median(behind))
     # Bright enough to stand out from shot noise, from just so to a hundred times.
     least = np.sqrt(level + 2) / sigma
-    height = least * np.exp(rng.uniform(np.log(3), np.log(120)) + rng.normal(0, rng.uniform(0.1, 0.9), count))
+    brightest = rng.choice([12, 120])
+    height = least * np.exp(
+        rng.uniform(np.log(3), np.log(brightest)) + rng.normal(0, rng.uniform(0.1, 0.9), count)
+    )
     height[clumps] *= rng.uniform(1, 4)
     spots = np.zeros((count, len(COLUMNS)), np.float32)
     spots[:, :2], spots[:, 2] = places, widths
@@ -156,7 +159,7 @@ def render(
 ) -> np.ndarray:
     """Light of the puncta: Gaussians, now and then all of them rings (vesicles with a bright rim)."""
     light = np.zeros(shape, np.float32)
-    rings = rng.random() < 0.12
+    rings = rng.random() < 0.25
     for (y, x, sigma, _), peak in zip(spots, height, strict=True):
         reach = int(np.ceil(4.5 * sigma)) + 1
         y0, y1 = max(0, int(y) - reach), min(shape[0], int(y) + reach + 2)
