@@ -120,7 +120,14 @@ def normalise_spots(image: Plane) -> Float:
     centre, least = _span(pixels)
     pixels -= centre
     pixels /= 3 * max(noise_at_scale(pixels), least)
-    return np.arcsinh(pixels, out=pixels)
+    return _arcsinh(pixels)
+
+
+def _arcsinh(values: Float) -> Float:
+    """Inverse hyperbolic sine; `numpy.arcsinh` takes seven times as long where signs alternate."""
+    size = np.abs(values)
+    size += np.sqrt(size * size + 1)
+    return np.asarray(np.copysign(cv2.log(size), values), np.float32)
 
 
 def network_input(pixels: Float) -> Float:
@@ -134,11 +141,13 @@ def network_input(pixels: Float) -> Float:
     fine, wide = (response(light, sigma) for sigma in CONTRAST_PX)
     noise = max(noise_at_scale(light, wide), least)
     planes = np.empty((3, *pixels.shape), np.float32)
-    np.arcsinh(light / np.float32(3 * noise), out=planes[0])
     for plane, strength, sigma in zip(planes[1:], (fine, wide), CONTRAST_PX, strict=True):
         size = (SURROUND_PX, SURROUND_PX)
         around = cv2.blur(np.abs(strength), size, borderType=cv2.BORDER_REFLECT)
         # The mean of a normal variable's size is its SD over 1.25.
-        np.maximum(1.25 * around, 0.5 * noise * _GAINS[sigma], out=around)
-        np.arcsinh(strength / (2 * around), out=plane)
+        np.maximum(around, 0.4 * noise * _GAINS[sigma], out=around)
+        cv2.divide(strength, around, dst=strength, scale=0.4)
+        plane[:] = _arcsinh(strength)
+    light /= np.float32(3 * noise)
+    planes[0] = _arcsinh(light)
     return planes
