@@ -118,7 +118,7 @@ def held_out_nuclei(names: list[str], count: int = 50, seed: int = 2018) -> set[
 def spot_target(shape: tuple[int, int], spots: pd.DataFrame, ignore: np.ndarray) -> np.ndarray:
     """Flow targets of puncta: Cellpose's field in its closed form for a disc.
 
-    Unit vectors to the sub-pixel centre inside a disc of 1.5 sigma (1.9 to 7 px), shrinking
+    Unit vectors to the sub-pixel centre inside a disc of 1.5 sigma (1.7 to 7 px), shrinking
     linearly within 1 px of the centre, so that the flow vanishes at the true position. A pixel
     belongs to the punctum whose disc it lies deepest in. Ignored puncta get a loss weight of 0.
     """
@@ -126,7 +126,7 @@ def spot_target(shape: tuple[int, int], spots: pd.DataFrame, ignore: np.ndarray)
     target[4] = 1
     nearest = np.full(shape, np.inf, np.float32)
     for index, (y, x, sigma) in enumerate(spots[["y_px", "x_px", "sigma_px"]].to_numpy()):
-        radius = float(np.clip(1.5 * sigma, 1.9, 7))
+        radius = float(np.clip(1.5 * sigma, 1.7, 7))
         y0, y1 = max(0, int(y - radius - 1)), min(shape[0], int(y + radius + 3))
         x0, x1 = max(0, int(x - radius - 1)), min(shape[1], int(x + radius + 3))
         if y1 <= y0 or x1 <= x0:

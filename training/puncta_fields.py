@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 #: How often each source is drawn.
-WEIGHTS = {"psd95": 0.30, "deepspot": 0.13, "scenes": 0.13, "drawn": 0.44}
+WEIGHTS = {"psd95": 0.36, "deepspot": 0.16, "scenes": 0.20, "drawn": 0.28}
 
 #: Tiles of PSD95 that lie in a row may come from one picture: blocks of this many stay together.
 BLOCK = 50
@@ -107,7 +107,7 @@ class Source:
 
     data: Path
     seed: int
-    scene_count: int = 120
+    scene_count: int = 240
     fields: dict[str, list[Field]] = field(init=False)
     textures: list[np.ndarray] = field(init=False)
 

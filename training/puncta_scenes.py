@@ -14,9 +14,9 @@ COLUMNS = ("y_px", "x_px", "sigma_px", "ignored")
 IGNORED = 1.0
 
 #: A punctum stands out when its response is this many times the mean size of the background's ...
-STANDS_OUT = 4.6
+STANDS_OUT = 5.2
 #: ... and is lost in it below this; in between the network may say what it likes.
-LOST = 3.2
+LOST = 3.0
 
 
 def drawn_field(rng: np.random.Generator, textures: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
