@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 #: How often each source is drawn.
-WEIGHTS = {"psd95": 0.36, "deepspot": 0.16, "scenes": 0.20, "drawn": 0.28}
+WEIGHTS = {"psd95": 0.34, "deepspot": 0.15, "scenes": 0.19, "drawn": 0.32}
 
 #: Tiles of PSD95 that lie in a row may come from one picture: blocks of this many stay together.
 BLOCK = 50

@@ -159,7 +159,7 @@ def render(
 ) -> np.ndarray:
     """Light of the puncta: Gaussians, now and then all of them rings (vesicles with a bright rim)."""
     light = np.zeros(shape, np.float32)
-    rings = rng.random() < 0.25
+    rings, rim = rng.random() < 0.5, rng.uniform(0.2, 0.45)
     for (y, x, sigma, _), peak in zip(spots, height, strict=True):
         reach = int(np.ceil(4.5 * sigma)) + 1
         y0, y1 = max(0, int(y) - reach), min(shape[0], int(y) + reach + 2)
@@ -168,7 +168,7 @@ def render(
             continue
         squared = (np.arange(y0, y1)[:, None] - y) ** 2 + (np.arange(x0, x1)[None, :] - x) ** 2
         if rings and sigma > 1.6:
-            shape_of = np.exp(-0.5 * ((np.sqrt(squared) - 1.3 * sigma) / max(0.45 * sigma, 0.9)) ** 2)
+            shape_of = np.exp(-0.5 * ((np.sqrt(squared) - 1.3 * sigma) / max(rim * sigma, 0.9)) ** 2)
         else:
             shape_of = np.exp(-0.5 * squared / sigma**2)
         light[y0:y1, x0:x1] += peak * shape_of
