@@ -108,7 +108,7 @@ def test_the_fainter_of_two_in_one_place_is_ignored() -> None:
 @pytest.mark.parametrize("which", range(8))
 def test_flows_turn_with_the_image(which: int) -> None:
     spots = np.array([[20.0, 31.0, 3.0, 0.0]], np.float32)
-    target = puncta_fields._target(spots, 64)
+    target = puncta_fields._target(spots, (64, 64))
     planes = np.zeros((3, 64, 64), np.float32)
     planes[0, 20, 31] = 1
     turned, flows = puncta_fields.turned(planes, target, which)

@@ -17,6 +17,7 @@ import tifffile
 from data import invisible, spot_target
 from puncta_scenes import COLUMNS, IGNORED, drawn_field
 
+from napari_tam.flownet import MARGIN
 from napari_tam.spot_input import network_input, repair_hot_pixels
 from napari_tam.synthetic import Scene, random_parameters
 
@@ -132,9 +133,14 @@ class Source:
             pixels, spots = part(pixels, spots, rng, size + 48)
         pixels = hot_pixels(pixels, rng)
         planes = network_input(repair_hot_pixels(pixels)[0])
-        top, left = (int(rng.integers(n - size + 1)) for n in pixels.shape)
-        target = _target(spots - np.array([top, left, 0, 0], np.float32), size)
-        planes = planes[:, top : top + size, left : left + size]
+        target = _target(spots, pixels.shape)
+        # As in `Predictor`: beyond an image there is nothing, and what it cuts off ends there.
+        margin = [(0, 0), (MARGIN, MARGIN), (MARGIN, MARGIN)]
+        weight = np.pad(target[:1], margin, constant_values=1)
+        planes, target = np.pad(planes, margin), np.concatenate([weight, np.pad(target[1:], margin)])
+        top, left = (int(rng.integers(n - size + 1)) for n in planes.shape[1:])
+        window = (slice(None), slice(top, top + size), slice(left, left + size))
+        planes, target = planes[window], target[window]
         return turned(planes, target, int(rng.integers(8)))
 
 
@@ -146,10 +152,10 @@ def part(
     return pixels[top : top + size, left : left + size], spots - np.array([top, left, 0, 0], np.float32)
 
 
-def _target(spots: np.ndarray, size: int) -> np.ndarray:
+def _target(spots: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """Weight, probability, flow y, flow x."""
     table = pd.DataFrame(spots[:, :3], columns=["y_px", "x_px", "sigma_px"])
-    return spot_target((size, size), table, spots[:, 3] == IGNORED)[[4, 1, 2, 3]]
+    return spot_target((shape[0], shape[1]), table, spots[:, 3] == IGNORED)[[4, 1, 2, 3]]
 
 
 def turned(planes: np.ndarray, target: np.ndarray, which: int) -> tuple[np.ndarray, np.ndarray]:

@@ -30,6 +30,10 @@ TYPICAL_SIGMA_PX = 1.4
 #: Candidates of the network are kept down to this score, so that the threshold can be moved later.
 LOWEST_SCORE = 0.2
 
+#: Where puncta cover fewer pixels than this (their median), those of a crowd are told apart on half-pixels.
+#: Wide puncta would fall into pieces there.
+FINE_PIXELS = 22
+
 #: LoG contrast (in SD of the response's noise) that counts as score 0.5.
 LOG_HALF = 6.0
 
@@ -110,11 +114,33 @@ def centres_from_flows(output: Float, *, steps: int = 6) -> tuple[Points, Float]
         grid_x, grid_y = x.reshape(-1, 1), y.reshape(-1, 1)
         y = np.clip(y + _sample(flow[0], grid_x, grid_y), 0, height - 1)
         x = np.clip(x + _sample(flow[1], grid_x, grid_y), 0, width - 1)
-    flat = np.round(y).astype(np.intp) * width + np.round(x).astype(np.intp)
+    points, scores, size = _gather(y, x, chance, (height, width), 1)
+    sure = size[scores >= 0.5]
+    if len(sure) and np.median(sure) < FINE_PIXELS:
+        points, scores, _ = _gather(y, x, chance, (height, width), 2)
+    return points, scores
+
+
+def _gather(
+    y: Float, x: Float, chance: Float, shape: tuple[int, int], finer: int
+) -> tuple[Points, Float, npt.NDArray[np.intp]]:
+    """Find where pixels gather, on a grid so many times finer than the pixels.
+
+    Returns
+    -------
+    Positions (N, 2), highest probability and number of pixels of those with at least 3.
+    """
+    height, width = (n * finer for n in shape)
+    row, column = (
+        np.clip(np.round((p + 0.5) * finer - 0.5), 0, n - 1).astype(np.intp)
+        for p, n in ((y, height), (x, width))
+    )
+    flat = row * width + column
     weight = np.bincount(flat, chance, minlength=height * width).reshape(height, width).astype(np.float32)
-    smooth = cv2.GaussianBlur(weight, (3, 3), 0.6)
+    smooth = cv2.GaussianBlur(weight, (3, 3), 0.6 if finer == 1 else 0.7)
     highest = cv2.dilate(smooth, np.ones((3, 3), np.uint8))
-    peaks = np.flatnonzero((smooth >= highest) & (smooth > 0.5))
+    # Half-pixels hold fewer pixels each.
+    peaks = np.flatnonzero((smooth >= highest) & (smooth > (0.5 if finer == 1 else 0.3)))
     seeds = np.zeros((height, width), np.float32)
     seeds.ravel()[peaks] = np.argsort(np.argsort(smooth.ravel()[peaks], kind="stable")) + 1
     member = cv2.dilate(seeds, np.ones((3, 3), np.uint8)).ravel()[flat].astype(np.intp)
@@ -127,7 +153,7 @@ def centres_from_flows(output: Float, *, steps: int = 6) -> tuple[Points, Float]
     )
     best = np.zeros(len(peaks) + 1)
     np.maximum.at(best, member, chance)
-    return points[enough], best[1:][enough].astype(np.float32)
+    return points[enough], best[1:][enough].astype(np.float32), count[enough]
 
 
 def _sample(plane: Float, x: Float, y: Float) -> Float:
