@@ -88,7 +88,7 @@ def test_drawn_puncta_lie_where_light_is() -> None:
         if len(sure):
             gained.append(np.median(image[y, x]) > np.median(image))
     assert len(gained) > 12
-    assert np.mean(gained) > 0.85  # rings are dark in their middle
+    assert np.mean(gained) > 0.7  # rings are dark in their middle
 
 
 def test_what_nobody_could_see_is_no_punctum_and_what_is_doubtful_counts_for_nothing() -> None:
