@@ -9,9 +9,10 @@ autofluorescence, the composites and the cases were never trained on.
 from __future__ import annotations
 
 import argparse
-import importlib.util
+import pickle
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ import tifffile
 from common import ROOT, publish, table
 
 from napari_tam.detect import LogDetector, NetworkDetector
-from napari_tam.flownet import FlowNet, Predictor
+from napari_tam.flownet import Predictor
 from napari_tam.matching import match_points
 from napari_tam.models import ModelCard
 from napari_tam.settings import Settings
@@ -132,25 +133,47 @@ def network() -> NetworkDetector:
     return NetworkDetector(Predictor(ModelCard.read(ROOT / "models" / "puncta.json").load()))
 
 
-def before() -> Find:
-    """Weights and scaling of the commit `BEFORE`, its thresholds those of today's defaults then."""
-    from safetensors.torch import load
+#: What runs the detector of the commit `BEFORE`: images in, positions out.
+WORKER = """
+import pickle, sys
+sys.path.insert(0, sys.argv[1])
+from pathlib import Path
+from napari_tam.detect import NetworkDetector
+from napari_tam.flownet import Predictor
+from napari_tam.models import ModelCard
+from napari_tam.settings import Settings
+card = ModelCard.read(Path(sys.argv[1]).parent / "models" / "puncta.json")
+detector = NetworkDetector(Predictor(card.load()))
+while True:
+    try:
+        image, pixel_um = pickle.load(sys.stdin.buffer)
+    except EOFError:
+        break
+    found = detector.detect(image, pixel_um, Settings())
+    pickle.dump(found[["y_px", "x_px"]].to_numpy(float), sys.stdout.buffer)
+    sys.stdout.buffer.flush()
+"""
 
-    show = subprocess.run(
-        ["git", "show", f"{BEFORE}:models/puncta.safetensors"], cwd=ROOT, capture_output=True, check=True
-    )
-    code = subprocess.run(
-        ["git", "show", f"{BEFORE}:src/napari_tam/detect.py"], cwd=ROOT, capture_output=True, check=True
-    )
-    spec = importlib.util.spec_from_loader("detect_before", loader=None)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["detect_before"] = module
-    exec(compile(code.stdout.decode(), "detect_before.py", "exec"), module.__dict__)
-    net = FlowNet(1, (32, 64, 64), 2)
-    net.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in load(show.stdout).items()})
-    detector = module.NetworkDetector(Predictor(net))
-    settings = SETTINGS.updated(puncta_score=0.5, puncta_min_snr=3.0)
-    return lambda image, pixel_um: points(detector.detect(image, pixel_um, settings))
+
+class Before:
+    """The project as it was at the commit `BEFORE`, in a process of its own."""
+
+    def __init__(self) -> None:
+        self.folder = tempfile.TemporaryDirectory()
+        archive = subprocess.run(
+            ["git", "archive", BEFORE, "src", "models"], cwd=ROOT, capture_output=True, check=True
+        )
+        subprocess.run(["tar", "-x", "-C", self.folder.name], input=archive.stdout, check=True)
+        command = [sys.executable, "-c", WORKER, str(Path(self.folder.name) / "src")]
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+
+    def __call__(self, image: np.ndarray, pixel_um: float) -> np.ndarray:
+        """Find puncta."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        pickle.dump((image, pixel_um), self.process.stdin)
+        self.process.stdin.flush()
+        return pickle.load(self.process.stdout)
 
 
 def log_3sd(image: np.ndarray, pixel_um: float) -> np.ndarray:
@@ -187,7 +210,7 @@ class UFish:
 
 def finders(data: Path) -> dict[str, Find]:
     """Everything to compare; U-FISH only where onnxruntime is installed."""
-    found: dict[str, Find] = {"this network": ours(network()), f"commit {BEFORE}": before()}
+    found: dict[str, Find] = {"this network": ours(network()), f"commit {BEFORE}": Before()}
     found |= {"LoG of the project": ours(LogDetector()), "LoG above 3 SD": log_3sd}
     try:
         found["U-FISH v1.0"] = UFish(data / "reference" / "v1.0-alldata-ufish_c32.onnx")

@@ -130,20 +130,30 @@ def _gather(
     -------
     Positions (N, 2), highest probability and number of pixels of those with at least 3.
     """
-    height, width = (n * finer for n in shape)
+    # A frame of one cell around the grid, so that every cell has eight neighbours.
+    height, width = (n * finer + 2 for n in shape)
     row, column = (
-        np.clip(np.round((p + 0.5) * finer - 0.5), 0, n - 1).astype(np.intp)
+        np.clip(np.round((p + 0.5) * finer + 0.5), 1, n - 2).astype(np.intp)
         for p, n in ((y, height), (x, width))
     )
     flat = row * width + column
-    weight = np.bincount(flat, chance, minlength=height * width).reshape(height, width).astype(np.float32)
-    smooth = cv2.GaussianBlur(weight, (3, 3), 0.6 if finer == 1 else 0.7)
-    highest = cv2.dilate(smooth, np.ones((3, 3), np.uint8))
+    around = (width * np.arange(-1, 2)[:, None] + np.arange(-1, 2)).ravel()
+    # Few cells of the grid hold anything: only they and their neighbours are looked at.
+    held = np.zeros((height, width), bool)
+    held.ravel()[flat[:, None] + around] = True
+    held[[0, -1]] = False
+    held[:, [0, -1]] = False
+    cells = np.flatnonzero(held)
+    weight, smooth = np.zeros(height * width, np.float32), np.zeros(height * width, np.float32)
+    np.add.at(weight, flat, chance)
+    bell = cv2.getGaussianKernel(3, 0.6 if finer == 1 else 0.7, cv2.CV_32F)
+    smooth[cells] = weight[cells[:, None] + around] @ (bell * bell.T).ravel()
     # Half-pixels hold fewer pixels each.
-    peaks = np.flatnonzero((smooth >= highest) & (smooth > (0.5 if finer == 1 else 0.3)))
-    seeds = np.zeros((height, width), np.float32)
-    seeds.ravel()[peaks] = np.argsort(np.argsort(smooth.ravel()[peaks], kind="stable")) + 1
-    member = cv2.dilate(seeds, np.ones((3, 3), np.uint8)).ravel()[flat].astype(np.intp)
+    high = smooth[cells] > (0.5 if finer == 1 else 0.3)
+    peaks = cells[high & (smooth[cells] >= smooth[cells[:, None] + around].max(axis=1))]
+    seeds = np.zeros(height * width, np.intp)
+    seeds[peaks] = np.argsort(np.argsort(smooth[peaks], kind="stable")) + 1
+    member = seeds[flat[:, None] + around].max(axis=1)
     total = np.bincount(member, chance, minlength=len(peaks) + 1)[1:]
     count = np.bincount(member, minlength=len(peaks) + 1)[1:]
     enough = count >= 3
