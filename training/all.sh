@@ -16,7 +16,7 @@ train() { # network, name of the run, options
         >> "runs/$run.log" 2>&1
 }
 
-puncta_steps=3500
+puncta_steps=3600
 [ -e runs/puncta.json ] && grep -q "\"steps_done\": $puncta_steps" runs/puncta.json ||
     "$PYTHON" train_puncta.py --data ../../shared/data --out runs/puncta.pt --steps $puncta_steps \
         --device "$DEVICE" >> runs/puncta.log 2>&1
