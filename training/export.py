@@ -50,7 +50,7 @@ CARDS = {
             "the repository is Apache-2.0, the pictures' own terms are not stated; 1,100 of 1,400 tiles, "
             "every fifth block of 50 in a row left out",
             "DeepSpot training images; MIT",
-            SIMULATED,
+            SIMULATED + " (macrophages with exosomes)",
             "drawn fields (training/puncta_scenes.py), some with parts of Data Science Bowl 2018 (CC0), "
             "BBBC022 cell painting (CC0) and BPAE cells (haesleinhuepf/BioImageAnalysisNotebooks, CC BY 4.0) "
             "behind the puncta, as texture",
