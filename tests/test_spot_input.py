@@ -8,7 +8,13 @@ from hypothesis import given
 from hypothesis import settings as limits
 from hypothesis import strategies as st
 
-from napari_tam.spot_input import network_input, noise_at_scale, normalise_spots, repair_hot_pixels
+from napari_tam.spot_input import (
+    contrast_at,
+    network_input,
+    noise_at_scale,
+    normalise_spots,
+    repair_hot_pixels,
+)
 
 FEW = limits(max_examples=8, deadline=None)
 SHAPE = (160, 240)
@@ -128,3 +134,29 @@ def test_flat_images_become_zero_and_nothing_is_infinite() -> None:
     almost = np.full((40, 40), 10, np.float32)
     almost[20, 20] = 200
     assert np.isfinite(network_input(almost)).all()
+
+
+# --- contrast ---
+
+
+def test_puncta_stand_out_and_texture_does_not_however_strong_it_is() -> None:
+    texture = 100 + 400 * blurred_noise(SHAPE, 2.0, 3) + noise(SHAPE, 2.0)
+    image = texture + spots_image(SHAPE, SPOTS, background=0.0)
+    places = np.array(SPOTS)[:, :2]
+    between = places + 20
+    assert contrast_at(image, places, 1.4).min() > 1.5 * contrast_at(image, between, 1.4).max()
+    assert contrast_at(5 * image, places, 1.4) == pytest.approx(contrast_at(image, places, 1.4), rel=1e-3)
+
+
+def test_neighbours_do_not_hide_each_other() -> None:
+    alone = spots_image(SHAPE, SPOTS[:1], noise=4)
+    crowd = [(y + dy, x + dx, h, s) for y, x, h, s in SPOTS for dy in (0, 7, 14) for dx in (0, 7, 14)]
+    together = spots_image(SHAPE, crowd, noise=4)
+    at = np.array(SPOTS[:1])[:, :2]
+    assert contrast_at(together, at, 1.4)[0] > 0.2 * contrast_at(alone, at, 1.4)[0]
+
+
+def test_contrast_of_a_flat_image_is_nothing() -> None:
+    assert contrast_at(
+        np.full((40, 40), 7, np.float32), np.array([[3.0, 4.0], [-0.5, 39.4]]), 1.4
+    ).tolist() == [0, 0]

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from napari_tam import photometry
-from napari_tam.spot_input import network_input, normalise_spots, repair_hot_pixels
+from napari_tam.spot_input import contrast_at, network_input, normalise_spots, repair_hot_pixels
 
 if TYPE_CHECKING:
     from napari_tam.flownet import Predictor
@@ -30,9 +30,21 @@ TYPICAL_SIGMA_PX = 1.4
 #: Candidates of the network are kept down to this score, so that the threshold can be moved later.
 LOWEST_SCORE = 0.2
 
+#: Contrast below which the network's score is lowered, how steeply, and what its odds are multiplied by;
+#: chosen on the images of ``benchmarks/puncta.py``.
+STANDS_OUT, STEEPNESS, ODDS, LEAST_SHARE = 5.0, 6.0, 1.4, 0.6
+
+#: What has less than this share of a neighbour's height, within so many of that one's sigma, is its flank.
+DOUBLE_SHARE, DOUBLE_SIGMA = 0.05, 2.5
+
+#: LoG candidates have at least this signal-to-noise ratio: steps and rims answer to a LoG as well.
+LOG_SNR = 3.0
+
 #: Where puncta cover fewer pixels than this (their median), those of a crowd are told apart on half-pixels.
 #: Wide puncta would fall into pieces there.
 FINE_PIXELS = 22
+#: ... where they are after this many steps.
+FINE_STEPS = 6
 
 #: LoG contrast (in SD of the response's noise) that counts as score 0.5.
 LOG_HALF = 6.0
@@ -76,14 +88,48 @@ class NetworkDetector:
         wide = self.predictor.in_channels > 1
         output = self.predictor(network_input(pixels) if wide else normalise_spots(pixels)[None])
         points, scores = centres_from_flows(output)
-        return measure_spots(pixels, points, scores, pixel_size_um, settings)
+        scores = judge(pixels, points, scores)
+        kept = scores >= LOWEST_SCORE
+        return without_doubles(measure_spots(pixels, points[kept], scores[kept], pixel_size_um, settings))
 
     def detect(self, image: Plane, pixel_size_um: float, settings: Settings) -> pd.DataFrame:
         """See `Detector.detect`."""
         return select(self.candidates(image, pixel_size_um, settings), settings)
 
 
-def centres_from_flows(output: Float, *, steps: int = 6) -> tuple[Points, Float]:
+def judge(pixels: Float, points: Points, scores: Float) -> Float:
+    """Lower the scores of what hardly stands out from the structure around it.
+
+    The network sees some 60 px and was taught by marks of several people. Odds are multiplied by
+    (contrast / `STANDS_OUT`)^`STEEPNESS` where the contrast (`contrast_at`) is less than `STANDS_OUT`, so
+    that a punctum the network is sure of stays; and by `ODDS`, so that 0.5 is the best threshold.
+    """
+    if not len(points):
+        return scores
+    sure = points[scores >= 0.5]
+    sigma = max(typical_sigma(pixels, sure if len(sure) else points), 0.8)
+    # Not below a limit: a vesicle with a bright rim has no light in its middle.
+    lacking = np.clip(contrast_at(pixels, points, sigma) / STANDS_OUT, LEAST_SHARE, 1)
+    odds = ODDS * scores / np.maximum(1 - scores, 1e-7) * lacking**STEEPNESS
+    return np.asarray(odds / (1 + odds), np.float32)
+
+
+def without_doubles(table: pd.DataFrame) -> pd.DataFrame:
+    """Drop candidates that have next to no light of their own beside a brighter one."""
+    from scipy.spatial import cKDTree
+
+    if len(table) < 2:
+        return table
+    points, peak, sigma = (table[c].to_numpy() for c in (["y_px", "x_px"], "peak", "sigma_px"))
+    pairs = cKDTree(points).query_pairs(DOUBLE_SIGMA * float(sigma.max()), output_type="ndarray")
+    faint = np.where(peak[pairs[:, :1]] < peak[pairs[:, 1:]], pairs, pairs[:, ::-1])
+    distance = np.hypot(*(points[faint[:, 0]] - points[faint[:, 1]]).T)
+    near = distance < DOUBLE_SIGMA * sigma[faint[:, 1]]
+    double = faint[near & (peak[faint[:, 0]] < DOUBLE_SHARE * peak[faint[:, 1]]), 0]
+    return table.drop(index=np.unique(double)).reset_index(drop=True)
+
+
+def centres_from_flows(output: Float, *, steps: int = 14) -> tuple[Points, Float]:
     """Find the puncta in a network's output.
 
     Every pixel above `LOWEST_SCORE` follows the flow; where pixels gather is a punctum. Its
@@ -95,7 +141,7 @@ def centres_from_flows(output: Float, *, steps: int = 6) -> tuple[Points, Float]
     output
         (3, Y, X): flow y, flow x (five times the step), probability logit.
     steps
-        Number of steps; puncta are a few pixels wide.
+        Number of steps of at most a pixel each: from the edge of a wide vesicle to its middle.
 
     Returns
     -------
@@ -109,15 +155,19 @@ def centres_from_flows(output: Float, *, steps: int = 6) -> tuple[Points, Float]
     chance = 1 / (1 + np.exp(-output[2][rows, columns]))
     y, x = rows.astype(np.float32), columns.astype(np.float32)
     flow = output[:2] / 5
-    for _ in range(steps):
+    early = y, x
+    for step in range(steps):
         # remap interpolates only at the few positions asked for.
         grid_x, grid_y = x.reshape(-1, 1), y.reshape(-1, 1)
         y = np.clip(y + _sample(flow[0], grid_x, grid_y), 0, height - 1)
         x = np.clip(x + _sample(flow[1], grid_x, grid_y), 0, width - 1)
+        if step + 1 == FINE_STEPS:
+            early = y, x
     points, scores, size = _gather(y, x, chance, (height, width), 1)
     sure = size[scores >= 0.5]
     if len(sure) and np.median(sure) < FINE_PIXELS:
-        points, scores, _ = _gather(y, x, chance, (height, width), 2)
+        # Pixels between two puncta drift from one to the other in the end.
+        points, scores, _ = _gather(*early, chance, (height, width), 2)
     return points, scores
 
 
@@ -197,7 +247,8 @@ class LogDetector:
         contrast = best[rows, columns]
         points = np.stack([rows, columns], axis=1).astype(np.float64)
         score = contrast / (contrast + LOG_HALF)
-        return measure_spots(pixels, points, score, pixel_size_um, settings)
+        table = measure_spots(pixels, points, score, pixel_size_um, settings)
+        return table[table["snr"] >= LOG_SNR].reset_index(drop=True)
 
     def detect(self, image: Plane, pixel_size_um: float, settings: Settings) -> pd.DataFrame:
         """See `Detector.detect`."""

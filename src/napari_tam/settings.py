@@ -203,9 +203,10 @@ class Settings(BaseModel):
         lt=1,
     )
     puncta_min_snr: float = _setting(
-        3.0,
-        "A punctum is kept above this signal-to-noise ratio: peak over local background, divided by "
-        "the local noise (SD).",
+        0.0,
+        "A punctum is kept from this signal-to-noise ratio on: peak over local background, divided by "
+        "the local noise (SD). The score knows the noise and texture at a punctum's own scale; this one "
+        "knows single pixels only.",
         group="puncta",
         ge=0,
         le=1000,

@@ -26,6 +26,9 @@ CONTRAST_PX = (1.0, SCALE_PX)
 #: Edge (px) of the surroundings that local contrast is relative to.
 SURROUND_PX = 129
 
+#: What counts at most for the surroundings in `contrast_at`, in medians of the image.
+_CLIP = 6.0
+
 #: A hot pixel exceeds each neighbour by so many SD of the noise ...
 _HOT_SD = 6.0
 #: ... and its four neighbours hold less than this share of its light, on average. A punctum of
@@ -151,3 +154,21 @@ def network_input(pixels: Float) -> Float:
     light /= np.float32(3 * noise)
     planes[0] = _arcsinh(light)
     return planes
+
+
+def contrast_at(pixels: Float, points: npt.NDArray[np.float64], sigma: float) -> Float:
+    """How far places stand out from the structure around them, in SD of what there is at that width.
+
+    The response at `sigma` over its mean size in the surroundings (as an SD), in which nothing counts
+    for more than `_CLIP` times the image's median: puncta nearby must not hide each other.
+    """
+    strength = response(pixels, sigma)
+    size = np.abs(strength)
+    usual = float(np.median(size[::2, ::2]))
+    np.minimum(size, _CLIP * usual, out=size)
+    around = 1.25 * cv2.blur(size, (SURROUND_PX, SURROUND_PX), borderType=cv2.BORDER_REFLECT)
+    # A place is rough: the highest response next to it counts.
+    highest = cv2.dilate(strength, np.ones((3, 3), np.uint8))
+    row, column = np.clip(np.round(points), 0, np.array(pixels.shape) - 1).astype(np.intp).T
+    least = max(1e-6 * float(np.abs(strength).max()), 1e-9)
+    return np.asarray(highest[row, column] / np.maximum(around[row, column], least), np.float32)
