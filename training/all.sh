@@ -18,7 +18,7 @@ train() { # network, name of the run, options
 
 # Begun with the network of this commit: DeepSpot, simulation and the Data Science Bowl.
 [ -e runs/puncta_start.safetensors ] || git show 558e980:models/puncta.safetensors > runs/puncta_start.safetensors
-puncta_steps=3600
+puncta_steps=3300
 grep -qs "\"steps_done\": $puncta_steps" runs/puncta.json ||
     "$PYTHON" train_puncta.py --data ../../shared/data --out runs/puncta.pt --steps $puncta_steps \
         --init runs/puncta_start.safetensors --device "$DEVICE" >> runs/puncta.log 2>&1

@@ -124,7 +124,7 @@ def read_arguments(given: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--data", type=Path, required=True, help="the folder of images beside the project")
     parser.add_argument("--out", type=Path, required=True, help="where the weights go (.pt)")
     parser.add_argument("--init", type=Path, help="weights to start from (.safetensors)")
-    parser.add_argument("--steps", type=int, default=3600)
+    parser.add_argument("--steps", type=int, default=3300)
     parser.add_argument("--batch", type=int, default=12)
     parser.add_argument("--crop", type=int, default=128)
     parser.add_argument("--rate", type=float, default=8e-4)

@@ -31,8 +31,8 @@ TYPICAL_SIGMA_PX = 1.4
 LOWEST_SCORE = 0.2
 
 #: Contrast below which the network's score is lowered, how steeply, and what its odds are multiplied by;
-#: chosen on the images of ``benchmarks/puncta.py``.
-STANDS_OUT, STEEPNESS, ODDS, LEAST_SHARE = 5.0, 6.0, 1.4, 0.6
+#: chosen on training images and those of ``benchmarks/puncta.py``.
+STANDS_OUT, STEEPNESS, ODDS, LEAST_SHARE = 4.0, 6.0, 1.4, 0.6
 
 #: What has less than this share of a neighbour's height, within so many of that one's sigma, is its flank.
 DOUBLE_SHARE, DOUBLE_SIGMA = 0.05, 2.5
