@@ -198,8 +198,7 @@ def _gather(
     np.add.at(weight, flat, chance)
     bell = cv2.getGaussianKernel(3, 0.6 if finer == 1 else 0.7, cv2.CV_32F)
     smooth[cells] = weight[cells[:, None] + around] @ (bell * bell.T).ravel()
-    # Half-pixels hold fewer pixels each.
-    high = smooth[cells] > (0.5 if finer == 1 else 0.3)
+    high = smooth[cells] > 0.5
     peaks = cells[high & (smooth[cells] >= smooth[cells[:, None] + around].max(axis=1))]
     seeds = np.zeros(height * width, np.intp)
     seeds[peaks] = np.argsort(np.argsort(smooth[peaks], kind="stable")) + 1
