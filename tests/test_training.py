@@ -264,7 +264,7 @@ def test_spot_flows_point_inward_and_vanish_at_the_centre(y: float, x: float, si
     assert np.hypot(dy, dx) == pytest.approx(np.minimum(distance, 1), abs=1e-5)
     assert dy * np.maximum(distance, 1) == pytest.approx(y - rows, abs=1e-4)
     assert dx * np.maximum(distance, 1) == pytest.approx(x - columns, abs=1e-4)
-    assert (distance < np.clip(1.5 * sigma, 1.5, 7)).all()
+    assert (distance < np.clip(1.5 * sigma, 1.7, 7)).all()
     assert not target[2:4][:, target[1] == 0].any()
     assert (target[4] == 1).all()
 

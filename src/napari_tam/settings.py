@@ -195,8 +195,8 @@ class Settings(BaseModel):
     )
     puncta_score: float = _setting(
         0.5,
-        "A punctum is kept above this score (the network's probability; for LoG the contrast score "
-        "mapped to 0-1).",
+        "A punctum is kept above this score (the network's probability, lowered where it hardly stands out "
+        "from the texture around it; for LoG the contrast score mapped to 0-1).",
         group="puncta",
         common=True,
         gt=0,
