@@ -126,7 +126,8 @@ def without_doubles(table: pd.DataFrame) -> pd.DataFrame:
     distance = np.hypot(*(points[faint[:, 0]] - points[faint[:, 1]]).T)
     near = distance < DOUBLE_SIGMA * sigma[faint[:, 1]]
     double = faint[near & (peak[faint[:, 0]] < DOUBLE_SHARE * peak[faint[:, 1]]), 0]
-    return table.drop(index=np.unique(double)).reset_index(drop=True)
+    kept: pd.DataFrame = table.drop(index=np.unique(double)).reset_index(drop=True)
+    return kept
 
 
 def centres_from_flows(output: Float, *, steps: int = 14) -> tuple[Points, Float]:
