@@ -30,6 +30,9 @@ VOLUME_SPOT_COLUMNS = ("z_px", *SPOT_COLUMNS, "width_z_um", "sigma_z_px")
 #: Sigma of a punctum along z that the search starts from (µm), where the setting is unset.
 TYPICAL_SIGMA_Z_UM = 0.6
 
+#: Candidates have at least this signal-to-noise ratio in the stack: noise of a single plane has none.
+STACK_SNR = 3.0
+
 #: Empty pixels between the planes of the picture that is searched.
 _GAP = 16
 
@@ -68,7 +71,8 @@ class StackDetector:
             ]
         )
         peaks, scores = climb(_contrast(volume, sigma), place, scores)
-        return measure_stack_spots(volume, peaks, scores, pixel_size_um, self.z_step_um, settings)
+        table = measure_stack_spots(volume, peaks, scores, pixel_size_um, self.z_step_um, settings)
+        return table[table["snr"] >= STACK_SNR].reset_index(drop=True)
 
     def detect(self, image: Stack, pixel_size_um: float, settings: Settings) -> pd.DataFrame:
         """Return the puncta above the thresholds of the settings."""
