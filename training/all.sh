@@ -16,7 +16,12 @@ train() { # network, name of the run, options
         >> "runs/$run.log" 2>&1
 }
 
-train puncta puncta --steps 4000 --simulated 300
+# Begun with the network of this commit: DeepSpot, simulation and the Data Science Bowl.
+[ -e runs/puncta_start.safetensors ] || git show 558e980:models/puncta.safetensors > runs/puncta_start.safetensors
+puncta_steps=3300
+grep -qs "\"steps_done\": $puncta_steps" runs/puncta.json ||
+    "$PYTHON" train_puncta.py --data ../../shared/data --out runs/puncta.pt --steps $puncta_steps \
+        --init runs/puncta_start.safetensors --device "$DEVICE" >> runs/puncta.log 2>&1
 # No macrophage at first, so that each of the three fields can be left out of the short second part.
 train cells cells_base --steps 3000 --crop 144 --simulated 300 --leave-out bbbc020
 second="--steps 500 --crop 144 --simulated 300 --init runs/cells_base.pt --rate 8e-4 --average 0.99 --macrophages 24"

@@ -9,17 +9,19 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
-import pandas as pd
 import tifffile
 
-from napari_tam.puncta.detect import normalise_spots
 from napari_tam.segment.segmenter import median_diameter, normalise
 from napari_tam.simulate.parameters import random_parameters
 from napari_tam.simulate.scene import Scene
 from napari_tam.train.flows import Sample, flows, to_scale
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 CACHE = Path(__file__).resolve().parent / ".cache"
@@ -117,7 +119,7 @@ def held_out_nuclei(names: list[str], count: int = 50, seed: int = 2018) -> set[
 def spot_target(shape: tuple[int, int], spots: pd.DataFrame, ignore: np.ndarray) -> np.ndarray:
     """Flow targets of puncta: Cellpose's field in its closed form for a disc.
 
-    Unit vectors to the sub-pixel centre inside a disc of 1.5 sigma (1.5 to 7 px), shrinking
+    Unit vectors to the sub-pixel centre inside a disc of 1.5 sigma (1.7 to 7 px), shrinking
     linearly within 1 px of the centre, so that the flow vanishes at the true position. A pixel
     belongs to the punctum whose disc it lies deepest in. Ignored puncta get a loss weight of 0.
     """
@@ -125,7 +127,7 @@ def spot_target(shape: tuple[int, int], spots: pd.DataFrame, ignore: np.ndarray)
     target[4] = 1
     nearest = np.full(shape, np.inf, np.float32)
     for index, (y, x, sigma) in enumerate(spots[["y_px", "x_px", "sigma_px"]].to_numpy()):
-        radius = float(np.clip(1.5 * sigma, 1.5, 7))
+        radius = float(np.clip(1.5 * sigma, 1.7, 7))
         y0, y1 = max(0, int(y - radius - 1)), min(shape[0], int(y + radius + 3))
         x0, x1 = max(0, int(x - radius - 1)), min(shape[1], int(x + radius + 3))
         if y1 <= y0 or x1 <= x0:
@@ -148,66 +150,7 @@ def spot_target(shape: tuple[int, int], spots: pd.DataFrame, ignore: np.ndarray)
     return target
 
 
-def real_puncta(split: str) -> list[Sample]:
-    """DeepSpot images (``train`` or ``test``); their spots are about 1.4 px wide."""
-
-    def make() -> list[Sample]:
-        samples = []
-        for path in sorted((SHARED / "puncta" / split).glob("*_puncta.csv")):
-            name = path.name.removesuffix("_puncta.csv")
-            spots = pd.read_csv(path).assign(sigma_px=1.4)
-            image = normalise_spots(tifffile.imread(path.with_name(name + ".tif")))
-            target = spot_target(image.shape, spots, np.zeros(len(spots), bool))
-            samples.append(Sample(name, "deepspot", image[None], target))
-        return samples
-
-    return cached(f"real puncta v1 {split}", make)
-
-
-def textures(count: int = 60) -> list[np.ndarray]:
-    """Real images (DSB nuclei, CC0) that serve as haze under simulated puncta."""
-    paths = [p for p in sorted((SHARED / "nuclei").glob("*.tif")) if not p.name.endswith("_masks.tif")]
-    return [tifffile.imread(p).astype(np.float32) for p in paths[:: len(paths) // count][:count]]
-
-
-def simulated_puncta(count: int, seed: int, backgrounds: list[np.ndarray]) -> list[Sample]:
-    """Exosome channels of simulated scenes; every second one over a real image as haze."""
-
-    def make() -> list[Sample]:
-        samples = []
-        for index in range(count):
-            rng = np.random.default_rng([seed, index])
-            parameters = random_parameters(rng, (288, 288))
-            scene = Scene.draw(parameters, rng)
-            image, p = scene.image[2].astype(np.float32), scene.parameters
-            if index % 2 and backgrounds:
-                texture = backgrounds[rng.integers(len(backgrounds))]
-                y, x = (rng.integers(0, max(1, n - 288)) for n in texture.shape)
-                texture = texture[y : y + 288, x : x + 288]
-                texture = cv2.resize(texture, (288, 288)) / max(float(texture.max()), 1.0)
-                haze = texture * p.punctum_photons / (2 * np.pi * 1.5**2) * rng.uniform(0.1, 1.5)
-                image += rng.poisson(haze) * p.gain
-            if rng.random() < 0.25:  # 8-bit cameras and exports
-                top = np.percentile(image, 99.9)
-                image = np.clip(np.round(image / top * rng.uniform(60, 250)), 0, 255)
-                unit = top / 200
-            else:
-                unit = 1.0
-            ignore = _invisible(image * unit, scene.puncta, p.gain)
-            samples.append(
-                Sample(
-                    f"sim{index}",
-                    "simulated",
-                    normalise_spots(image)[None],
-                    spot_target(image.shape, scene.puncta, ignore),
-                )
-            )
-        return samples
-
-    return cached(f"simulated puncta v4 {count} {seed} {len(backgrounds)}", make)
-
-
-def _invisible(image: np.ndarray, spots: pd.DataFrame, gain: float) -> np.ndarray:
+def invisible(image: np.ndarray, spots: pd.DataFrame, gain: float) -> np.ndarray:
     """Spots whose peak is under 2.5 SD of the noise around them: nobody could find them."""
     if spots.empty:
         return np.zeros(0, bool)

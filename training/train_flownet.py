@@ -19,17 +19,17 @@ import torch
 from napari_tam.networks.flownet import FlowNet
 from napari_tam.train.flows import batches, loss, prefetch
 
-#: Architecture and working scale of the three networks.
+#: Architecture and working scale of the three networks (`puncta` is trained by ``train_puncta.py``).
 NETWORKS = {
     "cells": {"in_channels": 2, "widths": (32, 64, 128, 192), "stem": 1, "diameter_px": 30.0},
     "nuclei": {"in_channels": 1, "widths": (16, 32, 64, 128), "stem": 1, "diameter_px": 17.0},
-    "puncta": {"in_channels": 1, "widths": (32, 64, 64), "stem": 2, "diameter_px": 1.0},
+    "puncta": {"in_channels": 3, "widths": (32, 64, 64), "stem": 2, "diameter_px": 1.0},
 }
 
 #: How often each group of images is drawn, relative to the others.
 WEIGHTS = {
     "simulated": 10, "bbbc020": 8, "kc167": 3, "n1e115": 3, "n1e115b": 3, "membrane": 2, "cyto_a": 2,
-    "cyto_b": 1, "dsb": 20, "deepspot": 7,
+    "cyto_b": 1, "dsb": 20,
 }  # fmt: skip
 
 
@@ -38,13 +38,9 @@ def load(kind: str, diameter: float, leave_out: list[str], simulated: int, seed:
     if kind == "cells":
         samples = data.real_cells(diameter) + data.simulated("cells", diameter, simulated, seed)
         held = {s.name for s in samples if any(s.name.startswith(prefix) for prefix in leave_out)}
-    elif kind == "nuclei":
+    else:
         samples = data.real_nuclei(diameter) + data.simulated("nuclei", diameter, simulated, seed)
         held = data.held_out_nuclei([s.name for s in samples if s.group == "dsb"])
-    else:
-        samples = data.real_puncta("train")
-        samples = samples + data.simulated_puncta(simulated, seed, data.textures())
-        held = {s.name for s in data.real_puncta("train")[::8]}
     return [s for s in samples if s.name not in held], [s for s in samples if s.name in held]
 
 
@@ -123,7 +119,7 @@ def train(args: argparse.Namespace) -> None:
 def read_arguments(given: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("network", choices=NETWORKS)
+    parser.add_argument("network", choices=("cells", "nuclei"))
     parser.add_argument("--out", required=True, help="where the weights go (.pt)")
     parser.add_argument("--steps", type=int, default=6000)
     parser.add_argument("--batch", type=int, default=8)

@@ -237,8 +237,8 @@ class Settings(BaseModel):
     )
     puncta_score: float = _setting(
         0.5,
-        "A punctum is kept above this score (the network's probability; for LoG the contrast score "
-        "mapped to 0-1).",
+        "A punctum is kept above this score (the network's probability, lowered where it hardly stands out "
+        "from the texture around it; for LoG the contrast score mapped to 0-1).",
         group="puncta",
         enters="measure",
         common=True,
@@ -246,9 +246,10 @@ class Settings(BaseModel):
         lt=1,
     )
     puncta_min_snr: float = _setting(
-        3.0,
-        "A punctum is kept above this signal-to-noise ratio: peak over local background, divided by "
-        "the local noise (SD).",
+        0.0,
+        "A punctum is kept from this signal-to-noise ratio on: peak over local background, divided by "
+        "the local noise (SD). The score knows the noise and texture at a punctum's own scale; this one "
+        "knows single pixels only.",
         group="puncta",
         enters="measure",
         ge=0,

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 torch.set_num_threads(1)
 
-CHANNELS = {"cells": 2, "nuclei": 1, "puncta": 1}
+CHANNELS = {"cells": 2, "nuclei": 1, "puncta": 3}
 #: The phenotype model has a card, tests and errors of its own.
 PLAIN = Settings(phenotype_model="none", device="cpu")
 

@@ -185,7 +185,7 @@ def test_padding_of_a_puncta_batch_is_background_that_counts() -> None:
     spots = pd.DataFrame({"y_px": [20.0], "x_px": [20.0], "sigma_px": [1.4]})
     target = data.spot_target((40, 40), spots, np.array([False]))
     image = np.full((1, 40, 40), 0.5, np.float32)
-    sample = data.Sample("small", "deepspot", image, target)
+    sample = data.Sample("small", "simulated", image, target)
     [(_, targets)] = itertools.islice(train_flownet.batches([sample], "puncta", 96, 2, 0, 0, WEIGHTS), 1)
     assert targets.shape == (2, 4, 96, 96)
     assert (targets[:, 0] == 1).float().mean() > 0.98
@@ -264,7 +264,7 @@ def test_spot_flows_point_inward_and_vanish_at_the_centre(y: float, x: float, si
     assert np.hypot(dy, dx) == pytest.approx(np.minimum(distance, 1), abs=1e-5)
     assert dy * np.maximum(distance, 1) == pytest.approx(y - rows, abs=1e-4)
     assert dx * np.maximum(distance, 1) == pytest.approx(x - columns, abs=1e-4)
-    assert (distance < np.clip(1.5 * sigma, 1.5, 7)).all()
+    assert (distance < np.clip(1.5 * sigma, 1.7, 7)).all()
     assert not target[2:4][:, target[1] == 0].any()
     assert (target[4] == 1).all()
 
@@ -372,14 +372,3 @@ def test_simulated_fields_are_at_working_scale_and_repeatable(kind: str, own_cac
         assert np.array_equal(one.target, other.target)
         assert one.image.shape == (2 if kind == "cells" else 1, *one.target.shape[1:])
         assert data.median_diameter(one.target[0].astype(int)) == pytest.approx(diameter, rel=0.1)
-
-
-def test_simulated_puncta_have_targets_where_light_is() -> None:
-    haze = [np.random.default_rng(0).uniform(0, 255, (300, 320)).astype(np.float32)]
-    made = data.simulated_puncta(2, 3, haze)
-    assert len(made) == 2
-    for sample in made:
-        assert sample.image.shape == (1, 288, 288)
-        assert sample.target.shape == (5, 288, 288)
-        on, off = (sample.image[0][(sample.target[1] == value) & (sample.target[4] == 1)] for value in (1, 0))
-        assert on.mean() > off.mean() + 0.3

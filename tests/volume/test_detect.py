@@ -3,7 +3,10 @@ from __future__ import annotations
 import fakes
 import numpy as np
 import pytest
+from bundled import need
 
+from napari_tam.networks.flownet import Predictor
+from napari_tam.puncta.detect import NetworkDetector
 from napari_tam.settings import Settings
 from napari_tam.volume.detect import VOLUME_SPOT_COLUMNS, StackDetector, climb
 
@@ -37,6 +40,15 @@ def test_every_punctum_is_found_once_at_its_place_in_z_too() -> None:
     assert found["intensity"].to_numpy() == pytest.approx(500 * (2 * np.pi) ** 1.5 * 0.9 * 1.4**2, rel=0.15)
     assert found["width_z_um"].median() == pytest.approx(2.355 * 0.9 * 0.6, rel=0.1)
     assert found["width_um"].median() == pytest.approx(2.355 * 1.4 * 0.2, rel=0.1)
+
+
+def test_the_bundled_network_finds_them_as_well_and_no_hot_pixel() -> None:
+    spoiled = image()
+    spoiled[3, 10, 10] = 65535
+    detector = StackDetector(NetworkDetector(Predictor(need("puncta").load())), 0.6)
+    for stack in (image(), spoiled):
+        found = detector.detect(stack, 0.2, Settings())
+        assert np.sort(found["x_px"]) == pytest.approx(np.sort(TRUE[:, 2]), abs=0.25)
 
 
 def test_an_empty_stack_has_no_puncta_but_all_columns() -> None:

@@ -15,6 +15,7 @@ import pandas as pd
 
 from napari_tam.puncta import photometry
 from napari_tam.puncta.patches import FWHM, Patches, background, gaussian_widths
+from napari_tam.puncta.spot_input import contrast_at, network_input, normalise_spots, repair_hot_pixels
 
 if TYPE_CHECKING:
     from napari_tam.networks.flownet import Predictor
@@ -29,6 +30,22 @@ TYPICAL_SIGMA_PX = 1.4
 
 #: Candidates of the network are kept down to this score, so that the threshold can be moved later.
 LOWEST_SCORE = 0.2
+
+#: Contrast below which the network's score is lowered, how steeply, and what its odds are multiplied by;
+#: chosen on training images and those of ``benchmarks/puncta.py``.
+STANDS_OUT, STEEPNESS, ODDS, LEAST_SHARE = 4.0, 6.0, 1.4, 0.6
+
+#: What has less than this share of a neighbour's height, within so many of that one's sigma, is its flank.
+DOUBLE_SHARE, DOUBLE_SIGMA = 0.05, 2.5
+
+#: LoG candidates have at least this signal-to-noise ratio: steps and rims answer to a LoG as well.
+LOG_SNR = 3.0
+
+#: Where puncta cover fewer pixels than this (their median), those of a crowd are told apart on half-pixels.
+#: Wide puncta would fall into pieces there.
+FINE_PIXELS = 22
+#: ... where they are after this many steps.
+FINE_STEPS = 6
 
 #: LoG contrast (in SD of the response's noise) that counts as score 0.5.
 LOG_HALF = 6.0
@@ -59,26 +76,6 @@ def select(candidates: pd.DataFrame, settings: Settings) -> pd.DataFrame:
     return candidates[keep].reset_index(drop=True)
 
 
-def normalise_spots(image: Plane) -> Float:
-    """Express an exosome channel in units of its noise, with bright pixels compressed.
-
-    ``asinh((I - median) / (3 noise))``. The noise is the SD of single pixels, from the median
-    absolute difference of diagonal neighbours, so that neither haze nor puncta raise it.
-    """
-    pixels = image.astype(np.float32)
-    rows = pixels[:: max(1, pixels.shape[0] // 512)]
-    centre = float(np.median(rows))
-    height, width = pixels[1::2, 1::2].shape
-    difference = np.abs(pixels[1::2, 1::2] - pixels[: 2 * height : 2, : 2 * width : 2])
-    noise = float(np.median(difference)) * 1.4826 / np.sqrt(2)
-    # Noise-free or coarsely quantised images: a thousandth of the range keeps the scale finite.
-    span = float(np.percentile(rows, 99.9)) - centre
-    noise = max(noise, 1e-3 * span, 1e-6)
-    pixels -= centre
-    pixels /= 3 * noise
-    return np.arcsinh(pixels, out=pixels)
-
-
 class NetworkDetector:
     """The bundled `puncta` network: Cellpose flows on native pixels."""
 
@@ -87,16 +84,54 @@ class NetworkDetector:
 
     def candidates(self, image: Plane, pixel_size_um: float, settings: Settings) -> pd.DataFrame:
         """See `Detector.candidates`."""
-        output = self.predictor(normalise_spots(image)[None])
+        pixels, _ = repair_hot_pixels(image)
+        # A network of one plane (made before local contrast was there) sees the image alone.
+        wide = self.predictor.in_channels > 1
+        output = self.predictor(network_input(pixels) if wide else normalise_spots(pixels)[None])
         points, scores = centres_from_flows(output)
-        return measure_spots(image, points, scores, pixel_size_um, settings)
+        scores = judge(pixels, points, scores)
+        kept = scores >= LOWEST_SCORE
+        return without_doubles(measure_spots(pixels, points[kept], scores[kept], pixel_size_um, settings))
 
     def detect(self, image: Plane, pixel_size_um: float, settings: Settings) -> pd.DataFrame:
         """See `Detector.detect`."""
         return select(self.candidates(image, pixel_size_um, settings), settings)
 
 
-def centres_from_flows(output: Float, *, steps: int = 6) -> tuple[Points, Float]:
+def judge(pixels: Float, points: Points, scores: Float) -> Float:
+    """Lower the scores of what hardly stands out from the structure around it.
+
+    The network sees some 60 px and was taught by marks of several people. Odds are multiplied by
+    (contrast / `STANDS_OUT`)^`STEEPNESS` where the contrast (`contrast_at`) is less than `STANDS_OUT`, so
+    that a punctum the network is sure of stays; and by `ODDS`, so that 0.5 is the best threshold.
+    """
+    if not len(points):
+        return scores
+    sure = points[scores >= 0.5]
+    sigma = max(typical_sigma(pixels, sure if len(sure) else points), 0.8)
+    # Not below a limit: a vesicle with a bright rim has no light in its middle.
+    lacking = np.clip(contrast_at(pixels, points, sigma) / STANDS_OUT, LEAST_SHARE, 1)
+    odds = ODDS * scores / np.maximum(1 - scores, 1e-7) * lacking**STEEPNESS
+    return np.asarray(odds / (1 + odds), np.float32)
+
+
+def without_doubles(table: pd.DataFrame) -> pd.DataFrame:
+    """Drop candidates that have next to no light of their own beside a brighter one."""
+    from scipy.spatial import cKDTree
+
+    if len(table) < 2:
+        return table
+    points, peak, sigma = (table[c].to_numpy() for c in (["y_px", "x_px"], "peak", "sigma_px"))
+    pairs = cKDTree(points).query_pairs(DOUBLE_SIGMA * float(sigma.max()), output_type="ndarray")
+    faint = np.where(peak[pairs[:, :1]] < peak[pairs[:, 1:]], pairs, pairs[:, ::-1])
+    distance = np.hypot(*(points[faint[:, 0]] - points[faint[:, 1]]).T)
+    near = distance < DOUBLE_SIGMA * sigma[faint[:, 1]]
+    double = faint[near & (peak[faint[:, 0]] < DOUBLE_SHARE * peak[faint[:, 1]]), 0]
+    kept: pd.DataFrame = table.drop(index=np.unique(double)).reset_index(drop=True)
+    return kept
+
+
+def centres_from_flows(output: Float, *, steps: int = 14) -> tuple[Points, Float]:
     """Find the puncta in a network's output.
 
     Every pixel above `LOWEST_SCORE` follows the flow; where pixels gather is a punctum. Its
@@ -108,7 +143,7 @@ def centres_from_flows(output: Float, *, steps: int = 6) -> tuple[Points, Float]
     output
         (3, Y, X): flow y, flow x (five times the step), probability logit.
     steps
-        Number of steps; puncta are a few pixels wide.
+        Number of steps of at most a pixel each: from the edge of a wide vesicle to its middle.
 
     Returns
     -------
@@ -122,19 +157,54 @@ def centres_from_flows(output: Float, *, steps: int = 6) -> tuple[Points, Float]
     chance = 1 / (1 + np.exp(-output[2][rows, columns]))
     y, x = rows.astype(np.float32), columns.astype(np.float32)
     flow = output[:2] / 5
-    for _ in range(steps):
+    early = y, x
+    for step in range(steps):
         # remap interpolates only at the few positions asked for.
         grid_x, grid_y = x.reshape(-1, 1), y.reshape(-1, 1)
         y = np.clip(y + _sample(flow[0], grid_x, grid_y), 0, height - 1)
         x = np.clip(x + _sample(flow[1], grid_x, grid_y), 0, width - 1)
-    flat = np.round(y).astype(np.intp) * width + np.round(x).astype(np.intp)
-    weight = np.bincount(flat, chance, minlength=height * width).reshape(height, width).astype(np.float32)
-    smooth = cv2.GaussianBlur(weight, (3, 3), 0.6)
-    highest = cv2.dilate(smooth, np.ones((3, 3), np.uint8))
-    peaks = np.flatnonzero((smooth >= highest) & (smooth > 0.5))
-    seeds = np.zeros((height, width), np.float32)
-    seeds.ravel()[peaks] = np.argsort(np.argsort(smooth.ravel()[peaks], kind="stable")) + 1
-    member = cv2.dilate(seeds, np.ones((3, 3), np.uint8)).ravel()[flat].astype(np.intp)
+        if step + 1 == FINE_STEPS:
+            early = y, x
+    points, scores, size = _gather(y, x, chance, (height, width), 1)
+    sure = size[scores >= 0.5]
+    if len(sure) and np.median(sure) < FINE_PIXELS:
+        # Pixels between two puncta drift from one to the other in the end.
+        points, scores, _ = _gather(*early, chance, (height, width), 2)
+    return points, scores
+
+
+def _gather(
+    y: Float, x: Float, chance: Float, shape: tuple[int, int], finer: int
+) -> tuple[Points, Float, npt.NDArray[np.intp]]:
+    """Find where pixels gather, on a grid so many times finer than the pixels.
+
+    Returns
+    -------
+    Positions (N, 2), highest probability and number of pixels of those with at least 3.
+    """
+    # A frame of one cell around the grid, so that every cell has eight neighbours.
+    height, width = (n * finer + 2 for n in shape)
+    row, column = (
+        np.clip(np.round((p + 0.5) * finer + 0.5), 1, n - 2).astype(np.intp)
+        for p, n in ((y, height), (x, width))
+    )
+    flat = row * width + column
+    around = (width * np.arange(-1, 2)[:, None] + np.arange(-1, 2)).ravel()
+    # Few cells of the grid hold anything: only they and their neighbours are looked at.
+    held = np.zeros((height, width), bool)
+    held.ravel()[flat[:, None] + around] = True
+    held[[0, -1]] = False
+    held[:, [0, -1]] = False
+    cells = np.flatnonzero(held)
+    weight, smooth = np.zeros(height * width, np.float32), np.zeros(height * width, np.float32)
+    np.add.at(weight, flat, chance)
+    bell = cv2.getGaussianKernel(3, 0.6 if finer == 1 else 0.7, cv2.CV_32F)
+    smooth[cells] = weight[cells[:, None] + around] @ (bell * bell.T).ravel()
+    high = smooth[cells] > 0.5
+    peaks = cells[high & (smooth[cells] >= smooth[cells[:, None] + around].max(axis=1))]
+    seeds = np.zeros(height * width, np.intp)
+    seeds[peaks] = np.argsort(np.argsort(smooth[peaks], kind="stable")) + 1
+    member = seeds[flat[:, None] + around].max(axis=1)
     total = np.bincount(member, chance, minlength=len(peaks) + 1)[1:]
     count = np.bincount(member, minlength=len(peaks) + 1)[1:]
     enough = count >= 3
@@ -144,7 +214,7 @@ def centres_from_flows(output: Float, *, steps: int = 6) -> tuple[Points, Float]
     )
     best = np.zeros(len(peaks) + 1)
     np.maximum.at(best, member, chance)
-    return points[enough], best[1:][enough].astype(np.float32)
+    return points[enough], best[1:][enough].astype(np.float32), count[enough]
 
 
 def _sample(plane: Float, x: Float, y: Float) -> Float:
@@ -165,7 +235,7 @@ class LogDetector:
 
     def candidates(self, image: Plane, pixel_size_um: float, settings: Settings) -> pd.DataFrame:
         """See `Detector.candidates`. The score is contrast / (contrast + `LOG_HALF`)."""
-        pixels = np.asarray(image, np.float32)
+        pixels, _ = repair_hot_pixels(image)
         sigma = settings.spot_sigma_um / pixel_size_um if settings.spot_sigma_um else TYPICAL_SIGMA_PX
         best = np.full(pixels.shape, -np.inf, np.float32)
         for width in (0.8 * sigma, 1.2 * sigma, 2.0 * sigma):
@@ -178,7 +248,8 @@ class LogDetector:
         contrast = best[rows, columns]
         points = np.stack([rows, columns], axis=1).astype(np.float64)
         score = contrast / (contrast + LOG_HALF)
-        return measure_spots(image, points, score, pixel_size_um, settings)
+        table = measure_spots(pixels, points, score, pixel_size_um, settings)
+        return table[table["snr"] >= LOG_SNR].reset_index(drop=True)
 
     def detect(self, image: Plane, pixel_size_um: float, settings: Settings) -> pd.DataFrame:
         """See `Detector.detect`."""
@@ -211,8 +282,7 @@ def measure_spots(
         sure = points[scores >= 0.5]
         typical = typical_sigma(pixels, sure if len(sure) else points)
     found = photometry.measure(pixels, points, typical)
-    # A perfectly smooth surround has no noise; a thousandth of the range stands in for it.
-    floor = max(float(np.median(found.noise)) * 0.1, 1e-3 * float(np.ptp(pixels)), 1e-9)
+    floor = least_noise(found.noise, found.peak)
     columns = {
         "y_px": np.clip(found.points[:, 0], -0.5, pixels.shape[0] - 0.5),
         "x_px": np.clip(found.points[:, 1], -0.5, pixels.shape[1] - 0.5),
@@ -226,6 +296,14 @@ def measure_spots(
         "sigma_px": found.sigma,
     }
     return pd.DataFrame(columns, columns=list(SPOT_COLUMNS), dtype=np.float64)
+
+
+def least_noise(noise: Float, peak: Float) -> float:
+    """Noise that stands in for that of a perfectly smooth surround: a thousandth of a usual peak.
+
+    Not of the plane's range: one bright pixel must not make everything else insignificant.
+    """
+    return max(0.1 * float(np.median(noise)), 1e-3 * float(np.median(peak)), 1e-9)
 
 
 def typical_sigma(pixels: Float, points: Points) -> float:

@@ -11,7 +11,8 @@ import numpy.typing as npt
 import pandas as pd
 from scipy.ndimage import gaussian_filter1d
 
-from napari_tam.puncta.detect import SPOT_COLUMNS, TYPICAL_SIGMA_PX, select
+from napari_tam.puncta.detect import SPOT_COLUMNS, TYPICAL_SIGMA_PX, least_noise, select
+from napari_tam.puncta.spot_input import repair_hot_pixels
 from napari_tam.volume import photometry
 from napari_tam.volume.segment import Montage
 
@@ -29,7 +30,10 @@ VOLUME_SPOT_COLUMNS = ("z_px", *SPOT_COLUMNS, "width_z_um", "sigma_z_px")
 #: Sigma of a punctum along z that the search starts from (µm), where the setting is unset.
 TYPICAL_SIGMA_Z_UM = 0.6
 
-#: Empty pixels between the planes of the montage that is searched.
+#: Candidates have at least this signal-to-noise ratio in the stack: noise of a single plane has none.
+STACK_SNR = 3.0
+
+#: Empty pixels between the planes of the picture that is searched.
 _GAP = 16
 
 
@@ -59,7 +63,7 @@ class StackDetector:
         picture = montage.join(image, float(np.median(image[:, ::4, ::4])))
         flat = self.planar.candidates(picture, pixel_size_um, settings)
         place, scores = _in_planes(montage, flat)
-        volume = np.asarray(image, np.float32)
+        volume = np.stack([repair_hot_pixels(plane)[0] for plane in image])
         sigma = np.array(
             [
                 (settings.spot_sigma_z_um or TYPICAL_SIGMA_Z_UM) / self.z_step_um,
@@ -67,7 +71,8 @@ class StackDetector:
             ]
         )
         peaks, scores = climb(_contrast(volume, sigma), place, scores)
-        return measure_stack_spots(volume, peaks, scores, pixel_size_um, self.z_step_um, settings)
+        table = measure_stack_spots(volume, peaks, scores, pixel_size_um, self.z_step_um, settings)
+        return table[table["snr"] >= STACK_SNR].reset_index(drop=True)
 
     def detect(self, image: Stack, pixel_size_um: float, settings: Settings) -> pd.DataFrame:
         """Return the puncta above the thresholds of the settings."""
@@ -137,7 +142,7 @@ def measure_stack_spots(
     given = (settings.spot_sigma_z_um, z_step_um), (settings.spot_sigma_um, pixel_size_um)
     typical = np.array([t if um is None else um / size for t, (um, size) in zip(typical, given, strict=True)])
     found = photometry.measure(volume, peaks, typical)
-    floor = max(float(np.median(found.noise)) * 0.1, 1e-3 * float(np.ptp(volume)), 1e-9)
+    floor = least_noise(found.noise, found.peak)
     limits = np.array(volume.shape) - 0.5
     points = np.clip(found.points, -0.5, limits)
     columns = {

@@ -1,0 +1,162 @@
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+from flow_images import blurred_noise, spots_image
+from hypothesis import given
+from hypothesis import settings as limits
+from hypothesis import strategies as st
+
+from napari_tam.puncta.spot_input import (
+    contrast_at,
+    network_input,
+    noise_at_scale,
+    normalise_spots,
+    repair_hot_pixels,
+)
+
+FEW = limits(max_examples=8, deadline=None)
+SHAPE = (160, 240)
+SPOTS = [(20.0 + 40 * i + 0.3 * j, 20.0 + 40 * j - 0.2 * i, 300.0, 1.4) for i in range(4) for j in range(6)]
+
+
+def noise(shape: tuple[int, int] = (200, 200), sd: float = 7.0) -> np.ndarray:
+    return np.random.default_rng(0).normal(0, sd, shape).astype(np.float32)
+
+
+# --- hot pixels ---
+
+
+@pytest.mark.parametrize("value", [150, 1000, 65535])
+def test_pixels_that_shine_alone_are_replaced_and_no_others(value: int) -> None:
+    image = np.clip(np.round(spots_image(SHAPE, SPOTS, noise=4)), 0, 65535).astype(np.uint16)
+    places = np.array([(0, 0), (5, 100), (40, 40), (159, 239), (100, 0), (80, 200)])
+    spoiled = image.copy()
+    spoiled[tuple(places.T)] = value
+    repaired, found = repair_hot_pixels(spoiled)
+    assert sorted(map(tuple, found)) == sorted(map(tuple, places))
+    assert repaired[tuple(places.T)] == pytest.approx(np.full(len(places), 100), abs=8)
+    others = np.ones(SHAPE, bool)
+    others[tuple(places.T)] = False
+    assert np.array_equal(repaired[others], image[others])
+    assert spoiled[0, 0] == value  # what was given stays as it was
+
+
+@pytest.mark.parametrize("sigma", [0.55, 0.8, 1.4, 3.0])
+@pytest.mark.parametrize("noise_sd", [0.0, 4.0])
+def test_light_that_came_through_a_lens_is_no_hot_pixel(sigma: float, noise_sd: float) -> None:
+    rng = np.random.default_rng(3)
+    spots = [(y + rng.uniform(-0.5, 0.5), x + rng.uniform(-0.5, 0.5), 900.0, sigma) for y, x, _, _ in SPOTS]
+    spots[0] = (20.0, 20.0, 900.0, sigma)  # right on a pixel, where it is narrowest
+    _, found = repair_hot_pixels(spots_image(SHAPE, spots, noise=noise_sd))
+    assert len(found) == 0
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (2, 9), (3, 3)])
+def test_tiny_planes_pass(shape: tuple[int, int]) -> None:
+    plane, found = repair_hot_pixels(np.full(shape, 9, np.uint8))
+    assert plane.dtype == np.float32
+    assert (plane == 9).all()
+    assert len(found) == 0
+    assert network_input(plane).shape == (3, *shape)
+
+
+def test_noise_alone_has_next_to_no_hot_pixels() -> None:
+    assert len(repair_hot_pixels(noise((512, 512)))[1]) == 0
+    photons = np.random.default_rng(1).poisson(3, (512, 512)).astype(np.uint16)
+    assert len(repair_hot_pixels(photons)[1]) <= 2
+
+
+# --- noise at the punctum's scale ---
+
+
+def test_white_noise_is_as_large_at_the_punctums_scale() -> None:
+    assert noise_at_scale(noise((512, 512))) == pytest.approx(7, rel=0.03)
+
+
+@pytest.mark.parametrize("kind", ["averaged", "enlarged", "jpeg"])
+def test_noise_that_hangs_together_counts_as_what_a_punctum_meets(kind: str) -> None:
+    plain = noise((512, 512))
+    if kind == "averaged":
+        image = cv2.GaussianBlur(plain, (0, 0), 1.0)
+    elif kind == "enlarged":
+        image = cv2.resize(plain[:256, :256], (512, 512), interpolation=cv2.INTER_LINEAR)
+    else:
+        grey = np.clip(100 + plain, 0, 255).astype(np.uint8)
+        image = cv2.imdecode(cv2.imencode(".jpg", grey, [cv2.IMWRITE_JPEG_QUALITY, 50])[1], 0).astype(
+            np.float32
+        )
+    neighbours = image[1:, 1:] - image[:-1, :-1]
+    assert noise_at_scale(image) > 1.5 * np.median(np.abs(neighbours)) * 1.4826 / np.sqrt(2)
+    # Its maxima stand out no more than those of white noise do.
+    tops = [np.percentile(network_input(plane)[2], 99.9) for plane in (plain, image)]
+    assert tops[1] == pytest.approx(tops[0], rel=0.25)
+
+
+@FEW
+@given(st.floats(0.01, 100), st.floats(-100, 100))
+def test_gain_and_offset_change_nothing(gain: float, offset: float) -> None:
+    image = spots_image((64, 96), SPOTS[:4], noise=5)
+    other = image * np.float32(gain) + np.float32(offset)
+    assert np.allclose(normalise_spots(image), normalise_spots(other), atol=0.02, rtol=0.01)
+    assert np.allclose(network_input(image), network_input(other), atol=0.02, rtol=0.01)
+
+
+def test_the_noise_becomes_a_third_and_neither_haze_nor_puncta_change_that() -> None:
+    plain = normalise_spots(100 + noise())
+    assert plain.std() == pytest.approx(1 / 3, rel=0.05)
+    assert np.median(plain) == pytest.approx(0, abs=0.02)
+    uneven = 100 + noise() + 80 * blurred_noise((200, 200), 15, 1)
+    differences = [np.abs(n[1:] - n[:-1]).mean() for n in (plain, np.sinh(normalise_spots(uneven)))]
+    assert differences[1] == pytest.approx(differences[0], rel=0.1)
+
+
+def test_the_first_plane_is_the_image_and_the_others_say_what_stands_out() -> None:
+    image = spots_image(SHAPE, SPOTS, noise=5)
+    planes = network_input(image)
+    assert np.allclose(planes[0], normalise_spots(image), atol=1e-5)
+    at = tuple(np.round(np.array(SPOTS)[:, :2]).astype(int).T)
+    for plane in planes[1:]:
+        assert plane[at].min() > 4 * plane.std()
+
+
+def test_the_same_texture_stands_out_no_more_when_it_is_stronger() -> None:
+    texture = blurred_noise((256, 256), 2.0, 5)
+    weak, strong = (network_input(100 + noise((256, 256), 0.2) + h * texture) for h in (50, 500))
+    assert np.percentile(strong[2], 99.9) == pytest.approx(np.percentile(weak[2], 99.9), rel=0.05)
+
+
+def test_flat_images_become_zero_and_nothing_is_infinite() -> None:
+    flat = np.full((20, 30), 77, np.float32)
+    assert not normalise_spots(flat).any()
+    assert not network_input(flat).any()
+    almost = np.full((40, 40), 10, np.float32)
+    almost[20, 20] = 200
+    assert np.isfinite(network_input(almost)).all()
+
+
+# --- contrast ---
+
+
+def test_puncta_stand_out_and_texture_does_not_however_strong_it_is() -> None:
+    texture = 100 + 400 * blurred_noise(SHAPE, 2.0, 3) + noise(SHAPE, 2.0)
+    image = texture + spots_image(SHAPE, SPOTS, background=0.0)
+    places = np.array(SPOTS)[:, :2]
+    between = places + 20
+    assert contrast_at(image, places, 1.4).min() > 1.5 * contrast_at(image, between, 1.4).max()
+    assert contrast_at(5 * image, places, 1.4) == pytest.approx(contrast_at(image, places, 1.4), rel=1e-3)
+
+
+def test_neighbours_do_not_hide_each_other() -> None:
+    alone = spots_image(SHAPE, SPOTS[:1], noise=4)
+    crowd = [(y + dy, x + dx, h, s) for y, x, h, s in SPOTS for dy in (0, 7, 14) for dx in (0, 7, 14)]
+    together = spots_image(SHAPE, crowd, noise=4)
+    at = np.array(SPOTS[:1])[:, :2]
+    assert contrast_at(together, at, 1.4)[0] > 0.2 * contrast_at(alone, at, 1.4)[0]
+
+
+def test_contrast_of_a_flat_image_is_nothing() -> None:
+    assert contrast_at(
+        np.full((40, 40), 7, np.float32), np.array([[3.0, 4.0], [-0.5, 39.4]]), 1.4
+    ).tolist() == [0, 0]

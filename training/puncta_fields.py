@@ -1,0 +1,231 @@
+"""What the puncta network is trained on: real fields with marked spots, and drawn ones, crop by crop.
+
+Every crop is a pair of raw grey values and a list of puncta; `napari_tam.puncta.spot_input` turns the first
+into what the network sees and `data.spot_target` the second into what it should answer. Everything
+depends on a seed and the number of the batch only.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+import pandas as pd
+import tifffile
+from data import invisible, spot_target
+from puncta_scenes import COLUMNS, IGNORED, drawn_field
+
+from napari_tam.networks.flownet import MARGIN
+from napari_tam.puncta.spot_input import network_input, repair_hot_pixels
+from napari_tam.simulate.parameters import random_parameters
+from napari_tam.simulate.scene import Scene
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+#: How often each source is drawn.
+WEIGHTS = {"psd95": 0.34, "deepspot": 0.15, "scenes": 0.19, "drawn": 0.32}
+
+#: Tiles of PSD95 that lie in a row may come from one picture: blocks of this many stay together.
+BLOCK = 50
+#: Every fifth block is kept for validation.
+EVERY, FIRST = 5, 2
+
+#: Width (sigma, px) of the spots people marked in PSD95, and of DeepSpot's.
+PSD95_SIGMA, DEEPSPOT_SIGMA = 2.2, 1.4
+
+
+@dataclass
+class Field:
+    """Grey values (float32) and puncta (array of `puncta_scenes.COLUMNS`)."""
+
+    pixels: np.ndarray
+    spots: np.ndarray
+
+
+def held_out(tile: int) -> bool:
+    """Tell whether a PSD95 tile belongs to a block that is never trained on."""
+    return tile // BLOCK % EVERY == FIRST
+
+
+def psd95(data: Path, *, held: bool) -> list[Field]:
+    """Read the PSD95 tiles of the blocks trained on, or of those held out, in order."""
+    tiles = tifffile.imread(data / "puncta" / "real" / "psd95_tiles.tif")
+    table = pd.read_csv(data / "puncta" / "real" / "psd95_puncta.csv")
+    groups = {int(key): rows for key, rows in table.groupby("tile")}
+    return [
+        Field(tiles[index].astype(np.float32), _spots(groups[index], PSD95_SIGMA))
+        for index in range(len(tiles))
+        if held_out(index) == held and index in groups
+    ]
+
+
+def deepspot(data: Path, split: str) -> list[Field]:
+    """Read DeepSpot's images of a split (``train`` or ``test``)."""
+    return [
+        Field(
+            tifffile.imread(path.with_name(path.name.replace("_puncta.csv", ".tif"))).astype(np.float32),
+            _spots(pd.read_csv(path), DEEPSPOT_SIGMA),
+        )
+        for path in sorted((data / "puncta" / split).glob("*_puncta.csv"))
+    ]
+
+
+def _spots(table: pd.DataFrame, sigma: float) -> np.ndarray:
+    spots = np.zeros((len(table), len(COLUMNS)), np.float32)
+    spots[:, :2], spots[:, 2] = table[["y_px", "x_px"]].to_numpy(), sigma
+    return spots
+
+
+def scenes(count: int, seed: int) -> list[Field]:
+    """Exosome channels of simulated fields of macrophages."""
+    fields = []
+    for index in range(count):
+        scene = Scene.draw(random_parameters(rng := np.random.default_rng([seed, index]), (256, 256)), rng)
+        pixels, table = scene.image[2].astype(np.float32), scene.puncta
+        spots = np.zeros((len(table), len(COLUMNS)), np.float32)
+        spots[:, :3] = table[["y_px", "x_px", "sigma_px"]]
+        spots[:, 3] = IGNORED * invisible(pixels, table, scene.parameters.gain)
+        fields.append(Field(pixels, spots))
+    return fields
+
+
+def real_textures(data: Path) -> list[np.ndarray]:
+    """Read real fields without puncta: nuclei (CC0), cell painting (CC0), actin and nuclei (CC BY 4.0)."""
+    nuclei = [p for p in sorted((data / "nuclei").glob("*.tif")) if not p.name.endswith("_masks.tif")]
+    fields = [tifffile.imread(p) for p in nuclei[::4]]
+    for name, channels in (("u2os_cell_painting", (0, 1, 2)), ("bpae_actin_mito_nuclei", (0, 1, 2))):
+        picture = tifffile.imread(data / "unlabelled" / f"{name}.tif")
+        # Few and varied: each as often as a score of the nuclei.
+        fields += [picture[channel] for channel in channels for _ in range(8)]
+    return [f.astype(np.float32) for f in fields if min(f.shape) >= 100]
+
+
+@dataclass
+class Source:
+    """All sources, and crops drawn from them."""
+
+    data: Path
+    seed: int
+    scene_count: int = 240
+    fields: dict[str, list[Field]] = field(init=False)
+    textures: list[np.ndarray] = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Read or draw what crops are taken from."""
+        self.fields = {
+            "psd95": psd95(self.data, held=False),
+            "deepspot": deepspot(self.data, "train"),
+            "scenes": scenes(self.scene_count, self.seed),
+        }
+        self.textures = real_textures(self.data)
+
+    def crop(self, rng: np.random.Generator, size: int) -> tuple[np.ndarray, np.ndarray]:
+        """Draw a crop: what the network sees (3, size, size), and its target (4, size, size)."""
+        kind = str(rng.choice(list(WEIGHTS), p=list(WEIGHTS.values())))
+        if kind == "drawn":
+            pixels, spots = drawn_field(rng, self.textures)
+        else:
+            chosen = self.fields[kind][rng.integers(len(self.fields[kind]))]
+            pixels, spots = vary(chosen, kind, rng, size)
+        if rng.random() < 0.7:  # mostly a part: quicker, and more kinds of surroundings
+            pixels, spots = part(pixels, spots, rng, size + 48)
+        pixels = hot_pixels(pixels, rng)
+        planes = network_input(repair_hot_pixels(pixels)[0])
+        target = _target(spots, pixels.shape)
+        # As in `Predictor`: beyond an image there is nothing, and what it cuts off ends there.
+        margin = [(0, 0), (MARGIN, MARGIN), (MARGIN, MARGIN)]
+        weight = np.pad(target[:1], margin, constant_values=1)
+        planes, target = np.pad(planes, margin), np.concatenate([weight, np.pad(target[1:], margin)])
+        top, left = (int(rng.integers(n - size + 1)) for n in planes.shape[1:])
+        window = (slice(None), slice(top, top + size), slice(left, left + size))
+        planes, target = planes[window], target[window]
+        return turned(planes, target, int(rng.integers(8)))
+
+
+def part(
+    pixels: np.ndarray, spots: np.ndarray, rng: np.random.Generator, size: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Cut out a part of at most `size`; puncta beyond it stay on the list, as their flanks reach in."""
+    top, left = (int(rng.integers(max(0, n - size) + 1)) for n in pixels.shape)
+    return pixels[top : top + size, left : left + size], spots - np.array([top, left, 0, 0], np.float32)
+
+
+def _target(spots: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Weight, probability, flow y, flow x."""
+    table = pd.DataFrame(spots[:, :3], columns=["y_px", "x_px", "sigma_px"])
+    return spot_target((shape[0], shape[1]), table, spots[:, 3] == IGNORED)[[4, 1, 2, 3]]
+
+
+def turned(planes: np.ndarray, target: np.ndarray, which: int) -> tuple[np.ndarray, np.ndarray]:
+    """Turn and mirror a crop (one of eight ways); its flows turn with it."""
+    if which & 1:
+        planes, target = planes[:, ::-1], target[:, ::-1] * _signs(2)
+    if which & 2:
+        planes, target = planes[:, :, ::-1], target[:, :, ::-1] * _signs(3)
+    if which & 4:
+        planes, target = planes.transpose(0, 2, 1), target.transpose(0, 2, 1)[[0, 1, 3, 2]]
+    return np.ascontiguousarray(planes), np.ascontiguousarray(target)
+
+
+def _signs(flipped: int) -> np.ndarray:
+    signs = np.ones((4, 1, 1), np.float32)
+    signs[flipped] = -1
+    return signs
+
+
+def vary(chosen: Field, kind: str, rng: np.random.Generator, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Blur, resize and add noise to a real field, within what a microscope might have done."""
+    pixels, spots = chosen.pixels, chosen.spots
+    factor = 1.0
+    if rng.random() < 0.5:
+        low, high = (0.45, 1.3) if kind == "psd95" else (0.75, 1.7)
+        factor = float(np.exp(rng.uniform(np.log(low), np.log(high))))
+    if kind == "psd95" and rng.random() < 0.3:
+        pixels = cv2.GaussianBlur(pixels, (0, 0), rng.uniform(0.3, 1.3))
+    if factor != 1.0:
+        shape = tuple(max(1, round(n * factor)) for n in pixels.shape)
+        method = cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC
+        scale = np.array(shape) / np.array(pixels.shape)
+        pixels = cv2.resize(pixels, shape[::-1], interpolation=method)
+        spots = spots.copy()
+        spots[:, :2] = (spots[:, :2] + 0.5) * scale - 0.5
+        spots[:, 2] *= float(scale.mean())
+    pixels, spots = mirrored(pixels, spots, size)
+    if rng.random() < 0.2:
+        spread = np.median(np.abs(pixels - np.median(pixels)))
+        noise = rng.standard_normal(pixels.shape, dtype=np.float32)
+        pixels = pixels + noise * float(spread) * rng.uniform(0.05, 0.4)
+    return pixels, spots
+
+
+def mirrored(pixels: np.ndarray, spots: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Mirror a small field at its lower and right border until it is `size` wide."""
+    for axis in (0, 1):
+        while pixels.shape[axis] < size:
+            length = pixels.shape[axis]
+            more = min(length, size - length)
+            width = [(0, 0), (0, 0)]
+            width[axis] = (0, more)
+            pixels = np.pad(pixels, width, mode="symmetric")
+            twin = spots.copy()
+            twin[:, axis] = 2 * length - 1 - twin[:, axis]
+            spots = np.concatenate([spots, twin])
+    return pixels, spots
+
+
+def hot_pixels(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Let some pixels of a camera shine, now and then two side by side."""
+    if rng.random() > 0.25:
+        return pixels
+    pixels = pixels.copy()
+    top = float(pixels.max() - np.median(pixels)) + 1
+    count = int(rng.integers(1, 40))
+    y, x = (rng.integers(0, n - 1, count) for n in pixels.shape)
+    height = top * np.exp(rng.uniform(np.log(0.1), np.log(30), count))
+    pixels[y, x] += height.astype(np.float32)
+    twin = rng.random(count) < 0.1
+    pixels[y[twin], x[twin] + 1] += height[twin].astype(np.float32) * 0.8
+    return pixels
