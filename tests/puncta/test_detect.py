@@ -13,17 +13,16 @@ from scipy.spatial import cKDTree
 
 from napari_tam.networks.flownet import Predictor
 from napari_tam.puncta.detect import (
-    LOWEST_SCORE,
     SPOT_COLUMNS,
     Detector,
     LogDetector,
     NetworkDetector,
-    centres_from_flows,
     measure_spots,
     select,
     typical_sigma,
     without_doubles,
 )
+from napari_tam.puncta.flows import LOWEST_SCORE, centres_from_flows
 from napari_tam.puncta.patches import FWHM
 from napari_tam.settings import Settings
 

@@ -18,7 +18,7 @@ from paths import TRAINING
 from scipy.spatial import cKDTree
 
 from napari_tam.networks.flownet import FlowNet
-from napari_tam.puncta.detect import centres_from_flows
+from napari_tam.puncta.flows import centres_from_flows
 from napari_tam.train.flows import perturb
 
 if TYPE_CHECKING:
