@@ -1,19 +1,21 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 import pytest
 import tifffile
 import torch
+from paths import TRAINING
 from safetensors.torch import save_file
 
 from napari_tam.networks.flownet import FlowNet
 
-TRAINING = Path(__file__).resolve().parents[1] / "training"
+if TYPE_CHECKING:
+    from pathlib import Path
+
 pytestmark = pytest.mark.skipif(not TRAINING.exists(), reason="the training scripts are not here")
 
 with pytest.MonkeyPatch.context() as patch:
