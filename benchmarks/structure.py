@@ -1,4 +1,4 @@
-"""The structure of the code, and how soon ``--help`` answers, beside another commit: ``structure.py [COMMIT]``.
+"""The structure of the code, and how soon ``--help`` answers, beside another commit (by default `BEFORE`).
 
 Both are measured in a fresh checkout each. A circle is a set of modules that import each other, directly or
 through others, also inside functions and for types.

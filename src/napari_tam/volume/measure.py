@@ -93,9 +93,8 @@ def measure_volume(
     values["saturated_fraction"] = regions.sums(clipped.reshape(-1, shape[2])) / regions.area
     if nuclear is not None and owner is not None:
         values |= _nuclei(nuclear, owner, len(regions), float(voxel.prod()))
-    values["nucleus_cell_volume_ratio"] = (
-        values.get("nucleus_volume_um3", np.full(len(regions), np.nan)) / values["volume_um3"]
-    )
+    nuclear_volume = values.get("nucleus_volume_um3", np.full(len(regions), np.nan))
+    values["nucleus_cell_volume_ratio"] = nuclear_volume / values["volume_um3"]
     table = _with_volumes(table, values)
     summary |= {
         "nuclei": None if nuclear is None else len(nuclear),
