@@ -247,7 +247,7 @@ def test_an_input_that_may_not_be_read_costs_that_image_only(
 ) -> None:
     paths = images(tmp_path, 2)
 
-    def look(path: Path) -> Any:
+    def look(path: Path, *_: object) -> Any:
         if path == paths[0]:
             raise PermissionError(errno.EACCES, "Permission denied", str(path))
         return source_of(path)

@@ -122,7 +122,7 @@ class Watcher:
             if not images.isdisjoint((folder, *folder.parents)):
                 continue  # inside an image that is a folder
             with contextlib.suppress(InputError):  # no image in it
-                here_found = list_images([folder], self.settings.files)
+                here_found = list_images([folder], self.settings.files, subfolders=False)
                 found += here_found
                 images.update(path for path in here_found if path.is_dir())
         return found

@@ -48,7 +48,7 @@ def extra_of(path: Path) -> str | None:
     return VENDOR.get(path.suffix.lower())
 
 
-def list_images(inputs: Sequence[str | Path], files: str = "auto") -> list[Path]:
+def list_images(inputs: Sequence[str | Path], files: str = "auto", *, subfolders: bool = True) -> list[Path]:
     """Return the image files that files, folders and patterns stand for.
 
     A folder stands for the images in it: TIFF files, OME-Zarr folders and files of microscope makers; for
@@ -67,22 +67,23 @@ def list_images(inputs: Sequence[str | Path], files: str = "auto") -> list[Path]
 
     found: dict[Path, Path] = {}
     for given in inputs:
-        for path in _expand(given):
+        for path in _expand(given, subfolders=subfolders):
             image = image_of(path, files)
             if image is not None:
                 found.setdefault(image.resolve(), image)
     return list(found.values())
 
 
-def _expand(given: str | Path) -> list[Path]:
+def _expand(given: str | Path, *, subfolders: bool) -> list[Path]:
     path = Path(given).expanduser()
     if path.is_file() or is_zarr(path):
         return [path]
     if path.is_dir():
         try:
             candidates = list(path.iterdir())
-            if not any(map(_is_image, candidates)) and any(map(_is_image, below := _below(path))):
-                candidates = below
+            if subfolders and not any(map(_is_image, candidates)):
+                below = _below(path)
+                candidates = below if any(map(_is_image, below)) else candidates
         except OSError as error:
             raise InputError(
                 f"the folder cannot be read ({error.strerror})", where=path, fix="check its permissions"
