@@ -172,9 +172,11 @@ def _puncta(found: Methods, data: ReportData) -> None:
     around = "shell" if volume else "annulus"
     holder = "in or on which its centroid lies" if volume else "whose mask lies under its centroid"
     sigma = f"{s.spot_sigma_um:g} µm" if s.spot_sigma_um else "measured from each image"
+    if s.puncta_min_snr > 0:
+        finder += f" and a signal-to-noise ratio above {s.puncta_min_snr:g}"
     found.add(
-        f"Exosome-labelled puncta were detected in the exosome channel {finder} and a signal-to-noise ratio "
-        f"above {s.puncta_min_snr:g} (Gaussian width of a single punctum: {sigma}).",
+        f"Exosome-labelled puncta were detected in the exosome channel, whose hot pixels were replaced, {finder} "
+        f"(Gaussian width of a single punctum: {sigma}).",
         f"The intensity of a punctum is its summed signal above the median of a local {around}; it belongs "
         "to "
         f"the cell {holder}. Puncta outside cells were counted apart.",
