@@ -175,7 +175,7 @@ def _puncta(found: Methods, data: ReportData) -> None:
     if s.puncta_min_snr > 0:
         finder += f" and a signal-to-noise ratio above {s.puncta_min_snr:g}"
     found.add(
-        f"Exosome-labelled puncta were detected in the exosome channel, whose hot pixels were replaced, {finder} "
+        f"Exosome-labelled puncta were detected in the exosome channel, hot pixels replaced, {finder} "
         f"(Gaussian width of a single punctum: {sigma}).",
         f"The intensity of a punctum is its summed signal above the median of a local {around}; it belongs "
         "to "
