@@ -25,8 +25,13 @@ if TYPE_CHECKING:
 #: How makers name the channel of a field (both from 1), and what the first field is called.
 MAKERS: dict[str, tuple[Callable[[int, int], str], str]] = {
     "harmony": (lambda f, c: f"Images/r02c03f{f:02}p01-ch{c}sk1fk1fl1.tiff", "B03_s01"),
+    "harmony_3": (lambda f, c: f"002003-{f}-00100100{c}.tif", "B03_s1"),
+    "cq1": (lambda f, c: f"W0015F000{f}T0001Z001C{c}.tif", "0015_s0001"),
     "yokogawa": (lambda f, c: f"Plate_X_B03_T0001F{f:03}L01A0{c}Z01C0{c}.tif", "Plate_X_B03_s001"),
     "metaxpress": (lambda f, c: f"TimePoint_1/plate7_B03_s{f}_w{c}.TIF", "plate7_B03_s1"),
+    "no_plate": (lambda f, c: f"B03_s{f}_w{c}.tif", "B03_s1"),
+    "mosaic": (lambda f, c: f"TileScan_B03_{f}_Merged_ch0{c}.tif", "TileScan_B03_1_Merged"),
+    "keyence_z": (lambda f, c: f"Image_B03_XY0{f}_Z001_CH{c}.tif", "Image_B03_XY01"),
     "metaxpress_guid": (
         lambda f, c: f"plate7_B03_s{f}_w{c}0017450D-1A2B-4C3D-8E9F-00112233445{f}.tif",
         "plate7_B03_s1",

@@ -17,8 +17,9 @@ PARTS = ("channel", "well", "row", "column", "site", "z", "time", "plate")
 
 #: What makers write beside the images: previews, pictures with all channels in one, projections.
 BESIDE = re.compile(
-    r"(_thumb|[_ -]?thumbnail|[_ -]overlay|[_ -]merged?|[_ -]composite|_CH0|[_ -]rgb|_MIP|_maxproj)"
-    r"(?=[_ .-]|$)|(^|/)(thumbs?|thumbnails?|previews?)/",
+    # what ends a name; a mosaic is called "…_Merged_ch00" as well, and is data
+    r"([_ -](overlay|merged?|composite|rgb)|_CH0|_MIP|_maxproj)(?=\.)"
+    r"|[_ -]?thumb(nail)?s?(?=[_ .-])|(^|/)(thumbs?|thumbnails?|previews?)/",
     re.IGNORECASE,
 )
 
@@ -65,13 +66,23 @@ NAMINGS = (
         "PerkinElmer/Revvity Harmony: Index.xml, element URL",
     ),
     _naming(
-        "Yokogawa (CV7000, CV8000, CQ1)",
+        "Harmony, older (Operetta)",
+        r"^(?P<row>\d{3})(?P<column>\d{3})-(?P<site>\d+)-(?P<time>\d{3})(?P<z>\d{3})(?P<channel>\d{3})",
+        "PerkinElmer Harmony 3: 002003-1-001001001.tif",
+    ),
+    _naming(
+        "Yokogawa CQ1",
+        r"^W(?P<well_number>\d+)F(?P<site>\d+)T(?P<time>\d+)Z(?P<z>\d+)C(?P<channel>\d+)",
+        "Yokogawa CQ1: W0015F0001T0001Z001C1.tif",
+    ),
+    _naming(
+        "Yokogawa (CV7000, CV8000)",
         rf"^(?P<plate>.+)_{_WELL}_T(?P<time>\d+)F(?P<site>\d+)L\d+A\d+Z(?P<z>\d+)C(?P<channel>\d+)",
         "Yokogawa CellVoyager: MeasurementData.mlf",
     ),
     _naming(
         "MetaXpress (ImageXpress)",
-        rf"^(?P<plate>.+)_{_WELL}(_s(?P<site>\d+))?(_t(?P<time>\d+))?_w(?P<channel>\d)"
+        rf"^((?P<plate>.+)_)?{_WELL}(_s(?P<site>\d+))?(_t(?P<time>\d+))?_w(?P<channel>\d)"
         r"([0-9A-F]{8}(-[0-9A-F]{4}){2,3}(-[0-9A-F]{12})?)?",
         "Molecular Devices MetaXpress; BBBC006, BBBC021",
     ),
@@ -132,7 +143,11 @@ NAMINGS = (
         r"^(?P<stem>.+?)(t(?P<time>\d+))?(xy(?P<site>\d+))(z(?P<z>\d+))?c(?P<channel>\d+)",
         "Nikon NIS-Elements: export ND document",
     ),
-    _naming("Keyence", r"^(?P<stem>.+)_CH(?P<channel>[1-9])", "Keyence BZ-X: Image_00001_CH1.tif"),
+    _naming(
+        "Keyence",
+        r"^(?P<stem>.+?)(_T(?P<time>\d+))?(_Z(?P<z>\d+))?_CH(?P<channel>[1-9])",
+        "Keyence BZ-X: Image_00001_CH1.tif",
+    ),
     _naming(
         "ImageJ (Split Channels)",
         r"^C(?P<channel>\d)-(?P<stem>[^/]+)",
