@@ -22,7 +22,7 @@ demo:
 
 test: lint
 	@tools/qt_libraries.sh $(bin)/python
-	$(bin)/python -m pytest --timeout 300
+	$(bin)/python -m pytest -n 2 --timeout 300
 
 lint:
 	$(environment) .venv all test
