@@ -15,6 +15,7 @@ from typing import Any
 
 import fakes
 import pytest
+import tifffile
 from runs import child, content
 
 from napari_tam.batches.conclude import conclude
@@ -80,6 +81,21 @@ def test_what_stays_unreadable_is_told_as_a_failure_in_the_end(folder: Path) -> 
     seen = watcher(folder)
     assert [seen.complete(now=now) for now in (0, 11, 30, 59)] == [[]] * 4
     assert seen.complete(now=90) == [path]
+
+
+def test_an_image_whose_channels_are_files_waits_for_all_of_them(folder: Path) -> None:
+    planes = fakes.image()
+    for site, channels in ((1, (1, 2, 3)), (2, (1, 2))):
+        for channel in channels:
+            tifffile.imwrite(folder / f"p_B02_s{site}_w{channel}.tif", planes[channel - 1])
+    roles = {"cell": "w1", "nucleus": "w2", "exosome": "w3"}
+    chosen = Settings(channels=roles, pixel_size_um=fakes.PIXEL_UM)
+    seen = Watcher(folder, folder / "out", chosen, 0.0)
+    seen.complete(now=0)
+    assert [path.name for path in seen.complete(now=1)] == ["p_B02_s1_w1.tif"]
+    tifffile.imwrite(folder / "p_B02_s2_w3.tif", planes[2])
+    seen.complete(now=2)
+    assert [path.name for path in seen.complete(now=3)] == ["p_B02_s1_w1.tif", "p_B02_s2_w1.tif"]
 
 
 def test_subfolders_count_but_results_and_hidden_ones_do_not(folder: Path) -> None:
