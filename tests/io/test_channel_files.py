@@ -13,7 +13,7 @@ import tifffile
 from napari_tam.batches.run import analyse_files
 from napari_tam.errors import InputError
 from napari_tam.io.channel_files import group
-from napari_tam.io.channel_search import find
+from napari_tam.io.channel_search import described, find
 from napari_tam.io.images import list_images, read_fields, unique_names
 from napari_tam.io.naming import NAMINGS, told
 from napari_tam.settings import Settings
@@ -114,6 +114,15 @@ def test_what_is_measured_is_what_one_file_gives(tmp_path: Path) -> None:
         assert outcome.error is None
         tables.append(pd.read_csv(tmp_path / f"out_{kind}" / "cells.csv").drop(columns="image"))
     pd.testing.assert_frame_equal(*tables)
+
+
+def test_what_was_put_together_and_left_out_is_told(tmp_path: Path) -> None:
+    write(tmp_path, MAKERS["metaxpress_guid"][0], 3)
+    tifffile.imwrite(tmp_path / "plate7_B03_s1_w1_thumb.tif", np.ones((20, 20), np.uint16))
+    assert described(list_images([tmp_path])) == [
+        "3 images of 3 channels, a file each, named like MetaXpress (ImageXpress)",
+        "left out: 1 previews, overlays or projections beside them",
+    ]
 
 
 def test_a_field_without_a_channel_fails_and_the_others_go_on(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from napari_tam.batches.run import BatchProgress, Outcome, analyse_files
 from napari_tam.batches.threads import default_jobs
 from napari_tam.cli.console import INTERRUPTED, SOME_FAILED
 from napari_tam.cli.uptake import print_conclusions, print_report
+from napari_tam.io.channel_search import described
 from napari_tam.io.images import list_images
 from napari_tam.io.layout import read_layout
 from napari_tam.io.listing import unique_names
@@ -77,6 +78,8 @@ def analyse(
     """
     how = how or Run()
     paths = list_images(images, settings.files)
+    for line in described(paths, settings.files):
+        print(f"files    {line}")
     about = None if layout is None else read_layout(layout)
     if about is not None:
         # before the work: a row of a wrong well is found at once

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ from napari_tam.io.channels import guess_roles
 from napari_tam.io.naming import NAMINGS, Naming, told
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
 _TIFF = re.compile(r"\.tiff?$", re.IGNORECASE)
@@ -49,6 +51,26 @@ def files_of(path: Path, how: str = AUTO) -> list[Path]:
     """Return all files of an image."""
     found = find(path, how)
     return [path] if found is None else sorted(found.files.values())
+
+
+def described(paths: Iterable[Path], how: str = AUTO) -> list[str]:
+    """Return a line for every way in which images of several files are named, and for what was left out."""
+    namings: Counter[tuple[str, int]] = Counter()
+    folders: set[Path] = set()
+    for path in paths:
+        found = find(path, how)
+        if found is None:
+            continue
+        namings[found.naming.name, len(found.channels)] += 1
+        folders.add(found.first.parent)
+    beside = [path for folder in folders for path in tiff_files(folder) if image_of(path, how) is None]
+    lines = [
+        f"{number} images of {channels} channels, a file each, named like {name}"
+        for (name, channels), number in namings.items()
+    ]
+    if beside:
+        lines.append(f"left out: {len(beside)} previews, overlays or projections beside them")
+    return lines
 
 
 def _look(path: Path, how: str) -> ChannelFiles | str | None:
