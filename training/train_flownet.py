@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
-import time
 from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import data
 import torch
+from training_loop import checkpoint_of, fit
 
 from napari_tam.networks.flownet import FlowNet
 from napari_tam.train.flows import batches, loss, prefetch
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 #: Architecture and working scale of the three networks (`puncta` is trained by ``train_puncta.py``).
 NETWORKS = {
@@ -57,60 +60,16 @@ def train(args: argparse.Namespace) -> None:
     network = FlowNet(shape["in_channels"], shape["widths"], shape["stem"]).to(
         device, memory_format=torch.channels_last
     )
-    average = torch.optim.swa_utils.AveragedModel(
-        network, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(args.average), use_buffers=True
-    )
-    optimiser = torch.optim.AdamW(network.parameters(), lr=args.rate, weight_decay=1e-4)
-    start, checkpoint = 0, Path(args.out).with_suffix(".checkpoint.pt")
-    if checkpoint.exists():
-        state = torch.load(checkpoint, weights_only=True)
-        network.load_state_dict(state["network"])
-        average.load_state_dict(state["average"])
-        optimiser.load_state_dict(state["optimiser"])
-        start = state["step"]
-        print(f"continuing from step {start}", flush=True)
-    elif args.init:
-        weights = torch.load(args.init, weights_only=True)
-        network.load_state_dict(weights)
-        average.module.load_state_dict(weights)
-    kind = torch.bfloat16  # half precision would need scaled gradients
-    clock, running, saved = time.time(), 0.0, time.time()
+    if args.init and not checkpoint_of(args.out).exists():
+        network.load_state_dict(torch.load(args.init, weights_only=True))
     weights = WEIGHTS | {"bbbc020": args.macrophages}
-    stream = batches(samples, args.network, args.crop, args.batch, args.seed + 1, start, weights)
-    # No batch too many: Cellpose's augmentation draws from a state that a later training would share.
-    stream = prefetch(islice(stream, max(0, args.steps - start)))
-    network.train()
-    for step in range(start, args.steps):
-        warm = min(1.0, (step + 1) / 200)
-        rate = args.rate * warm * (0.5 + 0.5 * math.cos(math.pi * step / args.steps)) + 1e-6
-        for group in optimiser.param_groups:
-            group["lr"] = rate
-        image, target = next(stream)
-        image = image.to(device).contiguous(memory_format=torch.channels_last)
-        with torch.autocast(device.type, dtype=kind, enabled=device.type != "mps"):
-            output = network(image)
-        value = loss(output.float(), target.to(device))
-        optimiser.zero_grad(set_to_none=True)
-        value.backward()
-        torch.nn.utils.clip_grad_norm_(network.parameters(), 5.0)
-        optimiser.step()
-        average.update_parameters(network)
-        running += float(value.detach())
-        if (step + 1) % 100 == 0:
-            print(
-                f"step {step + 1} loss {running / 100:.4f} {(time.time() - clock) / 100:.3f} s/step",
-                flush=True,
-            )
-            running, clock = 0.0, time.time()
-        if time.time() - saved > 240 or step + 1 == args.steps:
-            state = {
-                "network": network.state_dict(), "average": average.state_dict(),
-                "optimiser": optimiser.state_dict(), "step": step + 1,
-            }  # fmt: skip
-            torch.save(state, checkpoint.with_suffix(".part"))
-            checkpoint.with_suffix(".part").replace(checkpoint)
-            torch.save(average.module.state_dict(), args.out)
-            saved = time.time()
+
+    def stream_from(start: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        stream = batches(samples, args.network, args.crop, args.batch, args.seed + 1, start, weights)
+        # No batch too many: Cellpose's augmentation draws from a state that a later training would share.
+        return prefetch(islice(stream, max(0, args.steps - start)))
+
+    fit(network, args, stream_from, loss, half=device.type != "mps")
     record = {key: value for key, value in vars(args).items() if key not in ("out", "device", "threads")}
     record["diameter"] = diameter
     Path(args.out).with_suffix(".json").write_text(json.dumps(record, indent=1))

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,15 +18,13 @@ import torch
 from puncta_fields import Source
 from safetensors.torch import load_file
 from train_flownet import NETWORKS
+from training_loop import fit, rate
 
 from napari_tam.networks.flownet import FlowNet
 from napari_tam.train.flows import loss, prefetch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-#: Steps between two lines of the log.
-REPORT = 100
 
 
 def start_from(network: FlowNet, path: Path) -> None:
@@ -64,58 +60,22 @@ def train(args: argparse.Namespace) -> None:
     if args.init:
         start_from(network, args.init)
     network.to(device, memory_format=torch.channels_last)
-    average = torch.optim.swa_utils.AveragedModel(
-        network, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(args.average), use_buffers=True
+    source = Source(args.data, args.seed, args.scenes)
+
+    def record(steps: int) -> None:
+        known = {key: getattr(args, key) for key in ("steps", "seed", "batch", "crop", "rate", "scenes")}
+        known |= {"diameter": shape["diameter_px"], "steps_done": steps}
+        args.out.with_suffix(".json").write_text(json.dumps(known, indent=1))
+
+    fit(
+        network,
+        args,
+        lambda start: prefetch(batches(source, args, start), depth=2),
+        loss,
+        rate=rate,
+        half=device.type == "cuda",
+        on_save=record,
     )
-    optimiser = torch.optim.AdamW(network.parameters(), lr=args.rate, weight_decay=1e-4)
-    start, checkpoint = 0, args.out.with_suffix(".checkpoint.pt")
-    if checkpoint.exists():
-        state = torch.load(checkpoint, weights_only=True)
-        network.load_state_dict(state["network"])
-        average.load_state_dict(state["average"])
-        optimiser.load_state_dict(state["optimiser"])
-        start = state["step"]
-        print(f"continuing from step {start}", flush=True)
-    stream = prefetch(batches(Source(args.data, args.seed, args.scenes), args, start), depth=2)
-    saved = clock = time.time()
-    running = 0.0
-    network.train()
-    for step in range(start, args.steps):
-        for group in optimiser.param_groups:
-            group["lr"] = rate(args, step)
-        planes, target = next(stream)
-        planes = planes.to(device).contiguous(memory_format=torch.channels_last)
-        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda"):
-            output = network(planes)
-        value = loss(output.float(), target.to(device))
-        optimiser.zero_grad(set_to_none=True)
-        value.backward()
-        torch.nn.utils.clip_grad_norm_(network.parameters(), 5.0)
-        optimiser.step()
-        average.update_parameters(network)
-        running += float(value.detach())
-        if (step + 1) % REPORT == 0:
-            pace = (time.time() - clock) / REPORT
-            print(f"step {step + 1} loss {running / REPORT:.4f} {pace:.3f} s/step", flush=True)
-            running, clock = 0.0, time.time()
-        if time.time() - saved > 180 or step + 1 == args.steps:
-            state = {
-                "network": network.state_dict(), "average": average.state_dict(),
-                "optimiser": optimiser.state_dict(), "step": step + 1,
-            }  # fmt: skip
-            torch.save(state, checkpoint.with_suffix(".part"))
-            checkpoint.with_suffix(".part").replace(checkpoint)
-            torch.save(average.module.state_dict(), args.out)
-            saved = time.time()
-            record = {key: getattr(args, key) for key in ("steps", "seed", "batch", "crop", "rate", "scenes")}
-            record["diameter"], record["steps_done"] = shape["diameter_px"], step + 1
-            args.out.with_suffix(".json").write_text(json.dumps(record, indent=1))
-
-
-def rate(args: argparse.Namespace, step: int) -> float:
-    """Learning rate: a short rise, then a cosine to nearly nothing."""
-    warm = min(1.0, (step + 1) / 200)
-    return float(args.rate * warm * (0.5 + 0.5 * math.cos(math.pi * step / args.steps)) + 1e-6)
 
 
 def read_arguments(given: list[str] | None = None) -> argparse.Namespace:

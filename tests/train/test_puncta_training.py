@@ -24,7 +24,7 @@ with pytest.MonkeyPatch.context() as patch:
     import puncta_scenes
     import train_puncta
 # The scripts' names are common ones.
-for script in ("data", "puncta_fields", "puncta_scenes", "train_flownet", "train_puncta"):
+for script in ("data", "puncta_fields", "puncta_scenes", "train_flownet", "train_puncta", "training_loop"):
     sys.modules.pop(script, None)
 
 torch.set_num_threads(1)

@@ -32,8 +32,9 @@ with pytest.MonkeyPatch.context() as patch:
     patch.syspath_prepend(TRAINING)
     import data
     import train_flownet
+    import training_loop
 # The scripts' names are common ones.
-for name in ("data", "train_flownet"):
+for name in ("data", "train_flownet", "training_loop"):
     sys.modules.pop(name, None)
 
 WEIGHTS = train_flownet.WEIGHTS
@@ -107,7 +108,7 @@ def test_an_interrupted_training_ends_with_the_same_weights(
     train_flownet.train(arguments(tmp_path / "whole.pt", steps=5))
     # A checkpoint after every step, and a power cut after the third.
     clock = itertools.count(0, 1000)
-    monkeypatch.setattr(train_flownet, "time", SimpleNamespace(time=lambda: float(next(clock))))
+    monkeypatch.setattr(training_loop, "time", SimpleNamespace(time=lambda: float(next(clock))))
     original = train_flownet.batches
 
     def cut(*given: Any) -> Iterator[Any]:
