@@ -11,6 +11,7 @@ from napari_tam.errors import InputError
 from napari_tam.io.channel_search import files_of
 from napari_tam.io.images import read_fields
 from napari_tam.io.listing import list_images
+from napari_tam.results.fingerprint import state_of
 
 if TYPE_CHECKING:
     import threading
@@ -141,8 +142,7 @@ class Watcher:
 def _state(path: Path, how: str) -> tuple[int, int]:
     """Return size and time of change (ns) of an image, which may be several files."""
     files = [file for file in path.rglob("*") if file.is_file()] if path.is_dir() else files_of(path, how)
-    stats = [file.stat() for file in files] or [path.stat()]
-    return sum(stat.st_size for stat in stats), max(stat.st_mtime_ns for stat in stats)
+    return state_of(files or [path])
 
 
 def wait(folder: Path, seconds: float, stop: threading.Event) -> None:

@@ -17,7 +17,7 @@ from napari_tam.io.naming import BESIDE, NAMINGS, Naming, told
 from napari_tam.io.single import open_single
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Iterable, Sequence
     from pathlib import Path
 
 #: The settings `files` that look for such images by themselves, and that never do.
@@ -43,7 +43,7 @@ class ChannelFiles:
         Of the field: the file's name without what tells channel, z and time.
     files
         Time, z and channel (as written) to file, for all that are there.
-    channels, times, zs
+    channels
         What there should be, in order: what any field of the folder has.
     naming
         How the files are named.
@@ -54,10 +54,23 @@ class ChannelFiles:
     name: str
     files: dict[Place, Path]
     channels: tuple[str, ...]
-    times: tuple[str, ...]
-    zs: tuple[str, ...]
     naming: Naming
     doubled: tuple[Path, ...] = ()
+
+    @property
+    def times(self) -> tuple[str, ...]:
+        """The field's times, in order."""
+        return _distinct(place[0] for place in self.files)
+
+    @property
+    def zs(self) -> tuple[str, ...]:
+        """The field's z-planes, in order."""
+        return _distinct(place[1] for place in self.files)
+
+    @property
+    def all_files(self) -> tuple[Path, ...]:
+        """Its files, those that are there twice as well."""
+        return (*self.files.values(), *self.doubled)
 
     @property
     def first(self) -> Path:
@@ -96,14 +109,11 @@ class Grouped:
     ----------
     fields
         The images whose channels are files of their own.
-    others
-        Files that belong to none of them.
     beside
         Previews, overlays and the like, which were left out.
     """
 
     fields: tuple[ChannelFiles, ...] = ()
-    others: tuple[Path, ...] = ()
     beside: tuple[Path, ...] = ()
 
 
@@ -115,43 +125,25 @@ def group(files: Sequence[Path], how: str = AUTO) -> Grouped:
     files
         TIFF files.
     how
-        `AUTO`, `EACH` (none belong together), or what `napari_tam.io.naming.told` takes.
+        `AUTO`, or what `napari_tam.io.naming.told` takes.
 
     Raises
     ------
     InputError
         If `how` is no pattern.
     """
-    if how == EACH:
-        return Grouped(others=tuple(files))
     beside = tuple(path for path in files if BESIDE.search(path.name))
-    images = [path for path in files if path not in set(beside)]
-    if how != AUTO:
-        return _grouped(_fields(images, told(how)), images, beside)
-    if len(images) < 2:
-        return Grouped(others=tuple(files))
-    rest, fields = list(images), []
-    for naming in NAMINGS:
+    rest = set(files) - set(beside)
+    fields: list[ChannelFiles] = []
+    for naming in NAMINGS if how == AUTO else (told(how),):
         found = _fields(rest, naming)
-        if not _is_believable(found, rest, naming):
-            continue
-        fields += found
-        taken = {path for each in found for path in (*each.files.values(), *each.doubled)}
-        rest = [path for path in rest if path not in taken]
-        if not rest:
-            break
-    if not fields:
-        return Grouped(others=tuple(files))
-    return _grouped(fields, images, beside)
+        if how != AUTO or _is_believable(found, naming):
+            fields += found
+            rest -= {path for each in found for path in each.all_files}
+    return Grouped(tuple(sorted(fields, key=lambda each: each.first)), beside if fields else ())
 
 
-def _grouped(found: Sequence[ChannelFiles], images: Sequence[Path], beside: tuple[Path, ...]) -> Grouped:
-    taken = {path for each in found for path in (*each.files.values(), *each.doubled)}
-    ordered = tuple(sorted(found, key=lambda each: each.first))
-    return Grouped(ordered, tuple(path for path in images if path not in taken), beside)
-
-
-def _fields(files: Iterable[Path], naming: Naming) -> list[ChannelFiles]:
+def _fields(files: Collection[Path], naming: Naming) -> list[ChannelFiles]:
     """Return the fields of the files that are named in one way, complete or not."""
     places: dict[tuple[str, ...], dict[Place, Path]] = defaultdict(dict)
     doubled: dict[tuple[str, ...], list[Path]] = defaultdict(list)
@@ -162,10 +154,9 @@ def _fields(files: Iterable[Path], naming: Naming) -> list[ChannelFiles]:
         if match is None:
             continue
         said = {name: value for name, value in match.groupdict().items() if value is not None}
-        # a number with the letters before it, as in w1 or ch00: so it can be named in the settings
-        letters = re.search(r"[A-Za-z]*$", text[: match.start("channel")])
-        number = said["channel"].isdecimal() and letters is not None
-        channel = (letters[0] if number and letters else "") + said["channel"]
+        channel = said["channel"]
+        if channel.isdecimal():  # with the letters before it, as in w1 or ch00: a name for the settings
+            channel = re.split(r"[^A-Za-z]", text[: match.start("channel")])[-1] + channel
         place = (said.get("time", ""), said.get("z", ""), channel)
         above = path.parents[naming.folders]
         others = [f"{name}={said[name].casefold()}" for name in sorted(set(said) - {"time", "z", "channel"})]
@@ -175,24 +166,15 @@ def _fields(files: Iterable[Path], naming: Naming) -> list[ChannelFiles]:
             doubled[key].append(path)
         else:
             places[key][place] = path
-    if not places:
-        return []
-    _times, _zs, channels = (
-        tuple(sorted({place[k] for each in places.values() for place in each}, key=_in_order))
-        for k in range(3)
-    )
+    channels = _distinct(place[2] for files in places.values() for place in files)
     return [
-        ChannelFiles(
-            names[key],
-            files,
-            channels,
-            tuple(sorted({place[0] for place in files}, key=_in_order)),
-            tuple(sorted({place[1] for place in files}, key=_in_order)),
-            naming,
-            tuple(doubled[key]),
-        )
+        ChannelFiles(names[key], files, channels, naming, tuple(doubled[key]))
         for key, files in places.items()
     ]
+
+
+def _distinct(texts: Iterable[str]) -> tuple[str, ...]:
+    return tuple(sorted(set(texts), key=_in_order))
 
 
 def _name(said: dict[str, str], match: re.Match[str]) -> str:
@@ -219,7 +201,7 @@ def _in_order(text: str) -> tuple[int, float, str]:
     return (0, float(number[1]), text) if number else (1, 0.0, text.casefold())
 
 
-def _is_believable(found: Sequence[ChannelFiles], files: Sequence[Path], naming: Naming) -> bool:
+def _is_believable(found: Sequence[ChannelFiles], naming: Naming) -> bool:
     """Tell whether files that fit a way of naming are really channels of the same fields."""
     if not found:
         return False

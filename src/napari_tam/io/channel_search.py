@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 _TIFF = re.compile(r"\.tiff?$", re.IGNORECASE)
 
+#: The ways of naming in which a file's folder is a part of its name.
+_WITH_FOLDERS = tuple(naming for naming in NAMINGS if naming.folders)
+
 
 def tiff_files(folder: Path) -> list[Path]:
     """Return the TIFF files of a folder, without hidden ones."""
@@ -77,7 +80,7 @@ def _look(path: Path, how: str) -> ChannelFiles | str | None:
     if how == EACH or not _TIFF.search(path.name):
         return None
     path = path.resolve()
-    ways = [told(how)] if how != AUTO else [each for each in NAMINGS if each.folders]
+    ways = _WITH_FOLDERS if how == AUTO else (told(how),)
     for folder, deep in ((path.parent, False), (path.parent.parent, True)):
         if deep and not any(_is_deep(path, naming) for naming in ways):
             continue  # the folders beside this one may be many
@@ -110,12 +113,12 @@ def _by_file(folder: Path, deep: bool, how: str, _changed: int) -> dict[Path, Ch
     files = [path for each in _folders(folder, deep=deep)[int(deep) :] for path in tiff_files(each)]
     naming = None if how == AUTO else told(how)
     if deep and naming is None:
-        files = [path for path in files if any(_is_deep(path, each) for each in NAMINGS)]
+        files = [path for path in files if any(_is_deep(path, each) for each in _WITH_FOLDERS)]
     if naming is not None and bool(naming.folders) != deep:
         return {}
     found = group(files, how)
     by_file: dict[Path, ChannelFiles | str] = {}
     for field in found.fields:
         if bool(field.naming.folders) == deep:
-            by_file |= dict.fromkeys((*field.files.values(), *field.doubled), field)
+            by_file |= dict.fromkeys(field.all_files, field)
     return by_file | dict.fromkeys(found.beside, BESIDE_THEM) if by_file else {}

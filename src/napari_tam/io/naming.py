@@ -12,14 +12,11 @@ from dataclasses import dataclass
 
 from napari_tam.errors import InputError
 
-#: What a pattern may find in a name.
-PARTS = ("channel", "well", "row", "column", "site", "z", "time", "plate")
-
 #: What makers write beside the images: previews, pictures with all channels in one, projections.
 BESIDE = re.compile(
     # what ends a name; a mosaic is called "…_Merged_ch00" as well, and is data
     r"([_ -](overlay|merged?|composite|rgb)|_CH0|_MIP|_maxproj)(?=\.)"
-    r"|[_ -]?thumb(nail)?s?(?=[_ .-])|(^|/)(thumbs?|thumbnails?|previews?)/",
+    r"|[_ -]?thumb(nail)?s?(?=[_ .-])",
     re.IGNORECASE,
 )
 
@@ -179,8 +176,8 @@ def told(text: str) -> Naming:
     """Make a naming of what a user wrote: names in braces, or a regular expression with named groups.
 
     ``{well}_s{site}_w{channel}.tif``: every ``{name}`` stands for some letters, ``*`` for anything. Names
-    that are not in `PARTS` are parts of the field's name. With ``(?P<`` in it, the text is a regular
-    expression.
+    that are not among the groups above are parts of the field's name. With ``(?P<`` in it, the text is a
+    regular expression.
 
     Raises
     ------

@@ -8,14 +8,16 @@ stands out from the structure within some 60 px around it, which is wider than t
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
+if TYPE_CHECKING:
+    from napari_tam.puncta.patches import Float
+
 Plane = npt.NDArray[np.generic]
-Float = npt.NDArray[np.float32]
 
 #: Width (sigma, px) of the Laplacian of Gaussian that noise at the punctum's scale is measured with.
 SCALE_PX = 2.0

@@ -65,7 +65,7 @@ def source_of(path: Path, files: Sequence[Path] = ()) -> Source:
     OSError
         If it cannot be read.
     """
-    size, changed = _state(path, files)
+    size, changed = state_of(files or [path])
     return {
         "path": str(path.resolve()),
         "size": size,
@@ -85,7 +85,7 @@ def is_same(path: Path, source: Source | None, files: Sequence[Path] = ()) -> bo
     OSError
         If it cannot be read.
     """
-    size, changed = _state(path, files)
+    size, changed = state_of(files or [path])
     if source is not None and path.is_dir():
         return bool(source.get("sha256") == _folder_hash(path))
     if source is None or source.get("size") != size:
@@ -94,9 +94,9 @@ def is_same(path: Path, source: Source | None, files: Sequence[Path] = ()) -> bo
     return untouched or bool(source.get("sha256") == _hash(path, files))
 
 
-def _state(path: Path, files: Sequence[Path]) -> tuple[int, int]:
-    """Return size and time of change (ns)."""
-    stats = [file.stat() for file in (files or [path])]
+def state_of(files: Sequence[Path]) -> tuple[int, int]:
+    """Return the size of files together, and when the last of them was changed (ns)."""
+    stats = [file.stat() for file in files]
     return sum(stat.st_size for stat in stats), max(stat.st_mtime_ns for stat in stats)
 
 
