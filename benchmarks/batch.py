@@ -145,7 +145,7 @@ def batch(images: Path, out: Path, how: str = "") -> dict[str, Any]:
     threading.Thread(target=sample, daemon=True).start()
     add, read, conclude, report = (
         cli_analyse.Tally.add,
-        cli_analyse._batch,
+        cli_analyse.analyse_batch,
         cli_analyse.conclude,
         cli_analyse.print_report,
     )
@@ -164,7 +164,7 @@ def batch(images: Path, out: Path, how: str = "") -> dict[str, Any]:
         return call
 
     cli_analyse.Tally.add = told  # type: ignore[method-assign]
-    cli_analyse._batch = phase("analyse", read)
+    cli_analyse.analyse_batch = phase("analyse", read)
     cli_analyse.conclude = phase("conclude", conclude)
     cli_analyse.print_report = phase("report", report)
     layout = images / "layout.csv"

@@ -151,8 +151,7 @@ def batch(
         is wrong with single images is in `BatchResult.errors`.
     """
     from napari_tam.batches.conclude import conclude
-    from napari_tam.batches.run import analyse_files
-    from napari_tam.batches.threads import default_jobs
+    from napari_tam.batches.dispatch import analyse_batch
     from napari_tam.io.layout import read_layout
     from napari_tam.io.listing import unique_names
     from napari_tam.report.build import write_report
@@ -166,15 +165,19 @@ def batch(
     if about is not None:
         about.check(list(unique_names(paths, settings.files).values()), patterns=False)
     models = models or _models(settings)
-    given: dict[str, Any] = {"on_progress": on_progress, "command": ["napari_tam.batch"]}
-    given |= {"resume": resume, "retry_failed": retry_failed}
-    if cluster is not None:
-        from napari_tam.batches.cluster import analyse_on
-
-        outcomes = analyse_on(cluster, paths, settings, models, out, **given)
-    else:
-        jobs = default_jobs(models.device) if jobs is None else jobs
-        outcomes = analyse_files(paths, settings, models, out, jobs=jobs, memory_gb=memory_gb, **given)
+    outcomes = analyse_batch(
+        paths,
+        settings,
+        models,
+        out,
+        on_progress=on_progress,
+        command=["napari_tam.batch"],
+        resume=resume,
+        retry_failed=retry_failed,
+        jobs=jobs,
+        memory_gb=memory_gb,
+        cluster=cluster,
+    )
     analysed, kept, errors = _count(outcomes)
     conclusions = conclude(out, settings, about) if analysed + kept else None
     if conclusions is not None and (report if report is not None else about is not None):

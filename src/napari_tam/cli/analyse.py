@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from napari_tam.batches.conclude import conclude
-from napari_tam.batches.run import BatchProgress, Outcome, analyse_files
-from napari_tam.batches.threads import default_jobs
+from napari_tam.batches.dispatch import analyse_batch
 from napari_tam.cli.console import INTERRUPTED, SOME_FAILED
 from napari_tam.cli.uptake import print_conclusions, print_report
 from napari_tam.io.channel_search import described
@@ -24,12 +23,12 @@ from napari_tam.results.tables import read_csv
 from napari_tam.stopping import terminable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from rich.progress import Progress, TaskID
 
-    from napari_tam.pipeline.models import Models
+    from napari_tam.batches.outcome import BatchProgress, Outcome
     from napari_tam.settings import Settings
 
 #: Of more missing files than this, only the first are named.
@@ -90,7 +89,19 @@ def analyse(
     tally = Tally()
     with _progress(paths) as bar:
         models = load_models(settings)
-        batch = _batch(paths, settings, models, out, bar.tell, command, how)
+        batch = analyse_batch(
+            paths,
+            settings,
+            models,
+            out,
+            on_progress=bar.tell,
+            command=command,
+            resume=how.resume,
+            retry_failed=how.retry_failed,
+            jobs=how.jobs,
+            memory_gb=how.memory_gb,
+            cluster=how.cluster,
+        )
         interrupted = False
         try:
             with terminable(), contextlib.closing(batch):
@@ -112,43 +123,6 @@ def analyse(
             print("the same command goes on from here", file=sys.stderr)
         return INTERRUPTED
     return SOME_FAILED if tally.errors else 0
-
-
-def _batch(
-    paths: Sequence[Path],
-    settings: Settings,
-    models: Models,
-    out: Path,
-    tell: Callable[[BatchProgress], None],
-    command: Sequence[str],
-    how: Run,
-) -> Generator[Outcome, None, None]:
-    if how.cluster is not None:
-        from napari_tam.batches.cluster import analyse_on
-
-        return analyse_on(
-            how.cluster,
-            paths,
-            settings,
-            models,
-            out,
-            on_progress=tell,
-            command=command,
-            resume=how.resume,
-            retry_failed=how.retry_failed,
-        )
-    return analyse_files(
-        paths,
-        settings,
-        models,
-        out,
-        on_progress=tell,
-        command=command,
-        resume=how.resume,
-        retry_failed=how.retry_failed,
-        jobs=default_jobs(models.device) if how.jobs is None else how.jobs,
-        memory_gb=how.memory_gb,
-    )
 
 
 class Tally:
