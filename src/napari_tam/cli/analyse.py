@@ -101,6 +101,7 @@ def analyse(
             jobs=how.jobs,
             memory_gb=how.memory_gb,
             cluster=how.cluster,
+            layout=about,
         )
         interrupted = False
         try:

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_tam.io.layout import NO_EXOSOMES
 from napari_tam.networks.cards import MODELS_FOLDER, PHENOTYPE
 from napari_tam.report.citations import Methods
 from napari_tam.report.data import as_number
 from napari_tam.report.reading import read_data
-from napari_tam.report.readouts import NEGATIVE, label_of
+from napari_tam.report.readouts import label_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -237,7 +238,7 @@ def _controls(found: Methods, data: ReportData) -> None:
     names = ", ".join(dict.fromkeys(str(rule) for rule in rules["rule"]))
     readouts = ", ".join(dict.fromkeys(label_of(str(name)) for name in rules["readout"]))
     cells = int(as_number(rules["control_cells"]).sum())
-    roles = {str(role) for role in rules["control_role"]} & set(NEGATIVE)
+    roles = {str(role) for role in rules["control_role"]} & set(NO_EXOSOMES)
     dye = (
         f" Dye without exosomes forms particles that look like labelled exosomes "
         f"{found.cite('Pužar Dominkuš et al. 2018')}; this control accounts for them."
