@@ -86,6 +86,13 @@ class Settings(BaseModel):
         group="image",
         enters="read",
     )
+    rgb: Literal["refuse", "split"] = _setting(
+        "refuse",
+        "Colour pictures (RGB TIFF, PNG, JPEG): refused, or split into the channels red, green and blue, "
+        "whose intensities are no measurements.",
+        group="image",
+        enters="read",
+    )
     pixel_size_um: Annotated[float, Field(gt=0, le=100)] | None = _setting(
         None, "Pixel size. Unset: read from the file.", group="image", enters="read", unit="µm", common=True
     )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from napari_tam.io.channel_files import AUTO, BESIDE_THEM, EACH, ChannelFiles, group
 from napari_tam.io.channels import guess_roles
 from napari_tam.io.naming import NAMINGS, Naming, told
+from napari_tam.io.pictures import is_picture
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -21,12 +22,17 @@ _TIFF = re.compile(r"\.tiff?$", re.IGNORECASE)
 _WITH_FOLDERS = tuple(naming for naming in NAMINGS if naming.folders)
 
 
-def tiff_files(folder: Path) -> list[Path]:
-    """Return the TIFF files of a folder, without hidden ones."""
+def _kind(path: Path) -> str:
+    """Return what kind of file may be a channel: files of other kinds are no channels of the same field."""
+    return "tiff" if _TIFF.search(path.name) else path.suffix.lower() if is_picture(path) else ""
+
+
+def _files(folder: Path, kind: str) -> list[Path]:
+    """Return the files of a kind in a folder, without hidden ones."""
     return sorted(
         path
         for path in folder.iterdir()
-        if _TIFF.search(path.name) and not path.name.startswith(".") and path.is_file()
+        if _kind(path) == kind and not path.name.startswith(".") and path.is_file()
     )
 
 
@@ -59,14 +65,14 @@ def files_of(path: Path, how: str = AUTO) -> list[Path]:
 def described(paths: Iterable[Path], how: str = AUTO) -> list[str]:
     """Return a line for every way in which images of several files are named, and for what was left out."""
     namings: Counter[tuple[str, int]] = Counter()
-    folders: set[Path] = set()
+    folders: set[tuple[Path, str]] = set()
     for path in paths:
         found = find(path, how)
         if found is None:
             continue
         namings[found.naming.name, len(found.channels)] += 1
-        folders.add(found.first.parent)
-    beside = [path for folder in folders for path in tiff_files(folder) if image_of(path, how) is None]
+        folders.add((found.first.parent, _kind(path)))
+    beside = [path for each in folders for path in _files(*each) if image_of(path, how) is None]
     lines = [
         f"{number} images of {channels} channels, a file each, named like {name}"
         for (name, channels), number in namings.items()
@@ -77,7 +83,7 @@ def described(paths: Iterable[Path], how: str = AUTO) -> list[str]:
 
 
 def _look(path: Path, how: str) -> ChannelFiles | str | None:
-    if how == EACH or not _TIFF.search(path.name):
+    if how == EACH or not _kind(path):
         return None
     path = path.resolve()
     ways = _WITH_FOLDERS if how == AUTO else (told(how),)
@@ -86,7 +92,7 @@ def _look(path: Path, how: str) -> ChannelFiles | str | None:
             continue  # the folders beside this one may be many
         try:
             changed = max(each.stat().st_mtime_ns for each in _folders(folder, deep=deep))
-            by_file = _by_file(folder, deep, how, changed)
+            by_file = _by_file(folder, _kind(path), deep, how, changed)
         except OSError:
             continue
         if path in by_file:
@@ -108,9 +114,9 @@ def _folders(folder: Path, *, deep: bool) -> list[Path]:
 
 
 @lru_cache(maxsize=64)
-def _by_file(folder: Path, deep: bool, how: str, _changed: int) -> dict[Path, ChannelFiles | str]:
+def _by_file(folder: Path, kind: str, deep: bool, how: str, _changed: int) -> dict[Path, ChannelFiles | str]:
     """Return the field of every file that belongs to one, of a folder or of the folders in it."""
-    files = [path for each in _folders(folder, deep=deep)[int(deep) :] for path in tiff_files(each)]
+    files = [path for each in _folders(folder, deep=deep)[int(deep) :] for path in _files(each, kind)]
     naming = None if how == AUTO else told(how)
     if deep and naming is None:
         files = [path for path in files if any(_is_deep(path, each) for each in _WITH_FOLDERS)]

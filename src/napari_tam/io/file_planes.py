@@ -35,6 +35,7 @@ class FilePlanes:
         self.n_channels = len(files.channels)
         with open_single(self.path) as first:
             self.shape, self.dtype, self.metadata = first.shape, first.dtype, first.metadata
+            notes = first.notes
             inner = first.n_times, first.n_z
         self._inner = inner
         # what the names do not number, the files may hold
@@ -48,6 +49,7 @@ class FilePlanes:
         check_side(self.shape, self.path)
         self.notes: tuple[str, ...] = (
             f"channels from {len(files.files)} files, named like {files.naming.name}",
+            *notes,
         )
 
     def check_complete(self) -> None:

@@ -12,15 +12,17 @@ from dataclasses import dataclass
 
 from napari_tam.errors import InputError
 
-#: What makers write beside the images: previews, pictures with all channels in one, projections.
+#: What lies beside the images: previews, pictures with all channels in one, projections, masks.
 BESIDE = re.compile(
     # what ends a name; a mosaic is called "…_Merged_ch00" as well, and is data
     r"([_ -](overlay|merged?|composite|rgb)|_CH0|_MIP|_maxproj)(?=\.)"
-    r"|[_ -]?thumb(nail)?s?(?=[_ .-])",
+    r"|[_ -]?thumb(nail)?s?(?=[_ .-])"
+    # what was segmented: label images and outlines of Cellpose and others
+    r"|_(masks?|outlines|flows)(?=\.)",
     re.IGNORECASE,
 )
 
-_END = r"\.tiff?$"
+_END = r"\.(tiff?|png|jpe?g|bmp)$"
 _WELL = r"(?P<well>[A-P]\d{1,2})"
 
 

@@ -40,7 +40,7 @@ class Plan:
         self.path = path
         self.required = required
         self.stack, metadata, notes = series.stack, series.metadata, series.notes
-        self.suffix = series.suffix
+        self.suffix, self._is_colour = series.suffix, series.is_colour
         n_channels = self.stack.n_channels
         self.volume = settings.z_stack == "volume"
         if self.volume and self.stack.n_z == 1:
@@ -101,6 +101,8 @@ class Plan:
                     fix="check the export, and which channel plays which role (--channels)",
                 )
             notes += (f"the {role} channel ({called}) is the same everywhere and was left out",)
+        if self._is_colour:
+            self._check_colours(channels)
         return Field(
             name,
             channels,
@@ -111,6 +113,16 @@ class Plan:
             self.z_step_um,
             frame_interval_min=self.frame_interval_min if self.stack.n_times > 1 else None,
         )
+
+    def _check_colours(self, channels: dict[str, npt.NDArray[Any]]) -> None:
+        """Raise InputError for a grey picture that was saved in colours."""
+        first, *others = channels.values()
+        if others and all(np.array_equal(first, other) for other in others):
+            raise InputError(
+                "this is a grey picture: its colours are all the same, so it holds one channel",
+                where=self.path,
+                fix="give the pictures of all channels, or better the microscope's own file",
+            )
 
     def _large(self, name: str, position: int, time: int) -> Field:
         """Return a field whose channels are read when they are needed, tile by tile."""
