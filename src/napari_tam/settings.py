@@ -93,6 +93,19 @@ class Settings(BaseModel):
         group="image",
         enters="read",
     )
+    cells_masks: str = _setting(
+        "none",
+        "Folder with a segmentation of your own, a file an image: label images (TIFF, PNG), ImageJ ROI sets, "
+        "QuPath's GeoJSON or Cellpose's _seg.npy. No network looks for cells then. Or 'none'.",
+        group="image",
+        enters="read",
+    )
+    nuclei_masks: str = _setting(
+        "none",
+        "The same for the nuclei (it may be the same folder). Or 'none'.",
+        group="image",
+        enters="read",
+    )
     pixel_size_um: Annotated[float, Field(gt=0, le=100)] | None = _setting(
         None, "Pixel size. Unset: read from the file.", group="image", enters="read", unit="µm", common=True
     )

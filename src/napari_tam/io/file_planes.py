@@ -10,6 +10,8 @@ from napari_tam.io.planes import Series, check_side
 from napari_tam.io.single import open_single
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import numpy as np
     import numpy.typing as npt
 
@@ -51,6 +53,11 @@ class FilePlanes:
             f"channels from {len(files.files)} files, named like {files.naming.name}",
             *notes,
         )
+
+    def file_of(self, channel: int) -> Path:
+        """Return the (first) file of a channel."""
+        files = self.files
+        return files.files[files.times[0], files.zs[0], files.channels[channel]]
 
     def check_complete(self) -> None:
         """Raise InputError if a file is not like the others, or pixels are missing at its end."""

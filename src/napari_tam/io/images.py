@@ -50,8 +50,7 @@ def read_fields(
         microscope maker (see docs/formats.md), with the extra that reads it. Of an image whose channels are
         files of their own, any of them.
     settings
-        Uses `files`, `rgb`, `channels`, `pixel_size_um`, `frame_interval_min`, `z_stack`, `z_step_um` and
-        `z_projection`.
+        Uses those of the group ``image``.
     name
         Name of the fields instead of the file's stem. ``_s00``, ``_s01``, … is appended when the file
         has several positions (OME images), ``_t0000``, ``_t0001``, … when it has several frames.
@@ -94,13 +93,13 @@ def read_fields(
         total = len(jobs) + len(failed)
         for number, time in jobs:
             plan, position = positions[number]
-            full = name or own
-            full += plan.suffix or (f"_s{number:02d}" if len(positions) > 1 else "")
-            full += f"_t{time:04d}" if frames else ""
+            tail = plan.suffix or (f"_s{number:02d}" if len(positions) > 1 else "")
+            tail += f"_t{time:04d}" if frames else ""
+            full = (name or own) + tail
             if wanted is not None and not wanted(full):
                 continue
             try:
-                field = plan.read(full, position, time)
+                field = plan.read(name or own, tail, position, time)
             except InputError as error:
                 failed.append((full, error))
                 continue
