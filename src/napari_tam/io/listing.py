@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import re
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,6 +42,14 @@ def name_of(path: Path, files: str = "auto") -> str:
     return stem_of(path) if found is None else found.name
 
 
+def _folder_of(path: Path, files: str) -> Path:
+    """Return the folder that an image lies in, which is no part of its name."""
+    from napari_tam.io.channel_search import find
+
+    found = find(path, files)
+    return path.resolve().parent if found is None else found.folder
+
+
 def is_zarr(path: Path) -> bool:
     """Return whether a path is a Zarr folder."""
     return path.is_dir() and any((path / name).is_file() for name in ("zarr.json", ".zattrs", ".zgroup"))
@@ -72,10 +81,12 @@ def list_images(
     from napari_tam.io.channel_search import image_of
 
     found: dict[Path, Path] = {}
+    images: set[Path] = set()
     for given in inputs:
         for path in _expand(given, pictures=rgb == SPLIT, subfolders=subfolders):
             image = image_of(path, files)
-            if image is not None:
+            if image is not None and image not in images:
+                images.add(image)
                 found.setdefault(image.resolve(), image)
     return list(found.values())
 
@@ -162,7 +173,7 @@ def unique_names(paths: Iterable[Path], files: str = "auto") -> dict[Path, str]:
     stems = [name_of(path, files) for path in paths]
     shared = _repeated(stems)
     longer = [
-        f"{path.resolve().parent.name}_{stem}" if stem.casefold() in shared else stem
+        f"{_folder_of(path, files).name}_{stem}" if stem.casefold() in shared else stem
         for path, stem in zip(paths, stems, strict=True)
     ]
     # Where the folder does not tell them apart either, it would only make the name longer.
@@ -182,5 +193,5 @@ def unique_names(paths: Iterable[Path], files: str = "auto") -> dict[Path, str]:
 
 
 def _repeated(names: Collection[str]) -> set[str]:
-    seen = [name.casefold() for name in names]
-    return {name for name in seen if seen.count(name) > 1}
+    seen = Counter(name.casefold() for name in names)
+    return {name for name, number in seen.items() if number > 1}
