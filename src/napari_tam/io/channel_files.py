@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from napari_tam.errors import InputError, some
 from napari_tam.io.channels import guess_roles, is_channel_name
 from napari_tam.io.layout import well_of
+from napari_tam.io.makers.read import wells
 from napari_tam.io.naming import BESIDE, FIRST_OR_OVERLAY, GUID, NAMINGS, Naming
 from napari_tam.io.single import open_single
 
@@ -194,6 +195,8 @@ def _fields(files: Collection[Path], naming: Naming) -> list[ChannelFiles]:
         others = [f"{name}={said[name].casefold()}" for name in sorted(set(said) - {"time", "z", "channel"})]
         key = (str(above), *others)
         name = _name(said, match)
+        if "well_number" in said and (well := wells(path.parent).get(path.name)):
+            name = _name({**said, "well": well, "well_number": ""}, match)
         if not well_of(name) and _WELL_FOLDER.fullmatch(above.name):
             name, above = f"{above.name}_{name}", above.parent
         names.setdefault(key, (name, above))
@@ -228,7 +231,7 @@ def _name(said: dict[str, str], match: re.Match[str]) -> str:
     pieces += [
         said[name]
         for name in match.re.groupindex
-        if name in said and name not in (*known, "site", "z", "time", "channel")
+        if said.get(name) and name not in (*known, "site", "z", "time", "channel")
     ]
     if "site" in said:
         pieces.append(f"s{said['site']}")

@@ -156,6 +156,7 @@ def assign_roles(
     where: object,
     *,
     hint: str = "",
+    aliases: Sequence[str] = (),
     required: Sequence[str] = REQUIRED_ROLES,
 ) -> dict[str, int]:
     """Map roles to channel indices: those in `wanted` as it says, the others guessed from the names.
@@ -173,6 +174,8 @@ def assign_roles(
         The image, for messages.
     hint
         Further help for an image that has one channel only.
+    aliases
+        Other names of the channels, by which they may be called as well.
     required
         Roles without which the image is of no use.
 
@@ -199,7 +202,8 @@ def assign_roles(
         )
     roles: dict[str, int] = {}
     for role, channel in wanted.items():
-        index = _find(role, channel, padded, listing, where)
+        known = aliases if isinstance(channel, str) and channel in aliases else padded
+        index = _find(role, channel, list(known), listing, where)
         taken = next((other for other, i in roles.items() if i == index), None)
         if taken is not None:
             raise InputError(

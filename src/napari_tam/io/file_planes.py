@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from napari_tam.errors import InputError
+from napari_tam.io.makers.read import complete
 from napari_tam.io.planes import Series, check_side
 from napari_tam.io.single import open_single
 
@@ -108,4 +108,5 @@ class FilePlanes:
 def open_field(files: ChannelFiles) -> list[Series]:
     """Return the field as the one series of planes that it is."""
     planes = FilePlanes(files)
-    return [Series(planes, replace(planes.metadata, channel_names=files.channels))]
+    metadata, notes = complete(planes.metadata, files.first, files.name, files.channels)
+    return [Series(planes, metadata, notes=notes)]

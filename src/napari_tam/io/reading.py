@@ -69,7 +69,13 @@ class Plan:
         self.stack.check_complete()
         self.names = metadata.channel_names
         self.roles = assign_roles(
-            settings.channels, self.names, n_channels, path, hint=self._hint(), required=required
+            settings.channels,
+            self.names,
+            n_channels,
+            path,
+            hint=self._hint(),
+            required=required,
+            aliases=metadata.channel_aliases,
         )
         self.pixel_size_um = pixel_size(metadata, settings.pixel_size_um, path)
         self.z_step_um = z_step(metadata, settings.z_step_um, path) if self.volume else None
