@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 NAMES = ("CD11b", "DAPI", "PKH26")
 
 HARMONY_IMAGE = """<Image Version="1"><URL>r02c03f01p{z:02}-ch{c}sk{t}fk1fl1.tiff</URL>
-<Row>2</Row><Col>3</Col><FieldID>1</FieldID><PlaneID>{z}</PlaneID><TimepointID>{t}</TimepointID><ChannelID>{c}</ChannelID>{name}
+<Row>2</Row><Col>3</Col><FieldID>1</FieldID><PlaneID>{z}</PlaneID><TimepointID>{t}</TimepointID>
+<ChannelID>{c}</ChannelID>{name}
 <PositionZ Unit="m">{height}</PositionZ>
 <MeasurementTimeOffset Unit="s">{time}</MeasurementTimeOffset></Image>"""
 HARMONY_SIZE = """<ChannelName>{name}</ChannelName><ImageResolutionX Unit="m">2.5E-07</ImageResolutionX>
@@ -73,7 +74,8 @@ def _yokogawa(folder: Path) -> Callable[[int, int, int], str]:
     (folder / "assay.mes").write_text(f"<bts:MeasurementSetting {bts}>{targets}</bts:MeasurementSetting>")
     rows = "".join(
         '<bts:MeasurementRecord bts:Type="IMG" bts:Column="3" bts:Row="2" bts:FieldIndex="1" '
-        f'bts:ZIndex="{z}" bts:Z="{1.5 * z}" bts:Ch="{c}">W0015F0001T000{t}Z00{z}C{c}.tif</bts:MeasurementRecord>'
+        f'bts:ZIndex="{z}" bts:Z="{1.5 * z}" bts:Ch="{c}">'
+        f"W0015F0001T000{t}Z00{z}C{c}.tif</bts:MeasurementRecord>"
         for t in (1, 2)
         for z in (1, 2)
         for c in (1, 2, 3)
