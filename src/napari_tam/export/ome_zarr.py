@@ -89,8 +89,8 @@ def write_plate_zarr(
             raise failed[0]
         rows, columns = (sorted({place.split("/")[k] for place in fields}, key=_in_order) for k in (0, 1))
         for place, images in fields.items():
-            well = {"images": [{"path": each} for each in images], "version": version}
-            _set(root[place], {"well": well}, version)
+            listed = {"images": [{"path": each} for each in images], "version": version}
+            _set(root[place], {"well": listed}, version)
         places = sorted(fields, key=lambda place: [_in_order(part) for part in place.split("/")])
         plate = {
             "name": name,
