@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from napari_tam.batches.threshold import settled
 from napari_tam.batches.work import Work
 from napari_tam.io.images import unique_names
 from napari_tam.results import folder as results
@@ -45,6 +46,7 @@ def plan(
         As for `napari_tam.batches.run.analyse_files`.
     """
     names = unique_names(paths, settings.files)
+    settings = settled(settings, out)
     parts = FieldStore(out, make=False)
     work = Work(parts, settings, models, analysis_hash(settings, models), resume, retry_failed)
     for path, name in names.items():
