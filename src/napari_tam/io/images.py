@@ -76,7 +76,7 @@ def read_fields(
     path = Path(path)
     own = name_of(path, settings.files)
     budget = available_memory() if available_bytes is None else available_bytes
-    with _open(path, settings) as (found, lost):
+    with open_image(path, settings) as (found, lost):
         plans, failed = [], list(lost)
         for one in found:
             try:
@@ -109,8 +109,14 @@ def read_fields(
 
 
 @contextlib.contextmanager
-def _open(path: Path, settings: Settings) -> Iterator[tuple[list[Series], list[tuple[str, InputError]]]]:
-    """Open an image with the reader of its kind; with its series come those that cannot be read."""
+def open_image(path: Path, settings: Settings) -> Iterator[tuple[list[Series], list[tuple[str, InputError]]]]:
+    """Open an image with the reader of its kind; with its series come those that cannot be read.
+
+    Raises
+    ------
+    InputError
+        If none can be read.
+    """
     split = settings.rgb == SPLIT
     if (channels := find(path, settings.files)) is not None:
         yield open_field(channels), []
