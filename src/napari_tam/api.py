@@ -178,6 +178,7 @@ def batch(
         jobs=jobs,
         memory_gb=memory_gb,
         cluster=cluster,
+        layout=about,
     )
     # to the end: another run between the images and the tables would mix its own with these
     with locked(out):

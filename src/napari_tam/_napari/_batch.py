@@ -350,7 +350,8 @@ def _batch(
 
         models = session.models(settings)
     started, done = time.monotonic(), 0
-    batch = analyse_files(paths, settings, models, out, on_progress=tell, command=["napari", str(out)])
+    command = ["napari", str(out)]
+    batch = analyse_files(paths, settings, models, out, on_progress=tell, command=command, layout=layout)
     with locked(out), contextlib.closing(batch):
         for outcome in batch:
             analysis = outcome.analysis
