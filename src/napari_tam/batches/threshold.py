@@ -20,7 +20,7 @@ from napari_tam.pipeline.candidates import candidates_in_cells, candidates_of
 from napari_tam.pipeline.tiles import is_large
 from napari_tam.progress import Progress
 from napari_tam.puncta.selection import KEPT
-from napari_tam.puncta.threshold import Threshold, from_controls, from_populations
+from napari_tam.puncta.threshold import Threshold, by_user, from_controls, from_populations
 from napari_tam.results.fingerprint import analysis_hash
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ def learn_threshold(
     """
     if settings.puncta_threshold is not None:
         (out / THRESHOLD_FILE).unlink(missing_ok=True)
-        return Learnt(settings, Threshold(settings.puncta_threshold, "given", "set by the user"))
+        return Learnt(settings, by_user(settings.puncta_threshold))
     controls = _controls(names, layout)
     depends = (
         analysis_hash(settings, models) + f" {settings.puncta_false_per_cell:g} {sorted(controls.values())}"

@@ -12,10 +12,11 @@ import numpy as np
 
 from napari_tam.batches.outcome import BatchProgress, Outcome, explain, log
 from napari_tam.batches.threads import give_back_memory
-from napari_tam.errors import InputError
+from napari_tam.errors import InputError, is_printable
 from napari_tam.files import OutputError
 from napari_tam.io.channel_search import files_of
 from napari_tam.io.images import read_fields
+from napari_tam.io.masks.find import mask_files
 from napari_tam.pipeline.analysis import Segmented
 from napari_tam.pipeline.runner import run_steps
 from napari_tam.pipeline.steps import STEPS
@@ -126,6 +127,9 @@ class Work:
         OutputError
             If the results folder cannot be written.
         """
+        if not is_printable(str(path)):
+            yield from self._unreadable_name(path, name, index)
+            return
         if self.resume and (done := self.done(path, name)) is not None:
             rows, stamp = done
             yield from (self._kept(path, index, row, stamp) for row in rows)
@@ -137,7 +141,7 @@ class Work:
         held: list[Row] = []
         try:
             self._announce(path, name, index, "read")
-            stamp = Stamp(source_of(path, self._files(path)), self.analysis)
+            stamp = Stamp(source_of(path, self.files_of(path, name)), self.analysis)
             fields = self._fields(path, name, stamp, held)
             while (found := next(fields, None)) is not None:
                 yield from (self._kept(path, index, row, stamp) for row in held)
@@ -161,6 +165,16 @@ class Work:
         yield from (self._kept(path, index, row, stamp) for row in held)
         if failed is not None:
             yield Item("failed", path, index, name, stamp, outcome=failed)
+        yield Item("end", path, index, name, stamp)
+
+    def _unreadable_name(self, path: Path, name: str, index: int) -> Iterator[Item]:
+        """Yield the failure of a file whose name no table could hold."""
+        stamp = Stamp(None, self.analysis)
+        error = InputError(
+            "the name of the file, or of a folder above it, is no UTF-8 text", where=path, fix="rename it"
+        )
+        self.parts.open_file(name)
+        yield Item("failed", path, index, name, stamp, outcome=self._failure(error, path, name, stamp, 0.0))
         yield Item("end", path, index, name, stamp)
 
     def analyse(self, item: Item) -> Outcome:
@@ -211,9 +225,9 @@ class Work:
             give_back_memory()
         return Outcome(item.path, item.name, analysis, None, time.perf_counter() - started, row)
 
-    def _files(self, path: Path) -> list[Path]:
-        """Return all files of an image."""
-        return files_of(path, self.settings.files)
+    def files_of(self, path: Path, name: str) -> list[Path]:
+        """Return all files that the results of an image depend on: its channels, masks that were given."""
+        return [*files_of(path, self.settings.files), *mask_files(path, name, self.settings)]
 
     @cached_property
     def _masks(self) -> dict[str, str]:
@@ -229,7 +243,7 @@ class Work:
         if known is None or known[1].analysis != self.analysis:
             return None
         try:
-            if not is_same(path, known[1].source, self._files(path)):
+            if not is_same(path, known[1].source, self.files_of(path, name)):
                 return None
         except FileNotFoundError:
             if known[1].source is None or known[1].source["path"] != str(path.resolve()):

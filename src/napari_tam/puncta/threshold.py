@@ -113,7 +113,7 @@ class Threshold:
         )
 
 
-def given(value: float) -> Threshold:
+def by_user(value: float) -> Threshold:
     """Return the threshold that a user set."""
     return Threshold(value, "given", "set by the user")
 
@@ -209,7 +209,7 @@ def threshold_of(candidates: pd.DataFrame, score: float, asked: float | None) ->
         The user's threshold; None: from the populations.
     """
     if asked is not None:
-        return given(asked)
+        return by_user(asked)
     return from_populations(candidates.loc[candidates["score"] >= score, "contrast"].to_numpy(np.float64))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ import pandas as pd
 
 from napari_tam.io.layout import NO_EXOSOMES, well_of
 from napari_tam.phenotype.classify import UNCERTAIN
+from napari_tam.puncta.threshold import Threshold
 from napari_tam.report.readouts import GROUP
 from napari_tam.results.folder import OK, Results
 from napari_tam.settings import Settings
@@ -59,6 +61,13 @@ class ReportData:
     def analysed(self) -> pd.DataFrame:
         """The images that were analysed."""
         return self.images[self.images["status"] == OK]
+
+    @cached_property
+    def puncta_threshold(self) -> Threshold | None:
+        """The threshold for the contrast of puncta; None for results of versions without one."""
+        with contextlib.suppress(KeyError, TypeError, ValueError, IndexError):
+            return Threshold.from_dict(self.run["puncta_threshold"])
+        return None
 
     @cached_property
     def classes(self) -> tuple[str, ...]:

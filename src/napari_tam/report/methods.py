@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_tam.io.layout import NO_EXOSOMES
+from napari_tam.io.masks.find import NONE
 from napari_tam.networks.cards import MODELS_FOLDER, PHENOTYPE
+from napari_tam.puncta.threshold import LOWEST
 from napari_tam.report.citations import Methods
 from napari_tam.report.data import as_number
 from napari_tam.report.reading import read_data
@@ -142,15 +144,23 @@ def _cells(found: Methods, data: ReportData) -> None:
     )
     nuclei = "nuclei" in data.analysed and as_number(data.analysed["nuclei"])
     has_nuclei = nuclei is not False and np.isfinite(nuclei).any()
-    found.add(
+    cells = (
         f"Cells were segmented in the cell stain with {_network(data, 'cells', s.cells_model)} and the flow "
         f"algorithm of Cellpose {found.cite('Stringer et al. 2021')}, with {diameter}, a cell probability "
         "above "
         f"{s.cell_probability:g}, a flow threshold of {s.flow_threshold:g} and a smallest area of "
-        f"{s.min_cell_area_um2:g} µm².",
+        f"{s.min_cell_area_um2:g} µm²."
+        if s.cells_masks == NONE
+        else "Cells were not segmented here: their masks were given."
+    )
+    in_nuclei = (
         f"Nuclei were segmented in the nuclear stain with {_network(data, 'nuclei', s.nuclei_model)}."
-        if has_nuclei
-        else "",
+        if s.nuclei_masks == NONE
+        else "The masks of the nuclei were given, too."
+    )
+    found.add(
+        cells,
+        in_nuclei if has_nuclei else "",
         f"{len(data.cells):,} cells were found; "
         + (
             f"{int(data.cells['touches_border'].fillna(False).astype(bool).sum()):,} of them are cut by the "
@@ -158,6 +168,23 @@ def _cells(found: Methods, data: ReportData) -> None:
             if "touches_border" in data.cells and len(data.cells)
             else "none was left out."
         ),
+    )
+
+
+def _contrast(data: ReportData) -> str:
+    """Say which contrast puncta have at least, and why."""
+    threshold = data.puncta_threshold
+    value = data.settings.puncta_threshold if threshold is None else threshold.value
+    if value is None or value <= LOWEST:
+        return ""
+    why = {
+        "controls": ", which leaves cells of the control wells at most "
+        f"{data.settings.puncta_false_per_cell:g} puncta each on average",
+        "populations": ", the valley between the two populations that contrasts fell into",
+    }.get("given" if threshold is None else threshold.rule, "")
+    return (
+        f" and a contrast of at least {value:.3g} (response of a Laplacian of Gaussian over its spread in "
+        f"the surroundings; the same for all images{why})"
     )
 
 
@@ -173,6 +200,7 @@ def _puncta(found: Methods, data: ReportData) -> None:
     around = "shell" if volume else "annulus"
     holder = "in or on which its centroid lies" if volume else "whose mask lies under its centroid"
     sigma = f"{s.spot_sigma_um:g} µm" if s.spot_sigma_um else "measured from each image"
+    finder += _contrast(data)
     if s.puncta_min_snr > 0:
         finder += f" and a signal-to-noise ratio above {s.puncta_min_snr:g}"
     found.add(
