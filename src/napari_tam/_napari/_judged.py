@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_tam.puncta.selection import KEPT, reasons, select, threshold_for
-from napari_tam.puncta.threshold import Threshold, given
+from napari_tam.puncta.threshold import Threshold, by_user
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -81,7 +81,7 @@ class Judged:
 def judge(candidates: pd.DataFrame, settings: Settings, automatic: Threshold) -> Judged:
     """Say which candidates are puncta; `automatic` is the threshold where the settings leave it open."""
     asked = settings.puncta_threshold
-    threshold = automatic if asked is None else given(asked)
+    threshold = automatic if asked is None else by_user(asked)
     open_to_it = reasons(candidates, settings, Threshold()) == KEPT
     return Judged(
         candidates,
