@@ -1,7 +1,9 @@
 from .cards import ModelCard, bundled_cards
+from .cpnet import CPNet
 from .flownet import FlowNet, Predictor, choose_device
 
 __all__ = [
+    "CPNet",
     "FlowNet",
     "ModelCard",
     "Predictor",
