@@ -38,7 +38,7 @@ DESCRIPTION = (
 def cells_network(folder: Path):
     """Return the bundled `cells` segmenter and its hash; None and "rough" where it is missing."""
     from napari_tam.networks.cards import AREA_SETTINGS, TYPICAL_UM, ModelCard
-    from napari_tam.networks.flownet import Predictor
+    from napari_tam.networks.predictor import Predictor
     from napari_tam.segment.segmenter import FlowNetSegmenter
 
     if not (folder / "cells.json").exists():

@@ -8,7 +8,7 @@ import torch
 
 from napari_tam.errors import InputError
 from napari_tam.networks.cpnet import CPNet, network_of
-from napari_tam.networks.flownet import Predictor
+from napari_tam.networks.predictor import Predictor
 
 # Small images: more threads would only wait for each other.
 torch.set_num_threads(1)

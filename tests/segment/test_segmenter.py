@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from skimage.measure import label as connected
 
 from napari_tam.networks.cards import AREA_SETTINGS, TYPICAL_UM
-from napari_tam.networks.flownet import Predictor
+from napari_tam.networks.predictor import Predictor
 from napari_tam.segment.segmenter import FlowNetSegmenter, median_diameter, normalise, resize
 from napari_tam.settings import Settings
 from napari_tam.simulate.parameters import SceneParameters

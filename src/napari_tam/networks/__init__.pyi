@@ -1,6 +1,8 @@
 from .cards import ModelCard, bundled_cards
 from .cpnet import CPNet
-from .flownet import FlowNet, Predictor, choose_device
+from .engines import choose_device
+from .flownet import FlowNet
+from .predictor import Predictor
 
 __all__ = [
     "CPNet",

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 #: Libraries whose versions go on record.
 LIBRARIES = (
     "torch",
+    "openvino",
     "cellpose",
     "numpy",
     "scipy",
@@ -200,6 +201,7 @@ class Record:
             "images": dict(Counter(str(row["status"]) for row in rows)),
             "images_of_an_earlier_run": self._kept,
             "device": self._models.device,
+            "engine": self._models.engine,
             "models": self._models.hashes,
             "python": platform.python_version(),
             "platform": platform.platform(),

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from napari_tam.networks.dynamics import enlarge, labels_from_flows
 
 if TYPE_CHECKING:
-    from napari_tam.networks.flownet import Predictor
+    from napari_tam.networks.predictor import Predictor
     from napari_tam.settings import Settings
 
 Plane = npt.NDArray[np.generic]
