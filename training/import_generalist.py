@@ -33,7 +33,7 @@ CARD = {
         "Cellpose set (Stringer et al. 2021), about 600 fields of cells of many kinds, BBBC020 (mouse "
         "bone-marrow macrophages) and BBBC007 (Kc167 cells) among them; non-commercial"
     ],
-    "may_have_seen": "Which fields of the set were used for training is not on record: figures on BBBC020, on "
+    "may_have_seen": "Which fields of the set were trained on is not on record: figures on BBBC020, on "
     "the composites made from it and on BBBC007 are probably those of images that were trained on.",
     "terms": "weights: BSD; the images that they were trained on are for non-commercial use",
 }

@@ -66,7 +66,7 @@ class Analysis:
 
 @dataclass(frozen=True)
 class Segmented:
-    """Masks of an earlier run that still hold; None: to be found anew.
+    """What is known before the analysis and still holds; None: to be found anew.
 
     Attributes
     ----------
@@ -74,8 +74,11 @@ class Segmented:
         Label images (YX or ZYX, unsigned; 0 = background).
     cell_diameter_um
         The diameter that the cells were found with.
+    candidates
+        The candidates of puncta.
     """
 
     cells: npt.NDArray[np.unsignedinteger[Any]] | None = None
     nuclei: npt.NDArray[np.unsignedinteger[Any]] | None = None
     cell_diameter_um: float = float("nan")
+    candidates: pd.DataFrame | None = None

@@ -42,7 +42,7 @@ def run_steps(
     edits
         What was corrected by hand: it takes precedence over what the networks find.
     segmented
-        Masks of an earlier run that still hold; ignored for large images.
+        What is known already and still holds; ignored for large images.
 
     Raises
     ------

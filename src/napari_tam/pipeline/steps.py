@@ -17,7 +17,7 @@ import pandas as pd
 from napari_tam.correct.apply import Corrected, correct
 from napari_tam.measure.cells import measure
 from napari_tam.phenotype.classify import phenotype_summary
-from napari_tam.puncta.detect import select
+from napari_tam.puncta.selection import false_share, select, threshold_for
 from napari_tam.volume.measure import measure_volume
 from napari_tam.volume.projection import project_field, project_labels
 
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from napari_tam.pipeline.analysis import Analysis, Segmented
     from napari_tam.pipeline.edits import Edits
     from napari_tam.pipeline.models import Models
+    from napari_tam.puncta.threshold import Threshold
     from napari_tam.settings import Settings
 
     Labels = npt.NDArray[np.unsignedinteger[Any]]
@@ -51,8 +52,8 @@ class State:
         By ``cells``: labels, and the diameter that they were found with.
     nuclei
         By ``nuclei``: labels; None without a nuclear stain.
-    candidates, spots
-        By ``puncta``: before and after the thresholds.
+    candidates, threshold, spots
+        By ``puncta``: before the thresholds; the one for the contrast; and after them.
     table, puncta, summary
         By ``measure``.
     phenotypes
@@ -69,6 +70,7 @@ class State:
     diameter_um: object = later(init=False)
     nuclei: Labels | None = None
     candidates: pd.DataFrame = later(init=False)
+    threshold: Threshold = later(init=False)
     spots: pd.DataFrame = later(init=False)
     table: pd.DataFrame = later(init=False)
     puncta: pd.DataFrame = later(init=False)
@@ -192,9 +194,17 @@ def _keep_candidates(state: State, earlier: Analysis) -> None:
     state.candidates = earlier.candidates
 
 
+def _candidates_known(state: State) -> bool:
+    if state.segmented.candidates is None:
+        return False
+    state.candidates = state.segmented.candidates
+    return True
+
+
 def _select_spots(state: State) -> None:
     """Apply the thresholds, then what was corrected by hand."""
-    found = select(state.candidates, state.settings)
+    state.threshold = threshold_for(state.candidates, state.settings)
+    found = select(state.candidates, state.settings, state.threshold)
     exosome = state.field.channels["exosome"]
     state.spots = state.edits.apply(found, exosome, state.field.pixel_size_um, state.settings)
 
@@ -205,6 +215,10 @@ def _measure(state: State) -> None:
         state.field, state.cells, state.nuclei, state.spots, state.settings, state.corrected.raw_exosome
     )
     state.summary["cell_diameter_um"] = state.diameter_um
+    state.summary["puncta_threshold"] = state.threshold.value
+    # The score of the other method is no chance.
+    known = state.settings.puncta_method == "network"
+    state.summary["puncta_false_share"] = false_share(state.spots) if known else float("nan")
     if state.edits.any:
         state.summary["notes"] = "; ".join(filter(None, [str(state.summary["notes"]), *state.edits.notes]))
 
@@ -253,7 +267,14 @@ TABLE = (
         keep=_keep_nuclei,
         known=(_nuclei_by_hand, _nuclei_of_earlier_run),
     ),
-    Step("puncta", _find_candidates, takes=("correct",), keep=_keep_candidates, finish=_select_spots),
+    Step(
+        "puncta",
+        _find_candidates,
+        takes=("correct",),
+        keep=_keep_candidates,
+        known=(_candidates_known,),
+        finish=_select_spots,
+    ),
     Step("measure", _measure, takes=("correct", "cells", "nuclei", "puncta")),
     Step(
         "classify",

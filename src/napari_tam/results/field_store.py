@@ -148,7 +148,7 @@ class FieldStore:
             return Segmented()
         if source.get("sha256") != stamp.source["sha256"] or values.get("edits", "") != edits:
             return Segmented()
-        found = {}
+        found: dict[str, Any] = {}
         for kind, told in masks.items():
             path = results.mask_path(self.out, name, kind)
             if path.exists() and known.get(kind) == [told, self._mask_hash(name, kind)]:
