@@ -155,6 +155,7 @@ def batch(
     from napari_tam.io.layout import read_layout
     from napari_tam.io.listing import unique_names
     from napari_tam.report.build import write_report
+    from napari_tam.results.lock import locked
 
     settings, out = _settings(settings), Path(out).expanduser()
     for what, number, least in (("jobs", jobs, 0), ("memory_gb", memory_gb, 1e-9)):
@@ -179,10 +180,12 @@ def batch(
         cluster=cluster,
         layout=about,
     )
-    analysed, kept, errors = _count(outcomes)
-    conclusions = conclude(out, settings, about) if analysed + kept else None
-    if conclusions is not None and (report if report is not None else about is not None):
-        write_report(out)
+    # to the end: another run between the images and the tables would mix its own with these
+    with locked(out):
+        analysed, kept, errors = _count(outcomes)
+        conclusions = conclude(out, settings, about) if analysed + kept else None
+        if conclusions is not None and (report if report is not None else about is not None):
+            write_report(out)
     return BatchResult(out, analysed, kept, errors, conclusions)
 
 

@@ -21,7 +21,17 @@ class InputError(ValueError):
         self.where = where
         self.fix = fix
         message = f"{where}: {what}" if where is not None else what
-        super().__init__(f"{message}. {fix}" if fix else message)
+        super().__init__(printable(f"{message}. {fix}" if fix else message))
+
+
+def printable(text: str) -> str:
+    """Return a text that can be written: bytes of a file name that are no UTF-8 become question marks (�)."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
+def is_printable(text: str) -> bool:
+    """Tell whether a file name is UTF-8."""
+    return printable(text) == text
 
 
 def one_line(error: BaseException) -> str:

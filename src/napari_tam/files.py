@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 #: Errors after which no further image can be written either.
 _FATAL = {
     getattr(errno, name, None)  # Windows knows no quota
-    for name in ("ENOSPC", "EDQUOT", "EROFS", "ENOENT", "EIO")
+    for name in ("ENOSPC", "EDQUOT", "EROFS", "ENOENT", "EIO", "EFBIG")
 }
 
 
@@ -64,6 +64,8 @@ def make_folder(folder: Path) -> None:
 def replacing(path: Path, folder: Path | None = None) -> Iterator[Path]:
     """Yield the ``.part`` file to write; it takes the place of `path` if nothing is raised.
 
+    Its content is on the disk before it has the name: after a power cut there is the old file or the new one.
+
     Parameters
     ----------
     path
@@ -79,6 +81,7 @@ def replacing(path: Path, folder: Path | None = None) -> Iterator[Path]:
     part = (folder or path.parent) / (path.name + ".part")
     try:
         yield part
+        sync(part)
         os.replace(part, path)
     except OSError as error:
         raise OutputError(path, error) from error
@@ -87,10 +90,47 @@ def replacing(path: Path, folder: Path | None = None) -> Iterator[Path]:
             part.unlink(missing_ok=True)
 
 
+def sync(path: Path) -> None:
+    """Have the system write a file, or the names in a folder, to the disk now, where it can.
+
+    Raises
+    ------
+    OSError
+        If the disk is full or broken.
+    """
+    if path.is_dir() and os.name == "nt":
+        return  # Windows keeps names safe by itself, and opens no folder
+    number = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    try:
+        os.fsync(number)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some network shares cannot
+            raise
+    finally:
+        os.close(number)
+
+
+def check_writable(folder: Path) -> None:
+    """Make a folder if need be, and see that files can be written and renamed in it.
+
+    Raises
+    ------
+    OutputError
+        If they cannot.
+    """
+    make_folder(folder)
+    probe = folder / ".writable"
+    with replacing(probe) as part:
+        part.write_bytes(b"")
+    with contextlib.suppress(OSError):
+        probe.unlink()
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a text file (UTF-8) in one step."""
     with replacing(path) as part:
-        part.write_text(text, encoding="utf-8")
+        # file names that are no UTF-8 may be in it (on the command line)
+        part.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:

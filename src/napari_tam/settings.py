@@ -8,6 +8,7 @@ from them as well (``["enters"]``).
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -26,10 +27,18 @@ REQUIRED_ROLES = ("cell", "exosome")
 LARGEST_SHIFT_UM = 20.0
 
 
+#: The longest names that file systems have, in bytes: of a file, and of a path.
+LONGEST_NAME, LONGEST_PATH = 255, 4096
+
+
 def split_bleed_through(name: str) -> tuple[str, str]:
     """Return source and target of ``cell_into_exosome``; target is empty if it is no such name."""
     source, _, target = name.partition("_into_")
     return source, target
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 80 else f"{text[:60]}… ({len(text)} characters)"
 
 
 def _setting(
@@ -568,6 +577,14 @@ class Settings(BaseModel):
                 raise ValueError(f"{role} = {shift}: more than {LARGEST_SHIFT_UM:g} µm is no channel shift")
         return shifts
 
+    @field_validator("cells_model", "nuclei_model", "phenotype_model", "corrections")
+    @classmethod
+    def _can_be_a_path(cls, text: str) -> str:
+        parts = [len(part.encode(errors="surrogateescape")) for part in re.split(r"[/\\]", text)]
+        if max(parts) > LONGEST_NAME or sum(parts) + len(parts) > LONGEST_PATH or "\0" in text:
+            raise ValueError("this can be no name of a model, file or folder (too long, or with a NUL)")
+        return text
+
     @field_validator("comparison_readouts")
     @classmethod
     def _some_readout(cls, text: str) -> str:
@@ -649,7 +666,7 @@ class Settings(BaseModel):
                     name, message = f"channels.{item['loc'][1]}", "should be a channel index (from 0) or name"
                 elif len(item["loc"]) > 1:
                     name = f"{name}.{item['loc'][1]}"
-                problems.append(f"{name} = {item['input']!r}: {message}")
+                problems.append(f"{name} = {_short(repr(item['input']))}: {message}")
             problems = list(dict.fromkeys(problems))
             raise InputError(
                 "; ".join(problems), where=where, fix="'napari-tam settings' describes all settings"

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -8,6 +10,7 @@ from hypothesis import strategies as st
 
 from napari_tam.errors import InputError
 from napari_tam.io.images import list_images, stem_of, unique_names
+from napari_tam.io.listing import unreadable
 
 
 def touch(folder: Path, *names: str) -> list[Path]:
@@ -118,3 +121,50 @@ def test_names_are_unique_whatever_the_files(parts: list[tuple[str, str, str]]) 
     named = unique_names(paths)
     assert list(named) == list(dict.fromkeys(paths))
     assert len({name.casefold() for name in named.values()}) == len(named)
+
+
+def test_twenty_thousand_files_of_one_name_get_names_in_a_second() -> None:
+    folders = [Path(f"d{number}") for number in range(20_000)]
+    counted = unique_names([folder / "a.ome.tif" for folder in folders])
+    assert len(set(counted.values())) == 20_000
+    many = unique_names([Path("x") / f"p{number % 100}" / "a.tif" for number in range(20_000)])
+    assert len(many) == 100
+    # all of one folder name: told apart by numbers alone, each tried once
+    same = unique_names([folder / "in" / "a.tif" for folder in folders])
+    assert set(same.values()) == {"a", *(f"a_{number}" for number in range(2, 20_001))}
+
+
+@pytest.fixture
+def forbidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever is called ``lost+found`` cannot be looked into; as root, permissions would not show it."""
+    look = os.scandir, os.listdir
+
+    def refuse(which: int) -> Any:
+        def called(path: Any = ".") -> Any:
+            if os.fspath(path).endswith("lost+found"):
+                raise PermissionError(13, "Permission denied", str(path))
+            return look[which](path)
+
+        return called
+
+    monkeypatch.setattr(os, "scandir", refuse(0))
+    monkeypatch.setattr(os, "listdir", refuse(1))
+
+
+@pytest.mark.usefixtures("forbidden")
+def test_what_cannot_be_read_is_passed_over_and_told(tmp_path: Path) -> None:
+    for folder in ("a", "lost+found"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "x.ome.tif").touch()
+    try:
+        (tmp_path / "a" / "gone.tif").symlink_to(tmp_path / "nowhere.tif")
+    except OSError:
+        pytest.skip("this system lets nobody make links")
+    assert list_images([tmp_path]) == [tmp_path / "a" / "x.ome.tif"]
+    assert unreadable([tmp_path]) == [
+        "left out: 1 folders that cannot be read (lost+found)",
+        "left out: 1 links to nowhere (gone.tif)",
+    ]
+    assert unreadable([tmp_path / "a" / "*.tif"]) == ["left out: 1 links to nowhere (gone.tif)"]
+    with pytest.raises(InputError, match="Permission denied"):
+        list_images([tmp_path / "lost+found"])

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from bundled import need
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from napari_tam.cli import doctor
 from napari_tam.errors import InputError
@@ -252,3 +252,47 @@ def test_the_bundled_networks_are_small() -> None:
     for name in CHANNELS:
         need(name)
     assert sum(path.stat().st_size for path in cards.MODELS_FOLDER.iterdir()) < 25e6
+
+
+def changed(folder: Path, kind: str) -> str:
+    """Damage one tensor of the network in a folder, with a card that fits; return the tensor's name."""
+    weights = folder / "cells.safetensors"
+    state = load_file(weights)
+    name = next(name for name, value in state.items() if value.ndim == 4 and "down" in name)
+    if kind == "variance":
+        name = next(name for name in state if name.endswith("running_var"))
+        state[name][0] = -1.0
+    elif kind == "zero":
+        state[name] = torch.zeros_like(state[name])
+    else:
+        state[name].view(-1)[-1] = float(kind)
+    save_file(state, weights)
+    card = json.loads((folder / "cells.json").read_text())
+    card["sha256"] = hashlib.sha256(weights.read_bytes()).hexdigest()
+    (folder / "cells.json").write_text(json.dumps(card))
+    return name
+
+
+@pytest.mark.parametrize("kind", ["nan", "inf", "-inf", "zero", "variance"])
+def test_weights_that_no_training_leaves_are_refused(folder: Path, kind: str) -> None:
+    name = changed(folder, kind)
+    with pytest.raises(InputError, match=rf"the weights are damaged \({name.replace('.', '[.]')} is"):
+        load_models(PLAIN)
+
+
+@pytest.mark.parametrize("value", [1e5, 0, -30, 2.9, float("nan"), "30", True, None])
+@pytest.mark.parametrize("key", ["diameter_px", "typical_um"])
+def test_a_card_whose_lengths_no_cell_has_is_one_sentence(tmp_path: Path, key: str, value: object) -> None:
+    if (key, value) == ("typical_um", 2.9):
+        value = 0.1
+    put(tmp_path, "cells", **{"diameter_px": 30.0, "typical_um": 25.0} | {key: value})
+    with pytest.raises(InputError, match=f"the card's {key} is no length of a cell"):
+        cards.own_card(str(tmp_path), "cells")
+
+
+@pytest.mark.parametrize("name", ["cells_model", "nuclei_model", "phenotype_model", "corrections"])
+@pytest.mark.parametrize("value", ["m" * 5000, "a/" * 3000, "m" * 256, "a\0b"])
+def test_a_name_that_no_file_can_have_is_one_short_sentence(name: str, value: str) -> None:
+    with pytest.raises(InputError, match="can be no name of a model") as raised:
+        Settings().updated(**{name: value})
+    assert len(str(raised.value)) < 400

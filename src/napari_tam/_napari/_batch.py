@@ -346,14 +346,13 @@ def _batch(
     with loading():
         from napari_tam.batches.conclude import conclude
         from napari_tam.batches.run import analyse_files
-        from napari_tam.results.folder import prepare
+        from napari_tam.results.lock import locked
 
-        prepare(out)
         models = session.models(settings)
     started, done = time.monotonic(), 0
     command = ["napari", str(out)]
     batch = analyse_files(paths, settings, models, out, on_progress=tell, command=command, layout=layout)
-    with contextlib.closing(batch):
+    with locked(out), contextlib.closing(batch):
         for outcome in batch:
             analysis = outcome.analysis
             if analysis is not None:  # a batch may be long: its images do not stay in memory
@@ -362,9 +361,9 @@ def _batch(
                 analysis = replace(analysis, field=light, **images)
                 done += 1
             yield replace(outcome, analysis=analysis)
-    if done:
-        yield Progress("positive cells, comparisons", 0, 1)
-        conclude(out, settings, layout)
+        if done:
+            yield Progress("positive cells, comparisons", 0, 1)
+            conclude(out, settings, layout)
     return time.monotonic() - started
 
 

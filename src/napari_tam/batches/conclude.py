@@ -18,7 +18,9 @@ from napari_tam.columns import (
 from napari_tam.errors import InputError
 from napari_tam.io.layout import read_layout, well_of
 from napari_tam.results import tables
+from napari_tam.results.lock import locked_results
 from napari_tam.settings import Settings
+from napari_tam.stopping import undisturbed
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -75,6 +77,11 @@ def conclude(folder: Path, settings: Settings, layout: Layout | None = None) -> 
     InputError
         If the folder or the layout cannot be used; then nothing is written.
     """
+    with locked_results(folder):
+        return _conclude(folder, settings, layout)
+
+
+def _conclude(folder: Path, settings: Settings, layout: Layout | None) -> Conclusions:
     from napari_tam.kinetics.results import follow_results, write_kinetics
     from napari_tam.uptake.comparisons import compare
     from napari_tam.uptake.decide import decide
@@ -96,20 +103,21 @@ def conclude(folder: Path, settings: Settings, layout: Layout | None = None) -> 
         cells[name] = decisions.cells[name].array
     replicates = replicate_table(cells, settings)
     comparisons = compare(cells, replicates, settings)
-    # nothing was written so far; now everything is
     found.images = _extend(found.images, about[_LAYOUT_NAMES], after="image")
     found.cells = _extend(found.cells, cells[_LAYOUT_NAMES + list(decisions.cells)])
     found.puncta = _extend(found.puncta, decisions.puncta)
-    _write_text(folder, layout)
-    found.write(folder)
-    for name, frame in (
-        ("thresholds", decisions.thresholds),
-        ("replicates", replicates),
-        ("comparisons", comparisons),
-    ):
-        tables.write_csv(folder / f"{name}.csv", _arrow(frame))
+    # nothing of this was written so far; now everything is, as it belongs together
+    with undisturbed():
+        _write_text(folder, layout)
+        found.write(folder)
+        for name, frame in (
+            ("thresholds", decisions.thresholds),
+            ("replicates", replicates),
+            ("comparisons", comparisons),
+        ):
+            tables.write_csv(folder / f"{name}.csv", _arrow(frame))
+        kinetics = write_kinetics(folder)
     unknown = [name for name, known in zip(names, about["described"], strict=True) if not known]
-    kinetics = write_kinetics(folder)
     # that single images have no track needs no saying here
     notes = [*(followed.notes if followed.movies else ()), *_notes(decisions.thresholds, layout, unknown)]
     return Conclusions(cells, decisions.thresholds, replicates, comparisons, kinetics, tuple(notes))
@@ -128,6 +136,11 @@ def compare_again(folder: Path, settings: Settings) -> tuple[pd.DataFrame, pd.Da
     InputError
         If the folder cannot be read, or was never given a layout.
     """
+    with locked_results(folder):
+        return _compare_again(folder, settings)
+
+
+def _compare_again(folder: Path, settings: Settings) -> tuple[pd.DataFrame, pd.DataFrame]:
     from napari_tam.uptake.comparisons import compare
     from napari_tam.uptake.replicates import replicate_table
 
@@ -144,8 +157,9 @@ def compare_again(folder: Path, settings: Settings) -> tuple[pd.DataFrame, pd.Da
             cells[column.name] = cells[column.name].astype("boolean")
     replicates = replicate_table(cells, settings)
     comparisons = compare(cells, replicates, settings)
-    tables.write_csv(folder / "replicates.csv", _arrow(replicates))
-    tables.write_csv(folder / "comparisons.csv", _arrow(comparisons))
+    with undisturbed():
+        tables.write_csv(folder / "replicates.csv", _arrow(replicates))
+        tables.write_csv(folder / "comparisons.csv", _arrow(comparisons))
     return replicates, comparisons
 
 

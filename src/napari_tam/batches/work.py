@@ -12,7 +12,7 @@ import numpy as np
 
 from napari_tam.batches.outcome import BatchProgress, Outcome, explain, log
 from napari_tam.batches.threads import give_back_memory
-from napari_tam.errors import InputError
+from napari_tam.errors import InputError, is_printable
 from napari_tam.files import OutputError
 from napari_tam.io.channel_search import files_of
 from napari_tam.io.images import read_fields
@@ -127,6 +127,9 @@ class Work:
         OutputError
             If the results folder cannot be written.
         """
+        if not is_printable(str(path)):
+            yield from self._unreadable_name(path, name, index)
+            return
         if self.resume and (done := self.done(path, name)) is not None:
             rows, stamp = done
             yield from (self._kept(path, index, row, stamp) for row in rows)
@@ -162,6 +165,16 @@ class Work:
         yield from (self._kept(path, index, row, stamp) for row in held)
         if failed is not None:
             yield Item("failed", path, index, name, stamp, outcome=failed)
+        yield Item("end", path, index, name, stamp)
+
+    def _unreadable_name(self, path: Path, name: str, index: int) -> Iterator[Item]:
+        """Yield the failure of a file whose name no table could hold."""
+        stamp = Stamp(None, self.analysis)
+        error = InputError(
+            "the name of the file, or of a folder above it, is no UTF-8 text", where=path, fix="rename it"
+        )
+        self.parts.open_file(name)
+        yield Item("failed", path, index, name, stamp, outcome=self._failure(error, path, name, stamp, 0.0))
         yield Item("end", path, index, name, stamp)
 
     def analyse(self, item: Item) -> Outcome:

@@ -17,10 +17,11 @@ from napari_tam.cli.uptake import print_conclusions, print_report
 from napari_tam.io.channel_search import described
 from napari_tam.io.images import list_images
 from napari_tam.io.layout import read_layout
-from napari_tam.io.listing import unique_names
+from napari_tam.io.listing import unique_names, unreadable
 from napari_tam.pipeline.models import load_models
 from napari_tam.puncta.threshold import LOWEST
 from napari_tam.results.folder import OK, PENDING, prepare
+from napari_tam.results.lock import locked
 from napari_tam.results.tables import read_csv
 from napari_tam.stopping import terminable
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
     from napari_tam.batches.outcome import BatchProgress, Outcome
+    from napari_tam.io.layout import Layout
     from napari_tam.settings import Settings
 
 #: Of more missing files than this, only the first are named.
@@ -79,7 +81,7 @@ def analyse(
     """
     how = how or Run()
     paths = list_images(images, settings.files, rgb=settings.rgb)
-    for line in described(paths, settings.files):
+    for line in [*described(paths, settings.files), *unreadable(images)]:
         print(f"files    {line}")
     about = None if layout is None else read_layout(layout)
     if about is not None:
@@ -87,6 +89,19 @@ def analyse(
         about.check(list(unique_names(paths, settings.files).values()), patterns=False)
     if how.dry_run:
         return _print_plan(paths, out, settings, how)
+    # to the end: another run between the images and the tables would mix its own with these
+    with locked(out):
+        return _analyse(paths, out, settings, command, about, how)
+
+
+def _analyse(
+    paths: Sequence[Path],
+    out: Path,
+    settings: Settings,
+    command: Sequence[str],
+    about: Layout | None,
+    how: Run,
+) -> int:
     prepare(out)
     tally = Tally()
     with _progress(paths) as bar:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from napari_tam.cli.commands import build
 from napari_tam.cli.console import INTERRUPTED, complain
 from napari_tam.errors import InputError, one_line
+from napari_tam.stopping import terminable
 
 if TYPE_CHECKING:
     import argparse
@@ -28,10 +29,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
     try:
-        parsed = _parse(arguments)
-        status: int = parsed.run(parsed)
-        sys.stdout.flush()
-        return status
+        with terminable():
+            parsed = _parse(arguments)
+            status: int = parsed.run(parsed)
+            sys.stdout.flush()
+            return status
     except InputError as error:
         return complain(one_line(error))
     except KeyboardInterrupt:

@@ -38,6 +38,7 @@ def track(arguments: argparse.Namespace) -> int:
     from napari_tam.files import write_text
     from napari_tam.io.layout import read_layout
     from napari_tam.kinetics.results import follow_results, write_kinetics
+    from napari_tam.results.lock import locked_results
     from napari_tam.settings import Settings
 
     folder: Path = arguments.results
@@ -49,15 +50,16 @@ def track(arguments: argparse.Namespace) -> int:
     # alone first, so that the sentence about a bad option does not speak of the file
     Settings.from_values(given, where="command line")
     settings = settings.updated(**given)
-    found = follow_results(folder, settings)
-    if given:
-        write_text(path, settings.to_yaml())
+    with locked_results(folder):
+        found = follow_results(folder, settings)
+        if given:
+            write_text(path, settings.to_yaml())
+        fits = write_kinetics(folder, layout)
     for name, frames in found.movies.items():
         own = found.cells[found.cells["image"].str.startswith(f"{name}_t")]
         tracks = own.groupby("track").size()
         middle = f", median length {tracks.median():g}" if len(tracks) else ""
         print(f"movie    {name}: {frames} frames, {len(tracks)} tracks{middle}")
-    fits = write_kinetics(folder, layout)
     print_kinetics(fits)
     for note in found.notes:
         print(f"note     {note}")

@@ -13,6 +13,7 @@ from napari_tam.cli.options import add_options, chosen_settings
 from napari_tam.cli.track import print_kinetics
 from napari_tam.files import write_text
 from napari_tam.io.layout import read_layout
+from napari_tam.results.lock import locked_results
 
 if TYPE_CHECKING:
     import argparse
@@ -44,10 +45,11 @@ def uptake(arguments: argparse.Namespace) -> int:
     folder: Path = arguments.results
     settings = chosen_settings(arguments, settings_of(folder), LATER)
     layout = layout_of(folder) if arguments.layout is None else read_layout(arguments.layout)
-    found = conclude(folder, settings, layout)
-    write_text(folder / "settings.yaml", settings.to_yaml())
-    print_conclusions(found, folder)
-    print_report(folder)
+    with locked_results(folder):
+        found = conclude(folder, settings, layout)
+        write_text(folder / "settings.yaml", settings.to_yaml())
+        print_conclusions(found, folder)
+        print_report(folder)
     return 0
 
 

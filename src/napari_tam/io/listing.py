@@ -8,7 +8,7 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari_tam.errors import InputError
+from napari_tam.errors import InputError, printable, some
 from napari_tam.io.pictures import PICTURES, SPLIT, is_picture
 
 if TYPE_CHECKING:
@@ -52,7 +52,10 @@ def _folder_of(path: Path, files: str) -> Path:
 
 def is_zarr(path: Path) -> bool:
     """Return whether a path is a Zarr folder."""
-    return path.is_dir() and any((path / name).is_file() for name in ("zarr.json", ".zattrs", ".zgroup"))
+    try:
+        return path.is_dir() and any((path / name).is_file() for name in ("zarr.json", ".zattrs", ".zgroup"))
+    except OSError:  # a folder without permission
+        return False
 
 
 def extra_of(path: Path) -> str | None:
@@ -96,9 +99,15 @@ def _expand(given: str | Path, *, pictures: bool, subfolders: bool) -> list[Path
         return _is_image(path) and (pictures or not is_picture(path))
 
     path = Path(given).expanduser()
-    if path.is_file() or is_zarr(path):
-        return [path]
-    if path.is_dir():
+    try:
+        if path.is_file() or is_zarr(path):
+            return [path]
+        folder = path.is_dir()
+    except OSError as error:
+        raise InputError(
+            f"it cannot be read ({error.strerror})", where=given, fix="check the name"
+        ) from error
+    if folder:
         try:
             candidates = list(path.iterdir())
             if subfolders and not any(map(is_image, candidates)):
@@ -135,16 +144,74 @@ def _below(folder: Path) -> list[Path]:
     """Return what lies in the folders of a folder, without hidden ones and results of an analysis."""
     found: list[Path] = []
     for path in sorted(folder.iterdir()):
-        if path.is_dir() and not path.name.startswith(".") and not _is_results(path):
-            here = list(path.iterdir())
-            found += here
-            if not is_zarr(path):
-                found += _below(path)
+        try:
+            if path.is_dir() and not path.name.startswith(".") and not _is_results(path):
+                here = list(path.iterdir())
+                found += here
+                if not is_zarr(path):
+                    found += _below(path)
+        except OSError:
+            continue  # see `unreadable`
     return found
 
 
+def unreadable(inputs: Sequence[str | Path]) -> list[str]:
+    """Return a line about what `list_images` left out of folders and patterns because it cannot be read.
+
+    These are subfolders without permission (``lost+found``), and links to nowhere with names of images.
+    """
+    folders: list[str] = []
+    links: list[str] = []
+
+    def look(folder: Path, *, below: bool) -> None:
+        try:
+            entries = sorted(folder.iterdir())
+        except OSError:
+            folders.append(folder.name)
+            return
+        for path in entries:
+            if path.name.startswith("."):
+                continue
+            if path.is_symlink() and not _is_there(path):
+                if _is_image(path):
+                    links.append(path.name)
+            elif below and not _is_image(path) and _is_folder(path) and not _is_results(path):
+                look(path, below=True)
+
+    for given in inputs:
+        path = Path(given).expanduser()
+        if _is_folder(path) and not is_zarr(path):
+            here = [each for each in path.iterdir() if _is_image(each) and _is_there(each)]
+            look(path, below=not here)
+        elif glob.has_magic(str(given)) and not _is_there(path):
+            matches = map(Path, glob.glob(str(path), recursive=True))
+            links += [each.name for each in matches if each.is_symlink() and not _is_there(each)]
+    return [
+        f"left out: {len(names)} {what} ({printable(some(names, 3))})"
+        for names, what in ((folders, "folders that cannot be read"), (links, "links to nowhere"))
+        if names
+    ]
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:
+        return False
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
+
+
 def _is_results(folder: Path) -> bool:
-    return (folder / "images.csv").is_file() and (folder / "run.json").is_file()
+    try:
+        return (folder / "images.csv").is_file() and (folder / "run.json").is_file()
+    except OSError:
+        return False
 
 
 def _without_masks(images: list[Path]) -> list[Path]:
@@ -170,10 +237,10 @@ def unique_names(paths: Iterable[Path], files: str = "auto") -> dict[Path, str]:
     the paths and their order only.
     """
     paths = list(dict.fromkeys(paths))
-    stems = [name_of(path, files) for path in paths]
+    stems = [printable(name_of(path, files)) for path in paths]
     shared = _repeated(stems)
     longer = [
-        f"{_folder_of(path, files).name}_{stem}" if stem.casefold() in shared else stem
+        f"{printable(_folder_of(path, files).name)}_{stem}" if stem.casefold() in shared else stem
         for path, stem in zip(paths, stems, strict=True)
     ]
     # Where the folder does not tell them apart either, it would only make the name longer.
@@ -182,16 +249,16 @@ def unique_names(paths: Iterable[Path], files: str = "auto") -> dict[Path, str]:
     repeated = _repeated(wanted)
     taken = {name.casefold() for name in wanted if name.casefold() not in repeated}
     names = {}
+    numbers = dict.fromkeys(repeated, 1)
     for path, name in zip(paths, wanted, strict=True):
-        unique, number = name, 1
-        while name.casefold() in repeated and unique.casefold() in taken:
-            number += 1
-            unique = f"{name}_{number}"
+        unique, folded = name, name.casefold()
+        while folded in repeated and unique.casefold() in taken:
+            numbers[folded] += 1
+            unique = f"{name}_{numbers[folded]}"
         taken.add(unique.casefold())
         names[path] = unique
     return names
 
 
 def _repeated(names: Collection[str]) -> set[str]:
-    seen = Counter(name.casefold() for name in names)
-    return {name for name, number in seen.items() if number > 1}
+    return {name for name, times in Counter(map(str.casefold, names)).items() if times > 1}

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from functools import partial
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +16,12 @@ from napari_tam.io.tiff_metadata import Metadata, to_minutes, to_um
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+#: Files that Zarr keeps metadata in, and how many bytes they have at most.
+_METADATA, LARGEST_METADATA = ("zarr.json", ".zarray", ".zattrs", ".zgroup", ".zmetadata"), 2**27
+
+#: The longest axis (pixels, planes, channels), the most chunks and the largest chunk (bytes) that are read.
+LONGEST_AXIS, MOST_CHUNKS, LARGEST_CHUNK = 5_000_000, 5_000_000, 2**32
 
 
 def open_zarr(path: Path) -> tuple[list[Series], list[tuple[str, InputError]]]:
@@ -32,6 +41,7 @@ def open_zarr(path: Path) -> tuple[list[Series], list[tuple[str, InputError]]]:
         If zarr is missing, or the folder is no OME-Zarr that can be read, or none of its images can.
     """
     zarr = need("zarr", "ome-zarr", "reading OME-Zarr")
+    check_files(path)
     root = reading_array(path, lambda: zarr.open(path, mode="r"))
     if not isinstance(root, zarr.Group):
         raise _without_meta(path)
@@ -46,6 +56,50 @@ def open_zarr(path: Path) -> tuple[list[Series], list[tuple[str, InputError]]]:
     if lost and not series:
         raise lost[0][1]
     return series, lost
+
+
+def check_files(path: Path) -> None:
+    """See that a Zarr folder holds files and folders, before anything in it is read.
+
+    Raises
+    ------
+    InputError
+        If something in it is a device, a pipe or a socket, which may never end; or metadata are too large.
+    """
+    for folder, _, names in os.walk(path):
+        for name in names:
+            try:
+                state = os.stat(os.path.join(folder, name))
+            except OSError:
+                continue  # a link to nowhere is a missing chunk
+            problem = "" if stat.S_ISREG(state.st_mode) else "is no file, but a device, pipe or socket"
+            if name in _METADATA and state.st_size > LARGEST_METADATA:
+                problem = f"has {state.st_size:,} bytes, more than metadata can be"
+            if problem:
+                raise InputError(
+                    f"{Path(folder, name).relative_to(path)} in it {problem}",
+                    where=path,
+                    fix="export the image again",
+                )
+
+
+def check_shape(path: Path, array: Any) -> None:
+    """See that an array has a size that images have, before its chunks are listed.
+
+    Raises
+    ------
+    InputError
+        If it has not.
+    """
+    shape, chunk = tuple(array.shape), tuple(getattr(array, "shards", None) or array.chunks)
+    chunks = prod(-(-length // max(step, 1)) for length, step in zip(shape, chunk, strict=False))
+    size = prod(chunk) * array.dtype.itemsize
+    if max(shape, default=0) > LONGEST_AXIS or chunks > MOST_CHUNKS or size > LARGEST_CHUNK:
+        raise InputError(
+            f"no image is so large: shape {shape} in {chunks:,} chunks of {size:,} bytes",
+            where=path,
+            fix="its metadata are damaged; export the image again",
+        )
 
 
 def _meta(group: Any) -> dict[str, Any]:
@@ -116,6 +170,7 @@ def _series(path: Path, group: Any, suffix: str) -> Series:
             "its OME metadata list no image (multiscales, datasets)", where=path, fix="export it again"
         ) from error
     array = _group(path, group, dataset["path"])
+    check_shape(path, array)
     # before 0.4 axes were letters, before 0.3 always these
     axes = multiscale.get("axes") or ["t", "c", "z", "y", "x"][-array.ndim :]
     named = [{"name": axis} if isinstance(axis, str) else axis for axis in axes]

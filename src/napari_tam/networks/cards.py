@@ -12,6 +12,10 @@ from napari_tam.errors import InputError
 from napari_tam.installation import bundled
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import torch
+
     from napari_tam.networks.flownet import FlowNet
 
 #: The bundled weights and their cards.
@@ -22,6 +26,8 @@ PHENOTYPE = "phenotype"
 
 #: Where the search for an unknown diameter starts (µm), by kind.
 TYPICAL_UM = {"cells": 25.0, "nuclei": 10.0}
+#: What the lengths on a card can be: the network's working scale, and the size of a cell.
+LENGTHS = {"diameter_px": (3.0, 1000.0), "typical_um": (0.5, 1000.0)}
 AREA_SETTINGS = {"cells": "min_cell_area_um2", "nuclei": "min_nucleus_area_um2"}
 
 
@@ -101,7 +107,29 @@ class ModelCard:
         except Exception as error:
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise InputError(f"the weights do not fit their card ({reason})", where=self.weights) from error
+        check_weights(network.state_dict(), self.weights, fix=_mend(self.path))
         return network
+
+
+def check_weights(tensors: Mapping[str, torch.Tensor], where: object, *, fix: str) -> None:
+    """Refuse weights of which no network can be made: it would find nothing, and nobody would know why.
+
+    Raises
+    ------
+    InputError
+        If some are NaN or infinite, all weights of a layer are zero, or a variance is negative.
+    """
+    for name, tensor in tensors.items():
+        values = tensor.detach()
+        if not values.is_floating_point():
+            continue
+        if not bool(values.isfinite().all()):
+            raise InputError(f"the weights are damaged ({name} is not finite)", where=where, fix=fix)
+        if name.endswith("running_var") and bool((values < 0).any()):
+            raise InputError(f"the weights are damaged ({name} is below zero)", where=where, fix=fix)
+        # biases may well be zero, and a block may be switched off; a convolution never is
+        if values.ndim >= 4 and not bool(values.any()):
+            raise InputError(f"the weights are damaged ({name} is all zero)", where=where, fix=fix)
 
 
 def check_bundled() -> None:
@@ -153,10 +181,14 @@ def own_card(name: str, kind: str) -> ModelCard | None:
     card = ModelCard.read(path)
     if card.values["kind"] != kind:
         raise InputError(f"the model finds {card.values['kind']}, not {kind}", where=path)
-    for key in ("diameter_px", "typical_um"):
-        value = card.values.get(key, 1.0)
-        if not isinstance(value, int | float) or not 0 < value < 1e6:
-            raise InputError(f"the card's {key} is no length ({value!r})", where=path, fix=_mend(path))
+    for key, (least, most) in LENGTHS.items():
+        value = card.values.get(key, most)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= most:
+            raise InputError(
+                f"the card's {key} is no length of a cell ({value!r}; {least:g} to {most:g} can be)",
+                where=path,
+                fix=_mend(path),
+            )
     return card
 
 

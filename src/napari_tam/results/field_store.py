@@ -196,9 +196,40 @@ class FieldStore:
             needed.append(results.mask_path(self.out, name, "cells"))
             if pictures:
                 needed.append(results.overlay_path(self.out, name))
-            if not all(path.exists() for path in needed):
+            if not self._is_whole(needed, values.get("files")):
                 return None
         return row, Stamp(values.get("source"), str(values.get("analysis")))
+
+    def _files(self, name: str) -> dict[str, Path]:
+        """Return the files of a field by what they are."""
+        return {
+            **{table: self.table_path(table, name) for table in _TABLES},
+            "mask": results.mask_path(self.out, name, "cells"),
+            "picture": results.overlay_path(self.out, name),
+        }
+
+    def _is_whole(self, needed: Sequence[Path], marks: object) -> bool:
+        """Tell whether files are there and as they were written: a power cut may leave them short, or empty.
+
+        What an earlier version wrote has no marks: then tables must open, and nothing be empty.
+        """
+        import pyarrow as pa
+        import pyarrow.parquet
+
+        known = marks if isinstance(marks, dict) else {}
+        kinds = {path: kind for kind, path in self._files(needed[0].stem).items()}
+        try:
+            for path in needed:
+                if (mark := known.get(kinds[path])) is not None:
+                    if mark != _mark(path):
+                        return False
+                elif path.stat().st_size == 0:
+                    return False
+                elif path.suffix == ".parquet":
+                    pyarrow.parquet.ParquetFile(path).close()
+        except (OSError, pa.ArrowException):
+            return False
+        return True
 
     def fields_of(self, name: str) -> tuple[list[str], Stamp] | None:
         """Return the fields of a file that was done with, or None."""
@@ -231,6 +262,8 @@ class FieldStore:
         values: Row = json.loads(text)
         known: Row = {"row": values, "source": stamp.source, "analysis": stamp.analysis, "edits": edits}
         known |= {"masks": masks} if masks else {}
+        if row.get("status") == results.OK:
+            known["files"] = {kind: _mark(path) for kind, path in self._files(name).items() if path.exists()}
         files.write_json(self.folder / f"{name}.json", known)
         return values
 
@@ -248,6 +281,12 @@ class FieldStore:
 def _plain(value: object) -> object:
     """Return a NumPy number as Python's, and anything else as text."""
     return value.item() if isinstance(value, np.generic) else str(value)
+
+
+def _mark(path: Path) -> list[Any]:
+    """Return what tells a damaged file: its size, and of a table, which is small, its hash."""
+    size = path.stat().st_size
+    return [size, file_hash(path)] if path.suffix == ".parquet" else [size]
 
 
 def _read(path: Path) -> dict[str, Any] | None:

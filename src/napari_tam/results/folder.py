@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_tam.errors import InputError, one_line
-from napari_tam.files import make_folder, replacing
+from napari_tam.files import check_writable, replacing
 from napari_tam.pipeline.tile_labels import forget
 from napari_tam.results.tables import read_csv
 
@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 
 #: A label image: YX, of a volume ZYX; 0 = background.
 Labels = npt.NDArray[np.unsignedinteger[Any]]
+
+#: The folders in a results folder.
+FOLDERS = ("masks", "overlays", "fields", "fields/cells", "fields/puncta", "fields/files")
 
 #: What `images.csv` says about an image.
 OK, FAILED, PENDING = "ok", "failed", "not analysed"
@@ -66,11 +69,8 @@ def prepare(out: Path) -> None:
     """
     if out.exists() and not out.is_dir():
         raise InputError("the output is a file, not a folder", where=out, fix="choose another --out folder")
-    for folder in (out, out / "masks", out / "overlays"):
-        make_folder(folder)
-        with replacing(folder / ".writable") as part:
-            part.write_bytes(b"")
-        (folder / ".writable").unlink()
+    for folder in (out, *(out / name for name in FOLDERS)):
+        check_writable(folder)
 
 
 def write_mask(path: Path, labels: Labels, pixel_size_um: float, z_step_um: float | None = None) -> None:

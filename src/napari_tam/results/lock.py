@@ -17,8 +17,23 @@ LOCK_FILE = ".lock"
 
 
 @contextlib.contextmanager
+def locked_results(folder: Path) -> Iterator[None]:
+    """Keep other runs out of a folder whose results are replaced; where there is none, none is made.
+
+    Raises
+    ------
+    InputError
+        If another run is using it, or the folder cannot be written.
+    """
+    with locked(folder) if folder.is_dir() else contextlib.nullcontext():
+        yield
+
+
+@contextlib.contextmanager
 def locked(out: Path) -> Iterator[None]:
-    """Keep other runs out of a results folder.
+    """Keep other runs out of a results folder, until all that belongs to a run is written.
+
+    Who has it may ask for it again (in the same thread).
 
     Raises
     ------

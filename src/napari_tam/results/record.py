@@ -9,11 +9,13 @@ import threading
 import time
 from collections import Counter, defaultdict
 from datetime import datetime
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 from napari_tam import files
 from napari_tam.columns import CELL_COLUMNS, PUNCTA_COLUMNS, SUMMARY_COLUMNS, build_table
+from napari_tam.errors import printable
 from napari_tam.installation import __version__
 from napari_tam.results import folder as results
 from napari_tam.results import tables
@@ -179,18 +181,35 @@ class Record:
             for path, name in list(self._pending.items())
             if name not in known
         ]
-        for table, columns in (("cells", CELL_COLUMNS), ("puncta", PUNCTA_COLUMNS)):
-            parts = [self.parts.table_path(table, name) for name in names]
-            paths = (self.out / f"{table}.csv", self.out / f"{table}.parquet")
-            tables.assemble(parts, _empty(columns), *paths)
         summary = [column.name for column in SUMMARY_COLUMNS if column.name != "notes"]
         first = [*results.IMAGE_COLUMNS, *summary, "cell_diameter_um", "notes"]
         images = tables.rows_table(
-            [{**row, "source": str(row["source"] or "")} for row in rows], list(dict.fromkeys(first))
+            [{**row, "source": printable(str(row["source"] or ""))} for row in rows],
+            list(dict.fromkeys(first)),
         )
-        tables.write_csv(self.out / "images.csv", images)
-        files.write_text(self.out / "settings.yaml", self._settings.to_yaml())
+        steps = [
+            partial(tables.write_csv, self.out / "images.csv", images),
+            partial(files.write_text, self.out / "settings.yaml", self._settings.to_yaml()),
+        ]
+        for table, columns in (("cells", CELL_COLUMNS), ("puncta", PUNCTA_COLUMNS)):
+            parts = [self.parts.table_path(table, name) for name in names]
+            paths = (self.out / f"{table}.csv", self.out / f"{table}.parquet")
+            steps.append(partial(tables.assemble, parts, _empty(columns), *paths))
+        if status == "complete":
+            # names of files, too, are on the disk before a run says that it is done
+            steps += [partial(_sync, self.out / name) for name in results.FOLDERS]
+        trouble: files.OutputError | None = None
+        for write in steps:
+            # a table that is too long for the disk must not take the shorter ones with it
+            try:
+                write()
+            except files.OutputError as error:
+                trouble = trouble or error
+        status = status if trouble is None else "stopped"
         files.write_json(self.out / "run.json", self._provenance(status, rows))
+        if trouble is not None:
+            raise trouble
+        _sync(self.out)
 
     def _provenance(self, status: str, rows: Sequence[Mapping[str, object]]) -> dict[str, Any]:
         now = datetime.now().astimezone()
@@ -236,7 +255,7 @@ def failure_row(name: str, source: Path, error: str, seconds: float) -> Row:
     """Return the row of images.csv about an image that could not be analysed."""
     return {
         "image": name,
-        "source": str(source),
+        "source": printable(str(source)),
         "status": results.FAILED,
         "error": error,
         "seconds": round(seconds, 3),
@@ -252,6 +271,13 @@ def versions(names: Sequence[str]) -> dict[str, str | None]:
         except PackageNotFoundError:
             found[name] = None
     return found
+
+
+def _sync(folder: Path) -> None:
+    try:
+        files.sync(folder)
+    except OSError as error:
+        raise files.OutputError(folder, error) from error
 
 
 def _empty(columns: Sequence[Column]) -> pd.DataFrame:

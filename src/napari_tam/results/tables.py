@@ -172,6 +172,8 @@ def assemble(parts: Sequence[Path], empty: pd.DataFrame, csv_file: Path, parquet
                 rows, schema = file.metadata.num_rows, file.schema_arrow.remove_metadata()
         except OSError as error:
             raise OutputError(part, error) from error
+        except pa.ArrowException as error:
+            raise _damaged(part, error) from error
         if rows:
             filled.append(part)
             if schema not in schemas:
@@ -185,6 +187,14 @@ def assemble(parts: Sequence[Path], empty: pd.DataFrame, csv_file: Path, parquet
                 writer.write_table(table)
 
 
+def _damaged(part: Path, error: Exception) -> InputError:
+    return InputError(
+        f"the table of a field is damaged ({one_line(error)})",
+        where=part,
+        fix="'napari-tam batch' with the same images and --out analyses that field again",
+    )
+
+
 def _in_pieces(parts: Sequence[Path], schema: pa.Schema) -> Iterator[pa.Table]:
     """Yield the rows of tables in chunks that depend on the tables alone."""
     import pyarrow as pa
@@ -193,8 +203,11 @@ def _in_pieces(parts: Sequence[Path], schema: pa.Schema) -> Iterator[pa.Table]:
     pending: list[pa.Table] = [schema.empty_table()]
     rows = 0
     for part in parts:
-        with pyarrow.parquet.ParquetFile(part) as file:
-            pending.append(file.read().replace_schema_metadata(None))
+        try:
+            with pyarrow.parquet.ParquetFile(part) as file:
+                pending.append(file.read().replace_schema_metadata(None))
+        except (OSError, pa.ArrowException) as error:
+            raise _damaged(part, error) from error
         rows += pending[-1].num_rows
         if rows >= PIECE:
             yield pa.concat_tables(pending, promote_options="permissive").combine_chunks()

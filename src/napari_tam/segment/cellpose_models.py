@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_tam.errors import InputError
+from napari_tam.networks.cards import LENGTHS, check_weights
 from napari_tam.networks.dynamics import enlarge, tidy
 from napari_tam.segment.segmenter import (
     Segmentation,
@@ -185,9 +186,13 @@ class CellposeSegmenter:
             if wanted - stored:
                 lacks = f"it lacks {len(wanted - stored)} of the network's {len(wanted)} weights"
                 raise _no_model(path, lacks)
+        check_weights(self.model.net.state_dict(), path, fix="copy the file again, or train it again")
         self.working_px = WORKING_PX[kind]
         if cellpose_generation() < 4:
             self.working_px = float(self.model.diam_mean)
+            least, most = LENGTHS["diameter_px"]
+            if not least <= self.working_px <= most:
+                raise _no_model(path, f"its mean diameter is {self.working_px:g} pixels")
         self.typical_um = typical_um
         self.area_setting = area_setting
 

@@ -15,16 +15,17 @@ import numpy as np
 from napari_tam.columns import COMPARISON_COLUMNS, build_table
 from napari_tam.errors import InputError, nearest
 from napari_tam.io.layout import NO_EXOSOMES
+from napari_tam.uptake.fraction_tests import fraction_anova, fraction_test, paired_fraction_test
 from napari_tam.uptake.group_tests import (
     LEAST_UNITS,
     Groups,
     anova,
     holm,
-    mixed_test,
     paired_test,
     tukey_test,
     welch_test,
 )
+from napari_tam.uptake.mixed_model import mixed_test
 from napari_tam.uptake.replicates import (
     KEYS,
     POSITIVE,
@@ -128,8 +129,10 @@ def _between(
         places.insert(0, (_OVER_ALL, _common(places, between)))
     for place, part in places:
         names = _Names(part[between])
-        groups = {text: _units(part[names.of(part[between]) == text], readout) for text in names.texts}
+        parts = {text: part[names.of(part[between]) == text] for text in names.texts}
+        groups = {text: _units(rows, readout) for text, rows in parts.items()}
         groups = {text: values for text, values in groups.items() if len(values)}
+        cells_of = {text: _cells_behind(parts[text], readout) for text in groups}
         if len(groups) < 2:
             continue
         order = sorted(groups, key=lambda text: (text != reference, names.texts.index(text)))
@@ -139,15 +142,21 @@ def _between(
                 "readout": readout,
                 "comparison": f"all {len(order)} groups of {between}{place}",
                 "family": f"{between} in general" if place != _OVER_ALL else f"{between} over all",
-                **anova([groups[name] for name in order]),
+                **_anova(readout, [groups[name] for name in order], [cells_of[name] for name in order]),
             }
         joint = settings.comparison_correction == "tukey" and len(order) > 2
         for a, b in pairs:
-            both = Groups(a, b, groups[a], groups[b])
+            both = Groups(a, b, groups[a], groups[b], cells_of[a], cells_of[b])
             paired, broken = _is_paired(part, both, unit, settings)
             row: _Row
             if broken:
                 row = both.untested(broken)
+            elif readout == POSITIVE:
+                row = (
+                    paired_fraction_test(both)
+                    if paired
+                    else fraction_test(both, pairs=len(pairs) if joint else 1)
+                )
             elif settings.comparison_mixed:
                 row = mixed_test(
                     both, _cells_of(cells, part, unit, between, names, (a, b)), readout, paired=paired
@@ -202,6 +211,28 @@ def _units(table: pd.DataFrame, readout: str) -> pd.Series[float]:
     return table.dropna(subset=[readout]).groupby("unit", sort=True)[readout].mean()
 
 
+def _cells_behind(table: pd.DataFrame, readout: str) -> pd.Series[float]:
+    rows = table.dropna(subset=[readout])
+    return _counts_as(rows["cells"], rows["unit"])
+
+
+def _counts_as(cells: pd.Series[Any], unit: pd.Series[str]) -> pd.Series[float]:
+    """Return for every unit how many cells its mean counts as: of r replicates, r² / Σ 1/cells."""
+    inverse = (1 / cells.astype(float)).groupby(unit, sort=True)
+    return (inverse.count() ** 2 / inverse.sum()).astype(float)
+
+
+def _cells(phenotype: str) -> str:
+    return f"cells of {phenotype}"
+
+
+def _anova(readout: str, values: Sequence[pd.Series[float]], cells: Sequence[pd.Series[float]]) -> _Row:
+    if readout != POSITIVE:
+        return anova(values)
+    groups = zip(values, cells, strict=True)
+    return fraction_anova([(each.to_numpy(float), many[each.index].to_numpy(float)) for each, many in groups])
+
+
 def _is_paired(table: pd.DataFrame, both: Groups, unit: str, settings: Settings) -> tuple[bool, str]:
     """Whether the units of two groups are pairs; and why they cannot be where it was asked for."""
     wanted = settings.comparison_paired_by
@@ -243,7 +274,10 @@ def _phenotypes(table: pd.DataFrame, readout: str, unit: str) -> Iterator[_Row]:
             if not len(found):
                 continue
             values = found.groupby("unit", sort=True)[[a, b]].mean()
-            row = paired_test(Groups(a, b, values[a], values[b]))
+            both = Groups(
+                a, b, values[a], values[b], *(_counts_as(found[_cells(x)], found["unit"]) for x in (a, b))
+            )
+            row = paired_fraction_test(both) if readout == POSITIVE else paired_test(both)
             yield {
                 "readout": readout,
                 "comparison": f"{b} - {a} {place}",
@@ -253,11 +287,11 @@ def _phenotypes(table: pd.DataFrame, readout: str, unit: str) -> Iterator[_Row]:
 
 
 def _balanced(table: pd.DataFrame, a: str, b: str, readout: str) -> pd.DataFrame:
-    """Return the replicates that have both phenotypes: one column each."""
+    """Return the replicates that have both phenotypes: a column of values and one of cells for each."""
     keys = [*KEYS, "unit"]
     both = [table[table["phenotype"] == name] for name in (a, b)]
     left, right = (
-        part[[*keys, readout]].rename(columns={readout: name})
+        part[[*keys, readout, "cells"]].rename(columns={readout: name, "cells": _cells(name)})
         for part, name in zip(both, (a, b), strict=True)
     )
     return left.merge(right, on=keys, how="inner").dropna(subset=[a, b])
@@ -271,7 +305,8 @@ def _correct(rows: Sequence[_Row]) -> None:
         if np.isfinite(row.get("p", np.nan)):
             families.setdefault(family, []).append(row)
     for family, members in families.items():
-        tukey = "Tukey over the pairs, " if members[0].get("test", "").startswith("Tukey") else ""
         for row, value in zip(members, holm([row["p"] for row in members]), strict=True):
+            joint = "Tukey over the pairs, " if row["test"].startswith("Tukey") else ""
+            joint = "Bonferroni over the pairs, " if "pairs together" in row.get("note", "") else joint
             row["p_adjusted"] = value
-            row["correction"] = f"{tukey}Holm over {len(members)} tests ({family})"
+            row["correction"] = f"{joint}Holm over {len(members)} tests ({family})"
