@@ -126,6 +126,9 @@ VALUES: dict[str, tuple[list[str], Any]] = {
     "cell_diameter_um": (["21.5"], 21.5),
     "nucleus_diameter_um": (["9"], 9.0),
     "files": (["each"], "each"),
+    "rgb": (["split"], "split"),
+    "cells_masks": (["."], "."),
+    "nuclei_masks": (["."], "."),
     "puncta_method": (["log"], "log"),
     "puncta_min_snr": (["4"], 4.0),
     "spot_sigma_um": (["0.2"], 0.2),
@@ -169,7 +172,8 @@ def test_every_setting_can_be_given_as_an_option(
         flag = option if texts or value is True else option.replace("--", "--no-")
         words = [word for text in texts for word in (flag, text)] or [flag]
         status = run("analyse", image, "--out", tmp_path / "out", *words)
-        assert status == (1 if name == "z_stack" else 0)  # the image is no volume
+        # the image is no volume, and has no masks
+        assert status == (1 if name in ("z_stack", "cells_masks", "nuclei_masks") else 0)
         assert fake_models.pop() == Settings().updated(**{name: value})
         assert Settings.from_yaml(tmp_path / "out" / "settings.yaml") == Settings().updated(**{name: value})
 
