@@ -16,6 +16,8 @@ import pandas as pd
 from napari_tam.puncta import photometry
 from napari_tam.puncta.flows import LOWEST_SCORE, centres_from_flows
 from napari_tam.puncta.patches import FWHM, Float, Patches, Points, background, gaussian_widths
+from napari_tam.puncta.psf_width import spectral_width
+from napari_tam.puncta.resolving import resolve_crowds
 from napari_tam.puncta.spot_input import contrast_at, network_input, normalise_spots, repair_hot_pixels
 
 if TYPE_CHECKING:
@@ -83,7 +85,9 @@ class NetworkDetector:
         points, scores = centres_from_flows(output)
         scores = judge(pixels, points, scores)
         kept = scores >= LOWEST_SCORE
-        return without_doubles(measure_spots(pixels, points[kept], scores[kept], pixel_size_um, settings))
+        table = measure_spots(pixels, points[kept], scores[kept], pixel_size_um, settings)
+        sigma = settings.spot_sigma_um / pixel_size_um if settings.spot_sigma_um else None
+        return without_doubles(resolve_crowds(table, pixels, pixel_size_um, sigma))
 
     def detect(self, image: Plane, pixel_size_um: float, settings: Settings) -> pd.DataFrame:
         """See `Detector.detect`."""
@@ -173,7 +177,10 @@ def measure_spots(
     else:
         # Candidates of a low score are mostly noise, and there may be many more of them.
         sure = points[scores >= 0.5]
-        typical = typical_sigma(pixels, sure if len(sure) else points)
+        sure = sure if len(sure) else points
+        typical = typical_sigma(pixels, sure)
+        # Where all are crowded, none is as narrow as a single one; their spectrum still tells.
+        typical = min(typical, max(spectral_width(pixels, sure) or typical, 0.7))
     found = photometry.measure(pixels, points, typical)
     floor = least_noise(found.noise, found.peak)
     columns = {
