@@ -24,7 +24,7 @@ WIDE = 1.5
 AGREE = 0.1
 
 #: ... and if the image has so many puncta.
-LEAST_KNOWN = 30
+LEAST_KNOWN = 60
 
 #: One candidate alone, that the fit would part into more than so many, is one object.
 MOST_OF_ONE = 3
