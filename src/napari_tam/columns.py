@@ -431,6 +431,23 @@ PUNCTA_COLUMNS: tuple[Column, ...] = (
     ),
     Column("snr", "number", "", "puncta", "Signal-to-noise ratio: peak / SD of the local noise."),
     Column(
+        "position_se_um",
+        "number",
+        "µm",
+        "puncta",
+        "Standard error of the position along one axis: the Cramér-Rao bound of a fit of a Gaussian, its "
+        "neighbours and a background. Missing in volumes, and with the LoG detector.",
+    ),
+    Column("intensity_se", "number", "counts", "puncta", "Standard error of the intensity, likewise."),
+    Column(
+        "puncta_in_spot",
+        "maybe_integer",
+        "",
+        "puncta",
+        "Number of puncta, this one among them, that the fit parted one candidate of the network into; 1 for "
+        "most.",
+    ),
+    Column(
         "edge_distance_um",
         "number",
         "µm",

@@ -91,7 +91,7 @@ def test_24_puncta_in_24_out_with_their_place_light_and_width(
 def test_every_candidate_table_is_complete_and_within_bounds(detector: Detector) -> None:
     image = camera(spots_image(SHAPE, apart(), noise=6, background=100 + 50 * blurred_noise(SHAPE, 8, 2)))
     table = detector.candidates(image, UM, SETTINGS)
-    assert tuple(table) == CANDIDATE_COLUMNS
+    assert set(CANDIDATE_COLUMNS) <= set(table)
     assert set(table["reason"]) <= {KEPT, *REASONS}
     table = table[table["reason"] == KEPT].drop(columns="reason")
     assert all(kind == np.float64 for kind in table.dtypes)
@@ -105,7 +105,7 @@ def test_every_candidate_table_is_complete_and_within_bounds(detector: Detector)
 def test_a_constant_image_has_no_puncta_and_a_complete_table(detector: Detector, value: int) -> None:
     found = detector.detect(np.full((64, 80), value, np.uint16), UM, SETTINGS)
     assert found.empty
-    assert tuple(found) == SPOT_COLUMNS
+    assert tuple(found)[: len(SPOT_COLUMNS)] == SPOT_COLUMNS
     assert all(kind == np.float64 for kind in found.dtypes)
 
 
@@ -331,7 +331,7 @@ def test_select_is_monotone_in_both_thresholds(
     for changes in ({"puncta_score": min(0.99, score * 1.5)}, {"puncta_min_snr": snr + 5}):
         stricter = select(table, Settings(**{"puncta_score": score, "puncta_min_snr": snr} | changes))
         assert set(stricter["y_px"]) <= set(kept["y_px"])
-    assert tuple(kept) == SPOT_COLUMNS
+    assert tuple(kept)[: len(SPOT_COLUMNS)] == SPOT_COLUMNS
 
 
 def test_detect_is_select_on_candidates(detector: Detector) -> None:
@@ -344,7 +344,7 @@ def test_detect_is_select_on_candidates(detector: Detector) -> None:
 def test_no_candidates_give_a_complete_table() -> None:
     table = measure_spots(np.zeros((20, 20)), np.zeros((0, 2)), np.zeros(0, np.float32), UM, SETTINGS)
     assert table.empty
-    assert tuple(table) == SPOT_COLUMNS
+    assert tuple(table)[: len(SPOT_COLUMNS)] == SPOT_COLUMNS
     assert select(table.assign(reason=KEPT), SETTINGS).empty
 
 

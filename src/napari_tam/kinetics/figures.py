@@ -21,10 +21,16 @@ if TYPE_CHECKING:
 CURVE, HALF = "#0072B2", "#D55E00"
 #: Cells that are drawn one by one, at most, and panels in a row.
 SHOWN, ACROSS = 80, 3
-_TITLES = {"puncta_count": "puncta per cell", "exosome_integrated": "exosome signal per cell (counts)"}
+_TITLES = {
+    "puncta_intensity_sum": "light of the puncta per cell (counts)",
+    "puncta_count": "puncta per cell",
+    "exosome_integrated": "exosome signal per cell (counts)",
+}
+#: What is drawn unless asked otherwise: the light, of which crowding hides nothing.
+DRAWN = "puncta_intensity_sum"
 
 
-def kinetics_figure(cells: pd.DataFrame, fits: pd.DataFrame, readout: str = "puncta_count") -> Figure | None:
+def kinetics_figure(cells: pd.DataFrame, fits: pd.DataFrame, readout: str = DRAWN) -> Figure | None:
     """Draw uptake over time, one panel per condition: cells grey, their mean, its fit and half-time.
 
     Parameters

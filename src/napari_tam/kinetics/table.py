@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import pandas as pd
 
-#: What is fitted.
-READOUTS = ("puncta_count", "puncta_intensity_sum", "exosome_integrated")
+#: What is fitted; the light first, of which crowding hides nothing.
+READOUTS = ("puncta_intensity_sum", "puncta_count", "exosome_integrated")
 #: Fewest frames in which a cell is seen whole for a fit of its own track.
 MIN_FRAMES = 6
 #: Draws of the bootstrap.

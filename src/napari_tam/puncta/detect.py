@@ -16,6 +16,8 @@ import pandas as pd
 from napari_tam.puncta import photometry
 from napari_tam.puncta.flows import LOWEST_SCORE, centres_from_flows
 from napari_tam.puncta.patches import FWHM, Float, Patches, Points, background, gaussian_widths
+from napari_tam.puncta.psf_width import spectral_width
+from napari_tam.puncta.resolving import resolve_crowds
 from napari_tam.puncta.selection import KEPT, select
 from napari_tam.puncta.spot_input import contrast_at, network_input, normalise_spots, repair_hot_pixels
 
@@ -88,7 +90,8 @@ class NetworkDetector:
         scores = judge(pixels, points, scores)
         kept = scores >= LOWEST_SCORE
         table = measure_spots(pixels, points[kept], scores[kept], pixel_size_um, settings)
-        return with_reasons(table, hot)
+        sigma = settings.spot_sigma_um / pixel_size_um if settings.spot_sigma_um else None
+        return with_reasons(resolve_crowds(table, pixels, pixel_size_um, sigma), hot)
 
     def detect(self, image: Plane, pixel_size_um: float, settings: Settings) -> pd.DataFrame:
         """See `Detector.detect`."""
@@ -117,7 +120,7 @@ def with_reasons(table: pd.DataFrame, hot: npt.NDArray[np.intp]) -> pd.DataFrame
     table["reason"] = np.where(is_flank(table), "flank", KEPT)
     if not len(hot):
         return table
-    more = pd.DataFrame(0.0, index=range(len(hot)), columns=list(SPOT_COLUMNS))
+    more = pd.DataFrame(0.0, index=range(len(hot)), columns=list(table.columns.drop("reason")))
     more[["y_px", "x_px"]] = hot
     more["reason"] = "hot pixel"
     return pd.concat([table, more], ignore_index=True) if len(table) else more
@@ -189,7 +192,10 @@ def measure_spots(
     else:
         # Candidates of a low score are mostly noise, and there may be many more of them.
         sure = points[scores >= 0.5]
-        typical = typical_sigma(pixels, sure if len(sure) else points)
+        sure = sure if len(sure) else points
+        typical = typical_sigma(pixels, sure)
+        # Where all are crowded, none is as narrow as a single one; their spectrum still tells.
+        typical = min(typical, max(spectral_width(pixels, sure) or typical, 0.7))
     found = photometry.measure(pixels, points, typical)
     floor = least_noise(found.noise, found.peak)
     columns = {

@@ -32,11 +32,13 @@ LEAST = 3
 #: Curves drawn.
 MOST_GROUPS = 6
 
+#: The light comes first: crowding hides none of it, but ever more of a count.
+ORDER = sorted((readout.name for readout in READOUTS), key=lambda name: name == "puncta_count")
+
 
 def dose_curve(data: ReportData) -> Drawn:
     """Draw the replicates' means over the dose, a line a condition."""
-    names = [readout.name for readout in READOUTS]
-    curves = _curves(data, "dose", "dose (unit of the layout)", names)
+    curves = _curves(data, "dose", "dose (unit of the layout)", ORDER)
     for axis, table in curves.panels:
         for k, group in enumerate(curves.groups):
             _draw_line(axis, table[table["group"] == group], k)
@@ -52,7 +54,7 @@ def uptake_curve(data: ReportData) -> Drawn:
     if len(fits):
         fits = fits[~is_stated(fits["track"])].assign(group=lambda t: _labels(data, t, "time"))
     names = [name for name in dict.fromkeys(fits["readout"]) if name in data.cells][:2]
-    curves = _curves(data, column, "time (h)", names or [readout.name for readout in READOUTS])
+    curves = _curves(data, column, "time (h)", names or ORDER)
     fitted = False
     for (axis, table), name in zip(curves.panels, names or [""] * len(READOUTS), strict=False):
         for k, group in enumerate(curves.groups):

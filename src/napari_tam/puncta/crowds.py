@@ -1,0 +1,244 @@
+"""Several emitters in one spot: a fit with a stopping rule, on the light of what the network found.
+
+Each round proposes splits (a spot too long for one emitter) and further emitters (light left over beside
+one), fits everything around them together, and keeps what pays: the fall of chi², plus what the heights
+say, must exceed `SPLIT_PAYS` or `MORE_PAYS`. Two of usual height are likelier than one twice as bright,
+the more so the more alike single puncta of the image are; haze leaves faint and odd ones, which do not pay.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from napari_tam.puncta.emitters import Doubles, Emitters, Windows, add_light, refine, weight_at
+from napari_tam.puncta.pixel_model import pixel_variance, usual_height
+from napari_tam.puncta.proposals import NEAR, Proposals, curvature, matched_norm, propose
+from napari_tam.puncta.psf_width import ALONE
+
+if TYPE_CHECKING:
+    from napari_tam.puncta.patches import Float
+
+#: Least fall of chi² (with the heights' say) for a split and for a further emitter; chosen on simulated
+#: crowds, composites and marked images (``benchmarks/crowds.py``).
+SPLIT_PAYS, MORE_PAYS = 8.0, 12.0
+
+#: An emitter fainter than this share of the one beside it is part of that one.
+LEAST_SHARE = 0.05
+
+#: ... and so is one that the fit leaves with less light than so many SD of the noise.
+LEAST_SNR = 3.0
+
+#: Log heights of single puncta are taken to differ by this SD at least.
+LEAST_SPREAD = 0.3
+
+#: So many times the misfit of most single puncta is no sign of a second one; with fewer of them it is not
+#: known.
+TAIL, LEAST_SINGLES = 4.0, 5
+
+#: Singles that tell the misfit have a height of so many SD of the noise.
+CLEAR = 5.0
+
+#: Rounds of proposals at most.
+ROUNDS = 12
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What the fit gives.
+
+    Attributes
+    ----------
+    emitters
+        All of them; `Emitters.parent` says which candidate each comes from.
+    weight
+        (Y, X) reciprocal of each pixel's variance.
+    """
+
+    emitters: Emitters
+    weight: Float
+
+
+def resolve(light: Float, seeds: Emitters, *, single_sigma: float, rounds: int = ROUNDS) -> Fit:
+    """Fit the emitters of an image, with more of them where one does not do.
+
+    Parameters
+    ----------
+    light
+        (Y, X) the image without background.
+    seeds
+        What was found. Those of another width are vesicles: they stay as they are.
+    single_sigma
+        Width of a single punctum.
+    """
+    sigma = single_sigma
+    free = seeds.sigma == sigma
+    level = np.maximum(cv2.GaussianBlur(light, (0, 0), 0.7 * sigma), 0)
+    rest = light.copy()
+    add_light(rest, seeds, -1)
+    variance = pixel_variance(rest, light - rest, seeds.take(free) if free.any() else seeds)
+    weight = variance.weight(level)
+    if not rounds or not free.any():
+        return Fit(seeds, weight)
+    now = refine(seeds, rest, weight, free, rounds=4)
+    weight = pixel_variance(rest, light - rest, now.take(free)).weight(level)
+    norm = matched_norm(weight, sigma)
+    usual_misfit = misfit_of_singles(_singles(now, free, sigma, variance.constant), rest, weight)
+    untried = free.copy()
+    for _ in range(rounds):
+        usual = usual_among(now.take(free), sigma)
+        proposals = propose(now, np.flatnonzero(free & untried), rest, weight, usual, MORE_PAYS, sigma, norm)
+        if not len(proposals):
+            break
+        now, free, untried, kept = attempt(now, free, untried, proposals, rest, weight, usual, usual_misfit)
+        now, free, untried = _pruned(now, free, untried, rest, weight)
+        if not kept:
+            break
+    return Fit(refine(now, rest, weight, free & ~stand_alone(now, sigma), rounds=4), weight)
+
+
+def _singles(now: Emitters, free: npt.NDArray[np.bool_], sigma: float, constant: float) -> Emitters:
+    """Clear emitters that stand alone, without the brightest: two in one spot are brighter than most."""
+    clear = free & (now.peak > CLEAR * np.sqrt(constant)) & stand_alone(now, sigma)
+    if clear.any():
+        clear &= now.peak <= np.quantile(now.peak[clear], 0.6)
+    return now.take(clear)
+
+
+def misfit_of_singles(singles: Emitters, rest: Float, weight: Float) -> float:
+    """Fall of chi² that a Gaussian of another shape brings to a punctum that stands alone.
+
+    Over its squared signal-to-noise ratio, the median. Real spots are no Gaussians of one width, so that two
+    always fit better than one; a crowd has to fit better than that.
+    """
+    if len(singles) < LEAST_SINGLES:
+        return 0.0
+    gain = curvature(singles, rest, weight)[0]
+    by_chance = 2.4  # median of chi² of three parameters
+    share = (gain - by_chance) / (singles.peak**2 * weight_at(weight, singles))
+    return max(float(np.median(share)), 0.0)
+
+
+def _pruned(
+    now: Emitters, free: npt.NDArray[np.bool_], untried: npt.NDArray[np.bool_], rest: Float, weight: Float
+) -> tuple[Emitters, npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+    """Drop what others have taken over; of each candidate the brightest stays."""
+    brightest = np.zeros(int(now.parent.max(initial=-1)) + 1)
+    np.maximum.at(brightest, now.parent, now.peak)
+    significant = now.peak**2 * np.pi * now.sigma**2 * weight_at(weight, now) > LEAST_SNR**2
+    stays = significant | (now.peak >= brightest[now.parent])
+    add_light(rest, now.take(~stays))
+    return now.take(stays), free[stays], untried[stays]
+
+
+def stand_alone(emitters: Emitters, sigma: float) -> npt.NDArray[np.bool_]:
+    """Tell which emitters have no other nearby."""
+    from scipy.spatial import cKDTree
+
+    if len(emitters) < 2:
+        return np.ones(len(emitters), bool)
+    nearest = cKDTree(emitters.points).query(emitters.points, k=2)[0][:, 1]
+    return np.asarray(nearest > ALONE * sigma, bool)
+
+
+def usual_among(emitters: Emitters, sigma: float) -> tuple[float, float]:
+    """Log height of single puncta and its SD, from those that stand alone or nearly so."""
+    from scipy.spatial import cKDTree
+
+    if len(emitters) < 10:  # nothing is known: any height will do
+        return 0.0, np.inf
+    nearest = cKDTree(emitters.points).query(emitters.points, k=2)[0][:, 1]
+    used = nearest >= min(ALONE * sigma, float(np.quantile(nearest, 0.7)))
+    middle, spread = usual_height(emitters.peak[used])
+    return middle, max(spread, LEAST_SPREAD)
+
+
+def attempt(
+    now: Emitters,
+    free: npt.NDArray[np.bool_],
+    untried: npt.NDArray[np.bool_],
+    proposals: Proposals,
+    rest: Float,
+    weight: Float,
+    usual: tuple[float, float],
+    usual_misfit: float,
+) -> tuple[Emitters, npt.NDArray[np.bool_], npt.NDArray[np.bool_], bool]:
+    """Fit all proposals at once and keep those that pay.
+
+    Returns
+    -------
+    The emitters, which of them are fitted, which may be tried (again), and whether anything was kept.
+    """
+    from scipy.spatial import cKDTree
+
+    sigma = proposals.sigma
+    split, old, pairs = proposals.split, len(now), len(proposals.split)
+    first, second = np.arange(pairs), np.arange(pairs, 2 * pairs)
+    points, peak = now.points.copy(), now.peak.copy()
+    points[split], peak[split] = proposals.halves.points[first], proposals.halves.peak[first]
+    trial = replace(now, points=points, peak=peak).plus(proposals.halves.take(second)).plus(proposals.more)
+    centres = np.concatenate([now.points[split], proposals.more.points])
+    tree = cKDTree(centres)
+    added = np.ones(len(proposals), bool)
+    free = np.concatenate([free, added])
+    active = free & np.isfinite(tree.query(trial.points, distance_upper_bound=4 * sigma)[0])
+    probe = Emitters(
+        centres, np.ones(len(centres)), np.full(len(centres), sigma), np.zeros(len(centres), int)
+    )
+    pays = _misfit(probe, rest, weight)
+    add_light(rest, now.take(split))
+    add_light(rest, trial.take(np.concatenate([split, np.arange(old, len(trial))])), -1)
+    trial = refine(trial, rest, weight, active, rounds=8)
+    pays -= _misfit(probe, rest, weight)
+    for emitters, sign in ((trial, 1), (now, -1)):
+        away, whose = tree.query(emitters.points, distance_upper_bound=1.5 * sigma)
+        here = np.isfinite(away)
+        np.add.at(pays, whose[here], sign * _likely(emitters.peak[here], usual))
+    beside = np.concatenate([split, proposals.beside])
+    needed = np.where(np.arange(len(centres)) < pairs, SPLIT_PAYS, MORE_PAYS)
+    kept = pays > needed + TAIL * usual_misfit * (now.peak**2 * weight_at(weight, now))[beside]
+    kept &= trial.peak[old:] >= LEAST_SHARE * trial.peak[beside]
+    # What does not pay goes back to what it was.
+    back = split[~kept[:pairs]]
+    points, peak = trial.points.copy(), trial.peak.copy()
+    points[back], peak[back] = now.points[back], now.peak[back]
+    add_light(rest, trial.take(np.concatenate([back, old + np.flatnonzero(~kept)])))
+    add_light(rest, now.take(back), -1)
+    there = np.concatenate([np.ones(old, bool), kept])
+    untried = np.concatenate([untried, added])
+    untried[beside] = False
+    if kept.any():
+        near = np.isfinite(cKDTree(centres[kept]).query(points, distance_upper_bound=NEAR * sigma)[0])
+        untried |= near
+    changed = replace(trial, points=points, peak=peak).take(there)
+    return changed, free[there], untried[there], bool(kept.any())
+
+
+def _misfit(probe: Emitters, rest: Float, weight: Float) -> Doubles:
+    """Chi² within 2.5 sigma of places, after a sloping background was fitted there."""
+    windows = Windows(probe, (rest.shape[0], rest.shape[1]), 2.5)
+    sigma = probe.sigma.astype(np.float32)[:, None]
+    y, x = (windows.dy / sigma)[:, :, None], (windows.dx / sigma)[:, None, :]
+    seen = (
+        windows.of(weight)
+        * (y**2 + x**2 < 6.25)
+        * (windows.bell_y[:, :, None] * windows.bell_x[:, None, :] > 0)
+    )
+    left = windows.of(rest)
+    sums = [(seen * part).sum(axis=(1, 2)) for part in (1, y, x, y**2, y * x, x**2)]
+    pull = np.stack([(seen * left * part).sum(axis=(1, 2)) for part in (1, y, x)], axis=1).astype(np.float64)
+    matrix = (
+        np.stack([sums[i] for i in (0, 1, 2, 1, 3, 4, 2, 4, 5)], axis=1).reshape(-1, 3, 3).astype(np.float64)
+    )
+    matrix += 1e-6 * np.maximum(matrix[:, :1, :1], 1e-12) * np.eye(3)
+    solved = np.linalg.solve(matrix, pull[:, :, None])[:, :, 0]
+    return np.asarray((seen * left**2).sum(axis=(1, 2)) - (solved * pull).sum(axis=1), np.float64)
+
+
+def _likely(peak: Doubles, usual: tuple[float, float]) -> Doubles:
+    """Twice the log-likelihood of a height, beside that of the usual one."""
+    return np.asarray(-(np.minimum(np.abs(np.log(peak) - usual[0]) / usual[1], 4.0) ** 2))

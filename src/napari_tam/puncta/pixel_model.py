@@ -1,0 +1,95 @@
+"""What an image of puncta is made of besides them: background, and noise that grows with the light."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+
+from napari_tam.puncta.emitters import Doubles, Emitters, Windows
+from napari_tam.puncta.spot_input import noise_at_scale
+
+if TYPE_CHECKING:
+    from napari_tam.puncta.patches import Float
+
+#: A Gaussian is no better than this share of its light: real point spread functions are no Gaussians.
+MISFIT = 0.03
+
+#: Second differences along both axes, of length 1: blind to anything smooth.
+_ROUGH = np.outer([1, -2, 1], [1, -2, 1]).astype(np.float32) / 6
+
+
+@dataclass(frozen=True)
+class Variance:
+    """Variance of a pixel: ``constant + slope × light + (`MISFIT` × light)²``."""
+
+    constant: float
+    slope: float
+
+    def weight(self, light: Float) -> Float:
+        """Reciprocal of the variance where there is so much light above the background."""
+        light = np.maximum(light, 0)
+        return np.asarray(1 / (self.constant + (self.slope + MISFIT**2 * light) * light), np.float32)
+
+
+def background_image(pixels: Float, emitters: Emitters, sigma: float) -> Float:
+    """Background between the puncta, carried on under them (normalised convolution)."""
+    free = np.ones(pixels.shape, np.float32)
+    reach = np.ceil(2.7 * emitters.sigma).astype(int)
+    for (y, x), radius in zip(np.round(emitters.points).astype(int), reach, strict=True):
+        cv2.circle(free, (int(x), int(y)), int(radius), 0, -1)
+    centre = np.float32(np.median(pixels[::4, ::4]))
+    # It is smooth: a smaller image does.
+    factor = max(1, int(2 * sigma))
+    size = (max(1, pixels.shape[1] // factor), max(1, pixels.shape[0] // factor))
+    share = cv2.resize(free, size, interpolation=cv2.INTER_AREA)
+    level = cv2.resize((pixels - centre) * free, size, interpolation=cv2.INTER_AREA)
+    result, missing = np.zeros_like(share), np.ones_like(share)
+    # Near places first; where there are none within reach, those further away.
+    for width in (4 * sigma / factor, 16 * sigma / factor):
+        near = cv2.GaussianBlur(share, (0, 0), width)
+        part = missing * near / (near + 0.02)
+        result = result + part * cv2.GaussianBlur(level, (0, 0), width) / (near + 1e-6)
+        missing = missing - part
+    whole = cv2.resize(result, pixels.shape[::-1], interpolation=cv2.INTER_LINEAR)
+    return np.asarray(whole + centre, np.float32)
+
+
+def pixel_variance(rest: Float, light: Float, emitters: Emitters) -> Variance:
+    """Learn how the noise grows with the light, from what is left after a first fit.
+
+    Parameters
+    ----------
+    rest
+        (Y, X) the image without background and emitters.
+    light
+        (Y, X) the light of the emitters.
+    emitters
+        Those whose surroundings are looked at.
+    """
+    rough = cv2.filter2D(rest, cv2.CV_32F, _ROUGH)
+    floor = max(float(np.median(np.abs(rough[::3, ::3]))) * 1.4826, 1e-6) ** 2
+    # Averaged, resampled or compressed images: what matters is the noise as a punctum meets it.
+    constant = max(noise_at_scale(rest) ** 2, floor)
+    some = emitters.take(np.arange(0, len(emitters), max(1, len(emitters) // 1000)))
+    flat = Windows(some, (rest.shape[0], rest.shape[1]), 1.5).flat.ravel()
+    bright, noise = light.ravel()[flat], rough.ravel()[flat]
+    order = np.argsort(bright)
+    bins = [part for part in np.array_split(order, 12) if len(part) > 20]
+    level = np.array([float(np.median(bright[part])) for part in bins])
+    spread = np.array([(1.4826 * float(np.median(np.abs(noise[part])))) ** 2 for part in bins])
+    slope = 0.0
+    if len(bins) > 3:
+        # Bins of brighter light have a larger variance of their variance: weights go with its inverse square.
+        weight = level / np.maximum(spread, floor) ** 2
+        slope = float((weight * (spread - floor)).sum() / max(float((weight * level).sum()), 1e-12))
+    return Variance(constant, max(slope, 0.0) * constant / floor)
+
+
+def usual_height(heights: Doubles) -> tuple[float, float]:
+    """Median and robust SD of the log heights of single puncta; the lower side says the SD."""
+    log = np.log(np.maximum(heights, 1e-9))
+    middle = float(np.median(log))
+    return middle, middle - float(np.quantile(log, 0.158655))

@@ -1,0 +1,129 @@
+"""From a table of candidates to one of emitters: crowded rows are replaced by what the fit gives."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from napari_tam.puncta.crowds import ROUNDS, resolve, stand_alone
+from napari_tam.puncta.emitters import Doubles, Emitters, groups_of
+from napari_tam.puncta.patches import FWHM, Float
+from napari_tam.puncta.pixel_model import background_image
+from napari_tam.puncta.precision import standard_errors
+from napari_tam.puncta.psf_width import psf_width, spectral_width
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+#: What is so many times wider than a single punctum is one object, and never split.
+WIDE = 1.5
+
+#: The spectrum and the puncta say the same if their widths differ by less.
+AGREE = 0.1
+
+#: ... and if the image has so many puncta.
+LEAST_KNOWN = 60
+
+#: One candidate alone, that the fit would part into more than so many, is one object.
+MOST_OF_ONE = 3
+
+#: Light in an aperture over that of the fitted Gaussian, at least and at most.
+SCALES = (0.8, 1.3)
+
+#: What the fit adds to the table.
+FIT_COLUMNS = ("position_se_um", "intensity_se", "puncta_in_spot")
+
+
+def resolve_crowds(
+    table: pd.DataFrame, pixels: Float, pixel_size_um: float, sigma: float | None
+) -> pd.DataFrame:
+    """Fit the candidates of an image together, and part those that share a spot.
+
+    Rows of puncta that stand alone keep what was measured of them. A punctum that the fit adds has the
+    score of the candidate that it comes from.
+
+    Parameters
+    ----------
+    table
+        Columns `napari_tam.puncta.detect.SPOT_COLUMNS`.
+    pixels
+        (Y, X) the exosome channel.
+    sigma
+        Width of a single punctum (px), if it is known.
+
+    Returns
+    -------
+    One row per punctum, the columns of `table` and `FIT_COLUMNS`.
+    """
+    if not len(table):
+        return table.assign(**{name: np.zeros(0) for name in FIT_COLUMNS})
+    points, width, snr = (table[c].to_numpy(float) for c in (["y_px", "x_px"], "sigma_px", "snr"))
+    sure = (table["score"] >= 0.5).to_numpy()
+    sure = sure if sure.sum() >= 2 else np.ones(len(table), bool)
+    spectral = spectral_width(pixels, points[sure])
+    if sigma is None:
+        sigma = psf_width(points[sure], width[sure], snr[sure], spectral)
+    own = np.where(width > WIDE * sigma, width, sigma)
+    peak = np.maximum(table["peak"].to_numpy(float), 1e-3)
+    seeds = Emitters(points, peak, own, np.arange(len(table)))
+    base = background_image(pixels, seeds, sigma)
+    # In an image of other structures a further emitter always fits better, and says nothing.
+    points_only = spectral is not None and sure.sum() >= LEAST_KNOWN and abs(spectral / sigma - 1) < AGREE
+    fit = resolve(pixels - base, seeds, single_sigma=sigma, rounds=ROUNDS if points_only else 0)
+    found = _whole_objects(fit.emitters, seeds, sigma)
+    return _rows(table, found, fit.weight, base, pixel_size_um, sigma if points_only else 0.0)
+
+
+def _whole_objects(found: Emitters, seeds: Emitters, sigma: float) -> Emitters:
+    """Put together again what falls into many though the network saw one: rings, clumps, filled vesicles."""
+    group = groups_of(found, 3.5 * sigma)
+    size = np.bincount(group)
+    lowest, highest = np.full(len(size), len(seeds)), np.full(len(size), -1)
+    np.minimum.at(lowest, group, found.parent)
+    np.maximum.at(highest, group, found.parent)
+    several = highest > lowest
+    broken = (size > MOST_OF_ONE) & ~several
+    stays = ~broken[group]
+    return found.take(stays).plus(seeds.take(np.unique(found.parent[~stays])))
+
+
+def _rows(
+    table: pd.DataFrame, found: Emitters, weight: Float, base: Float, pixel_size_um: float, sigma: float
+) -> pd.DataFrame:
+    """Table of the emitters found, on the `base` of the background."""
+    alone = stand_alone(found, sigma)
+    members = np.bincount(found.parent, minlength=len(table))[found.parent]
+    fitted = (found.sigma == sigma) & (~alone | (members > 1))
+    error = standard_errors(found, weight)
+    rows = table.iloc[found.parent].reset_index(drop=True)
+    area = 2 * np.pi * found.sigma**2
+    light = area * found.peak
+    scale = _aperture_share(rows["intensity"].to_numpy(float), light, ~fitted & (rows["snr"] > 8).to_numpy())
+    row, column = np.clip(np.round(found.points), 0, np.array(base.shape) - 1).astype(np.intp).T
+    per_noise = (rows["snr"] / rows["peak"].clip(lower=1e-9)).to_numpy(float)
+    new = {
+        "y_px": found.points[:, 0],
+        "x_px": found.points[:, 1],
+        "intensity": scale * light,
+        "peak": found.peak,
+        "background": base[row, column],
+        "snr": found.peak * per_noise,
+        "sigma_px": found.sigma,
+        "width_um": FWHM * found.sigma * pixel_size_um,
+    }
+    for name, values in new.items():
+        which = found.sigma == sigma if name in ("y_px", "x_px") else fitted
+        rows[name] = np.where(which, values, rows[name])
+    rows["position_se_um"] = np.sqrt((error[:, 1:] ** 2).mean(axis=1)) * pixel_size_um
+    rows["intensity_se"] = area * error[:, 0] * scale
+    rows["puncta_in_spot"] = members.astype(np.float64)
+    return rows
+
+
+def _aperture_share(measured: Doubles, fitted: Doubles, clear: npt.NDArray[np.bool_]) -> float:
+    """Light in an aperture over that of a fitted Gaussian: real spots have wider tails."""
+    if clear.sum() < 10:
+        return 1.0
+    return float(np.clip(np.median(measured[clear] / fitted[clear]), *SCALES))

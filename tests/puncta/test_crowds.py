@@ -1,0 +1,165 @@
+"""Several emitters in one spot, their standard errors, and what must stay one object."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+import pytest
+from scipy.spatial import cKDTree
+
+from napari_tam.puncta.crowds import resolve
+from napari_tam.puncta.detect import measure_spots
+from napari_tam.puncta.emitters import Emitters, add_light, refine
+from napari_tam.puncta.precision import standard_errors
+from napari_tam.puncta.psf_width import spectral_width
+from napari_tam.puncta.resolving import FIT_COLUMNS, resolve_crowds
+from napari_tam.settings import Settings
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SIGMA, LEVEL = 1.4, 40.0
+
+
+def emitters(points: np.ndarray, photons: float | np.ndarray, sigma: float = SIGMA) -> Emitters:
+    peak = np.broadcast_to(photons / (2 * np.pi * sigma**2), len(points)).astype(float)
+    return Emitters(points, peak, np.full(len(points), sigma), np.arange(len(points)))
+
+
+def picture(shape: tuple[int, int], true: Emitters, rng: np.random.Generator) -> np.ndarray:
+    """Photons of emitters on a flat background."""
+    light = np.zeros(shape, np.float32)
+    add_light(light, true)
+    return rng.poisson(np.maximum(light, 0) + LEVEL).astype(np.float32)
+
+
+def grid(count: int, step: int, rng: np.random.Generator) -> np.ndarray:
+    """Sub-pixel places, more than half a step apart; a strict grid would have a spectrum of lines."""
+    place = step * (np.stack(np.divmod(np.arange(count**2), count), axis=1) + 0.5)
+    return place + rng.uniform(-step / 4.5, step / 4.5, place.shape)
+
+
+def table_at(image: np.ndarray, points: np.ndarray) -> pd.DataFrame:
+    return measure_spots(image, points, np.full(len(points), 0.9, np.float32), 0.1, Settings())
+
+
+@pytest.mark.parametrize(("photons", "apart", "least"), [(2000, 1.3, 0.9), (1000, 1.7, 0.9)])
+def test_pairs_in_one_spot_are_told_apart_and_singles_are_not(
+    photons: float, apart: float, least: float
+) -> None:
+    rng = np.random.default_rng(3)
+    middle = grid(12, 24, rng)
+    pair = np.arange(len(middle)) % 8 == 0
+    angle = rng.uniform(0, np.pi, pair.sum())
+    step = np.stack([np.sin(angle), np.cos(angle)], axis=1) * apart * SIGMA / 2
+    places = np.concatenate([middle[~pair], middle[pair] + step, middle[pair] - step])
+    image = picture((288, 288), emitters(places, photons), rng)
+    found = resolve_crowds(table_at(image, middle), image, 0.1, None)
+    inside = found["puncta_in_spot"].to_numpy()
+    owner = cKDTree(middle).query(found[["y_px", "x_px"]])[1]
+    number = np.bincount(owner, minlength=len(middle))
+    assert (number[pair] == 2).mean() >= least
+    assert (number[~pair] == 1).mean() >= 0.95
+    assert set(inside) <= {1, 2, 3}
+    # The light of both is that of both.
+    light = np.bincount(owner, found["intensity"], minlength=len(middle))
+    assert np.median(light[pair]) == pytest.approx(2 * photons, rel=0.06)
+    two = number == 2
+    truth = cKDTree(places).query(found.loc[two[owner] & pair[owner], ["y_px", "x_px"]])[0]
+    assert np.median(truth) < 0.35 * SIGMA
+
+
+def test_places_and_heights_are_as_precise_as_their_standard_errors_say() -> None:
+    rng = np.random.default_rng(1)
+    middle = grid(16, 16, rng)
+    beside = middle + np.array([0, 2.0 * SIGMA])
+    true = emitters(np.concatenate([middle, beside[::2]]), 1000)
+    image = picture((256, 256), true, rng)
+    weight = (1 / (cv2.GaussianBlur(image, (0, 0), 1.0))).astype(np.float32)
+    rest = image - LEVEL
+    add_light(rest, true, -1)
+    found = refine(true, rest, weight, np.ones(len(true), bool))
+    error = standard_errors(found, weight)
+    for column, off in ((1, found.points[:, 0] - true.points[:, 0]), (0, found.peak - true.peak)):
+        assert 0.75 < np.sqrt(np.mean((off / error[:, column]) ** 2)) < 1.2
+
+
+def test_the_fit_of_a_crowd_is_that_of_the_truth() -> None:
+    rng = np.random.default_rng(0)
+    points = 20 + 24 * rng.random((25, 2))
+    true = emitters(points, 3000)
+    light = np.zeros((64, 64), np.float32)
+    add_light(light, true)
+    start = emitters(points + rng.normal(0, 0.2, points.shape), 1000)
+    rest = light.copy()
+    add_light(rest, start, -1)
+    found = refine(start, rest, np.ones_like(light), np.ones(25, bool), rounds=60)
+    assert np.abs(rest).max() < 0.02 * light.max()
+    assert found.peak.sum() == pytest.approx(true.peak.sum(), rel=0.02)
+
+
+@pytest.mark.parametrize("sigma", [1.0, 1.5, 2.2])
+@pytest.mark.parametrize("density", [0.002, 0.03])
+def test_the_spectrum_tells_the_width_of_a_punctum_however_crowded(sigma: float, density: float) -> None:
+    rng = np.random.default_rng(0)
+    points = rng.uniform(0, 256, (int(density * 256**2), 2))
+    image = picture((256, 256), emitters(points, 2000, sigma), rng)
+    assert spectral_width(image, points) == pytest.approx(sigma, rel=0.05)
+
+
+def test_where_rims_or_compression_bend_the_spectrum_it_tells_nothing() -> None:
+    rng = np.random.default_rng(0)
+    middle = grid(6, 40, rng)
+    angle = np.linspace(0, 2 * np.pi, 24, endpoint=False)
+    rim = 6 * np.stack([np.sin(angle), np.cos(angle)], axis=1)
+    image = picture((240, 240), emitters((middle[:, None] + rim).reshape(-1, 2), 900), rng)
+    assert spectral_width(image, middle) is None
+    # ... and nothing is split.
+    found = resolve_crowds(table_at(image, middle), image, 0.1, None)
+    assert len(found) == len(middle)
+
+
+def test_a_bright_clump_that_the_network_saw_as_one_stays_one() -> None:
+    rng = np.random.default_rng(0)
+    middle = grid(8, 32, rng)
+    clump = middle[0] + rng.normal(0, 2.0, (12, 2))
+    image = picture((256, 256), emitters(np.concatenate([middle[1:], clump]), 2000), rng)
+    found = resolve_crowds(table_at(image, middle), image, 0.1, SIGMA)
+    near = np.hypot(*(found[["y_px", "x_px"]].to_numpy() - middle[0]).T) < 8
+    assert near.sum() == 1
+
+
+def test_haze_and_gradients_under_puncta_are_no_emitters() -> None:
+    rng = np.random.default_rng(5)
+    middle = grid(8, 32, rng)
+    image = np.zeros((256, 256), np.float32)
+    add_light(image, emitters(middle, 1500))
+    y, x = np.mgrid[:256, :256]
+    haze = 60 * np.exp(-((y - 128) ** 2 + (x - 128) ** 2) / 2 / 70**2) + 40 * (x > 100)
+    image = rng.poisson(image + LEVEL + cv2.GaussianBlur(haze.astype(np.float32), (0, 0), 3)).astype(
+        np.float32
+    )
+    found = resolve_crowds(table_at(image, middle), image, 0.1, None)
+    assert len(found) <= len(middle) + 2
+
+
+def test_no_candidates_and_one_candidate() -> None:
+    image = picture((64, 64), emitters(np.array([[32.0, 32.0]]), 2000), np.random.default_rng(0))
+    none = resolve_crowds(table_at(image, np.zeros((0, 2))), image, 0.1, None)
+    assert not len(none)
+    assert set(FIT_COLUMNS) <= set(none)
+    one = resolve_crowds(table_at(image, np.array([[32.0, 32.0]])), image, 0.1, None)
+    assert len(one) == 1
+    assert one["intensity_se"][0] > 0
+
+
+def test_wide_vesicles_are_never_split() -> None:
+    rng = np.random.default_rng(0)
+    middle = grid(4, 40, rng)
+    seeds = Emitters(middle, np.full(16, 200.0), np.full(16, 4.0), np.arange(16))
+    light = np.zeros((160, 160), np.float32)
+    add_light(light, seeds)
+    noisy = rng.poisson(light + LEVEL).astype(np.float32) - np.float32(LEVEL)
+    assert len(resolve(noisy, seeds, single_sigma=SIGMA).emitters) == 16
