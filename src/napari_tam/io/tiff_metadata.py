@@ -155,7 +155,7 @@ def z_step(metadata: Metadata, setting: float | None, where: Path) -> float:
 
 def to_um(value: float, unit: str) -> float | None:
     """Convert a length to µm; None for an unknown unit (such as ``pixel``) or an invalid length."""
-    # ImageJ escapes µ; there are two letters µ, and both get mangled on the way through Latin-1.
+    # ImageJ escapes µ; there are two letters µ, both mangled by Latin-1
     unit = unit.strip().lower().replace("\\u00b5", "u").replace("\\u03bc", "u")
     unit = unit.replace("â", "").translate(dict.fromkeys(map(ord, "\u00b5\u03bc\ufffd"), "u"))
     factor = UNITS_UM.get(unit)
