@@ -186,8 +186,9 @@ class Settings(BaseModel):
 
     cells_model: str = _setting(
         "cells",
-        "Network for the cells: 'cells' (bundled), a Cellpose model name, a path to a Cellpose model file, "
-        "or the folder of a model of your own ('napari-tam train cells').",
+        "Network for the cells: 'cells' (bundled, for all cell types), 'cells-fast' (bundled, a third of the "
+        "work, less right), a Cellpose model name, a path to a Cellpose model file, or the folder of a model "
+        "of your own ('napari-tam train cells').",
         group="segmentation",
         enters="cells",
         common=True,
@@ -530,6 +531,13 @@ class Settings(BaseModel):
 
     device: str = _setting(
         "auto", "Where the networks run: auto, cpu, cuda, cuda:1, mps.", group="run", enters=()
+    )
+    engine: Literal["auto", "torch", "openvino"] = _setting(
+        "auto",
+        "What runs the networks: OpenVINO (on the processor only, about twice as fast there), torch, or the "
+        "faster one that is installed (auto).",
+        group="run",
+        enters=(),
     )
     tile_px: Annotated[int, Field(ge=256, le=32_768)] = _setting(
         4096,

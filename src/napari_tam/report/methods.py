@@ -13,7 +13,7 @@ import numpy as np
 
 from napari_tam.io.layout import NO_EXOSOMES
 from napari_tam.io.masks.find import NONE
-from napari_tam.networks.cards import MODELS_FOLDER, PHENOTYPE
+from napari_tam.networks.cards import MODELS_FOLDER, PHENOTYPE, SMALL_CELLS
 from napari_tam.puncta.threshold import LOWEST
 from napari_tam.report.citations import Methods
 from napari_tam.report.data import as_number
@@ -119,7 +119,7 @@ def _network(data: ReportData, kind: str, name: str) -> str:
     """Return how a network is called in the text: bundled ones with their training data."""
     sha = (data.run.get("models") or {}).get(name, "")
     mark = f", sha256 {str(sha)[:12]}" if sha else ""
-    card = _card(kind) if name == kind else None
+    card = _card(name) if name in (kind, SMALL_CELLS) else None
     if card is None:
         return f"the model '{name}'{mark.replace(', ', ' (', 1) + ')' if mark else ''}"
     # what follows the semicolon are the terms of use
