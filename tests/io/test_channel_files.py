@@ -16,7 +16,9 @@ from napari_tam.io.channel_files import group
 from napari_tam.io.channel_search import described, find
 from napari_tam.io.images import list_images, read_fields, unique_names
 from napari_tam.io.naming import NAMINGS, told
+from napari_tam.results.folder import read_results
 from napari_tam.settings import Settings
+from napari_tam.train.known_cells import source_field
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -147,6 +149,24 @@ def test_what_is_measured_is_what_one_file_gives(tmp_path: Path) -> None:
         assert outcome.error is None
         tables.append(pd.read_csv(tmp_path / f"out_{kind}" / "cells.csv").drop(columns="image"))
     pd.testing.assert_frame_equal(*tables)
+
+
+def test_results_find_their_images_again(tmp_path: Path) -> None:
+    """Exports, training, the report and the plugin read the pixels once more."""
+    chosen = Settings(pixel_size_um=fakes.PIXEL_UM, channels=ROLES)
+    for site in ("1", "2"):
+        for channel, plane in enumerate(fakes.image(), 1):
+            tifffile.imwrite(tmp_path / f"p_B02_s{site}_w{channel}.tif", plane + np.uint16(site))
+        tifffile.imwrite(tmp_path / f"p_B02_s{site}_cells.tif", fakes.discs(9))
+    given = chosen.updated(cells_masks=str(tmp_path))
+    paths = list_images([tmp_path])
+    outcomes = list(analyse_files(paths, given, fakes.models(), tmp_path / "out"))
+    assert [outcome.error for outcome in outcomes] == [None, None]
+    results = read_results(tmp_path / "out")
+    for site in (1, 2):
+        field = source_field(results, f"p_B02_s{site}", given)
+        assert field.name == f"p_B02_s{site}"
+        np.testing.assert_array_equal(field.channels["exosome"], fakes.image()[2] + site)
 
 
 def test_what_was_put_together_and_left_out_is_told(tmp_path: Path) -> None:

@@ -12,7 +12,8 @@ from napari.utils.notifications import show_warning
 from napari_tam._napari._layers import KEY, layers_of, positions, result_layers
 from napari_tam._napari._session import Found
 from napari_tam.errors import InputError
-from napari_tam.io.listing import stem_of
+from napari_tam.io.listing import name_of
+from napari_tam.io.masks.find import NONE
 from napari_tam.pipeline.edits import Edits, near
 from napari_tam.results.edits import read_edits
 from napari_tam.results.folder import OK, mask_path, read_mask, read_results
@@ -161,10 +162,12 @@ def _read_field(path: Path, name: str, settings: Settings) -> Field:
     from napari_tam.io.images import read_fields
     from napari_tam.pipeline.tiles import is_large
 
+    settings = settings.updated(cells_masks=NONE, nuclei_masks=NONE)  # the masks are those of the results
+    own = name_of(path, settings.files)
     fields = list(read_fields(path, settings))
     ends = fields
     if len(fields) > 1:
-        ends = [field for field in fields if name.endswith(field.name[len(stem_of(path)) :])]
+        ends = [field for field in fields if name.endswith(field.name[len(own) :])]
     if len(ends) != 1:
         raise InputError(f"{name} is not in the file any more", where=path)
     if is_large(ends[0]):

@@ -9,6 +9,7 @@ import numpy as np
 
 from napari_tam.errors import InputError
 from napari_tam.io.field import Field
+from napari_tam.io.masks.find import mask_folders
 from napari_tam.settings import REQUIRED_ROLES, ROLES
 
 if TYPE_CHECKING:
@@ -36,6 +37,12 @@ def field_of_arrays(
     InputError
         If a size, role or shape is missing or does not fit, or a pixel is not finite.
     """
+    if mask_folders(settings):
+        raise InputError(
+            "masks from a folder go with images from files, not with arrays",
+            where=name,
+            fix="leave cells_masks and nuclei_masks out",
+        )
     volume = settings.z_stack == "volume"
     axes = "ZYX" if volume else "YX"
     if settings.pixel_size_um is None:

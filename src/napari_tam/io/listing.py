@@ -91,7 +91,20 @@ def list_images(
             if image is not None and image not in images:
                 images.add(image)
                 found.setdefault(image.resolve(), image)
-    return list(found.values())
+    return _without_masks_of_fields(list(found.values()), inputs, files)
+
+
+def _without_masks_of_fields(images: list[Path], inputs: Sequence[str | Path], files: str) -> list[Path]:
+    """Drop masks that are called after an image whose channels are files; those that are named stay."""
+    masks = [path for path in images if _MASK.search(stem_of(path)) and str(path) not in map(str, inputs)]
+    if not masks:
+        return images
+    fields = {(path.parent, name_of(path, files).casefold()) for path in images if path not in masks}
+    return [
+        path
+        for path in images
+        if path not in masks or (path.parent, _MASK.sub("", stem_of(path)).casefold()) not in fields
+    ]
 
 
 def _expand(given: str | Path, *, pictures: bool, subfolders: bool) -> list[Path]:

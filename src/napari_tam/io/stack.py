@@ -105,8 +105,7 @@ class Stack:
         if page.photometric == kinds.RGB and page.planarconfig == 2 and declared:
             self.notes = ("planes declared as red, green and blue were taken as channels",)
             return False
-        jpeg = page.compression in JPEG
-        # what is compressed as YCbCr is decoded to red, green and blue
+        jpeg = page.compression in JPEG  # then YCbCr is decoded to red, green and blue
         decoded = page.photometric == kinds.RGB or (page.photometric == kinds.YCBCR and jpeg)
         if split and decoded and "S" in self._axes and "C" not in self._axes:
             self._axes = self._axes.replace("S", "C")

@@ -87,20 +87,18 @@ def read_metadata(
     names = _ome_names(image) or _imagej_names(imagej)
     names = names if len(names) == n_channels and (n_channels == 1 or len(set(names)) > 1) else ()
     page = series[index].keyframe
-    size, source = _ome_size(image), "OME metadata"
-    if size is None:
-        size, source = _imagej_size(imagej, page), "ImageJ metadata"
-    if size is None:
-        size, source = _metaseries_size(tif), "MetaMorph metadata"
-    if size is None:
-        size, source = _tag_size(page), "TIFF resolution"
+    candidates = (
+        (_ome_size(image), "OME metadata"),
+        (_imagej_size(imagej, page), "ImageJ metadata"),
+        (_metaseries_size(tif), "MetaMorph metadata"),
+        (_tag_size(page), "TIFF resolution"),
+    )
+    size, source = next((each for each in candidates if each[0]), (None, ""))
     depth = _ome_length(image, "Z")
     if depth is None:
         depth = to_um(_number(imagej.get("spacing")), str(imagej.get("zunit") or imagej.get("unit", "")))
     interval = _ome_interval(image)
-    if interval is None:
-        interval = _imagej_interval(imagej)
-    return Metadata(names, size, source if size else "", depth, interval)
+    return Metadata(names, size, source, depth, _imagej_interval(imagej) if interval is None else interval)
 
 
 def pixel_size(metadata: Metadata, setting: float | None, where: Path) -> float:
@@ -155,7 +153,7 @@ def z_step(metadata: Metadata, setting: float | None, where: Path) -> float:
 
 def to_um(value: float, unit: str) -> float | None:
     """Convert a length to µm; None for an unknown unit (such as ``pixel``) or an invalid length."""
-    # ImageJ escapes µ; there are two letters µ, and both get mangled on the way through Latin-1.
+    # ImageJ escapes µ; there are two letters µ, both mangled by Latin-1
     unit = unit.strip().lower().replace("\\u00b5", "u").replace("\\u03bc", "u")
     unit = unit.replace("â", "").translate(dict.fromkeys(map(ord, "\u00b5\u03bc\ufffd"), "u"))
     factor = UNITS_UM.get(unit)
@@ -277,8 +275,8 @@ def _metaseries_size(tif: tifffile.TiffFile) -> tuple[float, float] | None:
     plane = (tif.metaseries_metadata or {}).get("PlaneInfo") if tif.is_metaseries else None
     if not isinstance(plane, dict) or plane.get("spatial-calibration-state") is False:
         return None
-    unit = str(plane.get("spatial-calibration-units", ""))
-    height, width = (to_um(_number(plane.get(f"spatial-calibration-{axis}")), unit) for axis in "yx")
+    said = {key.rpartition("-")[2]: value for key, value in plane.items() if "spatial-calibration" in key}
+    height, width = (to_um(_number(said.get(axis)), str(said.get("units", ""))) for axis in "yx")
     return None if height is None or width is None else (height, width)
 
 

@@ -10,8 +10,10 @@ import numpy as np
 import pandas as pd
 
 from napari_tam.errors import InputError
-from napari_tam.io.images import read_fields, stem_of
+from napari_tam.io.images import read_fields
 from napari_tam.io.layout import GROUPS, Layout
+from napari_tam.io.listing import name_of
+from napari_tam.io.masks.find import NONE
 from napari_tam.phenotype.crops import cell_crops
 from napari_tam.phenotype.features import FEATURES, shape_features
 from napari_tam.results.folder import read_results
@@ -155,7 +157,8 @@ def source_field(results: Results, image: str, settings: Settings) -> Field:
             fix="put it back, or start from the folder in which 'napari-tam analyse' ran",
         )
     # The reader puts position, well and frame behind the name of the file, which may have been another one.
-    stem = stem_of(path)
+    stem = name_of(path, settings.files)
+    settings = settings.updated(cells_masks=NONE, nuclei_masks=NONE)  # pixels only
     endings: list[str] = []
 
     def note(name: str) -> bool:
