@@ -182,7 +182,9 @@ def from_controls(contrast: Values, cells: int, allowed: float, images: tuple[st
     if stay >= len(ordered):
         reason = f"cells of the control wells hold no more than {allowed:g} puncta each"
         return Threshold(LOWEST, "controls", reason, **known)
-    value = float(np.nextafter(ordered[stay], np.inf))
+    # Rounded up, to above that one, so that the promise about the controls holds.
+    value = (np.floor(100 * ordered[stay]) + 1) / 100
+    value = float(max(value if value > ordered[stay] else value + 0.01, LOWEST + 0.01))
     reason = f"at most {allowed:g} puncta for each of the {cells} cells of the control wells"
     if value > HIGHEST:
         left = float((ordered >= HIGHEST).sum() / max(cells, 1))
@@ -191,8 +193,6 @@ def from_controls(contrast: Values, cells: int, allowed: float, images: tuple[st
             f"the highest threshold there is: cells of the control wells hold {left:.2g} bright puncta each "
             f"even so, more than the {allowed:g} allowed"
         )
-    # Rounded up, so that the promise about the controls holds.
-    value = float(max(np.ceil(100 * value) / 100, LOWEST + 0.01))
     return Threshold(value, "controls", reason, **known)
 
 
