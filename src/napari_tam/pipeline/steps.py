@@ -22,12 +22,12 @@ from napari_tam.volume.measure import measure_volume
 from napari_tam.volume.projection import project_field, project_labels
 
 if TYPE_CHECKING:
-    from napari_tam.pipeline.state import State
     from collections.abc import Callable
 
     import numpy.typing as npt
 
     from napari_tam.pipeline.analysis import Analysis
+    from napari_tam.pipeline.state import State
 
     Labels = npt.NDArray[np.unsignedinteger[Any]]
 
