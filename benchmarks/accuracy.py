@@ -19,7 +19,7 @@ from common import ROOT, SHARED, publish, require_shared, table
 from napari_tam.evaluate.matching import match_points
 from napari_tam.measure.cells import measure
 from napari_tam.networks.cards import AREA_SETTINGS, TYPICAL_UM, ModelCard
-from napari_tam.networks.flownet import Predictor
+from napari_tam.networks.predictor import Predictor
 from napari_tam.pipeline.models import load_models
 from napari_tam.puncta.detect import LogDetector, NetworkDetector
 from napari_tam.segment.segmenter import FlowNetSegmenter, median_diameter

@@ -26,7 +26,7 @@ from common import ROOT, publish, table
 
 from napari_tam.evaluate.matching import match_points
 from napari_tam.networks.cards import ModelCard
-from napari_tam.networks.flownet import Predictor
+from napari_tam.networks.predictor import Predictor
 from napari_tam.puncta.detect import LogDetector, NetworkDetector
 from napari_tam.settings import Settings
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 GUI = {"napari", "magicgui", "qtpy", "PyQt5", "PyQt6", "PySide2", "PySide6", "superqt", "vispy"}
 CORE = sorted(path for path in PACKAGE.rglob("*.py") if "_napari" not in path.relative_to(PACKAGE).parts)
-NETWORKS = ("cells", "nuclei", "puncta", "phenotype")
+NETWORKS = ("cells", "cells-fast", "nuclei", "puncta", "phenotype")
 
 
 def python(code: str) -> str:
@@ -61,7 +61,7 @@ def test_importing_the_core_loads_no_torch_and_no_gui() -> None:
     light = (
         "napari_tam, napari_tam.settings, napari_tam.io.images, napari_tam.measure.cells, napari_tam.cli.main"
     )
-    heavy = GUI | {"torch", "cellpose", "numba"}
+    heavy = GUI | {"torch", "cellpose", "numba", "openvino"}
     assert python(f"import sys, {light}; print(*sorted({heavy!r} & set(sys.modules)))") == ""
 
 

@@ -5,7 +5,8 @@ import threading
 import numpy as np
 import pytest
 
-from napari_tam.networks.flownet import FlowNet, Predictor
+from napari_tam.networks.flownet import FlowNet
+from napari_tam.networks.predictor import Predictor
 from napari_tam.stopping import Interrupted, checkpoint, set_cancel_check
 
 

@@ -88,6 +88,22 @@ COLUMNS_HEAD = """# Columns
 Every column of the result tables. "Counts" are the image's own intensity units. A mean over nothing (a cell
 without puncta) is missing; a count or a sum is 0. Files written beside these: see the README.
 
+The Parquet files hold types and names as they are. In the CSV files texts are in quotes, missing values are
+empty, and a text that a spreadsheet could run (it begins with `=`, `+`, `-`, `@`, a tab or an apostrophe) has
+an apostrophe in front. So an image that is called `nan`, `001` or `=a` reads back right with:
+
+```python
+cells = pd.read_parquet("cells.parquet")  # or
+cells = pd.read_csv("cells.csv", keep_default_na=False, na_values=[""], dtype={"image": str})
+cells["image"] = cells["image"].str.removeprefix("'")
+```
+
+```r
+# not run in the tests
+cells <- read.csv("cells.csv", na.strings = "", colClasses = c(image = "character"))
+cells$image <- sub("^'", "", cells$image)
+```
+
 <!-- Made from src/napari_tam/columns.py by tools/reference_pages.py: change it there. -->
 """
 

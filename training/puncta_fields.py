@@ -17,7 +17,7 @@ import tifffile
 from data import invisible, spot_target
 from puncta_scenes import COLUMNS, IGNORED, drawn_field
 
-from napari_tam.networks.flownet import MARGIN
+from napari_tam.networks.predictor import MARGIN
 from napari_tam.puncta.spot_input import network_input, repair_hot_pixels
 from napari_tam.simulate.parameters import random_parameters
 from napari_tam.simulate.scene import Scene

@@ -192,7 +192,8 @@ def batch(
 def _images(inputs: str | Path | Sequence[str | Path], settings: Settings) -> list[Path]:
     from napari_tam.io.listing import list_images
 
-    paths = list_images([inputs] if isinstance(inputs, str | Path) else inputs, settings.files)
+    given = [inputs] if isinstance(inputs, str | Path) else inputs
+    paths = list_images(given, settings.files, rgb=settings.rgb)
     if not paths:
         raise InputError(
             "there is no image", where="the list of inputs", fix="name files, folders or patterns"

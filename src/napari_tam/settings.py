@@ -95,6 +95,26 @@ class Settings(BaseModel):
         group="image",
         enters="read",
     )
+    rgb: Literal["refuse", "split"] = _setting(
+        "refuse",
+        "Colour pictures (RGB TIFF, PNG, JPEG): refused, or split into the channels red, green and blue, "
+        "whose intensities are no measurements.",
+        group="image",
+        enters="read",
+    )
+    cells_masks: str = _setting(
+        "none",
+        "Folder with a segmentation of your own, a file an image: label images (TIFF, PNG), ImageJ ROI sets, "
+        "QuPath's GeoJSON or Cellpose's _seg.npy. No network looks for cells then. Or 'none'.",
+        group="image",
+        enters="read",
+    )
+    nuclei_masks: str = _setting(
+        "none",
+        "The same for the nuclei (it may be the same folder). Or 'none'.",
+        group="image",
+        enters="read",
+    )
     pixel_size_um: Annotated[float, Field(gt=0, le=100)] | None = _setting(
         None, "Pixel size. Unset: read from the file.", group="image", enters="read", unit="µm", common=True
     )
@@ -166,8 +186,9 @@ class Settings(BaseModel):
 
     cells_model: str = _setting(
         "cells",
-        "Network for the cells: 'cells' (bundled), a Cellpose model name, a path to a Cellpose model file, "
-        "or the folder of a model of your own ('napari-tam train cells').",
+        "Network for the cells: 'cells' (bundled, for all cell types), 'cells-fast' (bundled, a third of the "
+        "work, less right), a Cellpose model name, a path to a Cellpose model file, or the folder of a model "
+        "of your own ('napari-tam train cells').",
         group="segmentation",
         enters="cells",
         common=True,
@@ -510,6 +531,13 @@ class Settings(BaseModel):
 
     device: str = _setting(
         "auto", "Where the networks run: auto, cpu, cuda, cuda:1, mps.", group="run", enters=()
+    )
+    engine: Literal["auto", "torch", "openvino"] = _setting(
+        "auto",
+        "What runs the networks: OpenVINO (on the processor only, about twice as fast there), torch, or the "
+        "faster one that is installed (auto).",
+        group="run",
+        enters=(),
     )
     tile_px: Annotated[int, Field(ge=256, le=32_768)] = _setting(
         4096,

@@ -126,6 +126,9 @@ VALUES: dict[str, tuple[list[str], Any]] = {
     "cell_diameter_um": (["21.5"], 21.5),
     "nucleus_diameter_um": (["9"], 9.0),
     "files": (["each"], "each"),
+    "rgb": (["split"], "split"),
+    "cells_masks": (["."], "."),
+    "nuclei_masks": (["."], "."),
     "puncta_method": (["log"], "log"),
     "puncta_min_snr": (["4"], 4.0),
     "spot_sigma_um": (["0.2"], 0.2),
@@ -135,6 +138,7 @@ VALUES: dict[str, tuple[list[str], Any]] = {
     "track_max_movement_um": (["12"], 12.0),
     "track_max_missed": (["4"], 4),
     "device": (["cpu"], "cpu"),
+    "engine": (["torch"], "torch"),
     "phenotype_model": (["none"], "none"),
     "phenotype_border": ([], False),
     "tile_px": (["2048"], 2048),
@@ -168,7 +172,8 @@ def test_every_setting_can_be_given_as_an_option(
         flag = option if texts or value is True else option.replace("--", "--no-")
         words = [word for text in texts for word in (flag, text)] or [flag]
         status = run("analyse", image, "--out", tmp_path / "out", *words)
-        assert status == (1 if name == "z_stack" else 0)  # the image is no volume
+        # the image is no volume, and has no masks
+        assert status == (1 if name in ("z_stack", "cells_masks", "nuclei_masks") else 0)
         assert fake_models.pop() == Settings().updated(**{name: value})
         assert Settings.from_yaml(tmp_path / "out" / "settings.yaml") == Settings().updated(**{name: value})
 
@@ -422,7 +427,7 @@ def test_doctor_says_what_is_wrong_and_what_to_do(
 
     found = [
         ModelInfo(name, name, "bundled", "", "0" * 64, ok=not (broken and name == "puncta"))
-        for name in ("cells", "nuclei", "puncta")
+        for name in ("cells", "cells-fast", "nuclei", "puncta")
     ]
     monkeypatch.setattr("napari_tam.pipeline.models.available_models", lambda: found)
     monkeypatch.setattr("napari_tam.pipeline.models.load_models", lambda _: fakes.models())
@@ -431,7 +436,7 @@ def test_doctor_says_what_is_wrong_and_what_to_do(
     lines = capsys.readouterr().out.splitlines()
     problems = [line for line in lines if line.startswith("problem")]
     assert len(problems) == int(broken)
-    assert any("torch" in line and "networks run on" in line for line in lines)
+    assert any("torch" in line and "networks run by" in line for line in lines)
     if broken:
         after = lines[lines.index(problems[0]) + 1]
         assert "'puncta'" in problems[0]
@@ -444,7 +449,7 @@ def test_a_check_that_fails_does_not_stop_the_others(monkeypatch: pytest.MonkeyP
     def explode() -> Any:
         raise RuntimeError("boom")
 
-    for part in ("_torch", "_cellpose", "_trial", "_plugin", "_libraries"):
+    for part in ("network_checks", "_cellpose", "_trial", "_plugin", "_libraries"):
         monkeypatch.setattr(doctor, part, lambda: iter([doctor.Check("ok", "fine")]))
     monkeypatch.setattr("napari_tam.pipeline.models.available_models", explode)
     found = list(doctor.checks())

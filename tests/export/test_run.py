@@ -21,7 +21,8 @@ from napari_tam.cli.main import main
 from napari_tam.errors import InputError
 from napari_tam.export.run import FORMATS, export, tidy
 from napari_tam.export.shapes import write_geojson
-from napari_tam.io.layout import read_layout
+from napari_tam.io.images import read_fields
+from napari_tam.io.layout import read_layout, well_of
 from napari_tam.results.folder import mask_path, read_results, write_mask
 from napari_tam.settings import Settings
 
@@ -229,9 +230,58 @@ def test_the_source_may_be_of_any_kind(tmp_path: Path, kind: str) -> None:
     assert [(o.name, o.error) for o in outcomes] == [(name, None) for name in names]
     written = list(export(out, ["ome-zarr"], ome_zarr_version="0.4"))
     assert [each.name for each in written] == [f"{name}.ome.zarr" for name in names]
-    for each in written:
+    for each, name in zip(written, names, strict=True):
         pixels = np.asarray(zarr.open_group(each, mode="r")["0"])
-        np.testing.assert_array_equal(pixels, fakes.image() + each.name.count("_s01"))
+        np.testing.assert_array_equal(pixels, fakes.image() + name.count("_s01"))
+
+
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+@pytest.mark.parametrize("layout", [False, True])
+def test_images_of_wells_are_a_plate_that_reads_back_equal(
+    tmp_path: Path, version: str, layout: bool
+) -> None:
+    zarr, yaozarrs = pytest.importorskip("zarr"), pytest.importorskip("yaozarrs")
+    names = {"x_B02_s1": "B02", "x_B02_s2": "B02", "x_B11_s1": "B11", "x_C03_s1": "C03"}
+    paths = [
+        fakes.write_image(tmp_path / f"{name}.ome.tif", fakes.image() + np.uint16(k))
+        for k, name in enumerate(names)
+    ]
+    out, settings = tmp_path / "out", Settings()
+    assert all(o.error is None for o in analyse_files(paths, settings, fakes.models(), out))
+    if layout:
+        (tmp_path / "layout.csv").write_text("well,plate\nB02,x\nB11,x\nC03,x\n")
+        conclude(out, settings, read_layout(tmp_path / "layout.csv"))
+    [plate] = export(out, ["ome-zarr"], tmp_path / "exported", ome_zarr_version=version)
+    assert plate.name == ("x.ome.zarr" if layout else "out.ome.zarr")
+    if version == "0.5":
+        yaozarrs.validate_zarr_store(plate)
+    else:
+        assert yaozarrs.validate_ome_json((plate / ".zattrs").read_text(), yaozarrs.v04.Plate)
+        assert yaozarrs.validate_ome_json((plate / "B" / "2" / ".zattrs").read_text(), yaozarrs.v04.Well)
+    found = list(read_fields(plate, settings))
+    stem = plate.name.removesuffix(".ome.zarr")
+    assert [field.name for field in found] == [f"{stem}_{e}" for e in ("B02_s00", "B02_s01", "B11", "C03")]
+    for field, path, name in zip(found, paths, names, strict=True):
+        [before] = read_fields(path, settings)
+        assert field.pixel_size_um == before.pixel_size_um
+        for role, plane in before.channels.items():
+            np.testing.assert_array_equal(field.channels[role], plane)
+        assert well_of(field.name) == names[name]
+    masks = np.asarray(zarr.open_group(plate / "B" / "11" / "0" / "labels" / "cells", mode="r")["0"])
+    np.testing.assert_array_equal(masks, read_results(out).masks("x_B11_s1"))
+
+
+def test_a_plate_lacks_what_cannot_be_written_and_says_so(tmp_path: Path) -> None:
+    pytest.importorskip("zarr")
+    paths = [fakes.write_image(tmp_path / f"x_B0{k}.ome.tif") for k in (2, 3)]
+    assert all(o.error is None for o in analyse_files(paths, Settings(), fakes.models(), tmp_path / "out"))
+    paths[0].unlink()
+    written = []
+    with pytest.raises(InputError, match="x_B02"):
+        written.extend(export(tmp_path / "out", ["ome-zarr"]))
+    [plate] = (tmp_path / "out" / "exports" / "ome-zarr").iterdir()
+    [field] = read_fields(plate, Settings())
+    assert field.name == "out_B03"
 
 
 def test_a_slide_is_exported_strip_by_strip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -156,5 +156,5 @@ def models(cells: ThresholdSegmenter | None = None, nuclei: ThresholdSegmenter |
     """Return fake networks; `cells` and `nuclei` take the place of the segmenters."""
     hashes = {"cells": "0" * 64}
     return Models(
-        cells or ThresholdSegmenter(), nuclei or ThresholdSegmenter(), PeakDetector(), "cpu", hashes
+        cells or ThresholdSegmenter(), nuclei or ThresholdSegmenter(), PeakDetector(), "cpu", hashes=hashes
     )

@@ -51,12 +51,45 @@ MAKERS: dict[str, tuple[Callable[[int, int], str], str]] = {
     "olympus": (lambda f, c: f"B03_000{f}_C00{c}Z001.tif", "B03_0001"),
     "nikon": (lambda f, c: f"B03xy{f}c{c}.tif", "B03_s1"),
     "keyence": (lambda f, c: f"Image_B03_0000{f}_CH{c}.tif", "Image_B03_00001"),
-    "number": (lambda f, c: f"B03-{f}_c{c}.tif", "B03-1"),
+    "number": (lambda f, c: f"B03-{f}_channel{c}.tif", "B03-1"),
+    "short_number": (lambda f, c: f"B03-{f}_c{c}.tif", "B03-1"),
     "imagej": (lambda f, c: f"C{c}-B03_{f}.tif", "B03_1"),
     "at_the_end": (lambda f, c: f"B03_{f} {WORDS[c - 1]}.tif", "B03_1"),
     "in_front": (lambda f, c: f"{WORDS[c - 1]}_B03_{f}.tif", "B03_1"),
     "folders": (lambda f, c: f"{WORDS[c - 1]}/B03_{f}.tif", "B03_1"),
+    "harmony_6": (lambda f, c: f"Images/r02c03f{f:02}p01-ch{c}t01.tiff", "B03_s01"),
+    "metaxpress_z": (lambda f, c: f"TimePoint_1/ZStep_1/plate_B03_s{f}_w{c}.tif", "plate_B03_s1"),
+    "metamorph": (lambda f, c: f"exp_B03_w{c}{DYES[c - 1]}_s{f}_t1.TIF", "exp_B03_s1"),
+    "scanr_bare": (lambda f, c: f"data/W00015--P0000{f}--Z00000--T00000--{DYES[c - 1]}.tif", "00015_s00001"),
+    "gen5_z": (lambda f, c: f"B3_-1_{c}_{f}Z0_Tsf[{DYES[c - 1]}]_001.tif", "B3_s1"),
+    "incucyte_date": (
+        lambda f, c: f"VID12_{('Green', 'Phase', 'Red')[c - 1]}_B3_{f}_2023y01m05d_12h30m.tif",
+        "VID12_B3_s1",
+    ),
+    "nis_jobs": (
+        lambda f, c: f"WellB03_PointB03_000{f}_Channel{DYES[c - 1]}_Seq0001.tif",
+        "B03_Seq0001_s0001",
+    ),
+    "bbbc013": (lambda f, c: f"Channel{c}-0{f}-B-03.tif", "B03_01"),
+    "matrix": (
+        lambda f, c: f"image--L0000--S00--U02--V01--J20--E00--O00--X0{f}--Y00--T0000--Z00--C0{c}.ome.tif",
+        "B03_01_00",
+    ),
+    "navigator": (lambda f, c: f"TileScan 1_B_3_R{f}_Merged_RAW_ch0{c}.tif", "TileScan 1_R1_Merged_B03"),
+    "zen_h": (lambda f, c: f"Image_B03_s{f}_h0t0z0c{c}x0-512y0-512.tif", "Image_B03_s1"),
+    "bfconvert": (lambda f, c: f"B03_{f}_Z0_C{c}_T0.ome.tif", "B03_1"),
+    "slidebook": (lambda f, c: f"B03 - {f}_C{c}_Z0_T0.tiff", "B03 - 1"),
+    "from_zero": (lambda f, c: f"Scan1_B03_f0{f}_ch{c - 1}.tif", "Scan1_B03_f01"),
+    "field_folder": (lambda f, c: f"B03/field{f}/{WORDS[c - 1]}.tif", "B03_field1"),
+    "field_folder_number": (lambda f, c: f"B03/field{f}/ch{c}.tif", "B03_field1"),
+    "well_folder": (lambda f, c: f"B03/{WORDS[c - 1]}/field{f}.tif", "B03_field1"),
+    "number_and_name": (lambda f, c: f"B03_{f}_ch{c}_{DYES[c - 1]}.tif", "B03_1"),
+    "name_and_number": (lambda f, c: f"B03_{f}_{DYES[c - 1]}_ch{c}.tif", "B03_1"),
+    "in_the_middle": (lambda f, c: f"B03_{DYES[c - 1]}_00{f}.tif", "B03_001"),
+    "laser_lines": (lambda f, c: f"B03_{f}_{(405, 488, 640)[c - 1]}nm.tif", "B03_1"),
+    "colours": (lambda f, c: f"B03_{f}_{('blue', 'green', 'red')[c - 1]}.tif", "B03_1"),
 }
+DYES = ("Cy5", "DAPI", "TRITC")
 WORDS = ("CD11b", "DAPI", "PKH26")
 ROLES = {"cell": 0, "nucleus": 1, "exosome": 2}
 
@@ -189,6 +222,49 @@ def test_z_planes_and_times_are_axes_of_the_field(tmp_path: Path) -> None:
     assert int(fields[1].channels["exosome"][5, 5]) == 233  # the maximum of three planes
     stack = settings(z_stack="volume", z_step_um=1)
     assert next(read_fields(path, stack)).channels["cell"].shape == (3, 24, 32)
+
+
+def test_planes_and_times_may_be_folders(tmp_path: Path) -> None:
+    for time in (1, 2):
+        for z in (1, 2, 3):
+            for channel in (1, 2, 3):
+                path = tmp_path / f"TimePoint_{time}" / f"ZStep_{z}" / f"plate_B03_s1_w{channel}.tif"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                pixels = np.full((24, 32), 100 * time + 10 * z + channel, np.uint16)
+                pixels[0, 0] = 1
+                tifffile.imwrite(path, pixels)
+    [path] = list_images([tmp_path])
+    fields = list(read_fields(path, settings()))
+    assert [field.name for field in fields] == ["plate_B03_s1_t0000", "plate_B03_s1_t0001"]
+    assert [int(field.channels["cell"][5, 5]) for field in fields] == [131, 231]  # the brightest plane
+
+
+def test_a_channel_0_is_a_channel_and_a_picture_of_all_channels_is_none(tmp_path: Path) -> None:
+    write(tmp_path, MAKERS["keyence"][0])
+    picture = np.zeros((24, 32, 3), np.uint8)
+    picture[2:9], picture[..., 1] = 7, 20
+    for field in (1, 2):
+        tifffile.imwrite(tmp_path / f"Image_B03_0000{field}_CH0.tif", picture, photometric="rgb")
+    [first, _] = list_images([tmp_path])
+    found = find(first)
+    assert found is not None
+    assert found.channels == ("CH1", "CH2", "CH3")
+    assert "left out: 2" in described([first])[1]
+
+
+def test_names_in_folders_tell_the_wells_apart(tmp_path: Path) -> None:
+    for plate in ("plate1", "plate2"):
+        for well in ("B02", "B03"):
+            write(tmp_path / plate / well, lambda f, c: f"{WORDS[c - 1]}/field{f}.tif", 1)
+    names = list(unique_names(list_images([tmp_path])).values())
+    assert names == ["plate1_B02_field1", "plate1_B03_field1", "plate2_B02_field1", "plate2_B03_field1"]
+
+
+def test_conditions_are_no_channels(tmp_path: Path) -> None:
+    for name in ("control", "LPS", "IL4"):
+        for number in (1, 2):
+            tifffile.imwrite(tmp_path / f"{number}_{name}.tif", np.ones((24, 32), np.uint16))
+    assert len(list_images([tmp_path])) == 6
 
 
 def test_a_picture_of_one_colour_is_its_channel(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 import sys
 import types
@@ -18,6 +19,7 @@ from napari_tam.export.run import export
 from napari_tam.io.images import read_fields
 from napari_tam.io.layout import well_of
 from napari_tam.io.listing import list_images, stem_of, unique_names
+from napari_tam.io.vendor import _odd_scenes, _quiet
 from napari_tam.settings import Settings
 
 if TYPE_CHECKING:
@@ -327,3 +329,50 @@ def test_a_zarr_folder_without_images_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "b.zarr" / "zarr.json").write_text("{")
     with pytest.raises(InputError, match="damaged"):
         list(read_fields(tmp_path / "b.zarr", Settings()))
+
+
+@pytest.mark.parametrize(
+    ("axes", "kind"),
+    [
+        ("YX", ""),
+        ("CZYX", ""),
+        ("TCYX", ""),
+        ("ZX", "xz scan"),
+        ("CTX", "line scan"),
+        ("X", "a line"),
+        ("λYX", "wavelength scan"),
+        ("ΛCYX", "wavelength scan"),
+    ],
+)
+def test_a_scene_that_is_no_image_plane_is_called_what_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, axes: str, kind: str
+) -> None:
+    class File:
+        images = (types.SimpleNamespace(dims=tuple(axes), shape=(4,) * len(axes), path="Series 1"),)
+
+        def __init__(self, path: Path) -> None:
+            pass
+
+        def __enter__(self) -> File:
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            pass
+
+    monkeypatch.setitem(sys.modules, "liffile", types.SimpleNamespace(LifFile=File))  # type: ignore[arg-type]
+    assert [kind in text for text in _odd_scenes(tmp_path / "x.lif").values()] == ([True] if kind else [])
+    assert _odd_scenes(tmp_path / "x.czi") == {}
+
+
+def test_what_readers_log_is_for_the_debug_log(
+    caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with caplog.at_level(logging.DEBUG), _quiet():
+        try:
+            raise ValueError("no node of that name")
+        except ValueError:
+            logging.getLogger("bioio_lif.reader").warning("Failed to extract", exc_info=True)
+    assert [record.levelname for record in caplog.records] == ["DEBUG"]
+    logging.getLogger("bioio_lif.reader").warning("outside")
+    assert caplog.records[-1].levelname == "WARNING"
+    assert "no node" not in capfd.readouterr().err

@@ -7,16 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from napari_tam.errors import InputError
-from napari_tam.networks.flownet import (
-    MARGIN,
-    FlowNet,
-    Predictor,
-    choose_device,
-    fast_dtype,
-    fold_norms,
-    tiles,
-    torch_threads,
-)
+from napari_tam.networks.engines import choose_device, fast_dtype
+from napari_tam.networks.flownet import FlowNet
+from napari_tam.networks.predictor import MARGIN, Predictor
+from napari_tam.networks.tiles import tiles
 
 # Small images: more threads would only wait for each other.
 torch.set_num_threads(1)
@@ -75,7 +69,7 @@ def test_folding_the_norms_changes_nothing(stem: int) -> None:
     net, image = network(stem=stem), noise(2, 48, 56)
     before = reference(net, image)
     assert any(isinstance(module, torch.nn.BatchNorm2d) for module in net.modules())
-    folded = fold_norms(net)
+    folded = net.fold_norms()
     assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in folded.modules())
     assert np.abs(reference(folded, image) - before).max() < 1e-4
 
@@ -192,11 +186,3 @@ def test_a_device_that_is_not_there_is_an_input_error(name: str) -> None:
 def test_every_device_has_a_fast_format_it_computes_in() -> None:
     assert fast_dtype(torch.device("cpu")) in (torch.float32, torch.bfloat16)
     assert fast_dtype(torch.device("cuda")) == torch.float16
-
-
-def test_threads_are_given_back_even_after_an_error() -> None:
-    before = torch.get_num_threads()
-    with pytest.raises(KeyError), torch_threads(before + 1):
-        assert torch.get_num_threads() == before + 1
-        raise KeyError
-    assert torch.get_num_threads() == before

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,7 +15,10 @@ from napari_tam.cli import doctor
 from napari_tam.errors import InputError
 from napari_tam.networks import cards
 from napari_tam.networks.cards import ModelCard, bundled_cards
-from napari_tam.networks.flownet import FlowNet, Predictor
+from napari_tam.networks.cpnet import CPNet
+from napari_tam.networks.engines import openvino_problem
+from napari_tam.networks.flownet import FlowNet
+from napari_tam.networks.predictor import Predictor
 from napari_tam.pipeline.models import available_models, load_models
 from napari_tam.puncta.detect import LogDetector, NetworkDetector
 from napari_tam.segment.cellpose_models import zoo_names
@@ -50,6 +54,11 @@ def put(folder: Path, name: str, *, dtype: torch.dtype = torch.float32, **change
     }  # fmt: skip
     (folder / f"{name}.json").write_text(json.dumps(card | changes), encoding="utf-8")
     return network
+
+
+def untrained_cpnet() -> CPNet:
+    torch.manual_seed(0)
+    return CPNet(2, (4, 6)).eval()
 
 
 @pytest.fixture
@@ -178,6 +187,44 @@ def test_a_package_without_its_networks_says_so_at_the_first_use(
     assert [check.text for check in found if message in check.text and check.status == "problem"]
 
 
+def test_a_card_of_the_other_architecture_makes_its_network(tmp_path: Path) -> None:
+    network = untrained_cpnet()
+    weights = tmp_path / "cells.safetensors"
+    save_file(network.state_dict(), weights)
+    card = {"name": "cells", "kind": "cells", "architecture": "CPNet", "in_channels": 2, "widths": [4, 6],
+            "diameter_px": 30.0, "sha256": hashlib.sha256(weights.read_bytes()).hexdigest()}  # fmt: skip
+    (tmp_path / "cells.json").write_text(json.dumps(card), encoding="utf-8")
+    loaded = ModelCard.read(tmp_path / "cells.json").load()
+    assert isinstance(loaded, CPNet)
+    assert all(torch.equal(loaded.state_dict()[key], value) for key, value in network.state_dict().items())
+
+
+def test_a_second_network_for_cells_is_used_by_its_name(folder: Path) -> None:
+    put(folder, "cells-fast", kind="cells", in_channels=1, diameter_px=36.0)
+    loaded = load_models(PLAIN.updated(cells_model="cells-fast"))
+    assert loaded.cells.diameter_px == 36  # type: ignore[attr-defined]
+    assert "cells-fast" in loaded.hashes
+    assert "cells" not in loaded.hashes
+    with pytest.raises(InputError, match="'cells-fast' finds cells, not nuclei"):
+        load_models(PLAIN.updated(nuclei_model="cells-fast"))
+
+
+@pytest.mark.parametrize(("engine", "begins"), [("auto", ""), ("torch", "torch "), ("openvino", "openvino ")])
+def test_what_runs_the_networks_is_chosen_and_on_record(folder: Path, engine: Any, begins: str) -> None:
+    if engine == "openvino" and openvino_problem():
+        pytest.skip("OpenVINO is not here")
+    loaded = load_models(PLAIN.updated(engine=engine))
+    assert loaded.engine.startswith(begins)
+    assert re.fullmatch(r"(torch|openvino) \S+, (b?f\d\d)", loaded.engine)
+
+
+def test_asking_for_openvino_means_the_processor(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if openvino_problem():
+        pytest.skip("OpenVINO is not here")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert load_models(PLAIN.updated(device="auto", engine="openvino")).device == "cpu"
+
+
 def test_log_needs_no_puncta_network(folder: Path) -> None:
     for path in folder.glob("puncta.*"):
         path.unlink()
@@ -210,16 +257,20 @@ def test_what_cannot_be_loaded_is_an_input_error(folder: Path, values: dict[str,
 
 
 def test_a_users_own_file_goes_on_record(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    given: list[tuple[Any, ...]] = []
-    monkeypatch.setattr(
-        "napari_tam.segment.cellpose_models.CellposeSegmenter",
-        lambda *values: given.append(values) or "theirs",
-    )
     path = folder / "own.pt"
     path.write_bytes(b"weights")
+    network = untrained_cpnet()
+    monkeypatch.setattr(
+        "napari_tam.segment.cellpose_models.cellpose_network",
+        lambda name: (network, 17.0) if name == str(path) else None,
+    )
+    monkeypatch.setattr(
+        "napari_tam.segment.cellpose_models.CellposeSegmenter", lambda *values: ("theirs", *values[:2])
+    )
     loaded = load_models(PLAIN.updated(cells_model=str(path), nuclei_model="a zoo name"))
-    assert loaded.cells == loaded.nuclei == "theirs"
-    assert [values[:2] for values in given] == [(str(path), "cells"), ("a zoo name", "nuclei")]
+    assert isinstance(loaded.cells, FlowNetSegmenter)
+    assert loaded.cells.diameter_px == 17
+    assert loaded.nuclei == ("theirs", "a zoo name", "nuclei")
     assert loaded.hashes[str(path)] == hashlib.sha256(b"weights").hexdigest()
     assert set(loaded.hashes) == {str(path), "puncta"}
 
@@ -235,13 +286,16 @@ def test_available_models_are_listed_with_their_state(folder: Path) -> None:
     assert [info.name for info in available_models() if info.source == "cellpose zoo"] == zoo_names()
 
 
-@pytest.mark.parametrize("name", CHANNELS)
-def test_the_bundled_networks_load_and_run(name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "kind"), [(name, name) for name in CHANNELS] + [(cards.SMALL_CELLS, "cells")]
+)
+def test_the_bundled_networks_load_and_run(name: str, kind: str) -> None:
     card = need(name)
     network = card.load()
-    assert card.values["kind"] == name
+    assert card.values["kind"] == kind
+    assert card.values["name"] == name
     assert network.in_channels == card.values["in_channels"]
-    assert sum(p.numel() for p in network.parameters()) < 2e6
+    assert sum(p.numel() for p in network.parameters()) < (7e6 if name == "cells" else 2e6)
     output = Predictor(network)(np.zeros((network.in_channels, 40, 52), np.float32))
     assert output.shape == (3, 40, 52)
     # An empty image has nothing in it.

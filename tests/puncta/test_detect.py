@@ -11,7 +11,7 @@ from hypothesis import settings as limits
 from hypothesis import strategies as st
 from scipy.spatial import cKDTree
 
-from napari_tam.networks.flownet import Predictor
+from napari_tam.networks.predictor import Predictor
 from napari_tam.puncta.detect import (
     CANDIDATE_COLUMNS,
     SPOT_COLUMNS,

@@ -13,8 +13,14 @@ from paths import SHARED
 from skimage.measure import label as connected
 
 from napari_tam.errors import InputError
+from napari_tam.networks.cpnet import CPNet
 from napari_tam.pipeline import models
-from napari_tam.segment.cellpose_models import CellposeSegmenter, cellpose_generation, check_file, zoo_names
+from napari_tam.segment.cellpose_models import (
+    CellposeSegmenter,
+    cellpose_generation,
+    cellpose_network,
+    zoo_names,
+)
 from napari_tam.segment.segmenter import median_diameter
 from napari_tam.settings import Settings
 from napari_tam.simulate.parameters import SceneParameters
@@ -35,11 +41,17 @@ STATES = {
     },
     4: {"W2": torch.zeros(4, 1), "encoder.pos_embed": torch.zeros(1, 2)},
 }
-OWN, OTHER = (3, 4) if GENERATION <= 3 else (4, 3)
 
 
-def segmenter(name: str | Path) -> CellposeSegmenter:
-    return CellposeSegmenter(str(name), "cells", CPU, 25.0, "min_cell_area_um2")
+def network(name: str | Path) -> tuple[CPNet, float] | None:
+    return cellpose_network(str(name))
+
+
+def whole(seed: int = 0, in_channels: int = 2) -> dict[str, torch.Tensor]:
+    """Return what a file of Cellpose 3 holds."""
+    torch.manual_seed(seed)
+    sizes = {"diam_mean": torch.tensor([30.0]), "diam_labels": torch.tensor([41.0])}
+    return {**CPNet(in_channels, (4, 8)).state_dict(), **sizes}
 
 
 @pytest.fixture(autouse=True)
@@ -85,7 +97,7 @@ def test_an_unknown_name_is_an_error_that_lists_the_known_ones(
     # Cellpose itself would go on with another model.
     monkeypatch.setattr(cellpose.models, "CellposeModel", None)
     with pytest.raises(InputError, match="neither a file nor a model that Cellpose") as caught:
-        segmenter(name)
+        network(name)
     assert all(known in str(caught.value) for known in zoo_names())
     assert "bundled" in str(caught.value)
 
@@ -98,19 +110,19 @@ def test_a_file_that_is_no_model_is_an_input_error(tmp_path: Path, content: byte
     path = tmp_path / "model.pt"
     path.write_bytes(content)
     with pytest.raises(InputError, match=r"model\.pt: this is no Cellpose model file") as caught:
-        segmenter(path)
+        network(path)
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("new", [True, False])
 def test_code_in_a_file_is_not_run(tmp_path: Path, new: bool) -> None:
     mark = tmp_path / "it was run"
-    evil = saved(tmp_path / "evil.pt", {**STATES[OWN], "x": Evil(mark)}, _use_new_zipfile_serialization=new)
+    evil = saved(tmp_path / "evil.pt", {**STATES[3], "x": Evil(mark)}, _use_new_zipfile_serialization=new)
     plain = tmp_path / "plain.pt"
     plain.write_bytes(pickle.dumps({"downsample.x": Evil(mark)}))
     for path in (evil, plain):
         with pytest.raises(InputError, match=r"no Cellpose model file .*nothing in it was run") as caught:
-            segmenter(path)
+            network(path)
         # Torch's own text tells how to load it all the same.
         assert "weights_only" not in str(caught.value)
     assert not mark.exists()
@@ -120,12 +132,12 @@ def test_code_in_a_file_is_not_run(tmp_path: Path, new: bool) -> None:
 
 
 def test_a_truncated_model_is_an_input_error(tmp_path: Path) -> None:
-    whole = saved(tmp_path / "whole.pt", {**STATES[OWN], "big": torch.zeros(5000)}).read_bytes()
+    whole = saved(tmp_path / "whole.pt", {**STATES[3], "big": torch.zeros(5000)}).read_bytes()
     for share in (0.1, 0.5, 0.9, 0.99):
         path = tmp_path / "part.pt"
         path.write_bytes(whole[: int(share * len(whole))])
         with pytest.raises(InputError, match="no Cellpose model file"):
-            check_file(path)
+            network(path)
 
 
 @pytest.mark.parametrize(
@@ -144,7 +156,7 @@ def test_a_truncated_model_is_an_input_error(tmp_path: Path) -> None:
 )
 def test_weights_of_something_else_are_an_input_error(tmp_path: Path, content: object) -> None:
     with pytest.raises(InputError, match="it holds no Cellpose network"):
-        segmenter(saved(tmp_path / "other.pt", content))
+        network(saved(tmp_path / "other.pt", content))
 
 
 def test_a_bundled_network_is_no_cellpose_file(tmp_path: Path) -> None:
@@ -152,58 +164,77 @@ def test_a_bundled_network_is_no_cellpose_file(tmp_path: Path) -> None:
 
     save_file({"enter.0.weight": torch.zeros(3)}, tmp_path / "cells.safetensors")
     with pytest.raises(InputError, match="no Cellpose model file"):
-        segmenter(tmp_path / "cells.safetensors")
+        network(tmp_path / "cells.safetensors")
 
 
 @pytest.mark.parametrize("new", [True, False])
-def test_a_model_of_the_other_generation_is_an_input_error(tmp_path: Path, new: bool) -> None:
-    path = saved(tmp_path / "model.pt", STATES[OTHER], _use_new_zipfile_serialization=new)
-    with pytest.raises(InputError, match=r"belongs to Cellpose.*is installed") as caught:
-        segmenter(path)
-    assert ("cellpose<4" if OTHER == 3 else "cellpose>=4") in str(caught.value)
-    assert "bundled" in str(caught.value)
+def test_a_model_of_cellpose_4_needs_it(tmp_path: Path, new: bool) -> None:
+    path = saved(tmp_path / "model.pt", STATES[4], _use_new_zipfile_serialization=new)
+    if GENERATION >= 4:
+        assert network(path) is None
+    else:
+        with pytest.raises(
+            InputError, match=r"belongs to Cellpose 4, but Cellpose 3.*is installed"
+        ) as caught:
+            network(path)
+        assert "cellpose>=4" in str(caught.value)
+        assert "bundled" in str(caught.value)
 
 
 @pytest.mark.parametrize("new", [True, False])
-def test_a_model_of_the_own_generation_passes_the_check(tmp_path: Path, new: bool) -> None:
-    path = saved(tmp_path / "model.pt", STATES[OWN], _use_new_zipfile_serialization=new)
-    assert check_file(path) == set(STATES[OWN])
+def test_a_file_of_cellpose_3_works_with_any_cellpose(tmp_path: Path, new: bool) -> None:
+    state = whole()
+    found = network(saved(tmp_path / "model.pt", state, _use_new_zipfile_serialization=new))
+    assert found is not None
+    assert found[1] == 30
+    assert all(torch.equal(value, state[key]) for key, value in found[0].state_dict().items())
 
 
-@pytest.mark.skipif(GENERATION >= 4, reason="builds a network of Cellpose 3")
 def test_half_a_model_is_an_input_error_and_not_filled_with_random_numbers(tmp_path: Path) -> None:
-    from cellpose.resnet_torch import CPnet
-
-    state = CPnet([2, 32, 64, 128, 256], 3, 3).state_dict()
-    assert segmenter(saved(tmp_path / "whole.pt", state)).working_px == 30
+    state = whole()
     # Cellpose's first models had no diameters stored.
     old = {name: value for name, value in state.items() if not name.startswith("diam")}
-    segmenter(saved(tmp_path / "old.pt", old))
+    assert network(saved(tmp_path / "old.pt", old)) is not None
     half = {name: value for name, value in state.items() if "upsample" not in name}
-    with pytest.raises(InputError, match=r"it lacks \d+ of the network's \d+ weights"):
-        segmenter(saved(tmp_path / "half.pt", half))
+    with pytest.raises(InputError, match=r"half\.pt: .*it lacks \d+ of the network's \d+ weights"):
+        network(saved(tmp_path / "half.pt", half))
     wrong = {**state, "output.0.weight": torch.zeros(7)}
     with pytest.raises(InputError, match="no Cellpose model file"):
-        segmenter(saved(tmp_path / "wrong.pt", wrong))
+        network(saved(tmp_path / "wrong.pt", wrong))
 
 
-def test_a_registered_model_is_checked_too(empty_zoo: Path) -> None:
+def test_a_network_for_other_channels_is_an_input_error(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="takes 3 channels, not a cell stain and a nuclear stain"):
+        network(saved(tmp_path / "model.pt", whole(in_channels=3)))
+
+
+def test_a_registered_model_is_found_by_its_name(empty_zoo: Path) -> None:
     (empty_zoo / "gui_models.txt").write_text("mine\n")
     assert "mine" in zoo_names()
-    saved(empty_zoo / "mine", STATES[OTHER])
-    with pytest.raises(InputError, match=r"mine: this model belongs to Cellpose"):
-        segmenter("mine")
+    saved(empty_zoo / "mine", whole())
+    found = network("mine")
+    assert found is not None
+    assert found[1] == 30
 
 
+@pytest.mark.skipif(GENERATION >= 4, reason="the zoo of Cellpose 3")
+def test_the_zoos_nuclei_have_a_diameter_of_their_own(empty_zoo: Path) -> None:
+    saved(empty_zoo / "nucleitorch_0", whole())
+    found = network("nuclei")
+    assert found is not None
+    assert found[1] == 17
+
+
+@pytest.mark.skipif(GENERATION >= 4, reason="Cellpose 4 fetches them itself")
 def test_weights_that_cannot_be_fetched_are_an_input_error() -> None:
     name = zoo_names()[0]
     with pytest.raises(
         InputError, match=rf"weights of '{name}' are not on this machine .*no network in tests"
     ):
-        segmenter(name)
+        network(name)
 
 
-# --- segmentation, with a stand-in for Cellpose's model ---
+# --- segmentation by Cellpose 4, with a stand-in for its model ---
 
 
 class FakeCellpose:
@@ -227,7 +258,7 @@ def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr(cellpose.models, "CellposeModel", FakeCellpose)
 
     def make(kind: str = "cells", typical_um: float = 25.0) -> CellposeSegmenter:
-        path = saved(tmp_path / "model.pt", STATES[OWN])
+        path = saved(tmp_path / "model.pt", STATES[4])
         return CellposeSegmenter(str(path), kind, CPU, typical_um, "min_cell_area_um2")
 
     return make
@@ -255,7 +286,7 @@ def test_the_diameter_is_estimated_from_a_wrong_start(fake: Any, wrong: float) -
     assert precision(TRUTH, found.labels, 0.9) == 1
 
 
-def test_the_second_stain_reaches_the_model_as_its_generation_wants_it(fake: Any) -> None:
+def test_the_second_stain_reaches_the_model(fake: Any) -> None:
     second = np.roll(IMAGE, 40, axis=0)
     for given_second in (None, second):
         made = fake()
@@ -263,14 +294,8 @@ def test_the_second_stain_reaches_the_model_as_its_generation_wants_it(fake: Any
         [(image, options)] = made.model.calls
         assert options["cellprob_threshold"] == pytest.approx(np.log(0.7 / 0.3))
         assert options["flow_threshold"] == 0.3
-        if GENERATION >= 4:
-            assert image.shape[2] == 3
-            assert "channels" not in options
-            assert image[..., 1].any() == (given_second is not None)
-        else:
-            assert image.ndim == (2 if given_second is None else 3)
-            assert options["channels"] == ([0, 0] if given_second is None else [1, 2])
-            assert options["diameter"] == made.working_px
+        assert image.shape[2] == 3
+        assert image[..., 1].any() == (given_second is not None)
 
 
 def test_no_contrast_gives_no_labels(fake: Any) -> None:
@@ -289,8 +314,6 @@ def test_small_objects_are_dropped_by_their_area_in_micrometres(fake: Any) -> No
 
 
 @pytest.mark.skipif(not REFERENCE.exists(), reason="the reference network (../shared) is not here")
-@pytest.mark.skipif(GENERATION >= 4, reason="the reference network is of Cellpose 3")
-@pytest.mark.filterwarnings("error::UserWarning:cellpose")
 def test_the_reference_network_finds_the_cells_of_a_scene() -> None:
     scene = Scene.draw(SceneParameters(shape=(256, 256), cells_per_field=10, overlap=0, clustering=0), 3)
     um = scene.parameters.pixel_size_um
@@ -304,10 +327,3 @@ def test_the_reference_network_finds_the_cells_of_a_scene() -> None:
     assert precision(scene.cells, found.labels, 0.5) > 0.7
     assert len(loaded.hashes[str(REFERENCE)]) == 64
     assert not loaded.cells.segment(np.full((64, 64), 5, np.uint16), None, um, 20.0, Settings()).labels.any()
-
-
-@pytest.mark.skipif(not REFERENCE.exists(), reason="the reference network (../shared) is not here")
-@pytest.mark.skipif(GENERATION < 4, reason="Cellpose 3 can use the reference network")
-def test_the_reference_network_is_refused_by_cellpose_4() -> None:
-    with pytest.raises(InputError, match=r"belongs to Cellpose 1 to 3, but Cellpose 4"):
-        segmenter(REFERENCE)

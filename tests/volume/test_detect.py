@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from bundled import need
 
-from napari_tam.networks.flownet import Predictor
+from napari_tam.networks.predictor import Predictor
 from napari_tam.puncta.detect import NetworkDetector
 from napari_tam.settings import Settings
 from napari_tam.volume.detect import VOLUME_SPOT_COLUMNS, StackDetector, climb

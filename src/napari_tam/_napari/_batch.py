@@ -131,7 +131,7 @@ class BatchWidget(Panel):
             if images is None or out is None:
                 raise InputError("no folder is chosen", fix="Choose the images' folder and one for results")
             settings = self._settings()
-            paths = list_images([str(images)], settings.files)
+            paths = list_images([str(images)], settings.files, rgb=settings.rgb)
             names = unique_names(paths, settings.files)
             self._events.clear()
             self._results.clear()

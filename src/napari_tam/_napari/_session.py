@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     import napari.viewer
     import pandas as pd
 
+    from napari_tam._napari._judged import Automatic
     from napari_tam.pipeline.analysis import Analysis
     from napari_tam.pipeline.models import Models
     from napari_tam.settings import Settings
@@ -54,8 +55,10 @@ class Found:
         What was found, and what was corrected by hand.
     folder
         Where its results belong; None: not known.
+    automatic
+        The threshold that its own candidates tell, once it was found.
     layers
-        ``cells``, ``nuclei`` and ``puncta`` → layer.
+        ``cells``, ``nuclei``, ``puncta`` and ``left out`` → layer.
     selected
         Labels of the highlighted cells; empty: all alike.
     column, legend
@@ -69,6 +72,7 @@ class Found:
     analysis: Analysis
     edits: Edits = field(default_factory=Edits)
     folder: Path | None = None
+    automatic: Automatic | None = None
     layers: dict[str, Any] = field(default_factory=dict)
     selected: frozenset[int] = frozenset()
     column: str = ""

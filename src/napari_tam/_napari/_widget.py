@@ -2,37 +2,39 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from napari.utils.notifications import show_error
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QLabel, QTabWidget, QVBoxLayout, QWidget
 
+from napari_tam._napari._analyse import analyse, folder_of
 from napari_tam._napari._controls import Panel, button, column, row, taken_out
 from napari_tam._napari._job import Job
-from napari_tam._napari._layers import KEY, SAMPLES, check_images, placement
-from napari_tam._napari._preload import collect_again, load_drawing, loading
+from napari_tam._napari._layers import KEY, check_images, placement
+from napari_tam._napari._preload import collect_again
 from napari_tam._napari._results import ResultsBar
 from napari_tam._napari._session import Found, Session
 from napari_tam._napari._tabs._channels import ChannelPicker
 from napari_tam._napari._tabs._correct import CorrectTab
 from napari_tam._napari._tabs._form import SettingsForm
 from napari_tam._napari._tabs._plot import PlotTab
+from napari_tam._napari._tabs._puncta import PunctaPanel
 from napari_tam.errors import InputError
 from napari_tam.io.field import Field
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Mapping
+    from collections.abc import Mapping
     from pathlib import Path
 
     import napari.viewer
     from napari.layers import Image
 
+    from napari_tam._napari._judged import Automatic
     from napari_tam._napari._layers import Channel
     from napari_tam._napari._tabs._teach import TeachTab
     from napari_tam.pipeline.analysis import Analysis
-    from napari_tam.pipeline.edits import Edits
     from napari_tam.progress import Progress
     from napari_tam.settings import Settings
 
@@ -57,6 +59,8 @@ class AnalyseWidget(Panel):
         self._trying = False
         self.picker = ChannelPicker(viewer)
         self.settings_form = SettingsForm()
+        self.form = self.settings_form.entries
+        self.puncta = PunctaPanel(self.session, self.form["puncta_threshold"])
         self._run = button("Run", "Analyse the chosen channels; only what changed is done again.", self.run)
         self._cancel = button("Cancel", "Stop within a moment; no layer is changed.", self.cancel)
         self._cancel.setEnabled(False)
@@ -70,6 +74,7 @@ class AnalyseWidget(Panel):
         self.results = ResultsBar(self.session)
         self.tabs = QTabWidget()
         self.tabs.addTab(column(self.picker, self.settings_form), "Analyse")
+        self.tabs.addTab(column(self.puncta), "Puncta")
         for tab, title in ((self.plot, "Plot"), (self.correct, "Correct"), (self._teach_page, "Teach")):
             self.tabs.addTab(tab, title)
         self.tabs.currentChanged.connect(self._on_tab)
@@ -79,7 +84,6 @@ class AnalyseWidget(Panel):
         layout.addWidget(row(self._run, self._cancel, self._try))
         layout.addWidget(self._status)
         layout.addWidget(self.results)
-        self.form = self.settings_form.entries
         self._later = QTimer(self)
         self._later.setSingleShot(True)
         self._later.setInterval(_REST_MS)
@@ -90,6 +94,8 @@ class AnalyseWidget(Panel):
         self.job.said.connect(self._say)
         self.session.form_settings = self.settings_form.settings
         self.session.opened.connect(self._on_opened)
+        self.session.changed.connect(self._on_changed)
+        self.picker.changed.connect(self._on_changed)
 
     @property
     def teach(self) -> TeachTab:
@@ -205,18 +211,17 @@ class AnalyseWidget(Panel):
         settings: Settings,
         before: Found | None,
     ) -> None:
-        folder = before.folder if before is not None else _folder_of(field)
-        previous = None if before is None else before.analysis
-        edits = None if before is None else before.edits
+        folder = before.folder if before is not None else folder_of(field)
         session = self.session
 
-        def done(analysis: Analysis) -> None:
+        def done(result: tuple[Analysis, Automatic | None]) -> None:
             self.results.narrow_tables()
-            found = Found(name, where, analysis, analysis.edits, folder)
+            analysis, automatic = result
+            found = Found(name, where, analysis, analysis.edits, folder, automatic)
             self.session.put_in_turns(found, self._on_result)
 
         self.job.start(
-            lambda: _analyse(session, field, planes, settings, previous, edits, folder),
+            lambda: analyse(session, field, planes, settings, before, folder),
             done,
             title=f"Uptake in {name}",
         )
@@ -240,25 +245,35 @@ class AnalyseWidget(Panel):
 
     def _on_setting(self, name: str) -> None:
         """Show at once which puncta a moved threshold keeps; the tables follow after a delay."""
-        cell = self.chosen().get("cell")
-        found = None if cell is None else self.session.found.get(cell.image)
+        found = self._target()
         if name not in _thresholds() or found is None:
             return
-        if found.analysis.candidates is None:  # opened from a folder: they are looked for once more
-            self._later.start()
-            return
-        from napari_tam.puncta.selection import select
-
         try:
             settings = self.settings_form.settings(pixel_size_um=self.pixel_size_um or None)
         except InputError as error:
             self._say(str(error))
             return
-        field, edits = found.analysis.field, found.edits
-        spots = select(found.analysis.candidates, settings)
-        spots = edits.apply(spots, field.channels["exosome"], field.pixel_size_um, settings)
-        self.session.preview(found, spots)
+        judged = self.puncta.show_image(found, settings)
+        if judged is not None:  # else it was opened from a folder: they are looked for once more
+            field, edits = found.analysis.field, found.edits
+            exosome = field.channels["exosome"]
+            self.session.preview(found, edits.apply(judged.puncta, exosome, field.pixel_size_um, settings))
         self._later.start()
+
+    def _target(self) -> Found | None:
+        """Return the result of the image that is chosen in the form."""
+        cell = self.chosen().get("cell")
+        return None if cell is None else self.session.found.get(cell.image)
+
+    def _on_changed(self, *_: Any) -> None:
+        """Show the threshold that the chosen image's puncta have; or the one that was moved meanwhile."""
+        found = self._target()
+        if found is None:
+            self.puncta.clear()
+        elif self._later.isActive():
+            self._on_setting("puncta_threshold")
+        else:
+            self.puncta.show_image(found, found.analysis.settings)
 
     def _on_opened(self, found: Found) -> None:
         """Take over channels and settings of a finished image, and corrections that are not in its tables."""
@@ -271,6 +286,7 @@ class AnalyseWidget(Panel):
             self.choose({role: mine.get(role) for role in self.picker.roles})
         self.settings_form.take(found.analysis.settings)
         self._later.stop()
+        self._on_changed()
         self._say(f"{found.name} is open with its results; the form has the settings they were made with.")
         if found.edits is not found.analysis.edits and self.job.idle and found.analysis.raw is not None:
             self.measure_again(found)  # corrected after the folder's tables were written
@@ -302,51 +318,13 @@ class AnalyseWidget(Panel):
         self._status.setText(text)
 
 
-def _folder_of(field: Field) -> Path | None:
-    """Return where an image's results belong: beside its file; samples belong nowhere."""
-    if field.source is None or not field.source.is_file() or field.source.parent == SAMPLES:
-        return None
-    return field.source.parent / f"{field.name} (napari-tam)"
-
-
-def _analyse(
-    session: Session,
-    field: Field,
-    planes: Mapping[str, Any],
-    settings: Settings,
-    previous: Analysis | None,
-    edits: Edits | None,
-    folder: Path | None,
-) -> Generator[Progress, None, Analysis]:
-    """Drive the pipeline; pixels, corrections and networks are read here, in the background."""
-    from dataclasses import replace
-
-    with loading():
-        from napari_tam.pipeline.runner import run_steps
-        from napari_tam.results.edits import read_edits
-
-        load_drawing()
-        models = session.models(settings)
-
-    if planes:
-        channels = {role: np.asarray(data) for role, data in planes.items()}
-        for role, data in channels.items():
-            if data.dtype.kind == "f" and not np.isfinite(data).all():
-                raise InputError(
-                    f"the {role} channel has pixels that are not finite numbers", where=field.name
-                )
-        field = replace(field, channels=channels)
-    if edits is None and folder is not None:
-        edits = read_edits(folder, field.name, field.shape)
-    return (yield from run_steps(field, settings, models, previous, edits))
-
-
-def _thresholds() -> list[str]:
+@cache
+def _thresholds() -> tuple[str, ...]:
     """Return the settings that only choose among the candidates of puncta: their effect is shown at once."""
     from napari_tam.settings import Settings
 
-    return [
+    return tuple(
         name
         for name, schema in Settings.model_json_schema()["properties"].items()
         if schema["group"] == "puncta" and schema["enters"] == ["measure"]
-    ]
+    )

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Literal
 
 from napari_tam.batches.threshold import settled
 from napari_tam.batches.work import Work
-from napari_tam.io.channel_search import files_of
 from napari_tam.io.images import unique_names
 from napari_tam.results import folder as results
 from napari_tam.results.field_store import FieldStore
@@ -65,7 +64,7 @@ def _reason(work: Work, path: Path, name: str) -> str:
         return ""
     fields, stamp = known
     try:
-        if not is_same(path, stamp.source, files_of(path, work.settings.files)):
+        if not is_same(path, stamp.source, work.files_of(path, name)):
             return (
                 "the image changed" if stamp.source else "it could not be read, or its results not be written"
             )

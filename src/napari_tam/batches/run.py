@@ -14,6 +14,7 @@ from napari_tam.batches.threshold import learn_threshold
 from napari_tam.batches.work import ALL_STEPS, Item, Work
 from napari_tam.files import OutputError
 from napari_tam.io.images import unique_names
+from napari_tam.io.masks.find import check_folders
 from napari_tam.io.tiff import available_memory
 from napari_tam.pipeline.tiles import pixels_at_once
 from napari_tam.results.record import Record
@@ -99,10 +100,12 @@ def analyse_files(
     Raises
     ------
     InputError
-        If the results folder cannot be written, or another run is using it.
+        If the results folder cannot be written, or another run is using it, or a folder with masks is
+        missing.
     """
     from napari_tam.results.lock import locked
 
+    check_folders(settings)
     paths = list(dict.fromkeys(paths))
     names = unique_names(paths, settings.files)
     if any(getattr(network, "one_at_a_time", False) for network in (models.cells, models.nuclei)):

@@ -123,7 +123,9 @@ class Watcher:
             if not images.isdisjoint((folder, *folder.parents)):
                 continue  # inside an image that is a folder
             with contextlib.suppress(InputError):  # no image in it
-                here_found = list_images([folder], self.settings.files, subfolders=False)
+                here_found = list_images(
+                    [folder], self.settings.files, rgb=self.settings.rgb, subfolders=False
+                )
                 found += here_found
                 images.update(path for path in here_found if path.is_dir())
         return found

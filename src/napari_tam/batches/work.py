@@ -16,6 +16,7 @@ from napari_tam.errors import InputError, is_printable
 from napari_tam.files import OutputError
 from napari_tam.io.channel_search import files_of
 from napari_tam.io.images import read_fields
+from napari_tam.io.masks.find import mask_files
 from napari_tam.pipeline.analysis import Segmented
 from napari_tam.pipeline.runner import run_steps
 from napari_tam.pipeline.steps import STEPS
@@ -140,7 +141,7 @@ class Work:
         held: list[Row] = []
         try:
             self._announce(path, name, index, "read")
-            stamp = Stamp(source_of(path, self._files(path)), self.analysis)
+            stamp = Stamp(source_of(path, self.files_of(path, name)), self.analysis)
             fields = self._fields(path, name, stamp, held)
             while (found := next(fields, None)) is not None:
                 yield from (self._kept(path, index, row, stamp) for row in held)
@@ -224,9 +225,9 @@ class Work:
             give_back_memory()
         return Outcome(item.path, item.name, analysis, None, time.perf_counter() - started, row)
 
-    def _files(self, path: Path) -> list[Path]:
-        """Return all files of an image."""
-        return files_of(path, self.settings.files)
+    def files_of(self, path: Path, name: str) -> list[Path]:
+        """Return all files that the results of an image depend on: its channels, masks that were given."""
+        return [*files_of(path, self.settings.files), *mask_files(path, name, self.settings)]
 
     @cached_property
     def _masks(self) -> dict[str, str]:
@@ -242,7 +243,7 @@ class Work:
         if known is None or known[1].analysis != self.analysis:
             return None
         try:
-            if not is_same(path, known[1].source, self._files(path)):
+            if not is_same(path, known[1].source, self.files_of(path, name)):
                 return None
         except FileNotFoundError:
             if known[1].source is None or known[1].source["path"] != str(path.resolve()):

@@ -80,7 +80,7 @@ def analyse(
         If no image can be found, the folder not written, a model not loaded, or the layout not used.
     """
     how = how or Run()
-    paths = list_images(images, settings.files)
+    paths = list_images(images, settings.files, rgb=settings.rgb)
     for line in [*described(paths, settings.files), *unreadable(images)]:
         print(f"files    {line}")
     about = None if layout is None else read_layout(layout)

@@ -53,7 +53,7 @@ def calibrate(arguments: argparse.Namespace) -> int:
 
 
 def _fields(paths: Sequence[str | Path], settings: Settings, required: Sequence[str] = ()) -> Iterator[Field]:
-    for path in list_images(paths, settings.files):
+    for path in list_images(paths, settings.files, rgb=settings.rgb):
         for field in read_fields(path, settings, required=required):
             if not field.channels:
                 raise InputError(

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable, Iterator
 
-#: The bundled networks without which the defaults do not work.
-NETWORKS = ("cells", "nuclei", "puncta")
+#: The bundled networks for pixels.
+NETWORKS = ("cells", "cells-fast", "nuclei", "puncta")
 
 #: Distribution and module of everything that an analysis imports.
 LIBRARIES = {
@@ -62,7 +62,7 @@ def checks() -> Iterator[Check]:
     parts: tuple[Callable[[], Iterator[Check]], ...] = (
         _system,
         _libraries,
-        _torch,
+        network_checks,
         _cellpose,
         _models,
         _trial,
@@ -104,11 +104,12 @@ def _libraries() -> Iterator[Check]:
     yield Check("ok", ", ".join(found))
 
 
-def _torch() -> Iterator[Check]:
+def network_checks() -> Iterator[Check]:
+    """Yield what runs the networks."""
     try:
         import torch
 
-        from napari_tam.networks.flownet import choose_device
+        from napari_tam.networks.engines import choose_device, choose_engine, describe, openvino_problem
     except Exception as error:
         yield Check("problem", f"torch cannot be imported ({one_line(error)})", "install torch: pytorch.org")
         return
@@ -116,7 +117,15 @@ def _torch() -> Iterator[Check]:
     name = (
         torch.cuda.get_device_name(device) if device.type == "cuda" else f"{torch.get_num_threads()} threads"
     )
-    yield Check("ok", f"torch {torch.__version__}, networks run on {device} ({name})")
+    engine = choose_engine("auto", device)
+    text = f"torch {torch.__version__}; networks run by {describe(engine, device)} on {device} ({name})"
+    yield Check("ok", text)
+    if device.type == "cpu" and engine == "torch":
+        yield Check(
+            "warning",
+            f"OpenVINO {openvino_problem()}: the networks take about twice as long",
+            "pip install openvino",
+        )
     if device.type != "cuda" and shutil.which("nvidia-smi"):
         yield Check(
             "warning",

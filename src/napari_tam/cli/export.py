@@ -44,5 +44,6 @@ def export(arguments: argparse.Namespace) -> int:
         else:
             print(f"exported {path}")
     for folder, number in folders.items():
-        print(f"exported {folder}: {number} image{'s' if number > 1 else ''}")
+        what = "OME-Zarr" if folder.name == "ome-zarr" else "image" if number == 1 else "images"
+        print(f"exported {folder}: {number} {what}")
     return 0

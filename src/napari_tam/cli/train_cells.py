@@ -23,9 +23,9 @@ _OF_PHENOTYPE = ("labels", "controls", "layout", "group", "from_scratch")
 
 
 def train_cells(arguments: argparse.Namespace) -> int:
-    """Fine-tune the bundled `cells` network on corrected masks."""
-    from napari_tam.networks.cards import bundled_cards
-    from napari_tam.networks.flownet import choose_device
+    """Fine-tune the small bundled cells network on corrected masks."""
+    from napari_tam.networks.cards import SMALL_CELLS, bundled_cards
+    from napari_tam.networks.engines import choose_device
     from napari_tam.settings import Settings
     from napari_tam.train.finetune import Recipe, finetune
     from napari_tam.train.judgement import report_lines, save, verdict
@@ -42,8 +42,8 @@ def train_cells(arguments: argparse.Namespace) -> int:
         results = next((path for path in paths if (path / "images.csv").exists()), None)
         settings = Settings() if results is None else settings_of(results)
     cards = bundled_cards()
-    if "cells" not in cards:
-        raise InputError("the bundled network 'cells' is missing", fix="reinstall napari-tam")
+    if SMALL_CELLS not in cards:
+        raise InputError(f"the bundled network '{SMALL_CELLS}' is missing", fix="reinstall napari-tam")
     started = time.perf_counter()
     own = settings if arguments.settings is not None else Settings()
     fields = read_training_fields(paths, own)
@@ -52,7 +52,7 @@ def train_cells(arguments: argparse.Namespace) -> int:
     model = _drive(
         finetune(
             fields,
-            cards["cells"],
+            cards[SMALL_CELLS],
             recipe,
             settings,
             choose_device(settings.device),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ from napari_tam.files import OutputError
 from napari_tam.results.folder import mask_path
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     from napari_tam.results.folder import Results
@@ -43,45 +44,120 @@ def write_image_zarr(path: Path, results: Results, image: str, version: str = "0
     InputError
         If zarr is not installed, or the source image is not there any more or has another size.
     """
-    zarr = need("zarr", "ome-zarr", "writing OME-Zarr")
-    from napari_tam.settings import Settings
-    from napari_tam.train.known_cells import source_field
+    with _replacing(path, version) as root:
+        _write_image(root, results, image, version)
 
-    file = results.folder / "settings.yaml"
-    field = source_field(results, image, Settings.from_yaml(file) if file.exists() else Settings())
+
+def write_plate_zarr(
+    path: Path, results: Results, name: str, wells: Mapping[str, str], version: str = "0.5"
+) -> list[InputError]:
+    """Write the images of a plate, with their masks, as one OME-Zarr plate.
+
+    Parameters
+    ----------
+    path
+        The folder.
+    results, name
+        Where the images were analysed, and what the plate is called.
+    wells
+        Image to well (``B02``); images of one well are its fields, in their order.
+
+    Returns
+    -------
+    list of InputError
+        Why images are missing in it.
+
+    Raises
+    ------
+    InputError
+        If zarr is not installed, or none of the images can be written.
+    """
+    failed: list[InputError] = []
+    with _replacing(path, version) as root:
+        fields: dict[str, list[str]] = {}
+        for image, well in wells.items():
+            place = f"{well[0]}/{int(well[1:])}"
+            number = len(fields.get(place, ()))
+            try:
+                _write_image(root.create_group(f"{place}/{number}"), results, image, version)
+            except InputError as error:
+                del root[f"{place}/{number}"]
+                failed.append(error)
+            else:
+                fields.setdefault(place, []).append(str(number))
+        if not fields:
+            raise failed[0]
+        rows, columns = (sorted({place.split("/")[k] for place in fields}, key=_in_order) for k in (0, 1))
+        for place, images in fields.items():
+            listed = {"images": [{"path": each} for each in images], "version": version}
+            _set(root[place], {"well": listed}, version)
+        places = sorted(fields, key=lambda place: [_in_order(part) for part in place.split("/")])
+        plate = {
+            "name": name,
+            "rows": [{"name": row} for row in rows],
+            "columns": [{"name": column} for column in columns],
+            "wells": [
+                {
+                    "path": place,
+                    "rowIndex": rows.index(place.split("/")[0]),
+                    "columnIndex": columns.index(place.split("/")[1]),
+                }
+                for place in places
+            ],
+            "field_count": max(map(len, fields.values())),
+            "version": version,
+        }
+        _set(root, {"plate": plate}, version)
+    return failed
+
+
+def _in_order(text: str) -> tuple[int, str]:
+    return (int(text), "") if text.isdecimal() else (0, text)
+
+
+@contextlib.contextmanager
+def _replacing(path: Path, version: str) -> Iterator[Any]:
+    """Yield a group to write, which takes the place of what is at `path` when it is whole."""
+    zarr = need("zarr", "ome-zarr", "writing OME-Zarr")
     part = path.with_name(path.name + ".part")
-    scale = [field.pixel_size_um, field.pixel_size_um]
-    if field.z_step_um is not None:
-        scale = [field.z_step_um, *scale]
-    axes = "zyx"[-len(scale) :]
     try:
         _remove(part)
-        root = zarr.open_group(part, mode="w", zarr_format=3 if version == "0.5" else 2)
-        channels: list[Any] = list(field.channels.values())
-        shape = (len(channels), *channels[0].shape)
-
-        def pixels(lead: tuple[int, ...], rows: slice) -> npt.NDArray[Any]:
-            return np.asarray(channels[lead[0]][(*lead[1:], rows, slice(None))])
-
-        sizes = [1.0, *scale]
-        meta = _write_levels(
-            root, pixels, shape, channels[0].dtype, "c" + axes, sizes, image, version, mean=True
-        )
-        meta["omero"] = {"channels": [_channel(role, root["0"], c) for c, role in enumerate(field.channels)]}
-        _set(root, meta, version)
-        kinds = [kind for kind in ("cells", "nuclei") if mask_path(results.folder, image, kind).exists()]
-        if kinds:
-            group = root.create_group("labels")
-            _set(group, {"labels": kinds}, version)
-            for kind in kinds:
-                own = group.create_group(kind)
-                _write_labels(own, results, image, kind, channels[0].shape, axes, scale, version)
+        yield zarr.open_group(part, mode="w", zarr_format=3 if version == "0.5" else 2)
         _remove(path)
         os.replace(part, path)
     except OSError as error:
         raise OutputError(path, error) from error
     finally:
         shutil.rmtree(part, ignore_errors=True)
+
+
+def _write_image(root: Any, results: Results, image: str, version: str) -> None:
+    from napari_tam.settings import Settings
+    from napari_tam.train.known_cells import source_field
+
+    file = results.folder / "settings.yaml"
+    field = source_field(results, image, Settings.from_yaml(file) if file.exists() else Settings())
+    scale = [field.pixel_size_um, field.pixel_size_um]
+    if field.z_step_um is not None:
+        scale = [field.z_step_um, *scale]
+    axes = "zyx"[-len(scale) :]
+    channels: list[Any] = list(field.channels.values())
+    shape = (len(channels), *channels[0].shape)
+
+    def pixels(lead: tuple[int, ...], rows: slice) -> npt.NDArray[Any]:
+        return np.asarray(channels[lead[0]][(*lead[1:], rows, slice(None))])
+
+    sizes = [1.0, *scale]
+    meta = _write_levels(root, pixels, shape, channels[0].dtype, "c" + axes, sizes, image, version, mean=True)
+    meta["omero"] = {"channels": [_channel(role, root["0"], c) for c, role in enumerate(field.channels)]}
+    _set(root, meta, version)
+    kinds = [kind for kind in ("cells", "nuclei") if mask_path(results.folder, image, kind).exists()]
+    if kinds:
+        group = root.create_group("labels")
+        _set(group, {"labels": kinds}, version)
+        for kind in kinds:
+            own = group.create_group(kind)
+            _write_labels(own, results, image, kind, channels[0].shape, axes, scale, version)
 
 
 def _write_labels(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from napari_tam import columns
@@ -10,6 +11,7 @@ from napari_tam.export.anndata import is_readout, known_columns, write_h5ad
 from napari_tam.export.shapes import write_geojson, write_rois
 from napari_tam.extras import need
 from napari_tam.files import OutputError, make_folder
+from napari_tam.io.layout import read_layout, well_of
 from napari_tam.results import tables
 from napari_tam.results.folder import OK, read_results
 
@@ -26,7 +28,7 @@ FORMATS = {
     "h5ad": "AnnData of the cell table, for scverse (scanpy, squidpy)",
     "geojson": "cells with measurements and classes for QuPath, one file an image",
     "roi": "ROI sets for ImageJ and Fiji, one .zip an image",
-    "ome-zarr": "images with their masks as labels, one .ome.zarr an image",
+    "ome-zarr": "images with their masks as labels, one .ome.zarr a plate (or an image, without wells)",
     "tidy": "one CSV with a row per replicate and readout, for R or Prism",
 }
 
@@ -61,7 +63,7 @@ def export(
     ------
     Path
         ``cells.h5ad``, ``tidy.csv``, and one file or folder per image in ``geojson/``, ``roi/`` and
-        ``ome-zarr/``.
+        ``ome-zarr/``; there one for each plate if wells are known.
 
     Raises
     ------
@@ -91,7 +93,14 @@ def export(
         else:
             if name in LIBRARIES:
                 need(*LIBRARIES[name])
-            for image in images:
+            plates = plates_of(results, images) if name == "ome-zarr" else {}
+            for plate, wells in plates.items():
+                path = _ready(target / name) / f"{plate}.ome.zarr"
+                failed += _write_plate(path, results, plate, wells, ome_zarr_version)
+                if path.exists():
+                    yield path
+            on_plates = {image for wells in plates.values() for image in wells}
+            for image in (image for image in images if image not in on_plates):
                 try:
                     path = _write_image(name, _ready(target / name), results, image, ome_zarr_version)
                 except OutputError:
@@ -102,6 +111,40 @@ def export(
                     yield path
     if failed:
         raise _combined(failed)
+
+
+def plates_of(results: Results, images: Sequence[str]) -> dict[str, dict[str, str]]:
+    """Return the images on plates: plate to image to well.
+
+    Wells are those of the layout, or in the images' names; plates those of the layout, or all is one, called
+    after the results folder. A single image is no plate, and the frames of movies are no fields.
+    """
+    if (results.images["frame"].fillna(0) > 0).any():
+        return {}
+    path = results.folder / "layout.csv"
+    plates: dict[str, dict[str, str]] = {}
+    if path.exists():
+        rows = read_layout(path).describe(images).to_dict("records")
+    else:
+        rows = [{"image": image, "well": well_of(image)} for image in images]
+    for row in rows:
+        if row["well"]:
+            name = re.sub(r"[^\w.-]+", "_", str(row.get("plate") or results.folder.resolve().name)) or "plate"
+            plates.setdefault(name, {})[str(row["image"])] = str(row["well"])
+    return {plate: wells for plate, wells in plates.items() if len(wells) > 1}
+
+
+def _write_plate(
+    path: Path, results: Results, plate: str, wells: dict[str, str], version: str
+) -> list[InputError]:
+    from napari_tam.export.ome_zarr import write_plate_zarr
+
+    try:
+        return write_plate_zarr(path, results, plate, wells, version)
+    except OutputError:
+        raise
+    except InputError as error:
+        return [error]
 
 
 def _combined(failed: list[InputError]) -> InputError:

@@ -9,11 +9,14 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from napari_tam.errors import InputError, some
-from napari_tam.io.channels import guess_roles
-from napari_tam.io.naming import BESIDE, NAMINGS, Naming, told
+from napari_tam.io.channels import guess_roles, is_channel_name
+from napari_tam.io.layout import well_of
+from napari_tam.io.makers.read import wells
+from napari_tam.io.naming import BESIDE, FIRST_OR_OVERLAY, GUID, NAMINGS, Naming
 from napari_tam.io.single import open_single
 
 if TYPE_CHECKING:
@@ -47,6 +50,8 @@ class ChannelFiles:
         What there should be, in order: what any field of the folder has.
     naming
         How the files are named.
+    folder
+        The folder that it lies in: the first one that is no part of its name.
     doubled
         Files that stand for a place that another one has.
     """
@@ -55,14 +60,15 @@ class ChannelFiles:
     files: dict[Place, Path]
     channels: tuple[str, ...]
     naming: Naming
+    folder: Path
     doubled: tuple[Path, ...] = ()
 
-    @property
+    @cached_property
     def times(self) -> tuple[str, ...]:
         """The field's times, in order."""
         return _distinct(place[0] for place in self.files)
 
-    @property
+    @cached_property
     def zs(self) -> tuple[str, ...]:
         """The field's z-planes, in order."""
         return _distinct(place[1] for place in self.files)
@@ -72,7 +78,7 @@ class ChannelFiles:
         """Its files, those that are there twice as well."""
         return (*self.files.values(), *self.doubled)
 
-    @property
+    @cached_property
     def first(self) -> Path:
         """The file that the field is known by."""
         return min(self.files.values())
@@ -117,59 +123,91 @@ class Grouped:
     beside: tuple[Path, ...] = ()
 
 
-def group(files: Sequence[Path], how: str = AUTO) -> Grouped:
+#: A folder that is called after a well.
+_WELL_FOLDER = re.compile(r"(?:well[ _-]?)?[A-P]\d{1,2}", re.IGNORECASE)
+
+
+def group(files: Sequence[Path], namings: Sequence[Naming] = NAMINGS) -> Grouped:
     """Put the files of one folder (and of folders beside one another in it) together.
 
     Parameters
     ----------
     files
-        TIFF files.
-    how
-        `AUTO`, or what `napari_tam.io.naming.told` takes.
-
-    Raises
-    ------
-    InputError
-        If `how` is no pattern.
+        TIFF files, or pictures.
+    namings
+        The ways in which they may be named; the first one that fits is taken.
     """
     beside = tuple(path for path in files if BESIDE.search(path.name))
+    maybe = [path for path in files if FIRST_OR_OVERLAY.search(path.name)]
+    if maybe and not _holds_one_channel(maybe[0]):
+        beside += tuple(maybe)
     rest = set(files) - set(beside)
+    alike = _alike(rest)
     fields: list[ChannelFiles] = []
-    for naming in NAMINGS if how == AUTO else (told(how),):
-        found = _fields(rest, naming)
-        if how != AUTO or _is_believable(found, naming):
+    for naming in namings:
+        fitting = [path for each in alike if _may_fit(each, naming) for path in each if path in rest]
+        found = _fields(fitting, naming)
+        if naming.certain or _is_believable(found, naming):
             fields += found
             rest -= {path for each in found for path in each.all_files}
     return Grouped(tuple(sorted(fields, key=lambda each: each.first)), beside if fields else ())
+
+
+#: What names of one way differ in: GUIDs, rows of a plate, digits.
+_VARIES = (
+    (re.compile(GUID, re.IGNORECASE), "-"),
+    (re.compile(r"[A-P](?=\d)"), "A"),
+    (re.compile(r"\d"), "0"),
+)
+
+
+def _alike(files: Collection[Path]) -> list[list[Path]]:
+    """Return the files by what their names look like, so that not every pattern must be tried on each."""
+    found: dict[str, list[Path]] = defaultdict(list)
+    for path in sorted(files):
+        text = path.name
+        for pattern, instead in _VARIES:
+            text = pattern.sub(instead, text)
+        found[text].append(path)
+    return list(found.values())
+
+
+def _may_fit(alike: Sequence[Path], naming: Naming) -> bool:
+    some_of_them = {alike[0], alike[len(alike) // 2], alike[-1]}
+    return naming.certain or any(map(naming.match, some_of_them))
 
 
 def _fields(files: Collection[Path], naming: Naming) -> list[ChannelFiles]:
     """Return the fields of the files that are named in one way, complete or not."""
     places: dict[tuple[str, ...], dict[Place, Path]] = defaultdict(dict)
     doubled: dict[tuple[str, ...], list[Path]] = defaultdict(list)
-    names: dict[tuple[str, ...], str] = {}
+    names: dict[tuple[str, ...], tuple[str, Path]] = {}
     for path in sorted(files):
-        text = "/".join(path.parts[-1 - naming.folders :])
-        match = naming.pattern.search(text)
+        match = naming.match(path)
         if match is None:
             continue
         said = {name: value for name, value in match.groupdict().items() if value is not None}
         channel = said["channel"]
         if channel.isdecimal():  # with the letters before it, as in w1 or ch00: a name for the settings
-            channel = re.split(r"[^A-Za-z]", text[: match.start("channel")])[-1] + channel
+            channel = re.split(r"[^A-Za-z]", match.string[: match.start("channel")])[-1] + channel
         place = (said.get("time", ""), said.get("z", ""), channel)
         above = path.parents[naming.folders]
         others = [f"{name}={said[name].casefold()}" for name in sorted(set(said) - {"time", "z", "channel"})]
         key = (str(above), *others)
-        names.setdefault(key, _name(said, match))
+        name = _name(said, match)
+        if "well_number" in said and (well := wells(path.parent).get(path.name)):
+            name = _name({**said, "well": well, "well_number": ""}, match)
+        if not well_of(name) and _WELL_FOLDER.fullmatch(above.name):
+            name, above = f"{above.name}_{name}", above.parent
+        names.setdefault(key, (name, above))
         if place in places[key]:
             doubled[key].append(path)
         else:
             places[key][place] = path
     channels = _distinct(place[2] for files in places.values() for place in files)
     return [
-        ChannelFiles(names[key], files, channels, naming, tuple(doubled[key]))
-        for key, files in places.items()
+        ChannelFiles(name, places[key], channels, naming, folder, tuple(doubled[key]))
+        for key, (name, folder) in names.items()
     ]
 
 
@@ -180,6 +218,11 @@ def _distinct(texts: Iterable[str]) -> tuple[str, ...]:
 def _name(said: dict[str, str], match: re.Match[str]) -> str:
     """Return what a field is called: plate, well and site where they are told, else the rest of its name."""
     said = dict(said)
+    for zero in ("row_0", "column_0"):  # counted from 0
+        if zero in said:
+            said[zero[:-2]] = str(int(said.pop(zero)) + 1)
+    if said.get("well_name"):
+        said.pop("well_number", None)
     if "column" in said and ("row" in said or "row_letter" in said):
         letter = said.pop("row_letter", "") or chr(ord("A") + int(said.pop("row")) - 1)
         said["well"] = f"{letter.upper()}{int(said.pop('column')):02d}"
@@ -188,7 +231,7 @@ def _name(said: dict[str, str], match: re.Match[str]) -> str:
     pieces += [
         said[name]
         for name in match.re.groupindex
-        if name in said and name not in (*known, "site", "z", "time", "channel")
+        if said.get(name) and name not in (*known, "site", "z", "time", "channel")
     ]
     if "site" in said:
         pieces.append(f"s{said['site']}")
@@ -211,7 +254,7 @@ def _is_believable(found: Sequence[ChannelFiles], naming: Naming) -> bool:
     whole = [each for each in found if {place[2] for place in each.files} == set(channels)]
     if 2 * len(whole) < len(found):
         return False
-    if naming.words and len(guess_roles(channels)) < 2:
+    if naming.words and len(guess_roles(channels)) < 2 and not all(map(is_channel_name, channels)):
         return False
     # one look into one file: those with several channels are images by themselves
     return _holds_one_channel(whole[0].first)

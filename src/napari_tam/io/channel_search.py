@@ -8,8 +8,9 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from napari_tam.io.channel_files import AUTO, BESIDE_THEM, EACH, ChannelFiles, group
-from napari_tam.io.channels import guess_roles
+from napari_tam.io.channels import is_channel_name
 from napari_tam.io.naming import NAMINGS, Naming, told
+from napari_tam.io.pictures import is_picture
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -17,16 +18,18 @@ if TYPE_CHECKING:
 
 _TIFF = re.compile(r"\.tiff?$", re.IGNORECASE)
 
-#: The ways of naming in which a file's folder is a part of its name.
-_WITH_FOLDERS = tuple(naming for naming in NAMINGS if naming.folders)
+
+def _kind(path: Path) -> str:
+    """Return what kind of file may be a channel: files of other kinds are no channels of the same field."""
+    return "tiff" if _TIFF.search(path.name) else path.suffix.lower() if is_picture(path) else ""
 
 
-def tiff_files(folder: Path) -> list[Path]:
-    """Return the TIFF files of a folder, without hidden ones."""
+def _files(folder: Path, kind: str) -> list[Path]:
+    """Return the files of a kind in a folder, without hidden ones."""
     return sorted(
         path
         for path in folder.iterdir()
-        if _TIFF.search(path.name) and not path.name.startswith(".") and path.is_file()
+        if _kind(path) == kind and not path.name.startswith(".") and path.is_file()
     )
 
 
@@ -46,7 +49,8 @@ def image_of(path: Path, how: str = AUTO) -> Path | None:
     """Return the file that an image is known by: the first of its channels; None for a preview."""
     found = _look(path, how)
     if isinstance(found, ChannelFiles):
-        return path.parent / found.first.name if found.first.parent == path.parent.resolve() else found.first
+        beside = found.first.parent == _resolved(path.parent)
+        return path.parent / found.first.name if beside else found.first
     return None if found == BESIDE_THEM else path
 
 
@@ -59,14 +63,14 @@ def files_of(path: Path, how: str = AUTO) -> list[Path]:
 def described(paths: Iterable[Path], how: str = AUTO) -> list[str]:
     """Return a line for every way in which images of several files are named, and for what was left out."""
     namings: Counter[tuple[str, int]] = Counter()
-    folders: set[Path] = set()
+    folders: set[tuple[Path, str]] = set()
     for path in paths:
         found = find(path, how)
         if found is None:
             continue
         namings[found.naming.name, len(found.channels)] += 1
-        folders.add(found.first.parent)
-    beside = [path for folder in folders for path in tiff_files(folder) if image_of(path, how) is None]
+        folders.add((found.first.parent, _kind(path)))
+    beside = [path for each in folders for path in _files(*each) if image_of(path, how) is None]
     lines = [
         f"{number} images of {channels} channels, a file each, named like {name}"
         for (name, channels), number in namings.items()
@@ -76,49 +80,88 @@ def described(paths: Iterable[Path], how: str = AUTO) -> list[str]:
     return lines
 
 
+def _resolved(folder: Path) -> Path:
+    """Return a folder's full path, which a system is slow to tell for every one of many files."""
+    return _followed(folder.absolute())
+
+
+@lru_cache(maxsize=256)
+def _followed(folder: Path) -> Path:
+    return folder.resolve()
+
+
 def _look(path: Path, how: str) -> ChannelFiles | str | None:
-    if how == EACH or not _TIFF.search(path.name):
+    if how == EACH or not _kind(path):
         return None
-    path = path.resolve()
-    ways = _WITH_FOLDERS if how == AUTO else (told(how),)
-    for folder, deep in ((path.parent, False), (path.parent.parent, True)):
-        if deep and not any(_is_deep(path, naming) for naming in ways):
-            continue  # the folders beside this one may be many
+    path = _resolved(path.parent) / path.name
+    try:
+        depths = _depths(path.parent, _kind(path), how, path.parent.stat().st_mtime_ns)
+    except OSError:
+        return None
+    # the deepest first: a name without its folders may fit another way as well
+    for depth in depths:
         try:
-            changed = max(each.stat().st_mtime_ns for each in _folders(folder, deep=deep))
-            by_file = _by_file(folder, deep, how, changed)
-        except OSError:
+            folder = path.parents[depth]
+            changed = max(each.stat().st_mtime_ns for each in _folders(folder, depth))
+            by_file = _by_file(folder, _kind(path), depth, how, changed)
+        except (OSError, IndexError):
             continue
         if path in by_file:
             return by_file[path]
     return None
 
 
+def _ways(how: str, depth: int) -> list[Naming]:
+    """Return the ways of naming in which so many folders are a part of the name."""
+    return [naming for naming in (NAMINGS if how == AUTO else (told(how),)) if naming.folders == depth]
+
+
+@lru_cache(maxsize=256)
+def _depths(folder: Path, kind: str, how: str, _changed: int) -> list[int]:
+    """Return how many folders may be a part of the names of a folder's files, the most first.
+
+    The folders beside this one may be many, and are looked at only if its files' names ask for it.
+    """
+    known = {naming.folders for naming in (NAMINGS if how == AUTO else (told(how),))}
+    files = _files(folder, kind) if max(known) else []
+    return [
+        depth
+        for depth in sorted(known, reverse=True)
+        if not depth or any(_is_deep(path, naming) for naming in _ways(how, depth) for path in files)
+    ]
+
+
 def _is_deep(path: Path, naming: Naming) -> bool:
-    """Tell whether a file's folder may be a part of its name."""
-    if not naming.folders or not naming.pattern.search(f"{path.parent.name}/{path.name}"):
-        return False
-    return not naming.words or bool(guess_roles([path.parent.name]))
+    """Tell whether a file's folders may be a part of its name."""
+    match = naming.match(path)
+    return match is not None and (not naming.words or is_channel_name(match["channel"]))
 
 
-def _folders(folder: Path, *, deep: bool) -> list[Path]:
-    if not deep:
-        return [folder]
-    return [folder, *(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))]
+def _folders(folder: Path, depth: int) -> list[Path]:
+    """Return a folder and those in it, down to a depth."""
+    found = level = [folder]
+    for _ in range(depth):
+        level = [
+            path
+            for each in level
+            for path in sorted(each.iterdir())
+            if path.is_dir() and not path.name.startswith(".")
+        ]
+        found = found + level
+    return found
 
 
 @lru_cache(maxsize=64)
-def _by_file(folder: Path, deep: bool, how: str, _changed: int) -> dict[Path, ChannelFiles | str]:
-    """Return the field of every file that belongs to one, of a folder or of the folders in it."""
-    files = [path for each in _folders(folder, deep=deep)[int(deep) :] for path in tiff_files(each)]
-    naming = None if how == AUTO else told(how)
-    if deep and naming is None:
-        files = [path for path in files if any(_is_deep(path, each) for each in _WITH_FOLDERS)]
-    if naming is not None and bool(naming.folders) != deep:
-        return {}
-    found = group(files, how)
+def _by_file(folder: Path, kind: str, depth: int, how: str, _changed: int) -> dict[Path, ChannelFiles | str]:
+    """Return the field of every file that belongs to one, of the folders at a depth below a folder."""
+    here = len(folder.parts) + depth
+    folders = [each for each in _folders(folder, depth) if len(each.parts) == here]
+    files = [path for each in folders for path in _files(each, kind)]
+    ways = _ways(how, depth)
+    if depth and how == AUTO:
+        files = [path for path in files if any(_is_deep(path, naming) for naming in ways)]
+    found = group(files, ways)
     by_file: dict[Path, ChannelFiles | str] = {}
     for field in found.fields:
-        if bool(field.naming.folders) == deep:
-            by_file |= dict.fromkeys(field.all_files, field)
+        by_file |= dict.fromkeys(field.all_files, field)
     return by_file | dict.fromkeys(found.beside, BESIDE_THEM) if by_file else {}

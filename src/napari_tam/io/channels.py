@@ -40,6 +40,16 @@ _WORDS: dict[str, dict[int, str]] = {
     },
 }
 
+#: Names of channels that tell no role: dyes and proteins, laser lines (nm), colours. As words above.
+_LIGHT = (
+    "fitc tritc rhodamine cy_[2357] cy_[35]_5 yfp cfp bfp mkate venus citrine texas_red tx_red ds_red "
+    "alexa_(?:fluor_)?[0-9]{3} af_[0-9]{3} (?:conf_|ex_|laser_)?(?:405|44[05]|457|47[036]|488|491|51[45]|532|"
+    "54[36]|555|56[18]|587|59[04]|63[358]|64[027]|6[678]0|685|730|750|785)(?:_nm)? "
+    "red green blue far_red yellow orange cyan magenta uv nir"
+)
+#: These are channels where nothing else is in the place of a channel's name.
+_LETTERS = ("r", "g", "b")
+
 #: Transmitted light is no stain, whatever else the name says.
 _NO_STAIN = "bf brightfield bright_field dic phase phase_contrast transmitted transmission tl trans"
 
@@ -60,6 +70,7 @@ _PATTERNS = {
     for role, table in _WORDS.items()
 }
 _TRANSMITTED = _pattern(_NO_STAIN)
+_LIGHT_NAMES = re.compile(f"(?<![a-z0-9])(?:{'|'.join(_LIGHT.split()).replace('_', ' ?')})(?![a-z0-9])")
 
 
 def _role_of(name: str) -> tuple[str, int] | None:
@@ -78,6 +89,23 @@ def _role_of(name: str) -> tuple[str, int] | None:
     best = max(strengths.values())
     winners = [role for role, strength in strengths.items() if strength == best]
     return (winners[0], best) if best and len(winners) == 1 else None
+
+
+def is_channel_name(name: str) -> bool:
+    """Tell whether a word is known as a channel's: stain, dye, laser line, colour, transmitted light."""
+    spelling = re.sub(r"[^a-z0-9]+", " ", name.lower()).strip()
+    return (
+        spelling in _LETTERS
+        or _LIGHT_NAMES.search(spelling) is not None
+        or _TRANSMITTED.search(spelling) is not None
+        or any(pattern.search(spelling) for patterns in _PATTERNS.values() for _, pattern in patterns)
+    )
+
+
+def channel_words() -> str:
+    """Return a regular expression of the words that are known as channels', as file names have them."""
+    words = " ".join([*(text for table in _WORDS.values() for text in table.values()), _LIGHT, _NO_STAIN])
+    return "|".join(sorted((word.replace("_", "[ _-]?") for word in words.split()), key=len, reverse=True))
 
 
 def guess_roles(channel_names: Sequence[str]) -> dict[str, int]:
@@ -128,6 +156,7 @@ def assign_roles(
     where: object,
     *,
     hint: str = "",
+    aliases: Sequence[str] = (),
     required: Sequence[str] = REQUIRED_ROLES,
 ) -> dict[str, int]:
     """Map roles to channel indices: those in `wanted` as it says, the others guessed from the names.
@@ -145,6 +174,8 @@ def assign_roles(
         The image, for messages.
     hint
         Further help for an image that has one channel only.
+    aliases
+        Other names of the channels, by which they may be called as well.
     required
         Roles without which the image is of no use.
 
@@ -171,7 +202,8 @@ def assign_roles(
         )
     roles: dict[str, int] = {}
     for role, channel in wanted.items():
-        index = _find(role, channel, padded, listing, where)
+        known = aliases if isinstance(channel, str) and channel in aliases else padded
+        index = _find(role, channel, list(known), listing, where)
         taken = next((other for other, i in roles.items() if i == index), None)
         if taken is not None:
             raise InputError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,6 +33,8 @@ class Field:
         Distance between the planes of a volume in µm; None for a plane.
     frame_interval_min
         Time between two frames in minutes; None when unknown or there is only one frame.
+    masks
+        ``cells`` and ``nuclei`` that somebody found elsewhere: label images of the channels' shape.
     notes
         Sentences about what was done on reading (e.g. a z-stack was projected) for the output.
     """
@@ -45,6 +47,7 @@ class Field:
     frame_interval_min: float | None = field(default=None, kw_only=True)
     notes: tuple[str, ...] = field(default=())
     z_step_um: float | None = None
+    masks: dict[str, npt.NDArray[np.unsignedinteger[Any]]] = field(default_factory=dict, kw_only=True)
 
     @property
     def shape(self) -> tuple[int, int]:

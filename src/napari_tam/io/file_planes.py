@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from napari_tam.errors import InputError
+from napari_tam.io.makers.read import complete
 from napari_tam.io.planes import Series, check_side
 from napari_tam.io.single import open_single
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import numpy as np
     import numpy.typing as npt
 
@@ -35,6 +37,7 @@ class FilePlanes:
         self.n_channels = len(files.channels)
         with open_single(self.path) as first:
             self.shape, self.dtype, self.metadata = first.shape, first.dtype, first.metadata
+            notes = first.notes
             inner = first.n_times, first.n_z
         self._inner = inner
         # what the names do not number, the files may hold
@@ -48,7 +51,13 @@ class FilePlanes:
         check_side(self.shape, self.path)
         self.notes: tuple[str, ...] = (
             f"channels from {len(files.files)} files, named like {files.naming.name}",
+            *notes,
         )
+
+    def file_of(self, channel: int) -> Path:
+        """Return the (first) file of a channel."""
+        files = self.files
+        return files.files[files.times[0], files.zs[0], files.channels[channel]]
 
     def check_complete(self) -> None:
         """Raise InputError if a file is not like the others, or pixels are missing at its end."""
@@ -99,4 +108,5 @@ class FilePlanes:
 def open_field(files: ChannelFiles) -> list[Series]:
     """Return the field as the one series of planes that it is."""
     planes = FilePlanes(files)
-    return [Series(planes, replace(planes.metadata, channel_names=files.channels))]
+    metadata, notes = complete(planes.metadata, files.first, files.name, files.channels)
+    return [Series(planes, metadata, notes=notes)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ from napari_tam.errors import InputError
 from napari_tam.io.channel_search import find
 from napari_tam.io.file_planes import open_field
 from napari_tam.io.listing import extra_of, is_zarr, list_images, name_of, stem_of, unique_names
+from napari_tam.io.pictures import COLOURS, SPLIT, SPLIT_COLOURS, is_picture, open_picture
 from napari_tam.io.planes import MIN_SIDE_PX, Series
 from napari_tam.io.reading import Plan
 from napari_tam.io.stack import Stack
@@ -48,8 +50,7 @@ def read_fields(
         microscope maker (see docs/formats.md), with the extra that reads it. Of an image whose channels are
         files of their own, any of them.
     settings
-        Uses `files`, `channels`, `pixel_size_um`, `frame_interval_min`, `z_stack`, `z_step_um` and
-        `z_projection`.
+        Uses those of the group ``image``.
     name
         Name of the fields instead of the file's stem. ``_s00``, ``_s01``, … is appended when the file
         has several positions (OME images), ``_t0000``, ``_t0001``, … when it has several frames.
@@ -75,7 +76,7 @@ def read_fields(
     path = Path(path)
     own = name_of(path, settings.files)
     budget = available_memory() if available_bytes is None else available_bytes
-    with _open(path, settings.files) as (found, lost):
+    with open_image(path, settings) as (found, lost):
         plans, failed = [], list(lost)
         for one in found:
             try:
@@ -92,13 +93,13 @@ def read_fields(
         total = len(jobs) + len(failed)
         for number, time in jobs:
             plan, position = positions[number]
-            full = name or own
-            full += plan.suffix or (f"_s{number:02d}" if len(positions) > 1 else "")
-            full += f"_t{time:04d}" if frames else ""
+            tail = plan.suffix or (f"_s{number:02d}" if len(positions) > 1 else "")
+            tail += f"_t{time:04d}" if frames else ""
+            full = (name or own) + tail
             if wanted is not None and not wanted(full):
                 continue
             try:
-                field = plan.read(full, position, time)
+                field = plan.read(name or own, tail, position, time)
             except InputError as error:
                 failed.append((full, error))
                 continue
@@ -108,9 +109,16 @@ def read_fields(
 
 
 @contextlib.contextmanager
-def _open(path: Path, files: str) -> Iterator[tuple[list[Series], list[tuple[str, InputError]]]]:
-    """Open an image with the reader of its kind; with its series come those that cannot be read."""
-    if (channels := find(path, files)) is not None:
+def open_image(path: Path, settings: Settings) -> Iterator[tuple[list[Series], list[tuple[str, InputError]]]]:
+    """Open an image with the reader of its kind; with its series come those that cannot be read.
+
+    Raises
+    ------
+    InputError
+        If none can be read.
+    """
+    split = settings.rgb == SPLIT
+    if (channels := find(path, settings.files)) is not None:
         yield open_field(channels), []
         return
     if is_zarr(path):
@@ -122,10 +130,18 @@ def _open(path: Path, files: str) -> Iterator[tuple[list[Series], list[tuple[str
 
         with open_vendor(path) as found:
             yield found
+    elif is_picture(path):
+        if not split:
+            raise InputError(
+                "this is a picture, in which channels are mixed and intensities changed",
+                where=path,
+                fix=f"name the microscope's own file, {SPLIT_COLOURS}",
+            )
+        yield open_picture(path), []
     else:
         with open_tiff(path) as (tif, series):
             chosen, notes = _choose_series(path, tif, series)
-            yield [_tiff_series(path, tif, series, index, notes) for index in chosen], []
+            yield [_tiff_series(path, tif, series, index, notes, split=split) for index in chosen], []
 
 
 def _tiff_series(
@@ -134,11 +150,15 @@ def _tiff_series(
     series: list[tifffile.TiffPageSeries],
     index: int,
     notes: tuple[str, ...],
+    *,
+    split: bool,
 ) -> Series:
-    stack = Stack(path, tif, series[index])
+    stack = Stack(path, tif, series[index], split=split)
     with reading(path):
         metadata = read_metadata(tif, series, index, stack.n_channels)
-    return Series(stack, metadata, notes=notes)
+    if stack.is_colour:
+        metadata = replace(metadata, channel_names=COLOURS)
+    return Series(stack, metadata, notes=notes, is_colour=stack.is_colour)
 
 
 def _combined(path: Path, failed: list[tuple[str, InputError]], total: int) -> InputError:

@@ -42,17 +42,20 @@ CONTROL_ROLES = (*NO_EXOSOMES, "untreated", "vehicle", "m0", "m1", "m2", "positi
 #: Columns that hold numbers.
 NUMBERS = ("dose", "time")
 
-_WELL = re.compile(r"(?<![A-Za-z0-9])([A-Pa-p])(\d{1,2})(?![A-Za-z0-9])")
+_WELL = re.compile(r"(?<![A-Za-z0-9])(?:[Ww]ell)?([A-Pa-p])(\d{1,2})(?![A-Za-z0-9])")
 
 
 def well_of(name: str) -> str:
     """Return the well in an image's name as ``B02``; empty if there is none, or more than one.
 
-    Two digits are preferred to one: in ``P1_B02`` the P1 is a plate, and in ``M2_B02`` the M2 a cell type.
+    Two digits are preferred to one: in ``P1_B02`` the P1 is a plate, and in ``M2_B02`` the M2 a cell type. So
+    are capitals: in ``B02_f01`` the f01 is a field.
     """
-    found = [(letter.upper(), digits) for letter, digits in _WELL.findall(name) if 1 <= int(digits) <= 24]
+    found = [(letter, digits) for letter, digits in _WELL.findall(name) if 1 <= int(digits) <= 24]
     for length in (2, 1):
-        wells = {f"{letter}{int(digits):02d}" for letter, digits in found if len(digits) == length}
+        fitting = [(letter, digits) for letter, digits in found if len(digits) == length]
+        capitals = [(letter, digits) for letter, digits in fitting if letter.isupper()]
+        wells = {f"{letter.upper()}{int(digits):02d}" for letter, digits in capitals or fitting}
         if wells:
             return wells.pop() if len(wells) == 1 else ""
     return ""

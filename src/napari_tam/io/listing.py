@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_tam.errors import InputError, printable, some
+from napari_tam.io.pictures import PICTURES, SPLIT, is_picture
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
@@ -21,9 +22,11 @@ VENDOR = {
     **dict.fromkeys((".dv", ".oir", ".oib", ".vsi", ".ims", ".scn", ".sld"), "formats"),
 }
 
-_SUFFIX = re.compile(r"(\.ome)?\.(tiff?|zarr)$|(" + "|".join(map(re.escape, VENDOR)) + r")$", re.IGNORECASE)
-#: Label images of the truth or of earlier results, named after their image.
-_MASK = re.compile(r"_(masks|cells|nuclei)$", re.IGNORECASE)
+_SUFFIX = re.compile(
+    r"(\.ome)?\.(tiff?|zarr)$|(" + "|".join(map(re.escape, (*VENDOR, *PICTURES))) + r")$", re.IGNORECASE
+)
+#: Label images of the truth, of earlier results or of Cellpose, named after their image.
+_MASK = re.compile(r"(_cp)?_(masks|cells|nuclei)$", re.IGNORECASE)
 
 
 def stem_of(path: Path) -> str:
@@ -39,6 +42,14 @@ def name_of(path: Path, files: str = "auto") -> str:
     return stem_of(path) if found is None else found.name
 
 
+def _folder_of(path: Path, files: str) -> Path:
+    """Return the folder that an image lies in, which is no part of its name."""
+    from napari_tam.io.channel_search import find
+
+    found = find(path, files)
+    return path.resolve().parent if found is None else found.folder
+
+
 def is_zarr(path: Path) -> bool:
     """Return whether a path is a Zarr folder."""
     try:
@@ -52,10 +63,13 @@ def extra_of(path: Path) -> str | None:
     return VENDOR.get(path.suffix.lower())
 
 
-def list_images(inputs: Sequence[str | Path], files: str = "auto", *, subfolders: bool = True) -> list[Path]:
+def list_images(
+    inputs: Sequence[str | Path], files: str = "auto", *, rgb: str = "refuse", subfolders: bool = True
+) -> list[Path]:
     """Return the image files that files, folders and patterns stand for.
 
-    A folder stands for the images in it: TIFF files, OME-Zarr folders and files of microscope makers; for
+    A folder stands for the images in it: TIFF files, OME-Zarr folders and files of microscope makers (PNG and
+    JPEG as well with `rgb` split); for
     those in its subfolders if it holds none itself. A pattern (``*``, ``?``, ``[…]``, ``**`` for any depth)
     stands for those it matches. Both are sorted by name, without hidden files and without the masks that
     lie beside an image (``a_masks.tif``, ``a_cells.tif`` or ``a_nuclei.tif`` with ``a.ome.tif``). A file
@@ -70,15 +84,20 @@ def list_images(inputs: Sequence[str | Path], files: str = "auto", *, subfolders
     from napari_tam.io.channel_search import image_of
 
     found: dict[Path, Path] = {}
+    images: set[Path] = set()
     for given in inputs:
-        for path in _expand(given, subfolders=subfolders):
+        for path in _expand(given, pictures=rgb == SPLIT, subfolders=subfolders):
             image = image_of(path, files)
-            if image is not None:
+            if image is not None and image not in images:
+                images.add(image)
                 found.setdefault(image.resolve(), image)
     return list(found.values())
 
 
-def _expand(given: str | Path, *, subfolders: bool) -> list[Path]:
+def _expand(given: str | Path, *, pictures: bool, subfolders: bool) -> list[Path]:
+    def is_image(path: Path) -> bool:
+        return _is_image(path) and (pictures or not is_picture(path))
+
     path = Path(given).expanduser()
     try:
         if path.is_file() or is_zarr(path):
@@ -91,9 +110,9 @@ def _expand(given: str | Path, *, subfolders: bool) -> list[Path]:
     if folder:
         try:
             candidates = list(path.iterdir())
-            if subfolders and not any(map(_is_image, candidates)):
+            if subfolders and not any(map(is_image, candidates)):
                 below = _below(path)
-                candidates = below if any(map(_is_image, below)) else candidates
+                candidates = below if any(map(is_image, below)) else candidates
         except OSError as error:
             raise InputError(
                 f"the folder cannot be read ({error.strerror})", where=path, fix="check its permissions"
@@ -103,7 +122,7 @@ def _expand(given: str | Path, *, subfolders: bool) -> list[Path]:
     else:
         raise InputError("there is no such file or folder", where=given, fix="check the name")
     files = sorted(p for p in candidates if not p.name.startswith(".") and (p.is_file() or is_zarr(p)))
-    images = [p for p in files if _is_image(p)]
+    images = [p for p in files if is_image(p)]
     unmasked = _without_masks(images)
     if not unmasked:
         others = sorted({p.suffix.lower() for p in files} - {""})
@@ -111,7 +130,8 @@ def _expand(given: str | Path, *, subfolders: bool) -> list[Path]:
         raise InputError(
             f"no image found{' except masks' if images else here}",
             where=given,
-            fix="name images (.tif, .ome.zarr, .nd2, .czi, .lif, …), a folder with some, or a pattern",
+            fix="name images (.tif, .ome.zarr, .nd2, .czi, .lif, …), a folder with some, or a pattern"
+            + ("; pictures are read with --rgb split" if set(others) & set(PICTURES) else ""),
         )
     return unmasked
 
@@ -220,7 +240,7 @@ def unique_names(paths: Iterable[Path], files: str = "auto") -> dict[Path, str]:
     stems = [printable(name_of(path, files)) for path in paths]
     shared = _repeated(stems)
     longer = [
-        f"{printable(path.resolve().parent.name)}_{stem}" if stem.casefold() in shared else stem
+        f"{printable(_folder_of(path, files).name)}_{stem}" if stem.casefold() in shared else stem
         for path, stem in zip(paths, stems, strict=True)
     ]
     # Where the folder does not tell them apart either, it would only make the name longer.

@@ -90,12 +90,15 @@ class Series:
         Appended to the file's name in the names of its fields, e.g. ``_B02_s00``; empty: numbered.
     notes
         What was decided on reading.
+    is_colour
+        Whether its channels are the colours of a picture.
     """
 
     stack: Planes
     metadata: Metadata
     suffix: str = ""
     notes: tuple[str, ...] = field(default=())
+    is_colour: bool = False
 
 
 class ArrayPlanes:

@@ -10,6 +10,9 @@ import numpy.typing as npt
 from napari_tam.errors import InputError
 from napari_tam.io.channels import assign_roles, channel_label
 from napari_tam.io.field import Field
+from napari_tam.io.file_planes import FilePlanes
+from napari_tam.io.listing import stem_of
+from napari_tam.io.masks.find import given_masks, mask_folders
 from napari_tam.io.planes import LazyPlane, Series, check_memory, check_space
 from napari_tam.io.stack import CHANNEL_COUNTS
 from napari_tam.io.tiff_metadata import pixel_size, z_step
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from napari_tam.io.masks.read import Labels
     from napari_tam.settings import Settings
 
 
@@ -40,8 +44,9 @@ class Plan:
         self.path = path
         self.required = required
         self.stack, metadata, notes = series.stack, series.metadata, series.notes
-        self.suffix = series.suffix
+        self.suffix, self._is_colour = series.suffix, series.is_colour
         n_channels = self.stack.n_channels
+        self._settings = settings
         self.volume = settings.z_stack == "volume"
         if self.volume and self.stack.n_z == 1:
             raise InputError(
@@ -53,12 +58,24 @@ class Plan:
         self.tiled = not self.volume and max(self.stack.shape) > TILED_FROM * settings.tile_px
         if self.tiled:
             check_space(self.stack)
+            if mask_folders(settings):
+                raise InputError(
+                    "an image that is analysed in tiles cannot take masks that were made elsewhere",
+                    where=path,
+                    fix=f"analyse it in one piece: --tile-px {min(max(self.stack.shape), 32_768)}",
+                )
         else:
             check_memory(self.stack, min(n_channels, len(ROLES)), budget, planes)
         self.stack.check_complete()
         self.names = metadata.channel_names
         self.roles = assign_roles(
-            settings.channels, self.names, n_channels, path, hint=self._hint(), required=required
+            settings.channels,
+            self.names,
+            n_channels,
+            path,
+            hint=self._hint(),
+            required=required,
+            aliases=metadata.channel_aliases,
         )
         self.pixel_size_um = pixel_size(metadata, settings.pixel_size_um, path)
         self.z_step_um = z_step(metadata, settings.z_step_um, path) if self.volume else None
@@ -81,8 +98,12 @@ class Plan:
         axis = next((axis for axis, length in lengths.items() if length in CHANNEL_COUNTS), "")
         return f"if its {axis} are channels, use Image > Hyperstacks > Re-order in Fiji" if axis else ""
 
-    def read(self, name: str, position: int, time: int) -> Field:
-        """Read one field; raises InputError for pixels that cannot be analysed."""
+    def read(self, image: str, tail: str, position: int, time: int) -> Field:
+        """Read one field; raises InputError for pixels that cannot be analysed.
+
+        Its name is that of the image and the tail.
+        """
+        name = image + tail
         if self.tiled:
             return self._large(name, position, time)
         channels, notes = {}, self.notes
@@ -101,16 +122,46 @@ class Plan:
                     fix="check the export, and which channel plays which role (--channels)",
                 )
             notes += (f"the {role} channel ({called}) is the same everywhere and was left out",)
+        if self._is_colour:
+            self._check_colours(channels)
+        masks, said = self._masks(image, tail, time)
         return Field(
             name,
             channels,
             self.pixel_size_um,
             self.path,
             time,
-            notes,
+            notes + said,
             self.z_step_um,
+            masks=masks,
             frame_interval_min=self.frame_interval_min if self.stack.n_times > 1 else None,
         )
+
+    def _masks(self, image: str, tail: str, time: int) -> tuple[dict[str, Labels], tuple[str, ...]]:
+        """Return what somebody segmented elsewhere, and what must be known of it."""
+        stack = self.stack
+        stains = {}
+        if isinstance(stack, FilePlanes):
+            stains = {role: stem_of(stack.file_of(channel)) for role, channel in self.roles.items()}
+        return given_masks(
+            self.path,
+            image,
+            tail,
+            self._settings,
+            (stack.n_z, *stack.shape) if self.volume else stack.shape,
+            frame=(time, stack.n_times),
+            stains=stains,
+        )
+
+    def _check_colours(self, channels: dict[str, npt.NDArray[Any]]) -> None:
+        """Raise InputError for a grey picture that was saved in colours."""
+        first, *others = channels.values()
+        if others and all(np.array_equal(first, other) for other in others):
+            raise InputError(
+                "this is a grey picture: its colours are all the same, so it holds one channel",
+                where=self.path,
+                fix="give the pictures of all channels, or better the microscope's own file",
+            )
 
     def _large(self, name: str, position: int, time: int) -> Field:
         """Return a field whose channels are read when they are needed, tile by tile."""

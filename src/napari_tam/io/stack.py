@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import threading
 from dataclasses import dataclass
@@ -13,11 +12,11 @@ import numpy.typing as npt
 import tifffile
 
 from napari_tam.errors import InputError
+from napari_tam.io.pictures import COLOURS, JPEG, SPLIT_COLOURS, colour_note, is_ramp
 from napari_tam.io.planes import check_side, exact_dtype
-from napari_tam.io.tiff import COPY_AGAIN, SAVE_AS_TIFF, read_rows, read_window, reading
+from napari_tam.io.tiff import COPY_AGAIN, SAVE_AS_TIFF, opened, read_rows, read_window, reading
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
 #: Lengths of an unnamed axis that are taken for channels.
@@ -43,6 +42,8 @@ class Stack:
     ----------
     path, tif, series
         The file (for messages), opened, and the series.
+    split
+        Whether the colours of a colour picture are channels.
 
     Attributes
     ----------
@@ -52,17 +53,21 @@ class Stack:
         Height and width in pixels.
     dtype
         Of the planes that `plane` returns.
+    is_colour
+        Whether its channels are red, green and blue of a colour picture.
     notes
         Sentences on how the layout was understood.
 
     Raises
     ------
     InputError
-        If it is a colour image, too small, of an unsupported pixel type, or with axes that cannot be
-        identified.
+        If it is a colour image (and not to be split), too small, of an unsupported pixel type, or with axes
+        that cannot be identified.
     """
 
-    def __init__(self, path: Path, tif: tifffile.TiffFile, series: tifffile.TiffPageSeries) -> None:
+    def __init__(
+        self, path: Path, tif: tifffile.TiffFile, series: tifffile.TiffPageSeries, *, split: bool = False
+    ) -> None:
         self.path = path
         self.notes: tuple[str, ...] = ()
         self._tif = tif
@@ -77,7 +82,7 @@ class Stack:
             raise InputError(f"no image plane in it (axes {self._axes})", where=path, fix=SAVE_AS_TIFF)
         self.shape = self._sizes[self._axes.index("Y")], self._sizes[self._axes.index("X")]
         self.dtype = self._supported_dtype()
-        self._refuse_colour()
+        self.is_colour = self._take_colours(split=split)
         check_side(self.shape, path)
         self._name_axes()
         self._split = self._page_axes()
@@ -86,23 +91,32 @@ class Stack:
         dtype = self._series.dtype if self._series.keyframe.dtype is not None else np.dtype(object)
         return exact_dtype(dtype, self.path)
 
-    def _refuse_colour(self) -> None:
+    def _take_colours(self, *, split: bool) -> bool:
+        """Return whether it is a colour picture, whose colours become channels; others are refused."""
         page, kinds = self._series.keyframe, tifffile.PHOTOMETRIC
         if page.photometric == kinds.PALETTE and self._series.kind not in ("imagej", "ome"):
-            what = "this is a picture with a colour palette, not intensities"
-            raise InputError(what, where=self.path, fix=_SAVE_CHANNELS)
+            if is_ramp(page.colormap):
+                return False
+            raise InputError("this is a picture with a colour palette", where=self.path, fix=_SAVE_CHANNELS)
         if page.photometric not in (kinds.RGB, kinds.SEPARATED, kinds.YCBCR, kinds.CIELAB, kinds.CFA):
-            return
+            return False
         # tifffile.imwrite(path, cyx) with three or four channels declares them as separate RGB planes.
         declared = "C" in self._axes or page.bitspersample > 8
         if page.photometric == kinds.RGB and page.planarconfig == 2 and declared:
             self.notes = ("planes declared as red, green and blue were taken as channels",)
-            return
+            return False
+        jpeg = page.compression in JPEG
+        # what is compressed as YCbCr is decoded to red, green and blue
+        decoded = page.photometric == kinds.RGB or (page.photometric == kinds.YCBCR and jpeg)
+        if split and decoded and "S" in self._axes and "C" not in self._axes:
+            self._axes = self._axes.replace("S", "C")
+            self.notes = (colour_note(page.bitspersample, jpeg=jpeg),)
+            return True
         kind = "RGBA" if page.samplesperpixel == 4 else "RGB"
         raise InputError(
             f"this is a colour picture ({kind}), in which the channels are mixed",
             where=self.path,
-            fix=_SAVE_CHANNELS,
+            fix=f"{_SAVE_CHANNELS}, {SPLIT_COLOURS}",
         )
 
     def _name_axes(self) -> None:
@@ -134,6 +148,8 @@ class Stack:
         self.n_times, self.n_z, self.n_channels = (
             axis.length if axis else 1 for axis in (self._time, self._z, self._channel)
         )
+        if self.is_colour:
+            self.n_channels = len(COLOURS)  # without transparency
 
     def _page_axes(self) -> int:
         """Return how many leading axes run over pages; the others lie inside a page.
@@ -231,7 +247,7 @@ class Stack:
         series, handle = self._series, self._tif.filehandle
         index = self._index(position, time, z, channel)
         # a field of a large image may be analysed when its file was closed behind the last field
-        with self._lock, reading(self.path), _opened(handle):
+        with self._lock, reading(self.path), opened(handle):
             first = None if series.is_multifile or self._axes[-2:] != "YX" else series.dataoffset
             handle.open()  # tifffile may have closed it while looking for that
             if first is not None:  # plane after plane, whatever the headers: one may stand for many
@@ -281,18 +297,5 @@ class Stack:
         if page is None:
             raise self._truncated(f"page {number} of {len(series)} is missing (or lies in another file)")
         # the other files of a multi-file OME-TIFF are closed
-        with _opened(page.parent.filehandle):
+        with opened(page.parent.filehandle):
             return page.asarray()
-
-
-@contextlib.contextmanager
-def _opened(handle: tifffile.FileHandle) -> Iterator[tifffile.FileHandle]:
-    """Open a file handle if it is closed, and leave it as it was."""
-    closed = handle.closed
-    if closed:
-        handle.open()
-    try:
-        yield handle
-    finally:
-        if closed:
-            handle.close()

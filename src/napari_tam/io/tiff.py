@@ -122,6 +122,19 @@ def open_tiff(path: Path) -> Iterator[tuple[tifffile.TiffFile, list[tifffile.Tif
         tif.close()
 
 
+@contextlib.contextmanager
+def opened(handle: tifffile.FileHandle) -> Iterator[tifffile.FileHandle]:
+    """Open a file handle if it is closed, and leave it as it was."""
+    closed = handle.closed
+    if closed:
+        handle.open()
+    try:
+        yield handle
+    finally:
+        if closed:
+            handle.close()
+
+
 def read_rows(
     handle: Any, dtype: np.dtype[Any], offset: int, width: int, rows: slice, columns: slice
 ) -> npt.NDArray[Any]:

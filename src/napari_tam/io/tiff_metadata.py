@@ -55,6 +55,8 @@ class Metadata:
     ----------
     channel_names
         One a channel (possibly empty text), or none at all.
+    channel_aliases
+        Other names of the channels, as they stand in the names of files; one a channel, or none at all.
     pixel_um
         Height and width of a pixel in µm; None when unknown.
     pixel_source
@@ -70,6 +72,7 @@ class Metadata:
     pixel_source: str = ""
     z_um: float | None = None
     frame_interval_min: float | None = None
+    channel_aliases: tuple[str, ...] = ()
 
 
 def read_metadata(
@@ -87,6 +90,8 @@ def read_metadata(
     size, source = _ome_size(image), "OME metadata"
     if size is None:
         size, source = _imagej_size(imagej, page), "ImageJ metadata"
+    if size is None:
+        size, source = _metaseries_size(tif), "MetaMorph metadata"
     if size is None:
         size, source = _tag_size(page), "TIFF resolution"
     depth = _ome_length(image, "Z")
@@ -265,6 +270,16 @@ def _imagej_names(imagej: dict[str, Any]) -> tuple[str, ...]:
 def _imagej_size(imagej: dict[str, Any], page: tifffile.TiffPage) -> tuple[float, float] | None:
     unit = str(imagej.get("unit", ""))
     return _resolution(page, str(imagej.get("yunit", unit)), unit) if unit else None
+
+
+def _metaseries_size(tif: tifffile.TiffFile) -> tuple[float, float] | None:
+    """Return what MetaXpress and MetaMorph write into their TIFF files."""
+    plane = (tif.metaseries_metadata or {}).get("PlaneInfo") if tif.is_metaseries else None
+    if not isinstance(plane, dict) or plane.get("spatial-calibration-state") is False:
+        return None
+    unit = str(plane.get("spatial-calibration-units", ""))
+    height, width = (to_um(_number(plane.get(f"spatial-calibration-{axis}")), unit) for axis in "yx")
+    return None if height is None or width is None else (height, width)
 
 
 def _tag_size(page: tifffile.TiffPage) -> tuple[float, float] | None:

@@ -1,7 +1,11 @@
 from .cards import ModelCard, bundled_cards
-from .flownet import FlowNet, Predictor, choose_device
+from .cpnet import CPNet
+from .engines import choose_device
+from .flownet import FlowNet
+from .predictor import Predictor
 
 __all__ = [
+    "CPNet",
     "FlowNet",
     "ModelCard",
     "Predictor",

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     import torch
 
+    from napari_tam.networks.cpnet import CPNet
     from napari_tam.networks.flownet import FlowNet
 
 #: The bundled weights and their cards.
@@ -23,6 +24,12 @@ MODELS_FOLDER = bundled("models")
 
 #: The bundled phenotype model: not a network for pixels, so it has another kind of card.
 PHENOTYPE = "phenotype"
+
+#: What a card says of a network of `napari_tam.networks.cpnet`; others are FlowNets.
+CPNET = "CPNet"
+
+#: The small bundled network for the cells: quick, and what a user's own is trained from.
+SMALL_CELLS = "cells-fast"
 
 #: Where the search for an unknown diameter starts (µm), by kind.
 TYPICAL_UM = {"cells": 25.0, "nuclei": 10.0}
@@ -53,7 +60,9 @@ class ModelCard:
             raise InputError(
                 f"the model card cannot be read ({error})", where=path, fix=_mend(path)
             ) from error
-        needed = {"name", "kind", "in_channels", "widths", "stem", "diameter_px", "sha256"}
+        needed = {"name", "kind", "in_channels", "widths", "diameter_px", "sha256"}
+        if not isinstance(values, dict) or values.get("architecture") != CPNET:
+            needed.add("stem")
         missing = sorted(needed - set(values)) if isinstance(values, dict) else sorted(needed)
         if missing:
             raise InputError(f"the model card lacks {', '.join(missing)}", where=path)
@@ -81,7 +90,7 @@ class ModelCard:
                 fix=_mend(self.path),
             ) from error
 
-    def load(self) -> FlowNet:
+    def load(self) -> FlowNet | CPNet:
         """Check the weights against the card and build the network.
 
         Raises
@@ -92,6 +101,7 @@ class ModelCard:
         import torch
         from safetensors.torch import load
 
+        from napari_tam.networks.cpnet import CPNet
         from napari_tam.networks.flownet import FlowNet
 
         if self.hash() != self.values["sha256"]:
@@ -101,7 +111,12 @@ class ModelCard:
                 fix=_mend(self.path),
             )
         try:
-            network = FlowNet(self.values["in_channels"], self.values["widths"], self.values["stem"])
+            inputs, widths = self.values["in_channels"], self.values["widths"]
+            network: FlowNet | CPNet = (
+                CPNet(inputs, widths)
+                if self.values.get("architecture") == CPNET
+                else FlowNet(inputs, widths, self.values["stem"])
+            )
             state = load(self.weights.read_bytes())
             network.load_state_dict({name: tensor.to(torch.float32) for name, tensor in state.items()})
         except Exception as error:

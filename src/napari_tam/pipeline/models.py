@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     import torch
 
     from napari_tam.correct.folder import Corrections
+    from napari_tam.networks.cpnet import CPNet
+    from napari_tam.networks.engines import EngineName
+    from napari_tam.networks.flownet import FlowNet
+    from napari_tam.networks.predictor import Predictor
     from napari_tam.phenotype.classify import Classifier
     from napari_tam.puncta.detect import Detector
     from napari_tam.segment.segmenter import Segmenter
@@ -31,7 +35,15 @@ if TYPE_CHECKING:
 
 
 #: The settings that decide what `load_models` loads.
-CHOICES = ("device", "cells_model", "nuclei_model", "puncta_method", "phenotype_model", "corrections")
+CHOICES = (
+    "device",
+    "engine",
+    "cells_model",
+    "nuclei_model",
+    "puncta_method",
+    "phenotype_model",
+    "corrections",
+)
 
 
 @dataclass(frozen=True)
@@ -42,6 +54,7 @@ class Models:
     nuclei: Segmenter
     puncta: Detector
     device: str = "cpu"
+    engine: str = ""
     hashes: dict[str, str] = field(default_factory=dict)
     phenotype: Classifier | None = None
     corrections: Corrections | None = None
@@ -68,16 +81,20 @@ def load_models(settings: Settings) -> Models:
         If a device or model cannot be used: one sentence that says which and why.
     """
     from napari_tam.correct.folder import read_corrections
-    from napari_tam.networks.flownet import Predictor, choose_device
+    from napari_tam.networks.engines import choose_device, choose_engine, describe
     from napari_tam.phenotype.classify import load_classifier
     from napari_tam.puncta.detect import LogDetector, NetworkDetector
 
     check_bundled()
-    find = _Finder(choose_device(settings.device), bundled_cards())
+    # OpenVINO runs on the processor only: who asks for it means that
+    on_processor = settings.engine == "openvino" and settings.device == "auto"
+    device = choose_device("cpu" if on_processor else settings.device)
+    engine = choose_engine(settings.engine, device)
+    find = _Finder(device, engine, bundled_cards())
     puncta: Detector = LogDetector()
     if settings.puncta_method == "network":
-        puncta = NetworkDetector(Predictor(find.card("puncta").load(), find.device))
-    phenotype = load_classifier(settings.phenotype_model, find.device)
+        puncta = NetworkDetector(find.predictor(find.card("puncta").load()))
+    phenotype = load_classifier(settings.phenotype_model, device)
     if phenotype is not None:
         find.hashes[settings.phenotype_model] = phenotype.model.card["sha256"]
     corrections = None
@@ -88,7 +105,8 @@ def load_models(settings: Settings) -> Models:
         find.segmenter(settings.cells_model, "cells"),
         find.segmenter(settings.nuclei_model, "nuclei"),
         puncta,
-        str(find.device),
+        str(device),
+        describe(engine, device),
         find.hashes,
         phenotype,
         corrections,
@@ -100,6 +118,7 @@ class _Finder:
     """Finds networks by their names, and notes the hashes of their files."""
 
     device: torch.device
+    engine: EngineName
     known: dict[str, ModelCard]
     hashes: dict[str, str] = field(default_factory=dict)
 
@@ -116,8 +135,8 @@ class _Finder:
 
     def segmenter(self, name: str, kind: str) -> Segmenter:
         """Return what finds ``cells`` or ``nuclei``: a bundled network, a model folder, a Cellpose model."""
-        if name == kind:
-            return self._network(self.card(name), kind)
+        if name == kind or (name in self.known and self.known[name].values["kind"] == kind):
+            return self._of_card(self.card(name), kind)
         if name in self.known:
             raise InputError(
                 f"the bundled network '{name}' finds {self.known[name].values['kind']}, not {kind}",
@@ -127,24 +146,37 @@ class _Finder:
         own = own_card(name, kind)
         if own is not None:
             self.hashes[name] = own.values["sha256"]
-            return self._network(own, kind)
-        from napari_tam.segment.cellpose_models import CellposeSegmenter
+            return self._of_card(own, kind)
+        from napari_tam.segment.cellpose_models import CellposeSegmenter, cellpose_network
 
         path = Path(name).expanduser()
         if path.is_file():
             self.hashes[name] = hashlib.sha256(path.read_bytes()).hexdigest()
+        found = cellpose_network(name)
+        if found is not None:
+            network, diameter_px = found
+            return self._segmenter(network, diameter_px, TYPICAL_UM[kind], kind)
         return CellposeSegmenter(name, kind, self.device, TYPICAL_UM[kind], AREA_SETTINGS[kind])
 
-    def _network(self, card: ModelCard, kind: str) -> Segmenter:
-        from napari_tam.networks.flownet import Predictor
+    def predictor(self, network: FlowNet | CPNet) -> Predictor:
+        """Return a network made ready to run."""
+        from napari_tam.networks.predictor import Predictor
+
+        return Predictor(network, self.device, engine=self.engine)
+
+    def _of_card(self, card: ModelCard, kind: str) -> Segmenter:
+        typical = card.values.get("typical_um", TYPICAL_UM[kind])
+        return self._segmenter(card.load(), card.values["diameter_px"], typical, kind)
+
+    def _segmenter(
+        self, network: FlowNet | CPNet, diameter_px: float, typical_um: float, kind: str
+    ) -> Segmenter:
+        from napari_tam.networks.cpnet import CPNet
         from napari_tam.segment.segmenter import FlowNetSegmenter
 
-        return FlowNetSegmenter(
-            Predictor(card.load(), self.device),
-            card.values["diameter_px"],
-            card.values.get("typical_um", TYPICAL_UM[kind]),
-            AREA_SETTINGS[kind],
-        )
+        linear = isinstance(network, CPNet)
+        predictor = self.predictor(network)
+        return FlowNetSegmenter(predictor, diameter_px, typical_um, AREA_SETTINGS[kind], linear=linear)
 
 
 def stack_models(models: Models, z_step_um: float) -> Models:

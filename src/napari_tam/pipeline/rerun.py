@@ -75,9 +75,13 @@ def same_field(a: Field, b: Field) -> bool:
     """Whether two fields are of the same name and scale and share the very same pixels in memory."""
     return (
         (a.name, a.pixel_size_um, a.z_step_um, a.frame) == (b.name, b.pixel_size_um, b.z_step_um, b.frame)
-        and a.channels.keys() == b.channels.keys()
-        and all(_same_memory(a.channels[role], b.channels[role]) for role in a.channels)
+        and _same_arrays(a.channels, b.channels)
+        and _same_arrays(a.masks, b.masks)
     )
+
+
+def _same_arrays(a: dict[str, npt.NDArray[Any]], b: dict[str, npt.NDArray[Any]]) -> bool:
+    return a.keys() == b.keys() and all(_same_memory(a[name], b[name]) for name in a)
 
 
 def _same_memory(a: npt.NDArray[Any], b: npt.NDArray[Any]) -> bool:

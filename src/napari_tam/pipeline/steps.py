@@ -1,8 +1,8 @@
 """The steps of an analysis: one table, in order. A new step is one more entry.
 
 The result of a step is that of an earlier analysis where its inputs are the same (see
-`napari_tam.pipeline.rerun`), else what is known without the work (corrected by hand, or found by an earlier
-run), else that of the work.
+`napari_tam.pipeline.rerun`), else what is known without the work (corrected by hand, given with the image, or
+found by an earlier run), else that of the work.
 """
 
 from __future__ import annotations
@@ -118,6 +118,15 @@ def _cells_of_earlier_run(state: State) -> bool:
     return True
 
 
+def _cells_as_given(state: State) -> bool:
+    labels = state.field.masks.get("cells")
+    if labels is None:
+        return False
+    state.cells = labels
+    state.diameter_um = _typical_diameter(labels) * state.field.pixel_size_um
+    return True
+
+
 def _segment_nuclei(state: State) -> None:
     nucleus, settings = state.inside.channels.get("nucleus"), state.settings
     if nucleus is not None:
@@ -133,6 +142,11 @@ def _keep_nuclei(state: State, earlier: Analysis) -> None:
 
 def _nuclei_by_hand(state: State) -> bool:
     state.nuclei = state.edits.nuclei
+    return state.nuclei is not None
+
+
+def _nuclei_as_given(state: State) -> bool:
+    state.nuclei = state.field.masks.get("nuclei")
     return state.nuclei is not None
 
 
@@ -230,14 +244,14 @@ TABLE = (
         _segment_cells,
         takes=("correct",),
         keep=_keep_cells,
-        known=(_cells_by_hand, _cells_of_earlier_run),
+        known=(_cells_by_hand, _cells_as_given, _cells_of_earlier_run),
     ),
     Step(
         "nuclei",
         _segment_nuclei,
         takes=("correct",),
         keep=_keep_nuclei,
-        known=(_nuclei_by_hand, _nuclei_of_earlier_run),
+        known=(_nuclei_by_hand, _nuclei_as_given, _nuclei_of_earlier_run),
     ),
     Step(
         "puncta",

@@ -20,7 +20,7 @@ from napari_tam.puncta.selection import KEPT, select
 from napari_tam.puncta.spot_input import contrast_at, network_input, normalise_spots, repair_hot_pixels
 
 if TYPE_CHECKING:
-    from napari_tam.networks.flownet import Predictor
+    from napari_tam.networks.predictor import Predictor
     from napari_tam.settings import Settings
 
 Plane = npt.NDArray[np.generic]

@@ -8,6 +8,7 @@ import pandas as pd
 
 from napari_tam.errors import some
 from napari_tam.io.check import CODES
+from napari_tam.io.pictures import NO_MEASUREMENT
 from napari_tam.networks.cards import PHENOTYPE
 from napari_tam.report.data import as_number, uncertain_share
 from napari_tam.report.quality import score_fields
@@ -44,8 +45,22 @@ def cautions(data: ReportData) -> list[str]:
     found += _of_design(data)
     found += _of_puncta(data)
     found += _of_phenotypes(data)
+    found += _of_pictures(data)
     found += _of_fields(data)
     return found
+
+
+def _of_pictures(data: ReportData) -> list[str]:
+    if "notes" not in data.images:
+        return []
+    number = int(data.images["notes"].astype("string").str.contains(NO_MEASUREMENT, regex=False).sum())
+    if not number:
+        return []
+    return [
+        f"{_number(number, 'image')} {_are(number)} made of colour pictures. Their intensities were scaled "
+        "for the eye, may be compressed (JPEG) and may hold light of several stains: counts and shapes "
+        "can be looked at, but no intensity here is a measurement. Analyse the microscope's own files."
+    ]
 
 
 def _of_run(data: ReportData) -> list[str]:

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_tam.io.layout import NO_EXOSOMES
-from napari_tam.networks.cards import MODELS_FOLDER, PHENOTYPE
+from napari_tam.io.masks.find import NONE
+from napari_tam.networks.cards import MODELS_FOLDER, PHENOTYPE, SMALL_CELLS
 from napari_tam.puncta.threshold import LOWEST
 from napari_tam.report.citations import Methods
 from napari_tam.report.data import as_number
@@ -118,7 +119,7 @@ def _network(data: ReportData, kind: str, name: str) -> str:
     """Return how a network is called in the text: bundled ones with their training data."""
     sha = (data.run.get("models") or {}).get(name, "")
     mark = f", sha256 {str(sha)[:12]}" if sha else ""
-    card = _card(kind) if name == kind else None
+    card = _card(name) if name in (kind, SMALL_CELLS) else None
     if card is None:
         return f"the model '{name}'{mark.replace(', ', ' (', 1) + ')' if mark else ''}"
     # what follows the semicolon are the terms of use
@@ -143,15 +144,23 @@ def _cells(found: Methods, data: ReportData) -> None:
     )
     nuclei = "nuclei" in data.analysed and as_number(data.analysed["nuclei"])
     has_nuclei = nuclei is not False and np.isfinite(nuclei).any()
-    found.add(
+    cells = (
         f"Cells were segmented in the cell stain with {_network(data, 'cells', s.cells_model)} and the flow "
         f"algorithm of Cellpose {found.cite('Stringer et al. 2021')}, with {diameter}, a cell probability "
         "above "
         f"{s.cell_probability:g}, a flow threshold of {s.flow_threshold:g} and a smallest area of "
-        f"{s.min_cell_area_um2:g} µm².",
+        f"{s.min_cell_area_um2:g} µm²."
+        if s.cells_masks == NONE
+        else "Cells were not segmented here: their masks were given."
+    )
+    in_nuclei = (
         f"Nuclei were segmented in the nuclear stain with {_network(data, 'nuclei', s.nuclei_model)}."
-        if has_nuclei
-        else "",
+        if s.nuclei_masks == NONE
+        else "The masks of the nuclei were given, too."
+    )
+    found.add(
+        cells,
+        in_nuclei if has_nuclei else "",
         f"{len(data.cells):,} cells were found; "
         + (
             f"{int(data.cells['touches_border'].fillna(False).astype(bool).sum()):,} of them are cut by the "

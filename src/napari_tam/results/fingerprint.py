@@ -58,7 +58,7 @@ def source_of(path: Path, files: Sequence[Path] = ()) -> Source:
     """Return path, size, time of change and SHA-256 of an image.
 
     Of an image that is a folder (OME-Zarr) the hash is of the names, sizes and times of its files; of one
-    whose channels are `files` of their own, of their names and hashes.
+    that depends on several `files` (a channel each, masks), of their names and hashes.
 
     Raises
     ------
@@ -87,7 +87,7 @@ def is_same(path: Path, source: Source | None, files: Sequence[Path] = ()) -> bo
     """
     size, changed = state_of(files or [path])
     if source is not None and path.is_dir():
-        return bool(source.get("sha256") == _folder_hash(path))
+        return bool(source.get("sha256") == _hash(path, files))
     if source is None or source.get("size") != size:
         return False
     untouched = source.get("mtime_ns") == changed and source.get("path") == str(path.resolve())
@@ -101,12 +101,14 @@ def state_of(files: Sequence[Path]) -> tuple[int, int]:
 
 
 def _hash(path: Path, files: Sequence[Path]) -> str:
-    if path.is_dir():
-        return _folder_hash(path)
     if len(files) < 2:
-        return file_hash(path)
-    text = "\n".join(f"{file.name} {file_hash(file)}" for file in files)
+        return _own_hash(path)
+    text = "\n".join(f"{file.name} {_own_hash(file)}" for file in files)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _own_hash(path: Path) -> str:
+    return _folder_hash(path) if path.is_dir() else file_hash(path)
 
 
 def file_hash(path: Path) -> str:

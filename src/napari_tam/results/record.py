@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 #: Libraries whose versions go on record.
 LIBRARIES = (
     "torch",
+    "openvino",
     "cellpose",
     "numpy",
     "scipy",
@@ -224,6 +225,7 @@ class Record:
             "images": dict(Counter(str(row["status"]) for row in rows)),
             "images_of_an_earlier_run": self._kept,
             "device": self._models.device,
+            "engine": self._models.engine,
             "models": self._models.hashes,
             "puncta_threshold": None if self._threshold is None else self._threshold.as_dict(),
             "python": platform.python_version(),

@@ -1,8 +1,8 @@
-"""Cellpose's own models behind the `Segmenter` protocol: zoo names and the user's files.
+"""Cellpose's own models: zoo names and the user's files.
 
-Works with Cellpose 3 and 4. A name that the installed Cellpose does not know is an error (Cellpose
-itself would go on with another model), and so is a file of the other generation (Cellpose 4 would
-give empty masks).
+Networks of Cellpose 1 to 3 are read here and run as the bundled ones are; models of Cellpose 4 are run by
+Cellpose. A name that the installed Cellpose does not know is an error (Cellpose itself would go on with
+another model).
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from napari_tam.errors import InputError
 from napari_tam.networks.cards import LENGTHS, check_weights
+from napari_tam.networks.cpnet import network_of
 from napari_tam.networks.dynamics import enlarge, tidy
 from napari_tam.segment.segmenter import (
     Segmentation,
@@ -32,11 +33,18 @@ from napari_tam.segment.segmenter import (
 if TYPE_CHECKING:
     import torch
 
+    from napari_tam.networks.cpnet import CPNet
     from napari_tam.segment.segmenter import Plane
     from napari_tam.settings import Settings
 
-#: Working diameter of Cellpose's networks; Cellpose 4 needs none, and gets images near it.
-WORKING_PX = {"cells": 30.0, "nuclei": 17.0}
+#: Working diameter (px) of Cellpose's network "nuclei".
+NUCLEI_PX = 17.0
+
+#: What to do about damaged weights.
+AGAIN = "copy the file again, or train it again"
+
+#: Cellpose 4 needs no diameter, and gets images near these.
+WORKING_PX = {"cells": 30.0, "nuclei": NUCLEI_PX}
 
 
 def cellpose_generation() -> int:
@@ -51,38 +59,86 @@ def zoo_names() -> list[str]:
     return [*models.MODEL_NAMES, *models.get_user_models()]
 
 
-def check_file(path: Path) -> set[str]:
-    """Make sure that a file holds a network of the installed Cellpose's generation.
+def cellpose_network(name: str) -> tuple[CPNet, float] | None:
+    """Load a network of Cellpose 1 to 3, which needs no Cellpose to run.
 
-    The file is read without unpickling code (``weights_only``).
+    A file is read without unpickling code (``weights_only``).
+
+    Parameters
+    ----------
+    name
+        A model file, or a name that the installed Cellpose knows; it then fetches the weights if need be.
 
     Returns
     -------
-    Names of the weights in it.
+    The network and the diameter (px) that it works at; None for a model of Cellpose 4
+    (`CellposeSegmenter`).
 
     Raises
     ------
     InputError
-        If it cannot be read, is no network, or belongs to the other generation.
+        If the name is unknown, the weights cannot be fetched or read, are of no network, or need
+        Cellpose 4 where an older one is installed.
     """
+    path = _weights_file(name)
+    if path is None:
+        return None
     state = _load_weights(path)
-    names = {name for name in state if isinstance(name, str)} if isinstance(state, dict) else set()
-    if any(name.startswith("downsample.") for name in names):
-        found = 3
-    elif "W2" in names or any(name.startswith("encoder.") for name in names):
-        found = 4
-    else:
-        raise _no_model(path, "it holds no Cellpose network")
-    installed = cellpose_generation()
-    if (found == 3) != (installed <= 3):
-        wanted = "'cellpose<4'" if found == 3 else "'cellpose>=4'"
+    names = {key for key in state if isinstance(key, str)} if isinstance(state, dict) else set()
+    if "W2" in names or any(key.startswith("encoder.") for key in names):
+        if cellpose_generation() >= 4:
+            return None
         raise InputError(
-            f"this model belongs to Cellpose {'1 to 3' if found == 3 else '4'}, "
-            f"but Cellpose {installed} is installed",
+            f"this model belongs to Cellpose 4, but Cellpose {cellpose_generation()} is installed",
             where=path,
-            fix=f"use the bundled networks, or install {wanted}",
+            fix="use the bundled networks, or install 'cellpose>=4'",
         )
-    return names
+    if not any(key.startswith("downsample.") for key in names):
+        raise _no_model(path, "it holds no Cellpose network")
+    try:
+        network, diameter = network_of(state)
+    except InputError as error:
+        raise _no_model(path, error.what) from error
+    if network.in_channels not in (1, 2):
+        raise _no_model(
+            path, f"it takes {network.in_channels} channels, not a cell stain and a nuclear stain"
+        )
+    check_weights(network.state_dict(), path, fix=AGAIN)
+    least, most = LENGTHS["diameter_px"]
+    if not least <= diameter <= most:
+        raise _no_model(path, f"its mean diameter is {diameter:g} pixels")
+    # Cellpose's own network for nuclei has the cells' diameter stored.
+    return network, NUCLEI_PX if name == "nuclei" else diameter
+
+
+def _weights_file(name: str) -> Path | None:
+    """Return the file of a model; None if the installed Cellpose 4 knows the name, and has no file of it."""
+    path = Path(name).expanduser()
+    if path.is_file():
+        return path
+    known = zoo_names()
+    if name not in known:
+        raise InputError(
+            f"'{name}' is neither a file nor a model that Cellpose {version('cellpose')} knows",
+            where="model",
+            fix=f"use the bundled networks, a model file, or one of: {', '.join(known)}",
+        )
+    from cellpose import models
+
+    if cellpose_generation() >= 4:
+        return models.MODEL_DIR / name if (models.MODEL_DIR / name).is_file() else None
+    try:
+        return Path(models.model_path(name))
+    except OSError as error:
+        raise _not_here(name, error) from error
+
+
+def _not_here(name: str, error: OSError) -> InputError:
+    return InputError(
+        f"the weights of '{name}' are not on this machine and cannot be downloaded ({error})",
+        where="model",
+        fix="connect once, copy the file and give its path, or use the bundled networks",
+    )
 
 
 def _load_weights(path: Path) -> Any:
@@ -114,12 +170,12 @@ def _no_model(path: Path, reason: object) -> InputError:
 
 
 class CellposeSegmenter:
-    """A Cellpose model, run at its working scale with masks enlarged afterwards.
+    """A model of Cellpose 4, run near its working scale with masks enlarged afterwards.
 
     Parameters
     ----------
     name
-        A zoo name or the path of a model file.
+        A zoo name or the path of a model file, as `cellpose_network` has found it.
     kind
         "cells" or "nuclei".
     device
@@ -132,7 +188,7 @@ class CellposeSegmenter:
     Raises
     ------
     InputError
-        If the name is unknown, the file is unusable, or the weights cannot be fetched.
+        If the weights are unusable or cannot be fetched.
     """
 
     #: Cellpose keeps its state in the model, so two threads cannot use it.
@@ -142,57 +198,25 @@ class CellposeSegmenter:
         self, name: str, kind: str, device: torch.device, typical_um: float, area_setting: str
     ) -> None:
         import torch
-        from cellpose.models import MODEL_DIR, CellposeModel
+        from cellpose.models import CellposeModel
 
         # Cellpose says nothing of it, and torch would warn of memory errors at the first masks.
         torch.sparse.check_sparse_tensor_invariants.disable()  # type: ignore[no-untyped-call]
         logging.getLogger("cellpose").setLevel(logging.ERROR)
         path = Path(name).expanduser()
-        known = zoo_names()
-        stored: set[str] = set()
-        if path.is_file():
-            stored = check_file(path)
-            name = str(path)
-        elif name in known:
-            if (MODEL_DIR / name).is_file():  # fetched before, or registered by the user
-                stored = check_file(MODEL_DIR / name)
-        else:
-            raise InputError(
-                f"'{name}' is neither a file nor a model that Cellpose {version('cellpose')} knows",
-                where="model",
-                fix=f"use the bundled networks, a model file, or one of: {', '.join(known)}",
-            )
         try:
-            if cellpose_generation() >= 4:
-                # bfloat16 is emulated, ten times slower, on most processors.
-                self.model = CellposeModel(
-                    pretrained_model=name, device=device, use_bfloat16=device.type == "cuda"
-                )
-            elif path.is_file():
-                self.model = CellposeModel(pretrained_model=name, device=device)
-            else:
-                self.model = CellposeModel(model_type=name, device=device)
+            # bfloat16 is emulated, ten times slower, on most processors.
+            self.model = CellposeModel(
+                pretrained_model=str(path) if path.is_file() else name,
+                device=device,
+                use_bfloat16=device.type == "cuda",
+            )
         except OSError as error:
-            raise InputError(
-                f"the weights of '{name}' are not on this machine and cannot be downloaded ({error})",
-                where="model",
-                fix="connect once, copy the file and give its path, or use the bundled networks",
-            ) from error
+            raise _not_here(name, error) from error
         except (RuntimeError, KeyError, AssertionError, ValueError) as error:
             raise _no_model(path, error) from error
-        if stored and cellpose_generation() < 4:
-            # Cellpose 3 keeps random numbers for the weights that a file lacks.
-            wanted = {key for key in self.model.net.state_dict() if key.endswith((".weight", ".bias"))}
-            if wanted - stored:
-                lacks = f"it lacks {len(wanted - stored)} of the network's {len(wanted)} weights"
-                raise _no_model(path, lacks)
-        check_weights(self.model.net.state_dict(), path, fix="copy the file again, or train it again")
+        check_weights(self.model.net.state_dict(), path, fix=AGAIN)
         self.working_px = WORKING_PX[kind]
-        if cellpose_generation() < 4:
-            self.working_px = float(self.model.diam_mean)
-            least, most = LENGTHS["diameter_px"]
-            if not least <= self.working_px <= most:
-                raise _no_model(path, f"its mean diameter is {self.working_px:g} pixels")
         self.typical_um = typical_um
         self.area_setting = area_setting
 
@@ -226,19 +250,13 @@ class CellposeSegmenter:
         factor = self.working_px / diameter_px
         size = working_size(image, factor)
         planes = [resize(plane, size) for plane in (image, second) if plane is not None]
-        options: dict[str, Any] = {
-            "cellprob_threshold": probability_logit(settings),
-            "flow_threshold": settings.flow_threshold,
-            "min_size": -1,
-        }
-        if cellpose_generation() >= 4:
-            planes += [np.zeros_like(planes[0])] * (3 - len(planes))
-        else:
-            options |= {"channels": [1, 2] if second is not None else [0, 0], "diameter": self.working_px}
-            planes = planes if second is not None else planes[:1]
-        stack = np.stack(planes, axis=-1) if len(planes) > 1 else planes[0]
-        if len(planes) > 1:
-            options["channel_axis"] = -1
-        labels = self.model.eval(stack, **options)[0]
+        planes += [np.zeros_like(planes[0])] * (3 - len(planes))
+        labels = self.model.eval(
+            np.stack(planes, axis=-1),
+            cellprob_threshold=probability_logit(settings),
+            flow_threshold=settings.flow_threshold,
+            min_size=-1,
+            channel_axis=-1,
+        )[0]
         smallest = smallest_area(settings, self.area_setting, pixel_size_um, factor)
         return tidy(np.asarray(labels, np.int32), smallest)

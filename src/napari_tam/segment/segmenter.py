@@ -16,7 +16,7 @@ import numpy.typing as npt
 from napari_tam.networks.dynamics import enlarge, labels_from_flows
 
 if TYPE_CHECKING:
-    from napari_tam.networks.flownet import Predictor
+    from napari_tam.networks.predictor import Predictor
     from napari_tam.settings import Settings
 
 Plane = npt.NDArray[np.generic]
@@ -103,12 +103,20 @@ class FlowNetSegmenter:
         Where the search for an unknown diameter starts.
     area_setting
         Name of the setting that holds the smallest area.
+    linear
+        Whether the network has seen images that were shrunk as Cellpose does it, see `resize`.
     """
 
     def __init__(
-        self, predictor: Predictor, diameter_px: float, typical_um: float, area_setting: str
+        self,
+        predictor: Predictor,
+        diameter_px: float,
+        typical_um: float,
+        area_setting: str,
+        *,
+        linear: bool = False,
     ) -> None:
-        self.predictor = predictor
+        self.predictor, self.linear = predictor, linear
         self.diameter_px = diameter_px
         self.typical_um = typical_um
         self.area_setting = area_setting
@@ -169,9 +177,10 @@ class FlowNetSegmenter:
         """Return labels at working scale."""
         factor = self.diameter_px / diameter_px
         size = working_size(image, factor)
-        planes = [resize(image, size)]
+        planes = [resize(image, size, linear=self.linear)]
         if self.predictor.in_channels == 2:
-            planes.append(resize(second, size) if second is not None else np.zeros(size[::-1], np.float32))
+            empty = np.zeros(size[::-1], np.float32)
+            planes.append(empty if second is None else resize(second, size, linear=self.linear))
         output = self.predictor(normalise(np.stack(planes)))
         return labels_from_flows(
             output,
@@ -196,11 +205,18 @@ def smallest_area(settings: Settings, area_setting: str, pixel_size_um: float, f
     return max(float(getattr(settings, area_setting)) / pixel_size_um**2 * factor**2, 4.0)
 
 
-def resize(image: Plane, size: tuple[int, int]) -> npt.NDArray[np.float32]:
-    """Resize a plane to (width, height): area means when shrinking, linear when enlarging."""
+def resize(image: Plane, size: tuple[int, int], *, linear: bool = False) -> npt.NDArray[np.float32]:
+    """Resize a plane to (width, height): area means when shrinking, linear when enlarging.
+
+    With `linear`, linear interpolation shrinks by up to four, and area means only what is beyond. Cellpose
+    interpolates, so that its networks know the sharper and noisier images which that makes.
+    """
     if image.dtype not in (np.uint8, np.uint16, np.float32):
         image = image.astype(np.float32)
-    method = cv2.INTER_AREA if size[0] < image.shape[1] else cv2.INTER_LINEAR
+    block = min(image.shape[1] // size[0], image.shape[0] // size[1]) // 2
+    if linear and block > 1:
+        image = resize(image, (image.shape[1] // block, image.shape[0] // block))
+    method = cv2.INTER_AREA if size[0] < image.shape[1] and not linear else cv2.INTER_LINEAR
     # OpenCV's stubs know no array of an unnamed type.
     return np.asarray(
         cv2.resize(cast("npt.NDArray[np.float32]", image), size, interpolation=method), np.float32

@@ -1,4 +1,4 @@
-"""Fine-tuning the bundled `cells` network on corrected masks.
+"""Fine-tuning the small bundled cells network on corrected masks.
 
 A few fields are enough to learn a stain or a shape, and too few to train from scratch: the network starts
 from the bundled weights, at a low learning rate, and its batch norms keep their statistics. Whether it became
@@ -20,7 +20,9 @@ from napari_tam.errors import InputError
 from napari_tam.evaluate.matching import count_masks
 from napari_tam.evaluate.score import Masks
 from napari_tam.networks.cards import AREA_SETTINGS, TYPICAL_UM
-from napari_tam.networks.flownet import FlowNet, Predictor, fast_dtype
+from napari_tam.networks.engines import fast_dtype
+from napari_tam.networks.flownet import FlowNet
+from napari_tam.networks.predictor import Predictor
 from napari_tam.progress import Progress
 from napari_tam.segment.segmenter import FlowNetSegmenter, median_diameter, normalise
 from napari_tam.stopping import checkpoint
@@ -189,6 +191,8 @@ def finetune(
         If there are fewer than two groups.
     """
     start, diameter_px = card.load(), float(card.values["diameter_px"])
+    if not isinstance(start, FlowNet):
+        raise InputError("only small networks (FlowNets) can be trained here", where=card.path)
     folds = folds_of(fields)
     if len(folds) < 2 and not allow_single_group:
         raise InputError(

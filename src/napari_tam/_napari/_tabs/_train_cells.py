@@ -96,8 +96,8 @@ def _train(
 ) -> Generator[Progress, None, tuple[list[str], Path | None]]:
     """Train, and save what did not become worse; returns the report's lines and the folder, if any."""
     yield Progress("load the network", 0, 1)
-    from napari_tam.networks.cards import bundled_cards
-    from napari_tam.networks.flownet import choose_device
+    from napari_tam.networks.cards import SMALL_CELLS, bundled_cards
+    from napari_tam.networks.engines import choose_device
     from napari_tam.train.finetune import Recipe, finetune
     from napari_tam.train.judgement import report_lines, save, verdict
     from napari_tam.train.training_set import training_field
@@ -109,7 +109,7 @@ def _train(
         fields.append(training_field(analysis.field, analysis.cells, group))
     settings: Any = corrected[0].settings
     device = choose_device(settings.device)
-    model = yield from finetune(fields, bundled_cards()["cells"], Recipe(), settings, device)
+    model = yield from finetune(fields, bundled_cards()[SMALL_CELLS], Recipe(), settings, device)
     if model.adopted:
         save(model, out)
     return [*report_lines(model.report), "", verdict(model)], out if model.adopted else None

@@ -1,0 +1,68 @@
+"""What a run does in the background: it reads pixels, corrections and networks, and drives the pipeline."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_tam._napari._judged import find_automatic
+from napari_tam._napari._layers import SAMPLES
+from napari_tam._napari._preload import load_drawing, loading
+from napari_tam.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Mapping
+    from pathlib import Path
+
+    from napari_tam._napari._judged import Automatic
+    from napari_tam._napari._session import Found, Session
+    from napari_tam.io.field import Field
+    from napari_tam.pipeline.analysis import Analysis
+    from napari_tam.progress import Progress
+    from napari_tam.settings import Settings
+
+
+def folder_of(field: Field) -> Path | None:
+    """Return where an image's results belong: beside its file; samples belong nowhere."""
+    if field.source is None or not field.source.is_file() or field.source.parent == SAMPLES:
+        return None
+    return field.source.parent / f"{field.name} (napari-tam)"
+
+
+def analyse(
+    session: Session,
+    field: Field,
+    planes: Mapping[str, Any],
+    settings: Settings,
+    before: Found | None,
+    folder: Path | None,
+) -> Generator[Progress, None, tuple[Analysis, Automatic | None]]:
+    """Drive the pipeline; pixels, corrections and networks are read here, in the background.
+
+    Returns the analysis, and the threshold of its puncta as its candidates tell it.
+    """
+    previous, edits = (None, None) if before is None else (before.analysis, before.edits)
+    with loading():
+        from napari_tam.pipeline.runner import run_steps
+        from napari_tam.results.edits import read_edits
+
+        load_drawing()
+        models = session.models(settings)
+
+    if planes:
+        channels = {role: np.asarray(data) for role, data in planes.items()}
+        for role, data in channels.items():
+            if data.dtype.kind == "f" and not np.isfinite(data).all():
+                raise InputError(
+                    f"the {role} channel has pixels that are not finite numbers", where=field.name
+                )
+        field = replace(field, channels=channels)
+    if edits is None and folder is not None:
+        edits = read_edits(folder, field.name, field.shape)
+    analysis = yield from run_steps(field, settings, models, previous, edits)
+    if analysis.candidates is None:
+        return analysis, None
+    known = None if before is None else before.automatic
+    return analysis, find_automatic(analysis.candidates, settings, known)

@@ -1,0 +1,168 @@
+"""The threshold of the puncta: where it lies, how it was found, and what it leaves out."""
+
+from __future__ import annotations
+
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtWidgets import QCheckBox, QLabel, QVBoxLayout, QWidget
+
+from napari_tam._napari._controls import button, row
+from napari_tam._napari._judged import batch_threshold, find_automatic, judge
+from napari_tam._napari._layers import KEY
+from napari_tam._napari._left_out import COLOURS, LEFT_OUT, LeftOut, counts
+from napari_tam._napari._tabs._threshold_plot import ThresholdPlot
+from napari_tam.puncta.selection import REASONS
+
+if TYPE_CHECKING:
+    from napari_tam._napari._judged import Judged
+    from napari_tam._napari._session import Found, Session
+    from napari_tam._napari._tabs._form import Entry
+    from napari_tam.puncta.threshold import Threshold
+    from napari_tam.settings import Settings
+
+#: The puncta's own colour, a yellow that is visible on light themes too.
+_KEPT = "#F0E442"
+
+_EMPTY = (
+    "Run an analysis; then the contrasts of its candidates are shown here, and the threshold can be dragged."
+)
+_UNKNOWN = "The candidates are looked for once more when a threshold is moved, or with Run."
+
+
+class PunctaPanel(QWidget):
+    """Contrasts of an image's candidates, the threshold as a line to drag, and what was left out.
+
+    Parameters
+    ----------
+    session
+        The viewer's results.
+    entry
+        The setting `puncta_threshold` in the form, which a dragged line changes.
+    """
+
+    def __init__(self, session: Session, entry: Entry) -> None:
+        super().__init__()
+        self._session, self._entry = session, entry
+        self._left_out = LeftOut(session)
+        self._shown: tuple[Found, Judged] | None = None
+        self._of_batch: tuple[Found, Threshold | None] | None = None
+        self.plot = ThresholdPlot(_KEPT, COLOURS["contrast"])
+        self.plot.setToolTip(
+            "<qt>How far candidates stand out, in SD of the structure around them. Drag the line: puncta are "
+            "what is at its right.</qt>"
+        )
+        self.plot.moved.connect(self._on_moved)
+        self.text = QLabel(_EMPTY)
+        self.text.setWordWrap(True)
+        self.automatic = button(
+            "Automatic", "Let the image's own candidates tell the threshold.", self.set_automatic
+        )
+        self.switch = QCheckBox("show what was left out")
+        self.switch.setToolTip(
+            "<qt>A layer with the candidates that are no puncta. Hold the mouse over one, and the status bar "
+            "says why.</qt>"
+        )
+        self.switch.toggled.connect(self._on_switch)
+        self.legend = QLabel("")
+        self.legend.setWordWrap(True)
+        self.legend.setVisible(False)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        for part in (self.plot, self.text, row(self.switch, self.automatic), self.legend):
+            layout.addWidget(part)
+        session.viewer.layers.events.removed.connect(self._on_removed)
+        self.clear()
+
+    def show_image(self, found: Found, settings: Settings) -> Judged | None:
+        """Show an image's candidates under some settings; returns them, or None where they are not known."""
+        candidates = found.analysis.candidates
+        if candidates is None:
+            self._show_unknown(found, settings)
+            return None
+        if found.automatic is None or found.automatic.candidates is not candidates:
+            found.automatic = find_automatic(candidates, settings)
+        # That of another score is found by the run that follows: meanwhile the line stays where it is.
+        judged = judge(candidates, settings, found.automatic.threshold)
+        self._shown = found, judged
+        batch = self._batch(found)
+        self.plot.show_contrasts(judged.contrast, judged.threshold.value, batch.value if batch else None)
+        self._explain(judged, batch)
+        self.setEnabled(True)
+        if self.switch.isChecked():
+            self._left_out.show(found, judged)
+        return judged
+
+    def clear(self) -> None:
+        """Show no image."""
+        self._shown = None
+        self.plot.clear()
+        self.text.setText(_EMPTY)
+        self.legend.setText("")
+        self.setEnabled(False)
+
+    def set_automatic(self) -> None:
+        """Leave the threshold open again."""
+        self._entry.value = None
+
+    def _show_unknown(self, found: Found, settings: Settings) -> None:
+        """Of an image opened from a folder, only the puncta are known."""
+        puncta, asked = found.analysis.puncta, settings.puncta_threshold
+        batch = self._batch(found)
+        if "contrast" not in puncta:
+            self.clear()
+            return
+        self._shown = None
+        value = 1.0 if asked is None else asked
+        self.plot.show_contrasts(puncta["contrast"].to_numpy(float), value, batch.value if batch else None)
+        said = "Threshold: automatic." if asked is None else _sentence(asked, "given", "", batch)
+        self.text.setText(f"{said} {_UNKNOWN}")
+        self.legend.setText("")
+        self.setEnabled(True)
+
+    def _batch(self, found: Found) -> Threshold | None:
+        if self._of_batch is None or self._of_batch[0] is not found:
+            self._of_batch = found, batch_threshold(found.folder)
+        return self._of_batch[1]
+
+    def _explain(self, judged: Judged, batch: Threshold | None) -> None:
+        threshold = judged.threshold
+        said = _sentence(threshold.value, threshold.rule, threshold.reason, batch)
+        kept, below = (f"<span style='color:{colour}'>■</span>" for colour in (_KEPT, COLOURS["contrast"]))
+        said += f"<br>{kept} <b>{len(judged.puncta)}</b> puncta found"
+        said += f", {below} <b>{judged.below}</b> left out by the threshold."
+        self.text.setText(said)
+        lines = [
+            f"<span style='color:{COLOURS[reason]}'>◆</span> {reason} ({count}): {escape(REASONS[reason])}"
+            for reason, count in counts(judged).items()
+            if count
+        ]
+        self.legend.setText("<br>".join(["Left out:", *lines]) if lines else "Nothing was left out.")
+
+    def _on_moved(self, value: float) -> None:
+        self._entry.value = value
+
+    def _on_switch(self, on: bool) -> None:
+        self.legend.setVisible(on)
+        if not on:
+            self._left_out.hide()
+        elif self._shown is not None:
+            found, judged = self._shown
+            self._left_out.show(found, judged)
+            # The status bar tells of the active layer.
+            self._session.viewer.layers.selection.active = found.layers[LEFT_OUT]
+
+    def _on_removed(self, event: Any) -> None:
+        """Follow a user who deletes the layer."""
+        if event.value.metadata.get(KEY, {}).get("kind") == LEFT_OUT:
+            self.switch.setChecked(False)
+
+
+def _sentence(value: float, rule: str, reason: str, batch: Threshold | None) -> str:
+    """Say what the threshold is and where it comes from, in HTML."""
+    number = f"<b>{value:g}</b>" if value > 1 else "<b>none</b>"
+    if rule == "given" and batch is not None and batch.value == value:
+        return f"Threshold {number}, found for the whole batch: {escape(batch.reason)}."
+    origin = "set by you" if rule == "given" else f"automatic, from this image alone: {escape(reason)}"
+    own = "" if batch is None else f" The batch's own is {batch.value:g} (dotted line)."
+    return f"Threshold {number}, {origin}.{own}"

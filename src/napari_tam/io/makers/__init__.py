@@ -1,0 +1,1 @@
+"""What makers' software writes beside the images: pixel size, channel names, z step, time, wells."""

@@ -1,0 +1,1 @@
+"""Cells and nuclei that somebody segmented elsewhere: label images, outlines, Cellpose's own files."""

@@ -1,0 +1,223 @@
+"""What runs a network: OpenVINO on processors (two to three times as fast there), torch on the rest."""
+
+from __future__ import annotations
+
+import threading
+from copy import deepcopy
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from napari_tam.errors import InputError, one_line
+from napari_tam.networks.openvino_import import openvino
+from napari_tam.stopping import checkpoint
+
+if TYPE_CHECKING:
+    from napari_tam.networks.cpnet import CPNet
+    from napari_tam.networks.flownet import FlowNet
+
+Float = npt.NDArray[np.float32]
+EngineName = Literal["torch", "openvino"]
+
+#: How often (ms) a running OpenVINO network asks whether it should go on.
+_PATIENCE_MS = 100
+
+
+class Engine(Protocol):
+    """A network, ready to run."""
+
+    def __call__(self, image: Float) -> Float:
+        """Run on a CYX image whose height and width are multiples of the network's; returns CYX."""
+        ...
+
+    def rest(self) -> None:
+        """Give back the memory that is used between images only to be quick."""
+        ...
+
+
+def choose_device(name: str = "auto") -> torch.device:
+    """Turn a device setting into a torch device.
+
+    Raises
+    ------
+    InputError
+        If the named device does not exist here.
+    """
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device).cpu()  # 'meta' computes, but gives nothing back
+    except Exception as error:  # each kind of device fails in its own way
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise InputError(
+            f"the device '{name}' cannot be used ({reason})",
+            where="device",
+            fix="use 'auto' or 'cpu'",
+        ) from error
+    return device
+
+
+def choose_engine(name: str, device: torch.device) -> EngineName:
+    """Turn an engine setting into an engine that runs here.
+
+    Parameters
+    ----------
+    name
+        ``torch``, ``openvino``, or ``auto``: OpenVINO on the processor if it is installed, else torch.
+    device
+        Where the networks run.
+
+    Raises
+    ------
+    InputError
+        If OpenVINO is asked for, and is not there or cannot run on the device.
+    """
+    if name == "torch" or (name == "auto" and device.type != "cpu"):
+        return "torch"
+    if device.type != "cpu":
+        raise InputError(
+            f"OpenVINO runs the networks on the processor, not on '{device}'",
+            where="engine",
+            fix="use the engine 'auto' or 'torch', or the device 'cpu'",
+        )
+    problem = openvino_problem()
+    if not problem:
+        return "openvino"
+    if name == "auto":
+        return "torch"
+    raise InputError(f"OpenVINO {problem}", where="engine", fix="pip install openvino, or use 'auto'")
+
+
+def openvino_problem() -> str:
+    """Return why OpenVINO cannot be used here; nothing if it can."""
+    try:
+        openvino()
+    except ModuleNotFoundError:
+        return "is not installed"
+    except Exception as error:  # a library that does not load on an old system
+        return f"cannot be imported ({one_line(error)})"
+    return ""
+
+
+def fast_dtype(device: torch.device) -> torch.dtype:
+    """Return the data type in which torch's convolutions run fastest on a device at sufficient precision.
+
+    Half precision on a GPU; bfloat16 on processors with native support (2.5 times faster there); float32
+    otherwise, where bfloat16 would be emulated.
+    """
+    if device.type == "cuda":
+        return torch.float16
+    if device.type == "cpu":
+        capability = torch.backends.cpu.get_cpu_capability()
+        native = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)()
+        if native and "AVX512" in capability:
+            return torch.bfloat16
+    return torch.float32
+
+
+def openvino_precision() -> Literal["bf16", "f32"]:
+    """Return the precision in which OpenVINO runs: bfloat16 only where the processor has it."""
+    found = openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return "bf16" if "BF16" in found else "f32"
+
+
+def describe(engine: EngineName, device: torch.device) -> str:
+    """Say what runs the networks, for records: ``openvino 2026.4.1, f32``."""
+    if engine == "openvino":
+        return f"openvino {version('openvino')}, {openvino_precision()}"
+    name = str(fast_dtype(device)).removeprefix("torch.")
+    return f"torch {torch.__version__}, {name.replace('bfloat', 'bf').replace('float', 'f')}"
+
+
+class TorchEngine:
+    """A network run by torch: norms folded, channels last.
+
+    Parameters
+    ----------
+    network
+        The network; it is copied, and stays as it was.
+    device, dtype
+        Where to run, and in which data type.
+    """
+
+    def __init__(self, network: FlowNet | CPNet, device: torch.device, dtype: torch.dtype) -> None:
+        self.device, self.dtype = device, dtype
+        folded = deepcopy(network).eval().fold_norms().to(device, dtype)
+        # The stubs of torch lack this overload.
+        self.network = cast("torch.nn.Module", folded.to(memory_format=torch.channels_last))  # type: ignore[call-overload]
+
+    def __call__(self, image: Float) -> Float:
+        """See `Engine`."""
+        with torch.inference_mode():
+            batch = torch.from_numpy(image)[None].to(self.device, self.dtype)
+            out = self.network(batch.contiguous(memory_format=torch.channels_last))
+            return np.asarray(out[0].float().cpu().numpy())
+
+    def rest(self) -> None:
+        """See `Engine`: torch frees what it used at once."""
+
+
+class OpenVinoEngine:
+    """A network run by OpenVINO on the processor, with as many threads as torch would take.
+
+    Several threads may call it at once: each call has a compiled network to itself, which later calls
+    use again. The output does not depend on the number of threads.
+
+    Parameters
+    ----------
+    network
+        The network; it stays as it was.
+    """
+
+    def __init__(self, network: FlowNet | CPNet) -> None:
+        from napari_tam.networks.openvino_graph import graph_of
+
+        training = network.training
+        self._graph = graph_of(network.eval(), network.in_channels)
+        network.train(training)
+        self._idle: dict[int, list[Any]] = {}
+        self._lock = threading.Lock()
+
+    def __call__(self, image: Float) -> Float:
+        """See `Engine`; it can be stopped at any time (`napari_tam.stopping`)."""
+        threads = torch.get_num_threads()
+        compiled = self._take(threads)
+        request = compiled.create_infer_request()
+        request.start_async([image[None]], share_inputs=True)
+        try:
+            while not request.wait_for(_PATIENCE_MS):  # without the GIL, and without work
+                checkpoint()
+        except BaseException:
+            request.cancel()
+            raise
+        result = np.array(request.get_output_tensor().data[0], np.float32)
+        del request
+        with self._lock:
+            self._idle[threads].append(compiled)
+        return result
+
+    def rest(self) -> None:
+        """See `Engine`: a network keeps some 500 MB after a tile of 768², and takes them anew in 0.1 s."""
+        with self._lock:
+            for compiled in self._idle.get(torch.get_num_threads(), ()):
+                compiled.release_memory()
+
+    def _take(self, threads: int) -> Any:
+        """Return a compiled network for so many threads that nobody uses."""
+        with self._lock:
+            idle = self._idle.setdefault(threads, [])
+            if idle:
+                return idle.pop()
+        options = {
+            "INFERENCE_PRECISION_HINT": openvino_precision(),
+            "INFERENCE_NUM_THREADS": threads,
+            "NUM_STREAMS": 1,
+            "ENABLE_CPU_PINNING": False,  # processes that are pinned share the first cores
+        }
+        return openvino().Core().compile_model(self._graph, "CPU", options)

@@ -1,0 +1,102 @@
+"""Running a network on planes of any size, tile by tile."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from napari_tam.networks.engines import Engine, OpenVinoEngine, TorchEngine, choose_engine, fast_dtype
+from napari_tam.networks.tiles import tiles
+from napari_tam.stopping import checkpoint
+
+if TYPE_CHECKING:
+    from napari_tam.networks.cpnet import CPNet
+    from napari_tam.networks.flownet import FlowNet
+
+#: Width (px) of the empty margin around an image.
+MARGIN = 16
+
+
+class Predictor:
+    """A trained network made ready to run.
+
+    Parameters
+    ----------
+    network
+        The network; it stays as it was.
+    device
+        Where to run; the processor when None.
+    engine
+        What runs it: see `napari_tam.networks.engines.choose_engine`.
+    dtype
+        Data type of torch; `fast_dtype` of the device when None. Where it is given, torch runs the network.
+    tile, overlap
+        Largest tile that is run at once, and how far tiles reach into each other (pixels, rounded
+        up to what the network pools together). With an overlap of at least the radius of the receptive field
+        (47 px for the bundled ones), tiling changes nothing.
+
+    Raises
+    ------
+    InputError
+        If the engine cannot be used.
+    """
+
+    def __init__(
+        self,
+        network: FlowNet | CPNet,
+        device: torch.device | None = None,
+        *,
+        engine: Literal["auto", "torch", "openvino"] = "auto",
+        dtype: torch.dtype | None = None,
+        tile: int = 768,
+        overlap: int = 48,
+    ) -> None:
+        device = device or torch.device("cpu")
+        name = choose_engine("torch" if dtype else engine, device)
+        self.engine: Engine = (
+            OpenVinoEngine(network)
+            if name == "openvino"
+            else TorchEngine(network, device, dtype or fast_dtype(device))
+        )
+        self.multiple, self.in_channels, self.tile = network.multiple, network.in_channels, tile
+        self.overlap = overlap + -overlap % self.multiple
+
+    def __call__(self, image: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Predict flows and probability logits.
+
+        Parameters
+        ----------
+        image
+            CYX float32, normalised as the network was trained.
+
+        Returns
+        -------
+        CYX float32: flow y, flow x (five times the unit vector), probability logit.
+        """
+        # In training, an object cut by the image's border has nothing beyond it; one cut by a crop's
+        # edge goes on there, and its flow points out. A margin of zeros tells the two apart.
+        margin = MARGIN + -MARGIN % self.multiple
+        inside = (slice(None), *(slice(margin, margin + n) for n in image.shape[1:]))
+        image = np.pad(image, [(0, 0), (margin, margin), (margin, margin)])
+        shape = (image.shape[1], image.shape[2])
+        output = np.empty((3, *shape), np.float32)
+        for tile in tiles(shape, self.tile, self.overlap, self.multiple):
+            checkpoint()
+            result = self._run(image[:, tile.outer[0], tile.outer[1]])
+            y, x = (
+                slice(inner.start - outer.start, inner.stop - outer.start)
+                for inner, outer in zip(tile.inner, tile.outer, strict=True)
+            )
+            output[:, tile.inner[0], tile.inner[1]] = result[:, y, x]
+        self.engine.rest()
+        return output[inside]
+
+    def _run(self, crop: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        height, width = crop.shape[1:]
+        pad = [(0, 0), (0, -height % self.multiple), (0, -width % self.multiple)]
+        # A margin was put around the image, so that it is larger than what is reflected.
+        crop = np.pad(crop, pad, mode="reflect")
+        return self.engine(np.ascontiguousarray(crop))[:, :height, :width]
