@@ -168,14 +168,14 @@ def _of_fields(data: ReportData) -> list[str]:
             f"The exosome channel is saturated in {_number(len(saturated), 'field')}: intensities there are "
             "too low."
         )
-    found += _of_pictures(data)
+    found += _of_findings(data)
     blurred = pd.Series(as_number(table["focus_relative"]) < 0.5)
     if blurred.any():
         found.append(f"{_number(int(blurred.sum()), 'field')} may be out of focus.")
     return found
 
 
-def _of_pictures(data: ReportData) -> list[str]:
+def _of_findings(data: ReportData) -> list[str]:
     """Say what was found when the pictures were looked at, and which ones are there twice."""
     images, found = data.images, []
     if "findings" in images:
