@@ -5,12 +5,13 @@ environment = @$(PYTHON) tools/environment.py
 bin = .venv/bin
 export QT_QPA_PLATFORM ?= offscreen
 
-.PHONY: help demo test test-cellpose4 lint format clean
+.PHONY: help demo test test-cellpose4 faults lint format clean
 
 help:
 	@echo "make demo            install into .venv and analyse sample_data/ into $(OUT)/"
 	@echo "make test            install into .venv, check the code and run all tests"
 	@echo "make test-cellpose4  the segmentation's tests beside Cellpose 4, in .venv-cellpose4 (5 GB)"
+	@echo "make faults          fail or kill every write of every command (an hour)"
 	@echo "make lint            ruff, mypy and the import rules alone"
 	@echo "make format          sort imports, format the code, renew docs/settings.md and columns.md"
 	@echo "make clean           remove environments, caches and demo results"
@@ -40,6 +41,10 @@ test-cellpose4:
 	PIP_CONFIG_FILE=/dev/null $(PYTHON) tools/environment.py .venv-cellpose4 -- -c build/cellpose4.txt \
 		torch torchvision cellpose==4.2.1.1 pytest hypothesis pytest-timeout
 	.venv-cellpose4/bin/python -m pytest --timeout 300 $(cellpose4_tests:%=tests/%)
+
+faults:
+	$(environment) .venv all test
+	NAPARI_TAM_FAULTS=all $(bin)/python -m pytest tests/batches/test_faults.py
 
 format:
 	$(environment) .venv all test

@@ -517,6 +517,13 @@ SUMMARY_COLUMNS: tuple[Column, ...] = (
         "saturated_fraction", "number", "", "quality", "Share of the image's exosome pixels that are clipped."
     ),
     Column("focus_score", "number", "", "quality", "Median focus_score of the cells; missing without cells."),
+    Column(
+        "findings",
+        "text",
+        "",
+        "quality",
+        "Codes of what makes the picture doubtful (see docs/trust.md), with a sentence each in the notes.",
+    ),
     Column("notes", "text", "", "quality", "What was done on reading and measuring that one should know."),
 )
 

@@ -248,3 +248,28 @@ def test_a_window_is_read_without_the_rest_of_its_plane(
         for channel, rows, columns in ((0, slice(0, 40), slice(0, 70)), (2, slice(61, 150), slice(50, 210))):
             window = stack.window(0, 0, 0, channel, rows, columns)
             np.testing.assert_array_equal(window, pixels[channel, rows, columns])
+
+
+def test_the_background_of_tiles_is_that_of_the_whole_picture(tmp_path: Path) -> None:
+    data = mosaic()
+    # uneven light: each tile alone would have a background of its own
+    data[2] += np.linspace(0, 60, data.shape[2]).astype(np.uint16)
+    path = write(tmp_path / "a.ome.tif", data)
+    [large] = read_fields(path, TILED)
+    [whole] = read_fields(path, Settings(tile_px=4096))
+    found = {
+        name: run(field, chosen, fakes.models())
+        for name, field, chosen in (("tiles", large, TILED), ("whole", whole, Settings(tile_px=4096)))
+    }
+    place = ["centroid_y_px", "centroid_x_px"]
+    tiles, one = (
+        each.table.assign(**each.table[place].round(1)).set_index(place).sort_index()
+        for each in found.values()
+    )
+    assert len(tiles) == len(one) == 3 * 48
+    for column in ("exosome_integrated", "ctcf"):
+        scale = np.abs(one[column].to_numpy()).max()
+        assert np.abs(tiles[column].to_numpy() - one[column].to_numpy()).max() <= 0.01 * scale
+    for level in ("exosome_background", "exosome_background_mean"):
+        assert found["tiles"].summary[level] == pytest.approx(found["whole"].summary[level], rel=0.01)
+    assert "background of the whole picture" in str(found["tiles"].summary["notes"])

@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from napari_tam.correct.folder import FlatField
+    from napari_tam.io.check import Finding
     from napari_tam.io.field import Field
+    from napari_tam.io.window import Window
     from napari_tam.settings import Settings
 
 Plane = npt.NDArray[np.generic]
@@ -49,10 +51,14 @@ class Corrected:
     raw_exosome
         The exosome channel as it was read (moved by whole pixels if it was shifted): saturation is
         judged on it. None if nothing was changed.
+    window, findings
+        See `napari_tam.io.check.Looked`.
     """
 
     field: Field
     raw_exosome: Plane | None = None
+    window: Window | None = None
+    findings: tuple[Finding, ...] = ()
 
 
 def correct(field: Field, settings: Settings, corrections: Corrections | None = None) -> Corrected:

@@ -10,7 +10,8 @@ import numpy as np
 from napari_tam.pipeline.analysis import Segmented
 from napari_tam.pipeline.edits import Edits
 from napari_tam.pipeline.models import stack_models
-from napari_tam.pipeline.steps import TABLE, State
+from napari_tam.pipeline.state import State
+from napari_tam.pipeline.steps import TABLE
 from napari_tam.pipeline.tiles import is_large
 
 if TYPE_CHECKING:

@@ -7,14 +7,14 @@ found by an earlier run), else that of the work.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from dataclasses import field as later
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from napari_tam.correct.apply import Corrected, correct
+from napari_tam.correct.apply import correct
+from napari_tam.io.check import look
 from napari_tam.measure.cells import measure
 from napari_tam.phenotype.classify import phenotype_summary
 from napari_tam.puncta.selection import false_share, select, threshold_for
@@ -26,56 +26,10 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from napari_tam.io.field import Field
-    from napari_tam.pipeline.analysis import Analysis, Segmented
-    from napari_tam.pipeline.edits import Edits
-    from napari_tam.pipeline.models import Models
-    from napari_tam.puncta.threshold import Threshold
-    from napari_tam.settings import Settings
+    from napari_tam.pipeline.analysis import Analysis
+    from napari_tam.pipeline.state import State
 
     Labels = npt.NDArray[np.unsignedinteger[Any]]
-
-
-@dataclass
-class State:
-    """What is known of a field so far; every step adds to it.
-
-    Attributes
-    ----------
-    field
-        The field as it was given; from the first step on after its corrections.
-    settings, models, edits, segmented
-        See `napari_tam.pipeline.runner.run_steps`.
-    corrected
-        By ``correct``.
-    cells, diameter_um
-        By ``cells``: labels, and the diameter that they were found with.
-    nuclei
-        By ``nuclei``: labels; None without a nuclear stain.
-    candidates, threshold, spots
-        By ``puncta``: before the thresholds; the one for the contrast; and after them.
-    table, puncta, summary
-        By ``measure``.
-    phenotypes
-        By ``classify``: the columns that it adds; None without a model.
-    """
-
-    field: Field
-    settings: Settings
-    models: Models
-    edits: Edits
-    segmented: Segmented
-    corrected: Corrected = later(init=False)
-    cells: Labels = later(init=False)
-    diameter_um: object = later(init=False)
-    nuclei: Labels | None = None
-    candidates: pd.DataFrame = later(init=False)
-    threshold: Threshold = later(init=False)
-    spots: pd.DataFrame = later(init=False)
-    table: pd.DataFrame = later(init=False)
-    puncta: pd.DataFrame = later(init=False)
-    summary: dict[str, object] = later(init=False)
-    phenotypes: pd.DataFrame | None = None
 
 
 def _nothing(state: State) -> None:
@@ -119,7 +73,9 @@ class Step:
 
 
 def _correct(state: State) -> None:
-    state.corrected = correct(state.field, state.settings, state.models.corrections)
+    looked = look(state.field)
+    corrected = correct(looked.field, state.settings, state.models.corrections)
+    state.corrected = replace(corrected, window=looked.window, findings=looked.findings)
 
 
 def _keep_corrected(state: State, earlier: Analysis) -> None:
@@ -132,7 +88,7 @@ def _go_on_corrected(state: State) -> None:
 
 
 def _segment_cells(state: State) -> None:
-    channels, settings = state.field.channels, state.settings
+    channels, settings = state.inside.channels, state.settings
     found = state.models.cells.segment(
         channels["cell"],
         channels.get("nucleus"),
@@ -140,7 +96,7 @@ def _segment_cells(state: State) -> None:
         settings.cell_diameter_um,
         settings,
     )
-    state.cells, state.diameter_um = found.labels, found.diameter_um
+    state.cells, state.diameter_um = state.whole(found.labels), found.diameter_um
 
 
 def _keep_cells(state: State, earlier: Analysis) -> None:
@@ -172,11 +128,12 @@ def _cells_as_given(state: State) -> bool:
 
 
 def _segment_nuclei(state: State) -> None:
-    nucleus, settings = state.field.channels.get("nucleus"), state.settings
+    nucleus, settings = state.inside.channels.get("nucleus"), state.settings
     if nucleus is not None:
-        state.nuclei = state.models.nuclei.segment(
+        found = state.models.nuclei.segment(
             nucleus, None, state.field.pixel_size_um, settings.nucleus_diameter_um, settings
-        ).labels
+        )
+        state.nuclei = state.whole(found.labels)
 
 
 def _keep_nuclei(state: State, earlier: Analysis) -> None:
@@ -199,8 +156,10 @@ def _nuclei_of_earlier_run(state: State) -> bool:
 
 
 def _find_candidates(state: State) -> None:
-    exosome = state.field.channels["exosome"]
-    state.candidates = state.models.puncta.candidates(exosome, state.field.pixel_size_um, state.settings)
+    exosome = state.inside.channels["exosome"]
+    found = state.models.puncta.candidates(exosome, state.field.pixel_size_um, state.settings)
+    window = state.corrected.window
+    state.candidates = found if window is None else window.moved(found, state.field.pixel_size_um)
 
 
 def _keep_candidates(state: State, earlier: Analysis) -> None:
@@ -225,9 +184,19 @@ def _select_spots(state: State) -> None:
 
 def _measure(state: State) -> None:
     measuring = measure if state.field.z_step_um is None else measure_volume
-    state.table, state.puncta, state.summary = measuring(
-        state.field, state.cells, state.nuclei, state.spots, state.settings, state.corrected.raw_exosome
-    )
+    field, raw, window = state.inside, state.corrected.raw_exosome, state.corrected.window
+    cells, nuclei, spots = state.cells, state.nuclei, state.spots
+    if window is not None:
+        cells, nuclei = window.of(cells), None if nuclei is None else window.of(nuclei)
+        raw = None if raw is None else window.of(raw)
+        spots = window.moved(spots, field.pixel_size_um, back=True)
+    findings = state.findings
+    field = replace(field, notes=(*field.notes, *(each.sentence for each in findings)))
+    state.table, state.puncta, state.summary = measuring(field, cells, nuclei, spots, state.settings, raw)
+    if window is not None:
+        state.table = window.moved(state.table, field.pixel_size_um)
+        state.puncta = window.moved(state.puncta, field.pixel_size_um)
+    state.summary["findings"] = " ".join(dict.fromkeys(each.code for each in findings))
     state.summary["cell_diameter_um"] = state.diameter_um
     state.summary["puncta_threshold"] = state.threshold.value
     # The score of the other method is no chance.
@@ -240,9 +209,12 @@ def _measure(state: State) -> None:
 def _classify(state: State) -> None:
     if state.models.phenotype is not None:
         # Classified on the projection, which is what the model was trained on.
-        nuclei = None if state.nuclei is None else project_labels(state.nuclei)
+        window, cells, nuclei = state.corrected.window, state.cells, state.nuclei
+        if window is not None:
+            cells, nuclei = window.of(cells), None if nuclei is None else window.of(nuclei)
+        nuclei = None if nuclei is None else project_labels(nuclei)
         state.phenotypes = state.models.phenotype.classify(
-            project_field(state.field), project_labels(state.cells), nuclei, state.table, state.settings
+            project_field(state.inside), project_labels(cells), nuclei, state.table, state.settings
         )
 
 

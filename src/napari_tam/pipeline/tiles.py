@@ -17,6 +17,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from napari_tam.io.planes import LazyPlane
+from napari_tam.measure.intensity import BACKGROUND_MARGIN_PX
 from napari_tam.pipeline.analysis import Analysis
 from napari_tam.pipeline.tile_labels import LabelStore, Tile, tiles_of
 
@@ -34,6 +35,10 @@ if TYPE_CHECKING:
 
 #: A punctum this close to a seam may be found in both tiles (px).
 PUNCTUM_JITTER_PX = 2.0
+#: Sums of cells from which a background is taken, and where it is in the summary.
+LEVELS = {"exosome_integrated": "exosome_background", "ctcf": "exosome_background_mean"}
+#: Every so many rows and columns are looked at for the background.
+BACKGROUND_STEP = 4
 #: A tile with less contrast than this share of the whole image's has no cells: a network would find
 #: some in the noise.
 BLANK = 0.1
@@ -90,9 +95,9 @@ def steps_of_tiles(
 ) -> Generator[Progress, None, Analysis]:
     """Do what `analyse` does for a field in memory, for one whose channels are `LazyPlane`.
 
-    The background, and contrast for the networks, are those of each tile; an unknown cell diameter is
-    estimated in the first tile with cells. ``cells`` and ``nuclei`` of the result are arrays in temporary
-    files that go with them.
+    The background is that of the whole picture, contrast for the networks that of each tile; an unknown
+    cell diameter is estimated in the first tile with cells. ``cells`` and ``nuclei`` of the result are arrays
+    in temporary files that go with them.
     """
     with contextlib.ExitStack() as files:
         kinds = ("cells", "nuclei") if "nucleus" in field.channels else ("cells",)
@@ -160,6 +165,9 @@ class _Parts:
         self.inside: list[pd.DataFrame] = []
         self.outside: list[pd.DataFrame] = []
         self.summaries: list[tuple[int, dict[str, object]]] = []
+        self.findings: dict[str, str] = {}
+        self.sentences: set[str] = set()
+        self.free: list[npt.NDArray[Any]] = []
         self.seconds: defaultdict[str, float] = defaultdict(float)
 
     def add(self, number: int, tile: Tile, analysis: Analysis, first: int) -> None:
@@ -168,7 +176,15 @@ class _Parts:
         table = analysis.table[analysis.table["label"] >= first].copy()
         table["centroid_y_px"] += y0
         table["centroid_x_px"] += x0
+        # the sums without a background: that of the picture is known at the end
+        area = table["area_um2"] / analysis.field.pixel_size_um**2
+        for column, level in LEVELS.items():
+            table[column] += area * float(analysis.summary[level])  # type: ignore[arg-type]
         self.cells.append(table)
+        self.free.append(_free(analysis, tile))
+        for finding in analysis.corrected.findings if analysis.corrected is not None else ():
+            self.findings.setdefault(finding.code, finding.sentence)
+            self.sentences.add(finding.sentence)
         puncta = analysis.puncta
         y, x = puncta["y_px"].to_numpy(), puncta["x_px"].to_numpy()
         outside = (puncta["label"] == 0).to_numpy() & tile.holds(y, x, PUNCTUM_JITTER_PX)
@@ -183,7 +199,7 @@ class _Parts:
         for step, seconds in analysis.seconds.items():
             self.seconds[step] += seconds
 
-    def join(self, store: LabelStore, _pixel_size_um: float) -> tuple[pd.DataFrame, pd.DataFrame]:
+    def join(self, store: LabelStore, pixel_size_um: float) -> tuple[pd.DataFrame, pd.DataFrame]:
         """Return the tables of the whole image; what two tiles found at a seam is there once."""
         inside = pd.concat(_filled(self.inside), ignore_index=True)
         outside = pd.concat(_filled(self.outside), ignore_index=True)
@@ -194,7 +210,21 @@ class _Parts:
         outside = outside[whole[rows, columns] == 0].reset_index(drop=True)
         puncta = pd.concat(_filled([inside, outside]), ignore_index=True)
         puncta = puncta[_once(puncta, len(inside))].drop(columns="_tile").reset_index(drop=True)
-        return pd.concat(_filled(self.cells), ignore_index=True), puncta
+        cells = pd.concat(_filled(self.cells), ignore_index=True)
+        for column, level in zip(LEVELS, self.background(), strict=True):
+            cells[column] -= cells["area_um2"] / pixel_size_um**2 * level
+        return cells, puncta
+
+    def background(self) -> tuple[float, float]:
+        """Return median and mean of the whole picture's exosome channel outside the cells."""
+        values = np.concatenate(self.free)
+        if len(values):
+            return float(np.median(values)), float(values.mean(dtype=np.float64))
+        median, mean = (
+            float(np.nanmedian([float(each[name]) for _, each in self.summaries]))  # type: ignore[arg-type]
+            for name in LEVELS.values()
+        )
+        return median, mean
 
     def summary(
         self,
@@ -215,7 +245,14 @@ class _Parts:
         notes = dict.fromkeys(
             note for _, each in self.summaries for note in str(each["notes"]).split("; ") if note
         )
-        told = [*field.notes, f"analysed in {len(self.summaries)} tiles, background of each tile", *notes]
+        # what is found in several tiles is said of the first
+        said = set(self.findings.values())
+        notes = {note: None for note in notes if note in said or note not in self.sentences}
+        told = [
+            *field.notes,
+            f"analysed in {len(self.summaries)} tiles, background of the whole picture",
+            *notes,
+        ]
         if stores["cells"].cut:
             told.append(f"{stores['cells'].cut} cells are larger than the overlap of the tiles and were cut")
         diameters = values("cell_diameter_um")
@@ -229,13 +266,28 @@ class _Parts:
             "puncta_outside": len(puncta) - inside,
             "cell_area_fraction": stores["cells"].pixels / float(np.prod(field.shape)),
             "cells_touching_border": int(table["touches_border"].sum()),
-            "exosome_background": float(np.nanmedian(values("exosome_background"))),
-            "exosome_background_mean": float(np.nanmedian(values("exosome_background_mean"))),
+            **dict(zip(LEVELS.values(), self.background(), strict=True)),
+            "findings": " ".join(self.findings),
             "saturated_fraction": float(np.average(values("saturated_fraction"), weights=weights)),
             "focus_score": float(focus.median()) if len(focus) else float("nan"),
             "cell_diameter_um": float(diameters.max(initial=0.0)),
             "notes": "; ".join(told),
         }
+
+
+def _free(analysis: Analysis, tile: Tile) -> npt.NDArray[Any]:
+    """Return some of the exosome channel's pixels in a tile's core that are no cell, clear of their edges."""
+    import cv2
+
+    core = tuple(
+        slice(own.start - start, own.stop - start) for own, start in zip(tile.core, tile.origin, strict=True)
+    )
+    size = 2 * BACKGROUND_MARGIN_PX + 1
+    near = cv2.dilate((analysis.cells > 0).astype(np.uint8), np.ones((size, size), np.uint8))
+    every = slice(None, None, BACKGROUND_STEP)
+    values = analysis.field.channels["exosome"][core][every, every]
+    free: npt.NDArray[Any] = values[near[core][every, every] == 0]
+    return free
 
 
 def _filled(tables: list[pd.DataFrame]) -> list[pd.DataFrame]:

@@ -6,11 +6,14 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from napari_tam.errors import some
+from napari_tam.io.check import CODES
 from napari_tam.io.pictures import NO_MEASUREMENT
 from napari_tam.networks.cards import PHENOTYPE
 from napari_tam.report.data import as_number, uncertain_share
 from napari_tam.report.quality import score_fields
 from napari_tam.results.folder import FAILED, PENDING
+from napari_tam.results.record import twice
 
 if TYPE_CHECKING:
     from napari_tam.report.data import ReportData
@@ -165,9 +168,24 @@ def _of_fields(data: ReportData) -> list[str]:
             f"The exosome channel is saturated in {_number(len(saturated), 'field')}: intensities there are "
             "too low."
         )
+    found += _of_findings(data)
     blurred = pd.Series(as_number(table["focus_relative"]) < 0.5)
     if blurred.any():
         found.append(f"{_number(int(blurred.sum()), 'field')} may be out of focus.")
+    return found
+
+
+def _of_findings(data: ReportData) -> list[str]:
+    """Say what was found when the pictures were looked at, and which ones are there twice."""
+    images, found = data.images, []
+    if "findings" in images:
+        codes = images["findings"].fillna("").astype(str).str.split()
+        for code, sentence in CODES.items():
+            names = images.loc[[code in each for each in codes], "image"].astype(str).tolist()
+            if names:
+                found.append(f"{sentence} That is so in {_number(len(names), 'image')}: {some(names, 5)}.")
+    if names := twice(images):
+        found.append(f"The same picture is there under several names: {some(names, 5)}.")
     return found
 
 

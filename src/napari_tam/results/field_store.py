@@ -245,6 +245,11 @@ class FieldStore:
     def drop_picture(self, name: str) -> None:
         """Remove the picture of a field, which was analysed when pictures were wanted."""
         _remove(results.overlay_path(self.out, name))
+        path = self.folder / f"{name}.json"
+        values = _read(path)
+        if values is not None and isinstance(values.get("files"), dict) and "picture" in values["files"]:
+            del values["files"]["picture"]
+            files.write_json(path, values)
 
     def _write_table(self, path: Path, frame: pd.DataFrame) -> None:
         import pyarrow as pa

@@ -1,0 +1,222 @@
+"""A look at every picture before its analysis: what is doubtful, by a code and a sentence each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from itertools import combinations
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from napari_tam.io.saturation import saturation_level
+from napari_tam.io.window import Window, fill_corners, find_window
+
+if TYPE_CHECKING:
+    from napari_tam.io.field import Field
+
+Plane = npt.NDArray[Any]
+
+#: A channel is clipped if this share of its pixels has the highest value.
+CLIPPED = 0.05
+#: A channel has an empty part if this share of its rows or columns is zero.
+EMPTY = 0.25
+#: Channels with a higher correlation show the same stain, or one shines into the other.
+ALIKE = 0.97
+#: Rows stand out if their background bends by so many times the usual difference of neighbouring pixels.
+STRIPES = 6.0
+#: Floating-point channels with a larger or smaller spread lose digits in what follows.
+LARGEST, SMALLEST = 1e30, 1e-30
+#: Pixels looked at along each axis.
+_SAMPLE = 512
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What is wrong with a picture.
+
+    Attributes
+    ----------
+    code
+        A name for it, the same in every picture (`CODES`).
+    sentence
+        What it is, for this picture.
+    """
+
+    code: str
+    sentence: str
+
+
+#: What can be found.
+CODES = {
+    "same_channels": "Two channels hold the same picture.",
+    "alike_channels": "Two channels are so alike that one bleeds into the other, or is it.",
+    "clipped": "Many pixels of a channel have its highest value.",
+    "empty_part": "A large part of a channel is zero.",
+    "frame": "Zeros around the picture were left out.",
+    "scale": "Values so large or small that digits are lost.",
+    "stripes": "Rows or columns of a channel differ from their neighbours.",
+    "swapped": "The nuclei seem to be in the cell channel.",
+    "hot_pixels": "Single pixels shone alone and were replaced.",
+}
+
+
+@dataclass(frozen=True)
+class Looked:
+    """A picture that was looked at.
+
+    Attributes
+    ----------
+    field
+        The field; values of absurd scale are scaled, corners without values filled.
+    window
+        Where the picture lies, if zeros surround it.
+    findings
+        What a reader should know.
+    """
+
+    field: Field
+    window: Window | None = None
+    findings: tuple[Finding, ...] = ()
+
+
+def look(field: Field) -> Looked:
+    """Check a field (YX or ZYX, in memory), and mend what can be mended without a guess."""
+    window = find_window(field)
+    inside = {name: each if window is None else window.of(each) for name, each in field.channels.items()}
+    findings = check(inside)
+    mended, share = fill_corners({role: scaled(channel) for role, channel in inside.items()})
+    if window is not None or share:
+        first = next(iter(field.channels))
+        left = 100 * (1 - inside[first].size / field.channels[first].size + share)
+        findings.append(Finding("frame", f"zeros around the picture ({left:.1f} %) were left out"))
+    channels = dict(field.channels)
+    for role, channel in mended.items():
+        if channel is not inside[role]:
+            channels[role] = channel if window is None else window.padded(channel, field.channels[role].shape)
+    return Looked(replace(field, channels=channels), window, tuple(findings))
+
+
+def check(channels: dict[str, Plane]) -> list[Finding]:
+    """Look at every channel (YX or ZYX, by role) once.
+
+    Zeros that surround a picture, and hot pixels, are found where they are mended
+    (`napari_tam.io.window`, `napari_tam.puncta.spot_input`).
+    """
+    found: list[Finding] = []
+    for role, channel in channels.items():
+        found += _of_channel(role, channel)
+    found += _of_pairs(channels)
+    return found
+
+
+def _of_channel(role: str, channel: Plane) -> list[Finding]:
+    found = []
+    level = saturation_level(channel)
+    top = float((channel == channel.max()).mean())
+    if level is not None and top > CLIPPED:
+        found.append(
+            Finding("clipped", f"{100 * top:.0f} % of the {role} channel is saturated: it says little there")
+        )
+    low, high = float(channel.min()), float(channel.max())
+    if channel.dtype.kind == "f" and (max(abs(low), abs(high)) > LARGEST or high - low < SMALLEST):
+        found.append(
+            Finding(
+                "scale",
+                f"the {role} channel goes from {low:.3g} to {high:.3g}, which is no intensity: it was scaled",
+            )
+        )
+    zero = float((channel == 0).mean())
+    if zero > EMPTY and _hangs_together(channel):
+        found.append(Finding("empty_part", f"{100 * zero:.0f} % of the {role} channel is one empty part"))
+    if _striped(channel if channel.ndim == 2 else channel.max(axis=0)):
+        found.append(
+            Finding("stripes", f"rows or columns of the {role} channel differ from their neighbours")
+        )
+    return found
+
+
+def _hangs_together(channel: Plane) -> bool:
+    """Whether the zeros of a channel are whole rows or columns, not the dark of a background."""
+    zero = channel == 0 if channel.ndim == 2 else (channel == 0).all(axis=0)
+    return bool(max(zero.all(axis=0).mean(), zero.all(axis=1).mean()) > EMPTY)
+
+
+def _striped(plane: Plane) -> bool:
+    """Whether single rows or columns stand out: their background bends far more than pixels differ."""
+    if min(plane.shape) < 64:
+        return False
+    for axis in (0, 1):
+        # what is dark in a row: cells do not reach it, and a stripe lifts all of the row
+        line = np.percentile(plane, 10, axis=1 - axis).astype(np.float64)
+        bend = np.abs(line[2:] - 2 * line[1:-1] + line[:-2])
+        spread = float(np.median(np.abs(np.diff(plane.astype(np.float64), axis=1 - axis)))) + 1e-12
+        # a percentile of many pixels bends by chance far less than single pixels do
+        if (bend > STRIPES * spread).sum() > 0.02 * len(bend):
+            return True
+    return False
+
+
+def _of_pairs(channels: dict[str, Plane]) -> list[Finding]:
+    found = []
+    for a, b in combinations(channels, 2):
+        first, second = channels[a], channels[b]
+        if np.array_equal(first, second):
+            found.append(Finding("same_channels", f"the {a} and the {b} channel hold the same picture"))
+            continue
+        alike = _correlation(first, second)
+        if alike > ALIKE:
+            found.append(
+                Finding(
+                    "alike_channels",
+                    f"the {a} and the {b} channel are nearly the same (correlation {alike:.2f}): one may "
+                    "shine into the other, or be the same stain",
+                )
+            )
+    if "nucleus" in channels and _swapped(channels["cell"], channels["nucleus"]):
+        found.append(
+            Finding(
+                "swapped",
+                "the cell channel lights up a smaller part of the picture than the nuclei do, within them: "
+                "cell and nucleus may be swapped (--channels)",
+            )
+        )
+    return found
+
+
+def _sample(channel: Plane) -> npt.NDArray[np.float64]:
+    plane = channel if channel.ndim == 2 else channel[channel.shape[0] // 2]
+    steps = [max(1, n // _SAMPLE) for n in plane.shape]
+    values: npt.NDArray[np.float64] = plane[:: steps[0], :: steps[1]].astype(np.float64)
+    scale = float(np.abs(values).max())
+    return values / scale if scale > 0 else values
+
+
+def _correlation(a: Plane, b: Plane) -> float:
+    first, second = _sample(a).ravel(), _sample(b).ravel()
+    if np.ptp(first) == 0 or np.ptp(second) == 0:
+        return 0.0
+    return float(np.corrcoef(first, second)[0, 1])
+
+
+def _swapped(cell: Plane, nucleus: Plane) -> bool:
+    """Whether what is bright in the cell channel lies within what is bright in that of the nuclei."""
+    from skimage.filters import threshold_otsu
+
+    bright = [values > threshold_otsu(values) for values in (_sample(cell), _sample(nucleus))]  # type: ignore[no-untyped-call]
+    cells, nuclei = (int(each.sum()) for each in bright)
+    both = int((bright[0] & bright[1]).sum())
+    return cells > 0 and cells < 0.6 * nuclei and both > 0.8 * cells
+
+
+def scaled(channel: Plane) -> Plane:
+    """Return a floating-point channel of absurd scale as float32 from 0 to 1; others as they are."""
+    low, high = float(channel.min()), float(channel.max())
+    if channel.dtype.kind != "f":
+        return channel
+    if max(abs(low), abs(high)) <= LARGEST and high - low >= SMALLEST:
+        return channel
+    size = max(abs(low), abs(high))
+    part = channel.astype(np.float64) / size
+    result: Plane = ((part - low / size) / ((high - low) / size)).astype(np.float32)
+    return result
