@@ -148,6 +148,7 @@ VALUES: dict[str, tuple[list[str], Any]] = {
     "positive_rule": (["mean_sd"], "mean_sd"),
     "positive_quantile": (["0.95"], 0.95),
     "aggregate_width": (["2"], 2.0),
+    "puncta_threshold": (["3"], 3.0),
     "comparison_readouts": (["puncta_count"], "puncta_count"),
     "comparison_between": (["dose"], "dose"),
     "comparison_reference": (["LPS"], "LPS"),
@@ -211,7 +212,7 @@ def test_analyse_writes_everything_and_says_where(
     assert str(out / "overlays") in said.out
     assert {path.name for path in out.iterdir()} == {
         *("cells.csv", "cells.parquet", "puncta.csv", "puncta.parquet", "images.csv"),
-        *("settings.yaml", "run.json", ".lock", "fields"),
+        *("settings.yaml", "run.json", "puncta_threshold.json", ".lock", "fields"),
         *("thresholds.csv", "replicates.csv", "comparisons.csv"),
         *("masks", "overlays"),
     }
