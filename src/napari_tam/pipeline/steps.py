@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from napari_tam.columns import JUDGED
 from napari_tam.correct.apply import Corrected, correct
 from napari_tam.measure.cells import measure
 from napari_tam.phenotype.classify import phenotype_summary
@@ -47,10 +48,11 @@ class State:
         See `napari_tam.pipeline.runner.run_steps`.
     corrected
         By ``correct``.
-    cells, diameter_um
-        By ``cells``: labels, and the diameter that they were found with.
     nuclei
         By ``nuclei``: labels; None without a nuclear stain.
+    cells, diameter_um, diameter_doubt, judged
+        By ``cells``: labels, the diameter that they were found with, why its estimate is unsure, and how each
+        of them was found (`napari_tam.columns.JUDGED`, by label); None if nobody knows.
     candidates, spots
         By ``puncta``: before and after the thresholds.
     table, puncta, summary
@@ -65,9 +67,11 @@ class State:
     edits: Edits
     segmented: Segmented
     corrected: Corrected = later(init=False)
+    nuclei: Labels | None = None
     cells: Labels = later(init=False)
     diameter_um: object = later(init=False)
-    nuclei: Labels | None = None
+    judged: pd.DataFrame | None = None
+    diameter_doubt: str = ""
     candidates: pd.DataFrame = later(init=False)
     spots: pd.DataFrame = later(init=False)
     table: pd.DataFrame = later(init=False)
@@ -137,12 +141,30 @@ def _segment_cells(state: State) -> None:
         state.field.pixel_size_um,
         settings.cell_diameter_um,
         settings,
+        _helping_nuclei(state),
     )
-    state.cells, state.diameter_um = found.labels, found.diameter_um
+    state.cells, state.diameter_um, state.diameter_doubt = found.labels, found.diameter_um, found.doubt
+    if found.confidence is not None:
+        state.judged = pd.DataFrame(
+            {
+                "segmentation_confidence": found.confidence,
+                "nuclei_help": "" if found.nuclei_help is None else found.nuclei_help,
+            },
+            index=pd.RangeIndex(1, len(found.confidence) + 1),
+        )
+
+
+def _helping_nuclei(state: State) -> Labels | None:
+    """Return the nuclei that the network finds: those corrected by hand must not move the cells."""
+    if not state.settings.nuclei_help or "nucleus" not in state.field.channels:
+        return None
+    return state.nuclei if state.edits.nuclei is None else _found_nuclei(state)
 
 
 def _keep_cells(state: State, earlier: Analysis) -> None:
     state.cells, state.diameter_um = earlier.cells, earlier.summary.get("cell_diameter_um")
+    state.judged = earlier.table.set_index("label")[list(JUDGED)]
+    state.diameter_doubt = str(earlier.summary.get("cell_diameter_doubt") or "")
 
 
 def _cells_by_hand(state: State) -> bool:
@@ -157,15 +179,21 @@ def _cells_of_earlier_run(state: State) -> bool:
     if state.segmented.cells is None:
         return False
     state.cells, state.diameter_um = state.segmented.cells, state.segmented.cell_diameter_um
+    state.judged, state.diameter_doubt = state.segmented.judged, state.segmented.diameter_doubt
     return True
 
 
 def _segment_nuclei(state: State) -> None:
+    state.nuclei = _found_nuclei(state)
+
+
+def _found_nuclei(state: State) -> Labels | None:
     nucleus, settings = state.field.channels.get("nucleus"), state.settings
-    if nucleus is not None:
-        state.nuclei = state.models.nuclei.segment(
-            nucleus, None, state.field.pixel_size_um, settings.nucleus_diameter_um, settings
-        ).labels
+    if nucleus is None:
+        return None
+    return state.models.nuclei.segment(
+        nucleus, None, state.field.pixel_size_um, settings.nucleus_diameter_um, settings
+    ).labels
 
 
 def _keep_nuclei(state: State, earlier: Analysis) -> None:
@@ -204,9 +232,16 @@ def _measure(state: State) -> None:
     state.table, state.puncta, state.summary = measuring(
         state.field, state.cells, state.nuclei, state.spots, state.settings, state.corrected.raw_exosome
     )
+    if state.judged is not None:
+        judged = state.judged.reindex(state.table["label"]).reset_index(drop=True)
+        for name in JUDGED:
+            state.table[name] = judged[name].fillna(state.table[name])
     state.summary["cell_diameter_um"] = state.diameter_um
-    if state.edits.any:
-        state.summary["notes"] = "; ".join(filter(None, [str(state.summary["notes"]), *state.edits.notes]))
+    state.summary["cell_diameter_doubt"] = state.diameter_doubt
+    told = [str(state.summary["notes"]), *state.edits.notes]
+    if state.diameter_doubt:
+        told.append(f"the estimate of the cell diameter is unsure ({state.diameter_doubt}): better give it")
+    state.summary["notes"] = "; ".join(filter(None, told))
 
 
 def _classify(state: State) -> None:
@@ -240,18 +275,18 @@ def _typical_diameter(labels: Labels) -> float:
 TABLE = (
     Step("correct", _correct, keep=_keep_corrected, finish=_go_on_corrected),
     Step(
-        "cells",
-        _segment_cells,
-        takes=("correct",),
-        keep=_keep_cells,
-        known=(_cells_by_hand, _cells_of_earlier_run),
-    ),
-    Step(
         "nuclei",
         _segment_nuclei,
         takes=("correct",),
         keep=_keep_nuclei,
         known=(_nuclei_by_hand, _nuclei_of_earlier_run),
+    ),
+    Step(
+        "cells",
+        _segment_cells,
+        takes=("correct", "nuclei"),
+        keep=_keep_cells,
+        known=(_cells_by_hand, _cells_of_earlier_run),
     ),
     Step("puncta", _find_candidates, takes=("correct",), keep=_keep_candidates, finish=_select_spots),
     Step("measure", _measure, takes=("correct", "cells", "nuclei", "puncta")),

@@ -180,7 +180,7 @@ class Record:
             paths = (self.out / f"{table}.csv", self.out / f"{table}.parquet")
             tables.assemble(parts, _empty(columns), *paths)
         summary = [column.name for column in SUMMARY_COLUMNS if column.name != "notes"]
-        first = [*results.IMAGE_COLUMNS, *summary, "cell_diameter_um", "notes"]
+        first = [*results.IMAGE_COLUMNS, *summary, "cell_diameter_um", "cell_diameter_doubt", "notes"]
         images = tables.rows_table(
             [{**row, "source": str(row["source"] or "")} for row in rows], list(dict.fromkeys(first))
         )
