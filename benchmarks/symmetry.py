@@ -1,4 +1,4 @@
-"""How far the cells of a real field stay the same when it is mirrored, turned, shifted, cut, padded or brighter.
+"""How far the cells of a real field stay the same when it is mirrored, turned, shifted, cut or brighter.
 
 Network and diameter are the same for all versions of a field; masks are brought back first.
 Of a field that was cut or padded, cells at the edge of what both show are left out.

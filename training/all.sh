@@ -34,8 +34,9 @@ for field in 104 106 121; do
         --note "trained without BBBC020 field $field; for the benchmark only"
 done
 train cells cells $third --init runs/cells_without_104.pt
-"$PYTHON" export.py cells runs/cells.pt \
+"$PYTHON" export.py cells runs/cells.pt --called cells-fast \
     --note "the figures are those of networks trained without the field they were tested on"
+"$PYTHON" import_generalist.py ../../shared/reference/cellpose_generalist_cpnet.pt
 train nuclei nuclei --steps 2500 --crop 144 --simulated 150
 "$PYTHON" export.py nuclei runs/nuclei.pt
 "$PYTHON" export.py puncta runs/puncta.pt

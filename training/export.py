@@ -26,7 +26,8 @@ SIMULATED = "fields simulated by napari_tam.simulate.scene"
 
 CARDS = {
     "cells": {
-        "description": "macrophages from a cell stain, with the nuclear stain when there is one",
+        "description": "the small network: macrophages from a cell stain, with the nuclear stain when there "
+        "is one",
         "input": "cell stain, nuclear stain (zeros when missing); 1st to 99th percentile to 0-1",
         "training_data": [BBBC020, CELLPOSE, SIMULATED],
         "terms": "for non-commercial use, as the training images' terms say",
@@ -61,8 +62,9 @@ CARDS = {
 }
 
 
-def export(name: str, weights: Path, *, folder: Path, note: str = "") -> None:
-    """Write weights and card of one network."""
+def export(name: str, weights: Path, *, folder: Path, called: str = "", note: str = "") -> None:
+    """Write weights and card of one network, under its own name or the one it is `called` by."""
+    called = called or name
     state = torch.load(weights, weights_only=True)
     half = {k: (v.half() if v.is_floating_point() else v).contiguous() for k, v in state.items()}
     data = save(half)
@@ -73,7 +75,7 @@ def export(name: str, weights: Path, *, folder: Path, note: str = "") -> None:
     accuracy = json.loads(results.read_text()).get(key, {}) if results.exists() else {}
     shape = NETWORKS[name]
     card = {
-        "name": name,
+        "name": called,
         "kind": name,
         **CARDS[name],
         "in_channels": shape["in_channels"],
@@ -89,8 +91,8 @@ def export(name: str, weights: Path, *, folder: Path, note: str = "") -> None:
         "sha256": hashlib.sha256(data).hexdigest(),
     }
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / f"{name}.safetensors").write_bytes(data)
-    (folder / f"{name}.json").write_text(
+    (folder / f"{called}.safetensors").write_bytes(data)
+    (folder / f"{called}.json").write_text(
         json.dumps(card, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
     )
 
@@ -100,6 +102,7 @@ if __name__ == "__main__":
     parser.add_argument("name", choices=CARDS)
     parser.add_argument("weights", type=Path)
     parser.add_argument("--folder", type=Path, default=ROOT / "models")
+    parser.add_argument("--called", default="", help="name of the files, if not the network's")
     parser.add_argument("--note", default="", help="what a user should know about this training")
     args = parser.parse_args()
-    export(args.name, args.weights, folder=args.folder, note=args.note)
+    export(args.name, args.weights, folder=args.folder, called=args.called, note=args.note)

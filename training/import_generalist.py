@@ -30,12 +30,11 @@ CARD = {
     "source": "the generalist of the PyPI package scellseg 0.1.8 (BSD), an implementation of Cellpose "
     "(Stringer et al. 2021); weights unchanged but for half precision",
     "training_data": [
-        "Cellpose set (Stringer et al. 2021): about 600 fields of cells of many kinds; non-commercial, as "
-        "the terms of its images say"
+        "Cellpose set (Stringer et al. 2021), about 600 fields of cells of many kinds, BBBC020 (mouse "
+        "bone-marrow macrophages) and BBBC007 (Kc167 cells) among them; non-commercial"
     ],
-    "may_have_seen": "The Cellpose set contains BBBC020 (mouse bone-marrow macrophages) and BBBC007 (Kc167 "
-    "cells), and which fields were used for training is not on record: figures on these sets, and on the "
-    "composites made from BBBC020, are probably those of images that were trained on.",
+    "may_have_seen": "Which fields of the set were trained on is not on record: figures on BBBC020, on "
+    "the composites made from it and on BBBC007 are probably those of images that were trained on.",
     "terms": "weights: BSD; the images that they were trained on are for non-commercial use",
 }
 

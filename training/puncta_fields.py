@@ -96,10 +96,10 @@ def real_textures(data: Path) -> list[np.ndarray]:
     """Read real fields without puncta: nuclei (CC0), cell painting (CC0), actin and nuclei (CC BY 4.0)."""
     nuclei = [p for p in sorted((data / "nuclei").glob("*.tif")) if not p.name.endswith("_masks.tif")]
     fields = [tifffile.imread(p) for p in nuclei[::4]]
-    for name, channels in (("u2os_cell_painting", (0, 1, 2)), ("bpae_actin_mito_nuclei", (0, 1, 2))):
+    for name, times in (("u2os_cell_painting", (8, 8, 8)), ("bpae_actin_mito_nuclei", (24, 24, 8))):
         picture = tifffile.imread(data / "unlabelled" / f"{name}.tif")
-        # Few and varied: each as often as a score of the nuclei.
-        fields += [picture[channel] for channel in channels for _ in range(8)]
+        # Few and varied: each as often as a score of the nuclei; fibres and filaments more often still.
+        fields += [picture[channel] for channel, often in enumerate(times) for _ in range(often)]
     return [f.astype(np.float32) for f in fields if min(f.shape) >= 100]
 
 

@@ -49,6 +49,8 @@ def background(shape: tuple[int, int], rng: np.random.Generator, textures: list[
         behind += base * rng.uniform(0.3, 6) * cells(shape, rng)
     if rng.random() < 0.2:
         behind += base * rng.uniform(0.3, 6) * fibres(shape, rng)
+    if rng.random() < 0.2:
+        behind += base * np.exp(rng.uniform(np.log(0.5), np.log(15))) * filaments(shape, rng)
     return np.maximum(behind, 0.5)
 
 
@@ -106,6 +108,31 @@ def fibres(shape: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
         cv2.polylines(line, [np.round(path).astype(np.int32)], False, float(rng.uniform(0.2, 1)), 1)
         np.maximum(canvas, line, out=canvas)
     canvas = cv2.GaussianBlur(canvas, (0, 0), rng.uniform(0.8, 2.2))
+    return canvas / max(float(canvas.max()), 1e-6)
+
+
+def filaments(shape: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
+    """Wriggling short lines of uneven brightness, dense in places, like a mitochondrial network."""
+    canvas, finer = np.zeros(shape, np.uint8), 8
+    dense = rough(shape, rng) if rng.random() < 0.6 else None
+    wriggle, longest, blur = rng.uniform(0.03, 0.3), int(rng.integers(35, 110)), rng.uniform(0.7, 1.8)
+    for _ in range(int(np.exp(rng.uniform(np.log(30), np.log(400)))) * shape[0] ** 2 // 192**2):
+        start, angle = rng.uniform(0, shape[0], 2), rng.uniform(0, 2 * np.pi)
+        if dense is not None and rng.random() > dense[tuple(start.astype(int))] - 0.4:
+            continue
+        length = int(rng.integers(10 + int(6 * blur), longest))  # a short one would be a punctum
+        turn = angle + np.cumsum(rng.normal(0, wriggle, length))
+        path = start[::-1] + np.cumsum(np.stack([np.cos(turn), np.sin(turn)], axis=1), axis=0)
+        level = cv2.GaussianBlur(rng.standard_normal((length, 1)), (1, 0), sigmaX=1, sigmaY=rng.uniform(1, 6))
+        level = np.clip(1 + rng.uniform(0, 0.5) * level[:, 0] / max(float(level.std()), 1e-6), 0.2, 2)
+        level *= rng.uniform(0.3, 1)
+        whole = np.round(path * finer).astype(np.int32)
+        line = np.zeros(shape, np.uint8)
+        for index in range(length - 1):
+            # Smooth lines with sub-pixel ends: those on whole pixels would look like rows of beads.
+            cv2.line(line, whole[index], whole[index + 1], 120 * float(level[index]), 1, cv2.LINE_AA, 3)
+        np.maximum(canvas, line, out=canvas)
+    canvas = cv2.GaussianBlur(canvas.astype(np.float32), (0, 0), blur)
     return canvas / max(float(canvas.max()), 1e-6)
 
 

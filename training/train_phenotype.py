@@ -36,15 +36,15 @@ DESCRIPTION = (
 
 
 def cells_network(folder: Path):
-    """Return the bundled `cells` segmenter and its hash; None and "rough" where it is missing."""
-    from napari_tam.networks.cards import AREA_SETTINGS, TYPICAL_UM, ModelCard
+    """Return the small bundled cells segmenter and its hash; None and "rough" where it is missing."""
+    from napari_tam.networks.cards import AREA_SETTINGS, SMALL_CELLS, TYPICAL_UM, ModelCard
     from napari_tam.networks.predictor import Predictor
     from napari_tam.segment.segmenter import FlowNetSegmenter
 
-    if not (folder / "cells.json").exists():
+    if not (folder / f"{SMALL_CELLS}.json").exists():
         print("no cells network: rough true masks stand in for it")
         return None, "rough"
-    card = ModelCard.read(folder / "cells.json")
+    card = ModelCard.read(folder / f"{SMALL_CELLS}.json")
     network = FlowNetSegmenter(
         Predictor(card.load()), card.values["diameter_px"], TYPICAL_UM["cells"], AREA_SETTINGS["cells"]
     )

@@ -177,6 +177,7 @@ def batch(
         jobs=jobs,
         memory_gb=memory_gb,
         cluster=cluster,
+        layout=about,
     )
     analysed, kept, errors = _count(outcomes)
     conclusions = conclude(out, settings, about) if analysed + kept else None

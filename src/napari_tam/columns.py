@@ -433,6 +433,13 @@ PUNCTA_COLUMNS: tuple[Column, ...] = (
     Column("y_um", "number", "µm", "keys", "y_px × pixel size."),
     Column("x_um", "number", "µm", "keys", "x_px × pixel size."),
     Column("score", "number", "", "puncta", "The detector's confidence, 0 to 1."),
+    Column(
+        "contrast",
+        "number",
+        "",
+        "puncta",
+        "How far it stands out: SD of the structure around it (within some 60 px) at its own width.",
+    ),
     Column("intensity", "number", "counts", "puncta", "Σ(I - background) over the punctum."),
     Column("peak", "number", "counts", "puncta", "Height above the background."),
     Column("background", "number", "counts", "puncta", "Median of the local annulus."),
@@ -477,6 +484,15 @@ SUMMARY_COLUMNS: tuple[Column, ...] = (
     Column("puncta", "integer", "", "counts", "Number of puncta: puncta_in_cells + puncta_outside."),
     Column("puncta_in_cells", "integer", "", "counts", "Puncta whose centroid lies in a cell."),
     Column("puncta_outside", "integer", "", "counts", "Puncta outside every cell."),
+    Column("puncta_threshold", "number", "", "counts", "Contrast that puncta have at least; 1 keeps all."),
+    Column(
+        "puncta_false_share",
+        "number",
+        "",
+        "quality",
+        "Share of the puncta that is expected to be false: the mean of 1 - score; missing without puncta, "
+        "and for the method log.",
+    ),
     Column("cell_area_fraction", "number", "", "quality", "Share of the image covered by cells."),
     Column("cells_touching_border", "integer", "", "quality", "Cells cut by the image's border."),
     Column(

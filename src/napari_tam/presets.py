@@ -25,11 +25,15 @@ class Preset:
 
 PRESETS = (
     Preset("Default", "The defaults of all settings.", {}),
-    Preset("Dim puncta", "Finds more and dimmer puncta, and more noise.", {"puncta_score": 0.35}),
+    Preset(
+        "Dim puncta",
+        "Finds more and dimmer puncta, and more noise.",
+        {"puncta_score": 0.35, "puncta_threshold": 1.0},
+    ),
     Preset(
         "Clear puncta only",
         "Keeps only puncta that stand out clearly.",
-        {"puncta_score": 0.7, "puncta_min_snr": 5.0},
+        {"puncta_score": 0.7, "puncta_threshold": 8.0, "puncta_min_snr": 5.0},
     ),
     Preset("Quick look", "Finds puncta without the network (faster).", {"puncta_method": "log"}),
     Preset(

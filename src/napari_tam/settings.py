@@ -261,6 +261,25 @@ class Settings(BaseModel):
         gt=0,
         lt=1,
     )
+    puncta_threshold: Annotated[float, Field(gt=0, le=1000)] | None = _setting(
+        None,
+        "A punctum is kept from this contrast on: how far it stands out, in SD of the structure around it at "
+        "its own width; 1 keeps all. Unset (auto): found once for all images of a batch, from the layout's "
+        "control wells (puncta_false_per_cell); else, where the puncta fall into two populations, from the "
+        "valley between them; else none.",
+        group="puncta",
+        enters="measure",
+        common=True,
+    )
+    puncta_false_per_cell: float = _setting(
+        0.2,
+        "With puncta_threshold unset and control wells (dye_only, no_exosome) in the layout: a cell of "
+        "theirs holds at most so many puncta on average.",
+        group="puncta",
+        enters="conclude",
+        ge=0,
+        le=100,
+    )
     puncta_min_snr: float = _setting(
         0.0,
         "A punctum is kept from this signal-to-noise ratio on: peak over local background, divided by "
@@ -558,6 +577,11 @@ class Settings(BaseModel):
         if not [name for name in text.split(",") if name.strip()]:
             raise ValueError("name one readout at least")
         return text
+
+    @field_validator("puncta_threshold", mode="before")
+    @classmethod
+    def _auto_is_unset(cls, value: Any) -> Any:
+        return None if value == "auto" else value
 
     @field_validator("*", mode="before")
     @classmethod

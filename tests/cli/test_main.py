@@ -135,6 +135,7 @@ VALUES: dict[str, tuple[list[str], Any]] = {
     "track_max_movement_um": (["12"], 12.0),
     "track_max_missed": (["4"], 4),
     "device": (["cpu"], "cpu"),
+    "engine": (["torch"], "torch"),
     "phenotype_model": (["none"], "none"),
     "phenotype_border": ([], False),
     "tile_px": (["2048"], 2048),
@@ -422,7 +423,7 @@ def test_doctor_says_what_is_wrong_and_what_to_do(
 
     found = [
         ModelInfo(name, name, "bundled", "", "0" * 64, ok=not (broken and name == "puncta"))
-        for name in ("cells", "nuclei", "puncta")
+        for name in ("cells", "cells-fast", "nuclei", "puncta")
     ]
     monkeypatch.setattr("napari_tam.pipeline.models.available_models", lambda: found)
     monkeypatch.setattr("napari_tam.pipeline.models.load_models", lambda _: fakes.models())
@@ -431,7 +432,7 @@ def test_doctor_says_what_is_wrong_and_what_to_do(
     lines = capsys.readouterr().out.splitlines()
     problems = [line for line in lines if line.startswith("problem")]
     assert len(problems) == int(broken)
-    assert any("torch" in line and "networks run on" in line for line in lines)
+    assert any("torch" in line and "networks run by" in line for line in lines)
     if broken:
         after = lines[lines.index(problems[0]) + 1]
         assert "'puncta'" in problems[0]
@@ -444,7 +445,7 @@ def test_a_check_that_fails_does_not_stop_the_others(monkeypatch: pytest.MonkeyP
     def explode() -> Any:
         raise RuntimeError("boom")
 
-    for part in ("_torch", "_cellpose", "_trial", "_plugin", "_libraries"):
+    for part in ("network_checks", "_cellpose", "_trial", "_plugin", "_libraries"):
         monkeypatch.setattr(doctor, part, lambda: iter([doctor.Check("ok", "fine")]))
     monkeypatch.setattr("napari_tam.pipeline.models.available_models", explode)
     found = list(doctor.checks())

@@ -95,24 +95,28 @@ class ThresholdSegmenter:
 
 
 class PeakDetector:
-    """Every local maximum brighter than 100 is a punctum."""
+    """Every local maximum brighter than `above` is a punctum."""
+
+    above = 100.0
 
     def candidates(
         self, image: npt.NDArray[np.generic], pixel_size_um: float, settings: Settings
     ) -> pd.DataFrame:
         values = np.asarray(image, float)
-        y, x = np.nonzero((values == ndimage.maximum_filter(values, 7)) & (values > 100))
+        y, x = np.nonzero((values == ndimage.maximum_filter(values, 7)) & (values > self.above))
         peak = values[y, x] - 11
         return pd.DataFrame(
             {
                 "y_px": y.astype(float),
                 "x_px": x.astype(float),
                 "score": 1.0,
+                "contrast": 50.0,
                 "intensity": 2 * np.pi * SIGMA**2 * peak,
                 "peak": peak,
                 "background": 11.0,
                 "width_um": 2.355 * SIGMA * pixel_size_um,
                 "snr": 50.0,
+                "reason": "",
             }
         )
 

@@ -123,6 +123,7 @@ def _field(rng: np.random.Generator, name: str, mean: float) -> tuple[pd.DataFra
             "label": label,
             "frame": 0,
             "intensity": rng.lognormal(6, 0.4, len(label)),
+            "contrast": np.linspace(4, 60, len(label)),
             "edge_distance_um": np.where(inside, rng.gamma(2, 1.5, len(label)), np.nan),
             "nucleus_distance_um": np.where(inside, np.maximum(rng.normal(1.5, 2.5, len(label)), 0), np.nan),
         },

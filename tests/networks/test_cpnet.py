@@ -57,6 +57,16 @@ def test_a_predictor_runs_it() -> None:
     assert np.isfinite(output).all()
 
 
+def test_folding_the_norms_changes_nothing() -> None:
+    network, image = untrained(), torch.rand(1, 2, 24, 40)
+    with torch.inference_mode():
+        before = network(image)
+        norms = sum(isinstance(module, torch.nn.BatchNorm2d) for module in network.modules())
+        folded = network.fold_norms()
+        assert sum(isinstance(module, torch.nn.BatchNorm2d) for module in folded.modules()) < 0.65 * norms
+        assert (folded(image) - before).abs().max() < 1e-4 * before.abs().max()
+
+
 def test_the_diameter_comes_from_the_file() -> None:
     state = {**untrained().state_dict(), "diam_mean": torch.tensor([17.0]), "diam_labels": torch.ones(1)}
     assert network_of(state)[1] == 17

@@ -13,17 +13,18 @@ from scipy.spatial import cKDTree
 
 from napari_tam.networks.predictor import Predictor
 from napari_tam.puncta.detect import (
+    CANDIDATE_COLUMNS,
     SPOT_COLUMNS,
     Detector,
     LogDetector,
     NetworkDetector,
+    is_flank,
     measure_spots,
-    select,
     typical_sigma,
-    without_doubles,
 )
 from napari_tam.puncta.flows import LOWEST_SCORE, centres_from_flows
 from napari_tam.puncta.patches import FWHM
+from napari_tam.puncta.selection import KEPT, REASONS, select
 from napari_tam.settings import Settings
 
 FEW = limits(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -90,7 +91,9 @@ def test_24_puncta_in_24_out_with_their_place_light_and_width(
 def test_every_candidate_table_is_complete_and_within_bounds(detector: Detector) -> None:
     image = camera(spots_image(SHAPE, apart(), noise=6, background=100 + 50 * blurred_noise(SHAPE, 8, 2)))
     table = detector.candidates(image, UM, SETTINGS)
-    assert tuple(table) == SPOT_COLUMNS
+    assert tuple(table) == CANDIDATE_COLUMNS
+    assert set(table["reason"]) <= {KEPT, *REASONS}
+    table = table[table["reason"] == KEPT].drop(columns="reason")
     assert all(kind == np.float64 for kind in table.dtypes)
     assert np.isfinite(table.to_numpy()).all()
     assert table["score"].between(LOWEST_SCORE if isinstance(detector, NetworkDetector) else 1 / 3, 1).all()
@@ -205,11 +208,40 @@ def test_what_is_no_punctum_is_not_counted(kind: str) -> None:
     assert len(bundled().detect(image, UM, SETTINGS)) <= 2
 
 
-def test_what_has_no_light_of_its_own_beside_a_brighter_one_is_dropped() -> None:
+def test_what_has_no_light_of_its_own_beside_a_brighter_one_is_its_flank() -> None:
     table = pd.DataFrame({"y_px": [10.0, 10.0, 10.0, 50.0], "x_px": [10.0, 12.0, 20.0, 50.0]})
     table = table.assign(peak=[100.0, 2.0, 2.0, 0.0], sigma_px=1.4)
-    assert without_doubles(table)["x_px"].tolist() == [10, 20, 50]
-    assert len(without_doubles(table.iloc[:1])) == 1
+    assert is_flank(table).tolist() == [False, True, False, False]
+    assert is_flank(table.iloc[:1]).tolist() == [False]
+
+
+def test_hot_pixels_are_told_among_the_candidates(detector: Detector) -> None:
+    image = camera(spots_image(SHAPE, apart(), noise=4))
+    image[100, 100] = image[33, 44] = 60000
+    table = detector.candidates(image, UM, SETTINGS)
+    hot = table[table["reason"] == "hot pixel"]
+    assert sorted(zip(hot["y_px"], hot["x_px"], strict=True)) == [(33, 44), (100, 100)]
+    assert len(select(table, SETTINGS)) == 24
+
+
+@pytest.mark.parametrize("ring", [False, True])
+def test_wide_vesicles_among_fine_puncta_stand_out(ring: bool) -> None:
+    spots = apart(sigma=1.2)
+    wide = [(40.0, 40.0), (80.0, 120.0), (120.0, 200.0)]
+    image = spots_image(SHAPE, spots, noise=4)
+    y, x = np.indices(SHAPE)
+    for row, column in wide:
+        away = np.hypot(y - row, x - column)
+        image += 300 * np.exp(-0.5 * ((away - 7 * ring) / (1.5 if ring else 5)) ** 2)
+    places = np.array([s[:2] for s in spots] + wide)
+    table = measure_spots(camera(image), places, np.ones(len(places), np.float32), UM, SETTINGS)
+    assert (table["contrast"] > 12).all()
+
+
+def test_the_contrast_of_noise_is_that_of_its_extremes() -> None:
+    image = camera(np.random.default_rng(2).normal(500, 20, (256, 256)))
+    table = LogDetector().candidates(image, UM, SETTINGS)
+    assert table["contrast"].between(1, 6).all()
 
 
 @FEW
@@ -292,7 +324,7 @@ def test_select_is_monotone_in_both_thresholds(
 ) -> None:
     table = pd.DataFrame({name: np.arange(len(rows), dtype=float) for name in SPOT_COLUMNS})
     table["score"], table["snr"] = [r[0] for r in rows], [r[1] for r in rows]
-    table = table.astype(float)
+    table = table.astype(float).assign(reason=KEPT)
     kept = select(table, Settings(puncta_score=score, puncta_min_snr=snr))
     assert list(kept.index) == list(range(len(kept)))
     assert len(kept) == sum(s >= score and n >= snr for s, n in rows)
@@ -313,7 +345,7 @@ def test_no_candidates_give_a_complete_table() -> None:
     table = measure_spots(np.zeros((20, 20)), np.zeros((0, 2)), np.zeros(0, np.float32), UM, SETTINGS)
     assert table.empty
     assert tuple(table) == SPOT_COLUMNS
-    assert select(table, SETTINGS).empty
+    assert select(table.assign(reason=KEPT), SETTINGS).empty
 
 
 def test_the_typical_width_is_that_of_single_puncta() -> None:

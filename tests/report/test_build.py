@@ -19,9 +19,11 @@ from hypothesis import strategies as st
 from napari_tam import report as _report
 from napari_tam.cli import main as cli
 from napari_tam.errors import InputError
+from napari_tam.puncta.threshold import Threshold, by_user, from_populations
 from napari_tam.report import cautions, figures, numbers
 from napari_tam.report.build import Report, write_report
 from napari_tam.report.figures import curves
+from napari_tam.report.figures.puncta import contrast_distribution
 from napari_tam.report.quality import CHECKS, score_fields
 from napari_tam.report.reading import read_data
 from napari_tam.report.style import MissingData, plain, spread
@@ -197,6 +199,43 @@ def test_many_uncertain_cells_are_worth_a_word(data: ReportData) -> None:
     assert any(
         text.startswith("100 % of the cells") for text in cautions.cautions(replace(data, cells=cells))
     )
+
+
+def with_threshold(data: ReportData, threshold: Threshold) -> ReportData:
+    """Return results of a run that learnt a threshold."""
+    settings = data.settings.updated(puncta_threshold=threshold.value)
+    return replace(data, run={**data.run, "puncta_threshold": threshold.as_dict()}, settings=settings)
+
+
+def test_the_figure_of_the_contrasts_shows_what_the_threshold_was_learnt_from(data: ReportData) -> None:
+    rng = np.random.default_rng(0)
+    values = np.exp2(np.concatenate([rng.normal(2.2, 0.2, 200), rng.normal(4, 0.5, 300)]))
+    threshold = from_populations(values, ("a", "b"))
+    drawn = contrast_distribution(with_threshold(data, threshold))
+    assert drawn.table["number"].sum() == 500
+    assert drawn.table["threshold"].unique().tolist() == [threshold.value]
+    assert "2 images" in drawn.caption
+    assert threshold.reason in drawn.caption
+    # set by a user: those that are in the table
+    puncta = data.puncta.assign(contrast=[300.0] + [4.0] * (len(data.puncta) - 1))
+    by_hand = replace(with_threshold(data, by_user(3.5)), puncta=puncta)
+    table = contrast_distribution(by_hand).table
+    assert table["number"].sum() == len(data.puncta)
+    assert table["number"].iloc[-1] == 1
+    with pytest.raises(MissingData, match="earlier version"):
+        contrast_distribution(replace(data, puncta=puncta.drop(columns="contrast"), run={}))
+
+
+@pytest.mark.parametrize(("share", "said"), [(0.02, 0), (0.3, 1)])
+def test_many_puncta_that_may_be_false_are_worth_a_word(data: ReportData, share: float, said: int) -> None:
+    images = data.images.assign(puncta=100, puncta_false_share=share)
+    found = [text for text in cautions.cautions(replace(data, images=images)) if "may be false" in text]
+    assert len(found) == said
+    assert all("30 %" in text for text in found)
+    # one image of many
+    images.loc[images.index[images["status"] == "ok"][0], "puncta_false_share"] = 0.2
+    found = [text for text in cautions.cautions(replace(data, images=images)) if "may be false" in text]
+    assert len(found) == 1
 
 
 def test_without_a_layout_figures_are_left_out_with_the_reason(bare: ReportData) -> None:

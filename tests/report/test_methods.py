@@ -8,6 +8,7 @@ import plates
 import pytest
 
 from napari_tam.cli import main as cli
+from napari_tam.puncta.threshold import Threshold
 from napari_tam.report.methods import methods, methods_text
 from napari_tam.report.reading import read_data
 
@@ -44,6 +45,23 @@ def test_the_text_has_what_the_run_really_used(folder: Path) -> None:
         "Holm over 3 tests",
     ):
         assert part in text, part
+
+
+@pytest.mark.parametrize(
+    ("threshold", "words"),
+    [
+        (Threshold(7.25, "populations", "…"), "contrast of at least 7.25"),
+        (Threshold(5, "controls", "…"), "leaves cells of the control wells at most 0.2 puncta each"),
+        (Threshold(), None),
+    ],
+)
+def test_the_threshold_of_the_puncta_is_told_with_its_reason(
+    data: ReportData, threshold: Threshold, words: str | None
+) -> None:
+    settings = data.settings.updated(puncta_threshold=threshold.value)
+    run = {**data.run, "puncta_threshold": threshold.as_dict()}
+    text = methods(replace(data, run=run, settings=settings)).text()
+    assert "contrast of" not in text if words is None else words in text
 
 
 def test_every_reference_is_cited_and_every_citation_has_a_reference(data: ReportData) -> None:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from napari_tam.segment.diameter import Trial, estimate
 
 
-def network(true_um: float, count: int = 50, reach: float = 1.6):
+def network(true_um: float, count: int = 50, reach: float = 2.0):
     """Stand for a network that finds cells of a size: pieces or clumps of them far from its scale."""
 
     def look(assumed: float) -> Trial:
@@ -23,7 +23,7 @@ def network(true_um: float, count: int = 50, reach: float = 1.6):
 def test_the_scales_agree_on_the_true_size_wherever_the_search_starts(true: float, wrong: float) -> None:
     found = estimate(true * wrong, network(true))
     assert found.diameter_um == pytest.approx(true, rel=0.12)
-    if 0.5 < wrong < 2:
+    if 0.6 < wrong < 1.7:
         assert not found.doubt
 
 

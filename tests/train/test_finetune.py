@@ -49,15 +49,17 @@ def card(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModelCard:
     folder.mkdir()
     monkeypatch.setattr(cards, "MODELS_FOLDER", folder)
     torch.manual_seed(1)
-    for name, channels in (("cells", 2), ("nuclei", 1), ("puncta", 1)):
+    kinds = {"cells": "cells", cards.SMALL_CELLS: "cells", "nuclei": "nuclei", "puncta": "puncta"}
+    for name, kind in kinds.items():
+        channels = 2 if kind == "cells" else 1
         save_file(FlowNet(channels, (4, 6)).eval().state_dict(), folder / f"{name}.safetensors")
         about = {
-            "name": name, "kind": name, "in_channels": channels, "widths": [4, 6], "stem": 1,
+            "name": name, "kind": kind, "in_channels": channels, "widths": [4, 6], "stem": 1,
             "diameter_px": 12.0, "terms": "for tests only", "training_data": ["noise"],
             "sha256": hashlib.sha256((folder / f"{name}.safetensors").read_bytes()).hexdigest(),
         }  # fmt: skip
         (folder / f"{name}.json").write_text(json.dumps(about), encoding="utf-8")
-    return ModelCard.read(folder / "cells.json")
+    return ModelCard.read(folder / f"{cards.SMALL_CELLS}.json")
 
 
 def drive(work: Any) -> tuple[Any, list[Any]]:

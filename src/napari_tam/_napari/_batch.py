@@ -351,7 +351,8 @@ def _batch(
         prepare(out)
         models = session.models(settings)
     started, done = time.monotonic(), 0
-    batch = analyse_files(paths, settings, models, out, on_progress=tell, command=["napari", str(out)])
+    command = ["napari", str(out)]
+    batch = analyse_files(paths, settings, models, out, on_progress=tell, command=command, layout=layout)
     with contextlib.closing(batch):
         for outcome in batch:
             analysis = outcome.analysis

@@ -247,7 +247,7 @@ class AnalyseWidget(Panel):
         if found.analysis.candidates is None:  # opened from a folder: they are looked for once more
             self._later.start()
             return
-        from napari_tam.puncta.detect import select
+        from napari_tam.puncta.selection import select
 
         try:
             settings = self.settings_form.settings(pixel_size_um=self.pixel_size_um or None)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from napari_tam.batches.dask_clusters import connected
 from napari_tam.batches.outcome import BatchProgress, Outcome
 from napari_tam.batches.run import saving
+from napari_tam.batches.threshold import learn_threshold
 from napari_tam.batches.work import ALL_STEPS, Work
 from napari_tam.errors import InputError
 from napari_tam.io.channel_search import files_of
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
     from distributed import Client
 
+    from napari_tam.io.layout import Layout
     from napari_tam.pipeline.models import Models
 
 
@@ -62,6 +64,7 @@ def analyse_on(
     command: Sequence[str] = (),
     resume: bool = False,
     retry_failed: bool = False,
+    layout: Layout | None = None,
     load: Callable[[Settings], Models] = load_for_worker,
 ) -> Generator[Outcome, None, None]:
     """Analyse images on dask workers; see `napari_tam.batches.run.analyse_files`, which gives the same files.
@@ -73,7 +76,7 @@ def analyse_on(
     ----------
     cluster
         See `open_cluster`; or a client that is connected.
-    paths, settings, models, out, on_progress, command, resume, retry_failed
+    paths, settings, models, out, on_progress, command, resume, retry_failed, layout
         As for `analyse_files`. The folders must have the same paths on all machines.
     load
         Loads the networks in a worker.
@@ -91,7 +94,10 @@ def analyse_on(
     paths = list(dict.fromkeys(paths))
     names = unique_names(paths, settings.files)
     with locked(out):
-        record = Record(out, settings, models, names, command, background=True)
+        tell = on_progress or (lambda _progress: None)
+        learnt = learn_threshold(names, settings, models, out, layout=layout, resume=resume, tell=tell)
+        settings = learnt.settings
+        record = Record(out, settings, models, names, command, threshold=learnt.threshold, background=True)
         work = Work(record.parts, settings, models, record.analysis, resume, retry_failed, len(paths))
         rows: dict[Path, list[Row] | None] = dict.fromkeys(paths)
         with _in_order(record, rows), connected(cluster) as client:

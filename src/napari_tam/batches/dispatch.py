@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from napari_tam.batches.outcome import BatchProgress, Outcome
+    from napari_tam.io.layout import Layout
     from napari_tam.pipeline.models import Models
     from napari_tam.settings import Settings
 
@@ -29,6 +30,7 @@ def analyse_batch(
     jobs: int | None = None,
     memory_gb: float | None = None,
     cluster: str | None = None,
+    layout: Layout | None = None,
 ) -> Generator[Outcome, None, None]:
     """Analyse images as `napari_tam.batches.run.analyse_files` does, which explains the parameters.
 
@@ -53,6 +55,7 @@ def analyse_batch(
             command=command,
             resume=resume,
             retry_failed=retry_failed,
+            layout=layout,
         )
     return analyse_files(
         paths,
@@ -65,4 +68,5 @@ def analyse_batch(
         retry_failed=retry_failed,
         jobs=default_jobs(models.device) if jobs is None else jobs,
         memory_gb=memory_gb,
+        layout=layout,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from napari_tam.batches.threshold import settled
 from napari_tam.batches.work import Work
 from napari_tam.io.channel_search import files_of
 from napari_tam.io.images import unique_names
@@ -46,6 +47,7 @@ def plan(
         As for `napari_tam.batches.run.analyse_files`.
     """
     names = unique_names(paths, settings.files)
+    settings = settled(settings, out)
     parts = FieldStore(out, make=False)
     work = Work(parts, settings, models, analysis_hash(settings, models), resume, retry_failed)
     for path, name in names.items():

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from napari_tam.batches.outcome import ERROR_LOG, BatchProgress, Outcome, explain
 from napari_tam.batches.threads import executor, read_ahead
+from napari_tam.batches.threshold import learn_threshold
 from napari_tam.batches.work import ALL_STEPS, Item, Work
 from napari_tam.files import OutputError
 from napari_tam.io.images import unique_names
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Executor, Future
     from pathlib import Path
 
+    from napari_tam.io.layout import Layout
     from napari_tam.pipeline.models import Models
     from napari_tam.settings import Settings
 
@@ -51,6 +53,7 @@ def analyse_files(
     retry_failed: bool = False,
     jobs: int = 0,
     memory_gb: float | None = None,
+    layout: Layout | None = None,
 ) -> Generator[Outcome, None, None]:
     """Analyse images, writing each to the results folder before it is yielded.
 
@@ -83,6 +86,9 @@ def analyse_files(
         another in the caller's thread. What comes out is the same.
     memory_gb
         Images are only analysed at the same time if this is enough for them. Unset: half of what is free.
+    layout
+        What the images are: its control wells tell the threshold of the puncta
+        (`napari_tam.batches.threshold`).
 
     Yields
     ------
@@ -102,13 +108,17 @@ def analyse_files(
     if any(getattr(network, "one_at_a_time", False) for network in (models.cells, models.nuclei)):
         jobs = min(jobs, 1)
     with locked(out):
-        record = Record(out, settings, models, names, command, background=jobs > 0)
+        tell = on_progress or (lambda _progress: None)
+        learnt = learn_threshold(names, settings, models, out, layout=layout, resume=resume, tell=tell)
+        settings = learnt.settings
+        record = Record(
+            out, settings, models, names, command, threshold=learnt.threshold, background=jobs > 0
+        )
         if not resume:
             with contextlib.suppress(OSError):
                 (out / ERROR_LOG).unlink(missing_ok=True)
         work = Work(record.parts, settings, models, record.analysis, resume, retry_failed, len(paths))
-        if on_progress is not None:
-            work.tell = on_progress
+        work.tell, work.candidates = tell, learnt.candidates
         run = _Run(record, work, jobs, _memory(memory_gb))
         with saving(record):
             items = (item for index, path in enumerate(paths) for item in work.read(path, names[path], index))

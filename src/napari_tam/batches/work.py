@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
@@ -16,6 +16,7 @@ from napari_tam.errors import InputError
 from napari_tam.files import OutputError
 from napari_tam.io.channel_search import files_of
 from napari_tam.io.images import read_fields
+from napari_tam.pipeline.analysis import Segmented
 from napari_tam.pipeline.runner import run_steps
 from napari_tam.pipeline.steps import STEPS
 from napari_tam.progress import Progress
@@ -29,6 +30,8 @@ from napari_tam.stopping import checkpoint
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    import pandas as pd
 
     from napari_tam.io.field import Field
     from napari_tam.pipeline.analysis import Analysis
@@ -100,6 +103,8 @@ class Work:
         Takes the progress; from several threads if several analyse.
     stop
         Set when the run is to end.
+    candidates
+        Candidates of puncta that are known already, by the names of their fields; taken out when used.
     """
 
     parts: FieldStore
@@ -111,6 +116,7 @@ class Work:
     files: int = 1
     tell: Callable[[BatchProgress], None] = lambda _progress: None
     stop: threading.Event = field(default_factory=threading.Event)
+    candidates: dict[str, pd.DataFrame] = field(default_factory=dict)
 
     def read(self, path: Path, name: str, index: int) -> Iterator[Item]:
         """Yield what is in a file; what goes wrong is yielded, too.
@@ -176,10 +182,11 @@ class Work:
             shape = next(iter(item.field.channels.values())).shape
             volume = item.field.z_step_um is not None
             edits = None if volume else read_edits(self.parts.out, item.name, shape)
-            segmented = None
+            known = Segmented()
             if self.resume and _is_read(item.field):
-                segmented = self.parts.segmented(item.name, item.stamp, corrected, self._masks)
-            generator = run_steps(item.field, self.settings, self.models, edits=edits, segmented=segmented)
+                known = self.parts.segmented(item.name, item.stamp, corrected, self._masks) or known
+            known = replace(known, candidates=self.candidates.pop(item.name, None))
+            generator = run_steps(item.field, self.settings, self.models, edits=edits, segmented=known)
             while True:
                 try:
                     self._announce(item.path, item.name, item.index, next(generator).step)

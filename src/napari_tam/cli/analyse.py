@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from napari_tam.batches.conclude import conclude
 from napari_tam.batches.dispatch import analyse_batch
+from napari_tam.batches.threshold import read_threshold
 from napari_tam.cli.console import INTERRUPTED, SOME_FAILED
 from napari_tam.cli.uptake import print_conclusions, print_report
 from napari_tam.io.channel_search import described
@@ -18,6 +19,7 @@ from napari_tam.io.images import list_images
 from napari_tam.io.layout import read_layout
 from napari_tam.io.listing import unique_names
 from napari_tam.pipeline.models import load_models
+from napari_tam.puncta.threshold import LOWEST
 from napari_tam.results.folder import OK, PENDING, prepare
 from napari_tam.results.tables import read_csv
 from napari_tam.stopping import terminable
@@ -101,6 +103,7 @@ def analyse(
             jobs=how.jobs,
             memory_gb=how.memory_gb,
             cluster=how.cluster,
+            layout=about,
         )
         interrupted = False
         try:
@@ -160,6 +163,9 @@ class Tally:
             total = self.puncta_inside + self.puncta_outside
             print(f"cells    {self.cells:,}{median}")
             print(f"puncta   {total:,}: {self.puncta_inside:,} in cells, {self.puncta_outside:,} outside")
+            threshold = read_threshold(out)
+            if threshold is not None and threshold.value > LOWEST:
+                print(f"         counted from contrast {threshold.value:g} on: {threshold.reason}")
         print(f"tables   {out / 'cells.csv'}, puncta.csv, images.csv")
         if settings.overlays and self.fields:
             print(f"pictures {out / 'overlays'}")

@@ -62,7 +62,7 @@ def checks() -> Iterator[Check]:
     parts: tuple[Callable[[], Iterator[Check]], ...] = (
         _system,
         _libraries,
-        _torch,
+        network_checks,
         _cellpose,
         _models,
         _trial,
@@ -104,7 +104,8 @@ def _libraries() -> Iterator[Check]:
     yield Check("ok", ", ".join(found))
 
 
-def _torch() -> Iterator[Check]:
+def network_checks() -> Iterator[Check]:
+    """Yield what runs the networks."""
     try:
         import torch
 

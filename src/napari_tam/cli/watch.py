@@ -142,6 +142,7 @@ class Station:
                 self.out,
                 command=self.command,
                 resume=True,
+                layout=self.layout,
                 jobs=default_jobs(self.models.device),
             )
             with contextlib.closing(batch):

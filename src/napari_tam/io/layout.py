@@ -33,8 +33,11 @@ if TYPE_CHECKING:
 #: Columns that can tell independent experiments apart, the largest unit first.
 GROUPS = ("donor", "plate", "replicate")
 
-#: What a control well can be. Exosomes were given to none of the first two; see docs/uptake.md.
-CONTROL_ROLES = ("dye_only", "no_exosome", "untreated", "vehicle", "m0", "m1", "m2", "positive")
+#: Cells of these controls were given no exosomes.
+NO_EXOSOMES = ("dye_only", "no_exosome")
+
+#: What a control well can be; see docs/uptake.md.
+CONTROL_ROLES = (*NO_EXOSOMES, "untreated", "vehicle", "m0", "m1", "m2", "positive")
 
 #: Columns that hold numbers.
 NUMBERS = ("dose", "time")

@@ -99,10 +99,21 @@ def _column(vector: Any) -> Any:
     return ops.unsqueeze(vector, np.array([1, 2]))
 
 
-def _conv2d(x: Any, weight: Any, bias: Any, stride: Any, padding: Any, dilation: Any, groups: int) -> Any:
+def _conv2d(
+    x: Any,
+    weight: Any,
+    bias: Any = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: int = 1,
+) -> Any:
     if groups != 1:
         raise NotImplementedError("a convolution in groups has no counterpart for OpenVINO here")
-    result = ops.convolution(x, weight, list(stride), list(padding), list(padding), list(dilation))
+    step, pad, spread = (
+        [value] * 2 if isinstance(value, int) else list(value) for value in (stride, padding, dilation)
+    )
+    result = ops.convolution(x, weight, step, pad, pad, spread)
     return result if bias is None else ops.add(result, _column(bias))
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from functools import cache
-from importlib.util import find_spec
 from typing import Any
 
 _TELEMETRY = "openvino_telemetry"
@@ -32,8 +31,3 @@ def openvino() -> Any:
         if absent:
             del sys.modules[_TELEMETRY]
     return found
-
-
-def is_installed() -> bool:
-    """Tell whether OpenVINO is there, without importing it."""
-    return find_spec("openvino") is not None

@@ -66,7 +66,7 @@ class Analysis:
 
 @dataclass(frozen=True)
 class Segmented:
-    """Masks of an earlier run that still hold; None: to be found anew.
+    """What is known before the analysis and still holds; None: to be found anew.
 
     Attributes
     ----------
@@ -76,6 +76,8 @@ class Segmented:
         The diameter that the cells were found with, and why its estimate is unsure.
     judged
         How each cell was found (`napari_tam.columns.JUDGED`), by label; None if nobody knows.
+    candidates
+        The candidates of puncta.
     """
 
     cells: npt.NDArray[np.unsignedinteger[Any]] | None = None
@@ -83,3 +85,4 @@ class Segmented:
     cell_diameter_um: float = float("nan")
     diameter_doubt: str = ""
     judged: pd.DataFrame | None = None
+    candidates: pd.DataFrame | None = None

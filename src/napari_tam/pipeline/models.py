@@ -171,9 +171,12 @@ class _Finder:
     def _segmenter(
         self, network: FlowNet | CPNet, diameter_px: float, typical_um: float, kind: str
     ) -> Segmenter:
+        from napari_tam.networks.cpnet import CPNet
         from napari_tam.segment.segmenter import FlowNetSegmenter
 
-        return FlowNetSegmenter(self.predictor(network), diameter_px, typical_um, AREA_SETTINGS[kind])
+        linear = isinstance(network, CPNet)
+        predictor = self.predictor(network)
+        return FlowNetSegmenter(predictor, diameter_px, typical_um, AREA_SETTINGS[kind], linear=linear)
 
 
 def stack_models(models: Models, z_step_um: float) -> Models:

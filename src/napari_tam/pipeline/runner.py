@@ -10,7 +10,8 @@ from napari_tam.pipeline.analysis import Analysis, Segmented
 from napari_tam.pipeline.edits import Edits
 from napari_tam.pipeline.models import stack_models
 from napari_tam.pipeline.rerun import kept_steps
-from napari_tam.pipeline.steps import TABLE, State
+from napari_tam.pipeline.state import State
+from napari_tam.pipeline.steps import TABLE
 from napari_tam.pipeline.tiles import is_large, steps_of_tiles
 from napari_tam.progress import Progress
 from napari_tam.settings import REQUIRED_ROLES
@@ -42,7 +43,7 @@ def run_steps(
     edits
         What was corrected by hand: it takes precedence over what the networks find.
     segmented
-        Masks of an earlier run that still hold; ignored for large images.
+        What is known already and still holds; ignored for large images.
 
     Raises
     ------

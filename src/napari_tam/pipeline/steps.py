@@ -8,17 +8,16 @@ run), else that of the work.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from dataclasses import field as later
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from napari_tam.columns import JUDGED
-from napari_tam.correct.apply import Corrected, correct
+from napari_tam.correct.apply import correct
 from napari_tam.measure.cells import measure
 from napari_tam.phenotype.classify import phenotype_summary
-from napari_tam.puncta.detect import select
+from napari_tam.puncta.selection import false_share, select, threshold_for
 from napari_tam.volume.measure import measure_volume
 from napari_tam.volume.projection import project_field, project_labels
 
@@ -27,57 +26,10 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from napari_tam.io.field import Field
-    from napari_tam.pipeline.analysis import Analysis, Segmented
-    from napari_tam.pipeline.edits import Edits
-    from napari_tam.pipeline.models import Models
-    from napari_tam.settings import Settings
+    from napari_tam.pipeline.analysis import Analysis
+    from napari_tam.pipeline.state import State
 
     Labels = npt.NDArray[np.unsignedinteger[Any]]
-
-
-@dataclass
-class State:
-    """What is known of a field so far; every step adds to it.
-
-    Attributes
-    ----------
-    field
-        The field as it was given; from the first step on after its corrections.
-    settings, models, edits, segmented
-        See `napari_tam.pipeline.runner.run_steps`.
-    corrected
-        By ``correct``.
-    nuclei
-        By ``nuclei``: labels; None without a nuclear stain.
-    cells, diameter_um, diameter_doubt, judged
-        By ``cells``: labels, the diameter that they were found with, why its estimate is unsure, and how each
-        of them was found (`napari_tam.columns.JUDGED`, by label); None if nobody knows.
-    candidates, spots
-        By ``puncta``: before and after the thresholds.
-    table, puncta, summary
-        By ``measure``.
-    phenotypes
-        By ``classify``: the columns that it adds; None without a model.
-    """
-
-    field: Field
-    settings: Settings
-    models: Models
-    edits: Edits
-    segmented: Segmented
-    corrected: Corrected = later(init=False)
-    nuclei: Labels | None = None
-    cells: Labels = later(init=False)
-    diameter_um: object = later(init=False)
-    judged: pd.DataFrame | None = None
-    diameter_doubt: str = ""
-    candidates: pd.DataFrame = later(init=False)
-    spots: pd.DataFrame = later(init=False)
-    table: pd.DataFrame = later(init=False)
-    puncta: pd.DataFrame = later(init=False)
-    summary: dict[str, object] = later(init=False)
-    phenotypes: pd.DataFrame | None = None
 
 
 def _nothing(state: State) -> None:
@@ -220,9 +172,17 @@ def _keep_candidates(state: State, earlier: Analysis) -> None:
     state.candidates = earlier.candidates
 
 
+def _candidates_known(state: State) -> bool:
+    if state.segmented.candidates is None:
+        return False
+    state.candidates = state.segmented.candidates
+    return True
+
+
 def _select_spots(state: State) -> None:
     """Apply the thresholds, then what was corrected by hand."""
-    found = select(state.candidates, state.settings)
+    state.threshold = threshold_for(state.candidates, state.settings)
+    found = select(state.candidates, state.settings, state.threshold)
     exosome = state.field.channels["exosome"]
     state.spots = state.edits.apply(found, exosome, state.field.pixel_size_um, state.settings)
 
@@ -237,6 +197,10 @@ def _measure(state: State) -> None:
         for name in JUDGED:
             state.table[name] = judged[name].fillna(state.table[name])
     state.summary["cell_diameter_um"] = state.diameter_um
+    state.summary["puncta_threshold"] = state.threshold.value
+    # The score of the other method is no chance.
+    known = state.settings.puncta_method == "network"
+    state.summary["puncta_false_share"] = false_share(state.spots) if known else float("nan")
     state.summary["cell_diameter_doubt"] = state.diameter_doubt
     told = [str(state.summary["notes"]), *state.edits.notes]
     if state.diameter_doubt:
@@ -288,7 +252,14 @@ TABLE = (
         keep=_keep_cells,
         known=(_cells_by_hand, _cells_of_earlier_run),
     ),
-    Step("puncta", _find_candidates, takes=("correct",), keep=_keep_candidates, finish=_select_spots),
+    Step(
+        "puncta",
+        _find_candidates,
+        takes=("correct",),
+        keep=_keep_candidates,
+        known=(_candidates_known,),
+        finish=_select_spots,
+    ),
     Step("measure", _measure, takes=("correct", "cells", "nuclei", "puncta")),
     Step(
         "classify",

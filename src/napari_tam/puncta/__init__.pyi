@@ -1,4 +1,5 @@
-from .detect import Detector, LogDetector, NetworkDetector, measure_spots, select
+from .detect import Detector, LogDetector, NetworkDetector, measure_spots
+from .selection import select
 
 __all__ = [
     "Detector",

@@ -1,7 +1,7 @@
 """Exosome puncta: candidates from the bundled network or a Laplacian of Gaussian, then photometry.
 
 Both detectors return all candidates with their scores, so that a threshold can be moved
-afterwards at no cost (`select`).
+afterwards at no cost (`napari_tam.puncta.selection`).
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import pandas as pd
 from napari_tam.puncta import photometry
 from napari_tam.puncta.flows import LOWEST_SCORE, centres_from_flows
 from napari_tam.puncta.patches import FWHM, Float, Patches, Points, background, gaussian_widths
+from napari_tam.puncta.selection import KEPT, select
 from napari_tam.puncta.spot_input import contrast_at, network_input, normalise_spots, repair_hot_pixels
 
 if TYPE_CHECKING:
@@ -45,27 +46,30 @@ LOG_HALF = 6.0
 #: LoG candidates are kept down to this contrast (score 1/3): below it noise alone gives thousands.
 LOG_LOWEST = 3.0
 
+#: Measured of every punctum.
 SPOT_COLUMNS = (
-    "y_px", "x_px", "score", "intensity", "peak", "background", "noise", "snr", "width_um", "sigma_px",
+    "y_px", "x_px", "score", "contrast", "intensity", "peak", "background", "noise", "snr", "width_um",
+    "sigma_px",
 )  # fmt: skip
+#: Of every candidate; `reason` as in `napari_tam.puncta.selection`, as far as no setting is asked for it.
+CANDIDATE_COLUMNS = (*SPOT_COLUMNS, "reason")
+
+#: Wide puncta, and rings, are judged at these multiples of the typical width as well ...
+_WIDER = (2.0, 4.0, 6.0)
+#: ... when they are this much wider than it, or have less contrast than this at it.
+_WIDE, _HARDLY = 1.4, 2.0
 
 
 class Detector(Protocol):
     """Anything that finds puncta in an exosome channel."""
 
     def candidates(self, image: Plane, pixel_size_um: float, settings: Settings) -> pd.DataFrame:
-        """Return all candidates (columns `SPOT_COLUMNS`), whatever the thresholds."""
+        """Return all candidates (columns `CANDIDATE_COLUMNS`), whatever the thresholds."""
         ...
 
     def detect(self, image: Plane, pixel_size_um: float, settings: Settings) -> pd.DataFrame:
         """Return the puncta above the thresholds of the settings."""
         ...
-
-
-def select(candidates: pd.DataFrame, settings: Settings) -> pd.DataFrame:
-    """Keep the candidates above ``puncta_score`` and ``puncta_min_snr``."""
-    keep = (candidates["score"] >= settings.puncta_score) & (candidates["snr"] >= settings.puncta_min_snr)
-    return candidates[keep].reset_index(drop=True)
 
 
 class NetworkDetector:
@@ -76,14 +80,15 @@ class NetworkDetector:
 
     def candidates(self, image: Plane, pixel_size_um: float, settings: Settings) -> pd.DataFrame:
         """See `Detector.candidates`."""
-        pixels, _ = repair_hot_pixels(image)
+        pixels, hot = repair_hot_pixels(image)
         # A network of one plane (made before local contrast was there) sees the image alone.
         wide = self.predictor.in_channels > 1
         output = self.predictor(network_input(pixels) if wide else normalise_spots(pixels)[None])
         points, scores = centres_from_flows(output)
         scores = judge(pixels, points, scores)
         kept = scores >= LOWEST_SCORE
-        return without_doubles(measure_spots(pixels, points[kept], scores[kept], pixel_size_um, settings))
+        table = measure_spots(pixels, points[kept], scores[kept], pixel_size_um, settings)
+        return with_reasons(table, hot)
 
     def detect(self, image: Plane, pixel_size_um: float, settings: Settings) -> pd.DataFrame:
         """See `Detector.detect`."""
@@ -107,20 +112,31 @@ def judge(pixels: Float, points: Points, scores: Float) -> Float:
     return np.asarray(odds / (1 + odds), np.float32)
 
 
-def without_doubles(table: pd.DataFrame) -> pd.DataFrame:
-    """Drop candidates that have next to no light of their own beside a brighter one."""
+def with_reasons(table: pd.DataFrame, hot: npt.NDArray[np.intp]) -> pd.DataFrame:
+    """Turn measured spots into candidates: say which are flanks, and add the hot pixels (N, 2)."""
+    table["reason"] = np.where(is_flank(table), "flank", KEPT)
+    if not len(hot):
+        return table
+    more = pd.DataFrame(0.0, index=range(len(hot)), columns=list(SPOT_COLUMNS))
+    more[["y_px", "x_px"]] = hot
+    more["reason"] = "hot pixel"
+    return pd.concat([table, more], ignore_index=True) if len(table) else more
+
+
+def is_flank(table: pd.DataFrame) -> npt.NDArray[np.bool_]:
+    """Tell which spots have next to no light of their own beside a brighter one."""
     from scipy.spatial import cKDTree
 
+    flank = np.zeros(len(table), bool)
     if len(table) < 2:
-        return table
+        return flank
     points, peak, sigma = (table[c].to_numpy() for c in (["y_px", "x_px"], "peak", "sigma_px"))
     pairs = cKDTree(points).query_pairs(DOUBLE_SIGMA * float(sigma.max()), output_type="ndarray")
     faint = np.where(peak[pairs[:, :1]] < peak[pairs[:, 1:]], pairs, pairs[:, ::-1])
     distance = np.hypot(*(points[faint[:, 0]] - points[faint[:, 1]]).T)
     near = distance < DOUBLE_SIGMA * sigma[faint[:, 1]]
-    double = faint[near & (peak[faint[:, 0]] < DOUBLE_SHARE * peak[faint[:, 1]]), 0]
-    kept: pd.DataFrame = table.drop(index=np.unique(double)).reset_index(drop=True)
-    return kept
+    flank[faint[near & (peak[faint[:, 0]] < DOUBLE_SHARE * peak[faint[:, 1]]), 0]] = True
+    return flank
 
 
 class LogDetector:
@@ -128,7 +144,7 @@ class LogDetector:
 
     def candidates(self, image: Plane, pixel_size_um: float, settings: Settings) -> pd.DataFrame:
         """See `Detector.candidates`. The score is contrast / (contrast + `LOG_HALF`)."""
-        pixels, _ = repair_hot_pixels(image)
+        pixels, hot = repair_hot_pixels(image)
         sigma = settings.spot_sigma_um / pixel_size_um if settings.spot_sigma_um else TYPICAL_SIGMA_PX
         best = np.full(pixels.shape, -np.inf, np.float32)
         for width in (0.8 * sigma, 1.2 * sigma, 2.0 * sigma):
@@ -142,7 +158,7 @@ class LogDetector:
         points = np.stack([rows, columns], axis=1).astype(np.float64)
         score = contrast / (contrast + LOG_HALF)
         table = measure_spots(pixels, points, score, pixel_size_um, settings)
-        return table[table["snr"] >= LOG_SNR].reset_index(drop=True)
+        return with_reasons(table[table["snr"] >= LOG_SNR].reset_index(drop=True), hot)
 
     def detect(self, image: Plane, pixel_size_um: float, settings: Settings) -> pd.DataFrame:
         """See `Detector.detect`."""
@@ -180,6 +196,7 @@ def measure_spots(
         "y_px": np.clip(found.points[:, 0], -0.5, pixels.shape[0] - 0.5),
         "x_px": np.clip(found.points[:, 1], -0.5, pixels.shape[1] - 0.5),
         "score": scores,
+        "contrast": contrast_of(pixels, found.points, found.sigma, typical),
         "intensity": found.intensity,
         "peak": found.peak,
         "background": found.level,
@@ -189,6 +206,15 @@ def measure_spots(
         "sigma_px": found.sigma,
     }
     return pd.DataFrame(columns, columns=list(SPOT_COLUMNS), dtype=np.float64)
+
+
+def contrast_of(pixels: Float, points: Points, sigma: Float, typical: float) -> Float:
+    """How far puncta stand out (`contrast_at`) at the typical width; wide ones and rings at more."""
+    contrast = contrast_at(pixels, points, max(typical, 0.8))
+    wide = (sigma > _WIDE * typical) | (contrast < _HARDLY)
+    for times in _WIDER if wide.any() else ():
+        contrast[wide] = np.maximum(contrast[wide], contrast_at(pixels, points[wide], times * typical))
+    return contrast
 
 
 def least_noise(noise: Float, peak: Float) -> float:

@@ -20,6 +20,11 @@ ENOUGH = 3
 #: A larger share of uncertain cells is worth a warning.
 MANY_UNCERTAIN = 0.3
 
+#: A larger share of puncta that may be false is worth a warning, ...
+MANY_FALSE = 0.1
+#: ... of at least so many puncta.
+SOME_PUNCTA = 20
+
 #: What the bundled phenotype model can claim.
 SIMULATED = (
     "M1 and M2 were told apart by the bundled model, which is trained on simulated cells only. It says "
@@ -34,6 +39,7 @@ def cautions(data: ReportData) -> list[str]:
     found = list(data.problems)
     found += _of_run(data)
     found += _of_design(data)
+    found += _of_puncta(data)
     found += _of_phenotypes(data)
     found += _of_fields(data)
     return found
@@ -85,6 +91,29 @@ def _of_design(data: ReportData) -> list[str]:
     if data.thresholds is not None and "note" in data.thresholds:
         notes = dict.fromkeys(n for n in data.thresholds["note"] if isinstance(n, str) and n)
         found += [f"Control: {note.rstrip('.')}." for note in notes]
+    return found
+
+
+def _of_puncta(data: ReportData) -> list[str]:
+    if "puncta_false_share" not in data.analysed:
+        return []
+    share, puncta = (as_number(data.analysed[name]) for name in ("puncta_false_share", "puncta"))
+    known = ~pd.isna(share)
+    count = puncta[known].sum()
+    overall = float((share * puncta)[known].sum() / count) if count else 0.0
+    found = []
+    if count >= SOME_PUNCTA and overall > MANY_FALSE:
+        found.append(
+            f"About {100 * overall:.0f} % of the puncta may be false, going by their scores: many hardly "
+            "stand out. A higher puncta_score or puncta_threshold leaves fewer of them, and fewer true "
+            "ones; intensities suffer less than counts."
+        )
+    many = int((known & (share > MANY_FALSE) & (puncta >= SOME_PUNCTA)).sum())
+    if many and overall <= MANY_FALSE:
+        found.append(
+            f"In {_number(many, 'image')} more than {100 * MANY_FALSE:.0f} % of the puncta may be false "
+            "(puncta_false_share in images.csv)."
+        )
     return found
 
 

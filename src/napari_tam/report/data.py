@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -10,9 +11,10 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from napari_tam.io.layout import well_of
+from napari_tam.io.layout import NO_EXOSOMES, well_of
 from napari_tam.phenotype.classify import UNCERTAIN
-from napari_tam.report.readouts import GROUP, NEGATIVE
+from napari_tam.puncta.threshold import Threshold
+from napari_tam.report.readouts import GROUP
 from napari_tam.results.folder import OK, Results
 from napari_tam.settings import Settings
 
@@ -61,6 +63,13 @@ class ReportData:
         return self.images[self.images["status"] == OK]
 
     @cached_property
+    def puncta_threshold(self) -> Threshold | None:
+        """The threshold for the contrast of puncta; None for results of versions without one."""
+        with contextlib.suppress(KeyError, TypeError, ValueError, IndexError):
+            return Threshold.from_dict(self.run["puncta_threshold"])
+        return None
+
+    @cached_property
     def classes(self) -> tuple[str, ...]:
         """Names of the phenotypes, in the order of their colours; empty without phenotypes."""
         from napari_tam.phenotype.colours import classes_of
@@ -72,14 +81,14 @@ class ReportData:
         """The cells that are not of a negative control."""
         if not self.has("control_role"):
             return self.cells
-        return self.cells[~self.cells["control_role"].isin(NEGATIVE)]
+        return self.cells[~self.cells["control_role"].isin(NO_EXOSOMES)]
 
     @cached_property
     def control(self) -> pd.DataFrame:
         """The cells of the negative controls (dye only, no exosomes)."""
         if not self.has("control_role"):
             return self.cells.iloc[:0]
-        return self.cells[self.cells["control_role"].isin(NEGATIVE)]
+        return self.cells[self.cells["control_role"].isin(NO_EXOSOMES)]
 
     @cached_property
     def has_layout(self) -> bool:
@@ -110,14 +119,14 @@ class ReportData:
                     part = part.mask(part == "", role.where(is_stated(role), ""))
                 groups = part.astype(str)
                 if "control_role" in table:  # a condition's control wells are a group of their own
-                    named = table["control_role"].isin(NEGATIVE) & (groups != role)
+                    named = table["control_role"].isin(NO_EXOSOMES) & (groups != role)
                     mark = " (" + table["control_role"].astype(str).str.replace("_", " ") + ")"
                     groups = groups.where(~named, groups + mark)
             elif self._varies(name):
                 texts = {x: f"dose {x:g}" if name == "dose" else f"{x:g} h" for x in values.dropna().unique()}
                 part = values.map(texts).fillna("").astype(str)
                 if name == "dose" and "control_role" in table:  # that a control has none is in its name
-                    part = part.mask(table["control_role"].isin(NEGATIVE) & (values == 0), "")
+                    part = part.mask(table["control_role"].isin(NO_EXOSOMES) & (values == 0), "")
                 groups = groups + np.where((groups != "") & (part != ""), ", ", "") + part
         return groups
 
@@ -128,7 +137,7 @@ class ReportData:
         keys = [name for name in GROUP if self.has(name)]
         firsts = table.drop_duplicates("_group")
         negative = (
-            ~firsts["control_role"].isin(NEGATIVE)
+            ~firsts["control_role"].isin(NO_EXOSOMES)
             if self.has("control_role")
             else pd.Series(True, firsts.index)
         )

@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_tam.networks.cards import MODELS_FOLDER, PHENOTYPE
+from napari_tam.io.layout import NO_EXOSOMES
+from napari_tam.networks.cards import MODELS_FOLDER, PHENOTYPE, SMALL_CELLS
+from napari_tam.puncta.threshold import LOWEST
 from napari_tam.report.citations import Methods
 from napari_tam.report.data import as_number
 from napari_tam.report.reading import read_data
-from napari_tam.report.readouts import NEGATIVE, label_of
+from napari_tam.report.readouts import label_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -116,7 +118,7 @@ def _network(data: ReportData, kind: str, name: str) -> str:
     """Return how a network is called in the text: bundled ones with their training data."""
     sha = (data.run.get("models") or {}).get(name, "")
     mark = f", sha256 {str(sha)[:12]}" if sha else ""
-    card = _card(kind) if name == kind else None
+    card = _card(name) if name in (kind, SMALL_CELLS) else None
     if card is None:
         return f"the model '{name}'{mark.replace(', ', ' (', 1) + ')' if mark else ''}"
     # what follows the semicolon are the terms of use
@@ -160,6 +162,23 @@ def _cells(found: Methods, data: ReportData) -> None:
     )
 
 
+def _contrast(data: ReportData) -> str:
+    """Say which contrast puncta have at least, and why."""
+    threshold = data.puncta_threshold
+    value = data.settings.puncta_threshold if threshold is None else threshold.value
+    if value is None or value <= LOWEST:
+        return ""
+    why = {
+        "controls": ", which leaves cells of the control wells at most "
+        f"{data.settings.puncta_false_per_cell:g} puncta each on average",
+        "populations": ", the valley between the two populations that contrasts fell into",
+    }.get("given" if threshold is None else threshold.rule, "")
+    return (
+        f" and a contrast of at least {value:.3g} (response of a Laplacian of Gaussian over its spread in "
+        f"the surroundings; the same for all images{why})"
+    )
+
+
 def _puncta(found: Methods, data: ReportData) -> None:
     s = data.settings
     if s.puncta_method == "network":
@@ -172,6 +191,7 @@ def _puncta(found: Methods, data: ReportData) -> None:
     around = "shell" if volume else "annulus"
     holder = "in or on which its centroid lies" if volume else "whose mask lies under its centroid"
     sigma = f"{s.spot_sigma_um:g} µm" if s.spot_sigma_um else "measured from each image"
+    finder += _contrast(data)
     if s.puncta_min_snr > 0:
         finder += f" and a signal-to-noise ratio above {s.puncta_min_snr:g}"
     found.add(
@@ -237,7 +257,7 @@ def _controls(found: Methods, data: ReportData) -> None:
     names = ", ".join(dict.fromkeys(str(rule) for rule in rules["rule"]))
     readouts = ", ".join(dict.fromkeys(label_of(str(name)) for name in rules["readout"]))
     cells = int(as_number(rules["control_cells"]).sum())
-    roles = {str(role) for role in rules["control_role"]} & set(NEGATIVE)
+    roles = {str(role) for role in rules["control_role"]} & set(NO_EXOSOMES)
     dye = (
         f" Dye without exosomes forms particles that look like labelled exosomes "
         f"{found.cite('Pužar Dominkuš et al. 2018')}; this control accounts for them."

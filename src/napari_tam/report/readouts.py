@@ -11,9 +11,6 @@ UNIT = (*GROUP, "donor", "plate", "replicate")
 
 LAYOUT = ("well", *UNIT, "control_role")
 
-#: Control roles of cells that got no labelled exosomes.
-NEGATIVE = ("dye_only", "no_exosome")
-
 #: Columns of the tables beside cells, puncta and images that hold texts, whatever they look like.
 TEXTS = {
     "thresholds": ("plate", "readout", "rule", "control_role", "control_images", "note"),

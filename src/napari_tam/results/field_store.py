@@ -148,7 +148,7 @@ class FieldStore:
             return Segmented()
         if source.get("sha256") != stamp.source["sha256"] or values.get("edits", "") != edits:
             return Segmented()
-        found = {}
+        found: dict[str, Any] = {}
         for kind, told in masks.items():
             path = results.mask_path(self.out, name, kind)
             if path.exists() and known.get(kind) == [told, self._mask_hash(name, kind)]:
@@ -165,9 +165,9 @@ class FieldStore:
     def _judged(self, name: str) -> pd.DataFrame | None:
         """Return how each cell of a field was found, by label; None where its table does not tell."""
         try:
-            table = pd.read_csv(self.table_path("cells", name), keep_default_na=True)
-            return table.set_index("label")[list(JUDGED)]
-        except (OSError, ValueError, KeyError):
+            table = pd.read_parquet(self.table_path("cells", name), columns=["label", *JUDGED])
+            return table.set_index("label")
+        except (OSError, ValueError, KeyError):  # gone, damaged, or of an older version
             return None
 
     def _mask_hash(self, name: str, kind: str) -> str | None:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from napari_tam.columns import Column
     from napari_tam.pipeline.analysis import Analysis
     from napari_tam.pipeline.models import Models
+    from napari_tam.puncta.threshold import Threshold
     from napari_tam.settings import Settings
 
 #: Libraries whose versions go on record.
@@ -67,6 +68,8 @@ class Record:
         The files to analyse, and their names.
     command
         The command line, for `run.json`.
+    threshold
+        The threshold of the puncta, and where it comes from, for `run.json`.
     background
         Whether tables that are saved while the run goes on are written by a thread.
 
@@ -84,6 +87,7 @@ class Record:
         pending: Mapping[Path, str],
         command: Sequence[str] = (),
         *,
+        threshold: Threshold | None = None,
         background: bool = False,
     ) -> None:
         results.prepare(out)
@@ -94,6 +98,7 @@ class Record:
         self._settings = settings
         self._models = models
         self._command = list(command)
+        self._threshold = threshold
         self._started = datetime.now().astimezone()
         self._clock = time.perf_counter()
         self._saved = time.perf_counter()
@@ -203,6 +208,7 @@ class Record:
             "device": self._models.device,
             "engine": self._models.engine,
             "models": self._models.hashes,
+            "puncta_threshold": None if self._threshold is None else self._threshold.as_dict(),
             "python": platform.python_version(),
             "platform": platform.platform(),
             "processors": os.cpu_count(),

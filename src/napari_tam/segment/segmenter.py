@@ -124,12 +124,20 @@ class FlowNetSegmenter:
         Where the search for an unknown diameter starts.
     area_setting
         Name of the setting that holds the smallest area.
+    linear
+        Whether the network has seen images that were shrunk as Cellpose does it, see `resize`.
     """
 
     def __init__(
-        self, predictor: Predictor, diameter_px: float, typical_um: float, area_setting: str
+        self,
+        predictor: Predictor,
+        diameter_px: float,
+        typical_um: float,
+        area_setting: str,
+        *,
+        linear: bool = False,
     ) -> None:
-        self.predictor = predictor
+        self.predictor, self.linear = predictor, linear
         self.diameter_px = diameter_px
         self.typical_um = typical_um
         self.area_setting = area_setting
@@ -199,15 +207,14 @@ class FlowNetSegmenter:
     ) -> npt.NDArray[np.float32]:
         """Return the network's output at working scale, which is `factor` times the image's."""
         size = working_size(image, factor)
-        planes = [resize(image, size)]
+        planes = [resize(image, size, linear=self.linear)]
         if self.predictor.in_channels == 2:
-            planes.append(resize(second, size) if second is not None else np.zeros(size[::-1], np.float32))
+            empty = np.zeros(size[::-1], np.float32)
+            planes.append(empty if second is None else resize(second, size, linear=self.linear))
         scaled = normalise(np.stack(planes))
-        return (
-            averaged(self.predictor, scaled)
-            if settings.average_flips and not once
-            else self.predictor(scaled)
-        )
+        if settings.average_flips and not once:
+            return averaged(self.predictor, scaled)
+        return self.predictor(scaled)
 
     def _limits(self, settings: Settings, pixel_size_um: float, factor: float) -> dict[str, Any]:
         """Return what decides which masks are kept, at working scale."""
@@ -237,11 +244,18 @@ def smallest_area(settings: Settings, area_setting: str, pixel_size_um: float, f
     return max(float(getattr(settings, area_setting)) / pixel_size_um**2 * factor**2, 4.0)
 
 
-def resize(image: Plane, size: tuple[int, int]) -> npt.NDArray[np.float32]:
-    """Resize a plane to (width, height): area means when shrinking, linear when enlarging."""
+def resize(image: Plane, size: tuple[int, int], *, linear: bool = False) -> npt.NDArray[np.float32]:
+    """Resize a plane to (width, height): area means when shrinking, linear when enlarging.
+
+    With `linear`, linear interpolation shrinks by up to four, and area means only what is beyond. Cellpose
+    interpolates, so that its networks know the sharper and noisier images which that makes.
+    """
     if image.dtype not in (np.uint8, np.uint16, np.float32):
         image = image.astype(np.float32)
-    method = cv2.INTER_AREA if size[0] < image.shape[1] else cv2.INTER_LINEAR
+    block = min(image.shape[1] // size[0], image.shape[0] // size[1]) // 2
+    if linear and block > 1:
+        image = resize(image, (image.shape[1] // block, image.shape[0] // block))
+    method = cv2.INTER_AREA if size[0] < image.shape[1] and not linear else cv2.INTER_LINEAR
     # OpenCV's stubs know no array of an unnamed type.
     return np.asarray(
         cv2.resize(cast("npt.NDArray[np.float32]", image), size, interpolation=method), np.float32

@@ -1,4 +1,4 @@
-"""Fine-tuning the bundled `cells` network on corrected masks.
+"""Fine-tuning the small bundled cells network on corrected masks.
 
 A few fields are enough to learn a stain or a shape, and too few to train from scratch: the network starts
 from the bundled weights, at a low learning rate, and its batch norms keep their statistics. Whether it became

@@ -14,6 +14,7 @@ import numpy as np
 
 from napari_tam.columns import COMPARISON_COLUMNS, build_table
 from napari_tam.errors import InputError, nearest
+from napari_tam.io.layout import NO_EXOSOMES
 from napari_tam.uptake.group_tests import (
     LEAST_UNITS,
     Groups,
@@ -26,7 +27,6 @@ from napari_tam.uptake.group_tests import (
 )
 from napari_tam.uptake.replicates import (
     KEYS,
-    NOT_TREATED,
     POSITIVE,
     readouts_of,
     unit_names,
@@ -61,7 +61,7 @@ def compare(cells: pd.DataFrame, table: pd.DataFrame, settings: Settings) -> pd.
     """
     rows: list[_Row] = []
     unit = unit_of(cells, settings)
-    use = table[~table["control_role"].isin(NOT_TREATED) & (table["condition"] != "")]
+    use = table[~table["control_role"].isin(NO_EXOSOMES) & (table["condition"] != "")]
     use = use[(use["cells"] >= settings.comparison_min_cells) & (use["unit"] != "")]
     everyone = use[use["phenotype"] == ""]
     for readout in readouts_of(cells, settings):

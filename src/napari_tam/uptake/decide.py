@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_tam.columns import DECISION_COLUMNS, PUNCTUM_DECISION_COLUMNS, THRESHOLD_COLUMNS, build_table
+from napari_tam.io.layout import NO_EXOSOMES
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -204,9 +205,7 @@ def _threshold(
     readout: Floats, roles: pd.Series[str], images: pd.DataFrame, settings: Settings
 ) -> dict[str, Any]:
     """Learn the threshold of one plate; a row of thresholds.csv without the plate."""
-    wanted = (
-        ("dye_only", "no_exosome") if settings.positive_control == "auto" else (settings.positive_control,)
-    )
+    wanted = NO_EXOSOMES if settings.positive_control == "auto" else (settings.positive_control,)
     there = set(images["control_role"])
     role = next((name for name in wanted if name in there), "")
     values = readout[(roles == role).to_numpy()] if role else np.zeros(0)

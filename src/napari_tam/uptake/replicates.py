@@ -17,9 +17,6 @@ if TYPE_CHECKING:
 _Row = dict[str, Any]
 
 
-#: Wells of these got no exosomes: they set the threshold, and are no treatment to compare.
-NOT_TREATED = ("dye_only", "no_exosome")
-
 #: The share of positive cells, which is no column of cells.csv.
 POSITIVE = "positive_fraction"
 

@@ -11,8 +11,9 @@ import numpy.typing as npt
 import pandas as pd
 from scipy.ndimage import gaussian_filter1d
 
-from napari_tam.puncta.detect import SPOT_COLUMNS, TYPICAL_SIGMA_PX, least_noise, select
-from napari_tam.puncta.spot_input import repair_hot_pixels
+from napari_tam.puncta.detect import SPOT_COLUMNS, TYPICAL_SIGMA_PX, least_noise
+from napari_tam.puncta.selection import KEPT, select
+from napari_tam.puncta.spot_input import contrast_at, repair_hot_pixels
 from napari_tam.volume import photometry
 from napari_tam.volume.segment import Montage
 
@@ -53,7 +54,7 @@ class StackDetector:
     z_step_um: float
 
     def candidates(self, image: Stack, pixel_size_um: float, settings: Settings) -> pd.DataFrame:
-        """Return all candidates (columns `VOLUME_SPOT_COLUMNS`), whatever the thresholds.
+        """Return all candidates (columns `VOLUME_SPOT_COLUMNS` and ``reason``), whatever the thresholds.
 
         A montage of all planes is searched at once. Each detection moves uphill to the nearest maximum of the
         stack, smoothed with the width of a punctum: one maximum is one punctum, with the best score of its
@@ -62,6 +63,7 @@ class StackDetector:
         montage = Montage.of(image, _GAP)
         picture = montage.join(image, float(np.median(image[:, ::4, ::4])))
         flat = self.planar.candidates(picture, pixel_size_um, settings)
+        flat = flat[flat["reason"] == KEPT]
         place, scores = _in_planes(montage, flat)
         volume = np.stack([repair_hot_pixels(plane)[0] for plane in image])
         sigma = np.array(
@@ -72,7 +74,7 @@ class StackDetector:
         )
         peaks, scores = climb(_contrast(volume, sigma), place, scores)
         table = measure_stack_spots(volume, peaks, scores, pixel_size_um, self.z_step_um, settings)
-        return table[table["snr"] >= STACK_SNR].reset_index(drop=True)
+        return table[table["snr"] >= STACK_SNR].reset_index(drop=True).assign(reason=KEPT)
 
     def detect(self, image: Stack, pixel_size_um: float, settings: Settings) -> pd.DataFrame:
         """Return the puncta above the thresholds of the settings."""
@@ -97,6 +99,16 @@ def _contrast(volume: Float, sigma: npt.NDArray[np.float64]) -> Float:
         return np.asarray(gaussian_filter1d(planes, times * sigma[0], axis=0, mode="nearest"))
 
     return smooth(0.7) - smooth(1.6)
+
+
+def _contrast_in_planes(volume: Float, points: Points, sigma: float) -> Float:
+    """How far puncta (N, 3) stand out in their own plane (`napari_tam.puncta.spot_input.contrast_at`)."""
+    plane = np.clip(np.round(points[:, 0]), 0, len(volume) - 1).astype(np.intp)
+    contrast = np.zeros(len(points), np.float32)
+    for z in np.unique(plane):
+        here = plane == z
+        contrast[here] = contrast_at(volume[z], points[here, 1:], max(sigma, 0.8))
+    return contrast
 
 
 def climb(
@@ -150,6 +162,7 @@ def measure_stack_spots(
         "y_px": points[:, 1],
         "x_px": points[:, 2],
         "score": scores,
+        "contrast": _contrast_in_planes(volume, points, float(typical[1])),
         "intensity": found.intensity,
         "peak": found.peak,
         "background": found.level,

@@ -163,7 +163,7 @@ def corrections(found: Found) -> Edits:
     InputError
         If a layer was removed or has another size.
     """
-    from napari_tam.puncta.detect import select
+    from napari_tam.puncta.selection import select
 
     analysis, edits = found.analysis, found.edits
     for kind in ("cells", "nuclei"):

@@ -12,6 +12,7 @@ from napari_tam.report.figures.gallery import gallery
 from napari_tam.report.figures.phenotype import elongation, uptake_by_phenotype
 from napari_tam.report.figures.place import place
 from napari_tam.report.figures.plate import plate_map
+from napari_tam.report.figures.puncta import contrast_distribution
 from napari_tam.report.figures.superplot import positive_fraction, superplot_count, superplot_intensity
 from napari_tam.report.figures.worst import worst_fields
 
@@ -56,6 +57,7 @@ FIGURES = (
     Plan("uptake_by_phenotype", "Uptake by phenotype", PHENOTYPE, uptake_by_phenotype),
     Plan("elongation", "Uptake and elongation", PHENOTYPE, elongation),
     Plan("place", "Where the puncta lie", PLACE, place),
+    Plan("contrast_distribution", "How far the puncta stand out", QUALITY, contrast_distribution),
     Plan("gallery", "Cells from low to high uptake", QUALITY, gallery),
     Plan("plate_map", "The plate", QUALITY, plate_map),
     Plan("worst_fields", "Fields that scored worst", QUALITY, worst_fields),

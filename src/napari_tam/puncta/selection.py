@@ -1,0 +1,74 @@
+"""Which candidates are puncta, and why the others are none."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from napari_tam.puncta.threshold import Threshold, threshold_of
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+    import pandas as pd
+
+    from napari_tam.settings import Settings
+
+#: Why a candidate is no punctum → the sentence for it, in the order in which they are asked.
+REASONS = {
+    "hot pixel": "a single pixel shines, without the light around it that every lens gives",
+    "flank": "next to no light of its own beside a brighter punctum",
+    "score": "looks like texture, an edge or a fibre to the network (puncta_score)",
+    "contrast": "hardly stands out from the structure around it (puncta_threshold)",
+    "snr": "hardly brighter than the noise of single pixels (puncta_min_snr)",
+}
+
+#: `reason` of a punctum.
+KEPT = ""
+
+
+def threshold_for(candidates: pd.DataFrame, settings: Settings) -> Threshold:
+    """Return the threshold of the settings, or the one that the image's own candidates tell."""
+    clean = candidates[candidates["reason"] == KEPT]
+    return threshold_of(clean, settings.puncta_score, settings.puncta_threshold)
+
+
+def reasons(candidates: pd.DataFrame, settings: Settings, threshold: Threshold) -> npt.NDArray[np.object_]:
+    """Return why each candidate is no punctum, a key of `REASONS`; `KEPT` for puncta."""
+    found = np.array(candidates["reason"], dtype=object)
+    checks = {
+        "score": candidates["score"] < settings.puncta_score,
+        # The lowest threshold keeps all: a ring has less light in its middle than around it.
+        "contrast": (candidates["contrast"] < threshold.value) & (threshold.value > 1),
+        "snr": candidates["snr"] < settings.puncta_min_snr,
+    }
+    for reason, fails in checks.items():
+        found[(found == KEPT) & fails.to_numpy(bool)] = reason
+    return found
+
+
+def select(candidates: pd.DataFrame, settings: Settings, threshold: Threshold | None = None) -> pd.DataFrame:
+    """Return the puncta among candidates, without the column ``reason``.
+
+    Parameters
+    ----------
+    candidates
+        What a detector gives.
+    settings
+        ``puncta_score``, ``puncta_threshold`` and ``puncta_min_snr``.
+    threshold
+        The threshold for the contrast; that of `threshold_for` when None.
+    """
+    threshold = threshold or threshold_for(candidates, settings)
+    kept = reasons(candidates, settings, threshold) == KEPT
+    chosen: pd.DataFrame = candidates[kept].drop(columns="reason").reset_index(drop=True)
+    return chosen
+
+
+def false_share(puncta: pd.DataFrame) -> float:
+    """Return the share of puncta that are expected to be false; NaN without puncta.
+
+    The score is the chance that people call a candidate a punctum (measured: ``benchmarks/puncta.py``), so
+    what is false among N puncta is the mean of 1 - score.
+    """
+    return float((1 - puncta["score"]).mean()) if len(puncta) else float("nan")
