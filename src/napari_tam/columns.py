@@ -371,6 +371,24 @@ _QUALITY = (
         "after Immerkaer 1996, Comput Vis Image Underst 64:300",
     ),
     Column(
+        "segmentation_confidence",
+        "number",
+        "",
+        "quality",
+        "How much the network's output speaks for the mask, 0 to 1: mean probability of its pixels × (1 - "
+        "flow error); missing for masks drawn by hand and those of Cellpose 4.",
+        "flow error: Stringer et al. 2021, Nat Methods 18:100",
+    ),
+    Column(
+        "nuclei_help",
+        "text",
+        "",
+        "quality",
+        "What the nuclei did for the mask (setting nuclei_help): 'split', where one mask held several "
+        "nuclei; 'found', where a nucleus had no cell around it and lower thresholds looked again; else "
+        "empty.",
+    ),
+    Column(
         "nucleus_count",
         "maybe_integer",
         "",
@@ -388,6 +406,9 @@ _QUALITY = (
     ),
     Column("nucleus_cell_area_ratio", "number", "", "quality", "nucleus_area / area."),
 )
+
+#: The columns of the per-cell table that come from the segmentation, and not from the masks.
+JUDGED = ("segmentation_confidence", "nuclei_help")
 
 #: The per-cell table.
 CELL_COLUMNS: tuple[Column, ...] = (

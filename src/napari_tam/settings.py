@@ -238,6 +238,21 @@ class Settings(BaseModel):
     min_nucleus_area_um2: float = _setting(
         5.0, "Nuclei smaller than this are dropped.", group="segmentation", enters="nuclei", unit="µm²", ge=0
     )
+    nuclei_help: bool = _setting(
+        True,
+        "With a nuclear channel: a cell that holds several whole nuclei apart from each other is split "
+        "between them, and where a nucleus has no cell, lower thresholds look again (not in a volume). Turn "
+        "off for cells with several nuclei (giant cells, osteoclasts).",
+        group="segmentation",
+        enters="cells",
+    )
+    average_flips: bool = _setting(
+        False,
+        "Average the networks' output over the image and its three mirrored versions: the same cells however "
+        "the image is mirrored, at four times the networks' cost.",
+        group="segmentation",
+        enters=("cells", "nuclei"),
+    )
     stitch_iou: float = _setting(
         0.25,
         "In a volume, masks of neighbouring planes are one cell (or nucleus) if they overlap by this share "

@@ -82,7 +82,7 @@ def test_a_changed_setting_repeats_only_what_depends_on_it(
         ({"puncta_score": 0.4}, 0, 0),
         ({"phenotype_model": "none"}, 0, 0),
         ({"min_cell_area_um2": 21.0}, 3, 0),
-        ({"min_nucleus_area_um2": 6.0}, 0, 3),
+        ({"min_nucleus_area_um2": 6.0}, 3, 3),
         ({"flow_threshold": 0.5}, 3, 3),
         ({"channels": {"cell": 0, "nucleus": 1, "exosome": 2}}, 3, 3),
         ({"pixel_size_um": 0.5}, 3, 3),

@@ -88,6 +88,7 @@ class ThresholdSegmenter:
         pixel_size_um: float,
         diameter_um: float | None,
         settings: Settings,
+        nuclei: npt.NDArray[Any] | None = None,
     ) -> Segmentation:
         labels, _ = ndimage.label(np.asarray(image, float) > 100)
         return Segmentation(labels.astype(np.uint16), 16.0)

@@ -16,12 +16,11 @@ from skimage.measure import label as connected
 from napari_tam.networks.dynamics import (
     enlarge,
     final_positions,
-    flow_errors,
     grow_seeds,
     labels_from_flows,
-    mask_flows,
     tidy,
 )
+from napari_tam.networks.flow_errors import flow_errors, mask_flows
 
 FEW = settings(max_examples=10, deadline=None)
 MANY = settings(max_examples=60, deadline=None)
@@ -43,7 +42,7 @@ DRAWN = {
 
 
 def find(output: npt.NDArray[np.float32], **changes: Any) -> Labels:
-    return labels_from_flows(output, **{"threshold": 0.0, "flow_threshold": 0.4} | changes)
+    return labels_from_flows(output, **{"threshold": 0.0, "flow_threshold": 0.4} | changes)[0]
 
 
 def turned(output: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
@@ -354,3 +353,16 @@ def test_enlarging_turns_with_the_image() -> None:
     labels = scattered_cells(3, (60, 70), 9)
     one, other = np.rot90(enlarge(labels, (180, 210))), enlarge(np.rot90(labels), (210, 180))
     assert np.mean(one != other) < 0.002
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_where_the_flow_error_decides_it_is_the_same_in_the_mirrored_image(seed: int) -> None:
+    labels = np.ascontiguousarray(scattered_cells(seed), np.int32)
+    rng = np.random.default_rng(seed)
+    flow = (perfect_output(labels)[:2] / 5 + rng.normal(0, 0.4, (2, *labels.shape))).astype(np.float32)
+    assert not any(n % 2 for n in labels.shape)
+    plain = flow_errors(labels, flow, (0.0, 9.0))
+    mirror = np.ascontiguousarray(flow[:, :, ::-1]) * np.array([1, -1], np.float32)[:, None, None]
+    turned = flow_errors(np.ascontiguousarray(labels[:, ::-1]), mirror, (0.0, 9.0))
+    np.testing.assert_allclose(turned, plain, atol=0.02)
+    assert np.abs(flow_errors(labels, flow) - plain).max() < 0.1

@@ -33,7 +33,7 @@ def test_every_setting_enters_known_steps() -> None:
     for name in Settings.model_fields:
         assert set(steps_of(name)) <= set(KEEPABLE)
     assert steps_of("puncta_score") == ()
-    assert steps_of("nucleus_diameter_um") == ("nuclei", "classify")
+    assert steps_of("nucleus_diameter_um") == ("nuclei", "cells", "classify")
     assert steps_of("pixel_size_um") == KEEPABLE
 
 
@@ -60,7 +60,10 @@ def test_a_moved_diameter_enters_its_own_network_only() -> None:
     first = run(image, Settings(), made)
     calls.clear()
     rerun(first, image, Settings(nucleus_diameter_um=5), made)
-    assert [name for name, _ in calls] == ["nuclei"]
+    assert [name for name, _ in calls] == ["nuclei", "cells"]  # which the nuclei help
+    calls.clear()
+    rerun(first, image, Settings(cell_diameter_um=15), made)
+    assert [name for name, _ in calls] == ["cells"]
 
 
 def test_another_image_is_analysed_anew() -> None:
@@ -68,7 +71,7 @@ def test_another_image_is_analysed_anew() -> None:
     first = run(field(), Settings(), made)
     calls.clear()
     rerun(first, field(), Settings(), made)
-    assert [name for name, _ in calls] == ["cells", "nuclei", "puncta"]
+    assert [name for name, _ in calls] == ["nuclei", "cells", "puncta"]
 
 
 def test_a_view_of_the_same_pixels_is_the_same_image() -> None:

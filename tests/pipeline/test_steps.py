@@ -41,7 +41,7 @@ def test_each_step_is_announced_before_it_is_done() -> None:
         while True:
             seen.append(next(generator))
     assert seen == [Progress(step, number, len(STEPS)) for number, step in enumerate(STEPS)]
-    assert [name for name, _ in calls] == ["cells", "nuclei", "puncta"]
+    assert [name for name, _ in calls] == ["nuclei", "cells", "puncta"]
     assert isinstance(stop.value.value, Analysis)
     assert list(stop.value.value.seconds) == list(STEPS)
     assert all(seconds >= 0 for seconds in stop.value.value.seconds.values())
@@ -56,7 +56,8 @@ def test_every_network_gets_its_channel_and_diameter() -> None:
     cell, nucleus, exosome = (image.channels[role] for role in ROLES)
     assert given_to["cells"][0] is cell
     assert given_to["cells"][1] is nucleus
-    assert given_to["cells"][2:] == (fakes.PIXEL_UM, 21, chosen)
+    assert given_to["cells"][2:5] == (fakes.PIXEL_UM, 21, chosen)
+    assert given_to["cells"][5].max() == len(fakes.CELLS)  # the nuclei, to help
     assert given_to["nuclei"][0] is nucleus
     assert given_to["nuclei"][1:] == (None, fakes.PIXEL_UM, 8, chosen)
     assert given_to["puncta"][0] is exosome
@@ -180,7 +181,7 @@ def test_an_abandoned_analysis_goes_no_further() -> None:
     next(generator)
     next(generator)
     generator.close()
-    assert [name for name, _ in calls] == ["cells"]
+    assert [name for name, _ in calls] == ["nuclei"]
 
 
 def test_the_image_is_left_as_it_was() -> None:

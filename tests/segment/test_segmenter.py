@@ -16,7 +16,7 @@ from skimage.measure import label as connected
 from napari_tam.networks.cards import AREA_SETTINGS, TYPICAL_UM
 from napari_tam.networks.cpnet import CPNet
 from napari_tam.networks.predictor import Predictor
-from napari_tam.segment.segmenter import FlowNetSegmenter, median_diameter, normalise, resize
+from napari_tam.segment.segmenter import WINDOW_PX, FlowNetSegmenter, median_diameter, normalise, resize
 from napari_tam.settings import Settings
 from napari_tam.simulate.parameters import SceneParameters
 from napari_tam.simulate.scene import Scene
@@ -95,14 +95,14 @@ def test_a_large_image_is_estimated_from_its_middle() -> None:
     large = [(y, x, 40, 40, 0) for y in (60, 640) for x in (60, 160, 260, 360, 460, 560, 640)]
     image = (ellipses((700, 700), small + large) > 0).astype(np.uint8) * 200
     made = segmenter(typical_um=8.0)
-    assert made.estimate_diameter(image, None, 1.0, SETTINGS) == pytest.approx(9, rel=0.1)
-    assert made.predictor.inputs[0].shape[1:] == (1200, 1200)
+    assert made.estimate_diameter(image, None, 1.0, SETTINGS).diameter_um == pytest.approx(9, rel=0.1)
+    assert max(max(each.shape[1:]) for each in made.predictor.inputs) <= WINDOW_PX
 
 
 def test_the_estimate_does_not_depend_on_the_pixel_size() -> None:
     coarse = resize(IMAGE, (IMAGE.shape[1] // 2, IMAGE.shape[0] // 2))
     fine, half = (
-        segmenter(typical_um=20).estimate_diameter(image, None, um, SETTINGS)
+        segmenter(typical_um=20).estimate_diameter(image, None, um, SETTINGS).diameter_um
         for image, um in ((IMAGE, PIXEL_UM), (coarse, 2 * PIXEL_UM))
     )
     assert half == pytest.approx(fine, rel=0.05)
@@ -287,3 +287,41 @@ def test_a_brighter_image_has_the_same_cells(kind: str) -> None:
     )
     assert one.any()
     assert same_partition(one, other) or precision(one, other, 0.9) > 0.95
+
+
+def test_a_mirrored_image_is_seen_as_the_mirrored_input() -> None:
+    odd = IMAGE[:391, :431]
+    seen = []
+    for image in (odd, odd[:, ::-1], odd[::-1]):
+        made: Any = segmenter(in_channels=2)
+        made.segment(np.ascontiguousarray(image), np.ascontiguousarray(image), PIXEL_UM, TRUE_UM, SETTINGS)
+        seen.append(made.predictor.inputs[-1])
+    assert all(n % 2 == 0 for n in seen[0].shape[1:])
+    np.testing.assert_allclose(seen[1][:, :, ::-1], seen[0], atol=1e-4)
+    np.testing.assert_allclose(seen[2][:, ::-1], seen[0], atol=1e-4)
+
+
+def test_sure_cells_have_a_high_confidence_and_nuclei_split_what_was_joined() -> None:
+    image, nucleus = np.zeros((2, 200, 300), np.uint16)
+    image[60:140, 60:240] = 1000
+    for column in (100, 200):
+        nucleus[90:110, column - 10 : column + 10] = 1000
+    nuclei = connected(nucleus > 0)
+    alone, helped = (
+        segmenter().segment(image, nucleus, PIXEL_UM, 50.0, SETTINGS, given) for given in (None, nuclei)
+    )
+    assert alone.labels.max() == 1
+    assert alone.nuclei_help is None
+    assert helped.labels.max() == 2
+    assert list(helped.nuclei_help) == ["split", "split"]
+    assert len(helped.confidence) == 2
+    sure = segmenter().segment(IMAGE, None, PIXEL_UM, TRUE_UM, SETTINGS).confidence
+    assert sure.min() > 0.8
+
+
+def test_averaging_over_flips_asks_for_four_and_changes_nothing_for_a_perfect_network() -> None:
+    one, four = (
+        segmenter().segment(IMAGE, None, PIXEL_UM, TRUE_UM, Settings(average_flips=flips))
+        for flips in (False, True)
+    )
+    assert precision(one.labels, four.labels, 0.95) == 1

@@ -15,6 +15,8 @@ import numpy.typing as npt
 import torch
 from torch.nn import functional
 
+from napari_tam.networks.flow_errors import flow_errors
+
 Labels = npt.NDArray[np.int32]
 Float = npt.NDArray[np.float32]
 
@@ -75,100 +77,9 @@ def grow_seeds(ends: Float, shape: tuple[int, int], *, smallest_peak: int = 10, 
     return np.asarray(grown.ravel()[flat], np.int32)
 
 
-def mask_flows(labels: Labels) -> npt.NDArray[np.float64]:
-    """Flows of masks as Cellpose defines them: heat spreads from each mask's centre, and flows climb it.
-
-    In every round a mask's centre gets one unit and every pixel the mean of the nine pixels around it,
-    where pixels off its mask count as zero; twice as many rounds as the largest mask has rows and columns
-    (Stringer et al. 2021). It is written here as this part of Cellpose is compiled at every start (5 s).
-
-    Parameters
-    ----------
-    labels
-        (Y, X) labels, numbered from 1 without gaps.
-
-    Returns
-    -------
-    (2, Y, X) unit vectors in y and x; zero off the masks.
-    """
-    flows = np.zeros((2, *labels.shape))
-    padded = np.pad(labels, 1)
-    width = padded.shape[1]
-    pixels = np.flatnonzero(padded)
-    if not len(pixels):
-        return flows
-    mask = padded.ravel()[pixels]
-    number = np.full(padded.size, len(pixels))  # the last one is off all masks, and stays at zero
-    number[pixels] = np.arange(len(pixels))
-    offsets = np.array([0, -width, width, -1, 1, -width - 1, -width + 1, width - 1, width + 1])
-    around = pixels + offsets[:, None]
-    own = torch.from_numpy(np.where(padded.ravel()[around] == mask, number[around], len(pixels)))
-    centres, rounds = _centres(pixels // width, pixels % width, mask)
-    heat = torch.zeros(len(pixels) + 1, dtype=torch.float64)
-    nine = torch.empty(own.shape, dtype=torch.float64)
-    for _ in range(rounds):
-        heat[centres] += 1
-        torch.mean(torch.take(heat, own, out=nine), dim=0, out=heat[:-1])
-    up, down, left, right = heat.numpy()[number[around[1:5]]]
-    climb = np.stack([down - up, right - left])
-    flows[:, pixels // width - 1, pixels % width - 1] = climb / (1e-60 + np.sqrt((climb**2).sum(axis=0)))
-    return flows
-
-
-def _centres(
-    y: npt.NDArray[np.intp], x: npt.NDArray[np.intp], mask: npt.NDArray[Any]
-) -> tuple[torch.Tensor, int]:
-    """Return which pixel is the centre of each mask (nearest to its mean), and how many rounds heat needs."""
-    size = np.bincount(mask)
-    means = [np.bincount(mask, at) / np.maximum(size, 1) for at in (y, x)]
-    distance = (y - means[0][mask]) ** 2 + (x - means[1][mask]) ** 2
-    order = np.lexsort((distance, mask))
-    starts = np.concatenate([[0], np.cumsum(size[1:])[:-1]])
-    longest = 0
-    for at in (y, x):
-        along = at[np.argsort(mask, kind="stable")]
-        extent = np.maximum.reduceat(along, starts) - np.minimum.reduceat(along, starts) + 2
-        longest = longest + extent
-    return torch.from_numpy(order[starts]), 2 * int(np.max(longest))
-
-
-def flow_errors(labels: Labels, flow: Float) -> Float:
-    """Mean squared difference between the flows of masks and the predicted flows, for each label.
-
-    Labels are halved in size before their flows are computed (`mask_flows`): an eighth of the work, and the
-    mean over a mask hardly changes.
-
-    Parameters
-    ----------
-    labels
-        (Y, X) labels.
-    flow
-        (2, Y, X) predicted unit vectors in y and x.
-
-    Returns
-    -------
-    Array of length ``labels.max()``; infinite for labels that are too thin to survive the halving.
-    """
-    small = np.ascontiguousarray(labels[::2, ::2])
-    present = np.unique(small)
-    present = present[present > 0]
-    errors = np.full(int(labels.max()), np.inf, np.float32)
-    if not len(present):
-        return errors
-    dense = np.zeros(int(labels.max()) + 1, np.int32)
-    dense[present] = np.arange(1, len(present) + 1)
-    packed = dense[small]
-    own = mask_flows(packed)
-    squared = ((own - flow[:, ::2, ::2]) ** 2).sum(axis=0)
-    total = np.bincount(packed.ravel(), squared.ravel())[1:]
-    size = np.bincount(packed.ravel())[1:]
-    errors[present - 1] = total / size
-    return errors
-
-
 def labels_from_flows(
     output: Float, *, threshold: float, flow_threshold: float, doublings: int = 7, min_area: float = 15
-) -> Labels:
+) -> tuple[Labels, Float]:
     """Turn a network's output into labels.
 
     Parameters
@@ -186,22 +97,29 @@ def labels_from_flows(
 
     Returns
     -------
-    (Y, X) int32 labels, numbered from 1 without gaps; each in one piece and without holes.
+    labels, errors
+        (Y, X) int32 labels, numbered from 1 without gaps; each in one piece and without holes. And the flow
+        error of each.
     """
     foreground = output[2] > threshold
     labels = np.zeros(foreground.shape, np.int32)
     if not foreground.any():
-        return labels
+        return labels, np.zeros(0, np.float32)
     flow = output[:2] / 5
     ends = final_positions(flow, foreground, doublings)
     labels[foreground] = grow_seeds(ends, foreground.shape)
     labels = tidy(labels, min_area)
+    errors = flow_errors(labels, flow, (flow_threshold / 2, 2 * flow_threshold))
     if flow_threshold > 0 and labels.any():
-        bad = flow_errors(labels, flow) > flow_threshold
-        keep = np.concatenate([[False], ~bad])
-        numbers = np.where(keep, np.cumsum(keep), 0).astype(np.int32)
-        labels = numbers[labels]
-    return labels
+        good = errors <= flow_threshold
+        labels, errors = keep_labels(labels, good), errors[good]
+    return labels, errors
+
+
+def keep_labels(labels: Labels, keep: npt.NDArray[np.bool_]) -> Labels:
+    """Return the labels for whose number, from 1, `keep` is true, renumbered from 1 in the old order."""
+    keep = np.concatenate([[False], keep])
+    return np.where(keep, np.cumsum(keep), 0).astype(np.int32)[labels]
 
 
 def tidy(labels: Labels, min_area: float) -> Labels:

@@ -78,9 +78,14 @@ class Predictor:
         """
         # In training, an object cut by the image's border has nothing beyond it; one cut by a crop's
         # edge goes on there, and its flow points out. A margin of zeros tells the two apart.
-        margin = MARGIN + -MARGIN % self.multiple
-        inside = (slice(None), *(slice(margin, margin + n) for n in image.shape[1:]))
-        image = np.pad(image, [(0, 0), (margin, margin), (margin, margin)])
+        # It is as wide on both sides, up to what the network pools together: of a mirrored image (of an even
+        # size) the same pixels are then pooled.
+        spare = [2 * MARGIN + -(n + 2 * MARGIN) % self.multiple for n in image.shape[1:]]
+        inside = (
+            slice(None),
+            *(slice(n // 2, n // 2 + m) for n, m in zip(spare, image.shape[1:], strict=True)),
+        )
+        image = np.pad(image, [(0, 0), *((n // 2, n - n // 2) for n in spare)])
         shape = (image.shape[1], image.shape[2])
         output = np.empty((3, *shape), np.float32)
         for tile in tiles(shape, self.tile, self.overlap, self.multiple):

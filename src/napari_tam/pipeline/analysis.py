@@ -72,8 +72,10 @@ class Segmented:
     ----------
     cells, nuclei
         Label images (YX or ZYX, unsigned; 0 = background).
-    cell_diameter_um
-        The diameter that the cells were found with.
+    cell_diameter_um, diameter_doubt
+        The diameter that the cells were found with, and why its estimate is unsure.
+    judged
+        How each cell was found (`napari_tam.columns.JUDGED`), by label; None if nobody knows.
     candidates
         The candidates of puncta.
     """
@@ -81,4 +83,6 @@ class Segmented:
     cells: npt.NDArray[np.unsignedinteger[Any]] | None = None
     nuclei: npt.NDArray[np.unsignedinteger[Any]] | None = None
     cell_diameter_um: float = float("nan")
+    diameter_doubt: str = ""
+    judged: pd.DataFrame | None = None
     candidates: pd.DataFrame | None = None

@@ -38,7 +38,7 @@ def candidates_in_cells(
     field: Field, settings: Settings, models: Models
 ) -> tuple[pd.DataFrame, npt.NDArray[np.bool_], int]:
     """Return the candidates of a field, which of them lie in a cell, and the number of cells."""
-    state = _steps(field, settings, models, ("correct", "cells", "puncta"))
+    state = _steps(field, settings, models, ("correct", "nuclei", "cells", "puncta"))
     table, cells = state.candidates, state.cells
     axes = [name for name in ("z_px", "y_px", "x_px") if name in table]
     at = np.clip(np.round(table[axes].to_numpy(np.float64)), 0, np.array(cells.shape) - 1).astype(np.intp)

@@ -61,14 +61,17 @@ def kept_steps(
         if getattr(settings, name) != getattr(previous.settings, name)
         for step in settings.entered_by(name)
     }
-    redo |= {
-        kind for kind in ("cells", "nuclei") if getattr(edits, kind) is not getattr(previous.edits, kind)
-    }
     if previous.candidates is None:
         redo.add("puncta")
     if classifier is not previous.classifier:
         redo.add("classify")
-    return frozenset(KEEPABLE) - set(_and_following(redo))
+    redo = set(_and_following(redo))
+    if edits.cells is not previous.edits.cells:
+        redo |= set(_and_following({"cells"}))
+    if edits.nuclei is not previous.edits.nuclei:
+        # the cells are helped by the nuclei that the network finds, so that these corrections don't move them
+        redo |= set(_and_following({"nuclei"})) - {"cells"}
+    return frozenset(KEEPABLE) - redo
 
 
 def same_field(a: Field, b: Field) -> bool:

@@ -36,10 +36,11 @@ class State:
         See `napari_tam.pipeline.runner.run_steps`.
     corrected
         By ``correct``.
-    cells, diameter_um
-        By ``cells``: labels, and the diameter that they were found with.
     nuclei
         By ``nuclei``: labels; None without a nuclear stain.
+    cells, diameter_um, diameter_doubt, judged
+        By ``cells``: labels, the diameter that they were found with, why its estimate is unsure, and how each
+        of them was found (`napari_tam.columns.JUDGED`, by label); None if nobody knows.
     candidates, threshold, spots
         By ``puncta``: before the thresholds; the one for the contrast; and after them.
     table, puncta, summary
@@ -54,9 +55,11 @@ class State:
     edits: Edits
     segmented: Segmented
     corrected: Corrected = later(init=False)
+    nuclei: Labels | None = None
     cells: Labels = later(init=False)
     diameter_um: object = later(init=False)
-    nuclei: Labels | None = None
+    judged: pd.DataFrame | None = None
+    diameter_doubt: str = ""
     candidates: pd.DataFrame = later(init=False)
     threshold: Threshold = later(init=False)
     spots: pd.DataFrame = later(init=False)

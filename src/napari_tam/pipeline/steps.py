@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from napari_tam.columns import JUDGED
 from napari_tam.correct.apply import correct
 from napari_tam.io.check import look
 from napari_tam.measure.cells import measure
@@ -95,12 +96,33 @@ def _segment_cells(state: State) -> None:
         state.field.pixel_size_um,
         settings.cell_diameter_um,
         settings,
+        _helping_nuclei(state),
     )
-    state.cells, state.diameter_um = state.whole(found.labels), found.diameter_um
+    state.cells = state.whole(found.labels)
+    state.diameter_um, state.diameter_doubt = found.diameter_um, found.doubt
+    if found.confidence is not None:
+        state.judged = pd.DataFrame(
+            {
+                "segmentation_confidence": found.confidence,
+                "nuclei_help": "" if found.nuclei_help is None else found.nuclei_help,
+            },
+            index=pd.RangeIndex(1, len(found.confidence) + 1),
+        )
+
+
+def _helping_nuclei(state: State) -> Labels | None:
+    """Return the nuclei that the network finds: those corrected by hand must not move the cells."""
+    if not state.settings.nuclei_help or "nucleus" not in state.field.channels:
+        return None
+    nuclei = state.nuclei if state.edits.nuclei is None else _found_nuclei(state)
+    window = state.corrected.window
+    return nuclei if window is None or nuclei is None else window.of(nuclei)
 
 
 def _keep_cells(state: State, earlier: Analysis) -> None:
     state.cells, state.diameter_um = earlier.cells, earlier.summary.get("cell_diameter_um")
+    state.judged = earlier.table.set_index("label").reindex(columns=list(JUDGED))
+    state.diameter_doubt = str(earlier.summary.get("cell_diameter_doubt") or "")
 
 
 def _cells_by_hand(state: State) -> bool:
@@ -115,6 +137,7 @@ def _cells_of_earlier_run(state: State) -> bool:
     if state.segmented.cells is None:
         return False
     state.cells, state.diameter_um = state.segmented.cells, state.segmented.cell_diameter_um
+    state.judged, state.diameter_doubt = state.segmented.judged, state.segmented.diameter_doubt
     return True
 
 
@@ -128,12 +151,17 @@ def _cells_as_given(state: State) -> bool:
 
 
 def _segment_nuclei(state: State) -> None:
+    state.nuclei = _found_nuclei(state)
+
+
+def _found_nuclei(state: State) -> Labels | None:
     nucleus, settings = state.inside.channels.get("nucleus"), state.settings
-    if nucleus is not None:
-        found = state.models.nuclei.segment(
-            nucleus, None, state.field.pixel_size_um, settings.nucleus_diameter_um, settings
-        )
-        state.nuclei = state.whole(found.labels)
+    if nucleus is None:
+        return None
+    found = state.models.nuclei.segment(
+        nucleus, None, state.field.pixel_size_um, settings.nucleus_diameter_um, settings
+    )
+    return state.whole(found.labels)
 
 
 def _keep_nuclei(state: State, earlier: Analysis) -> None:
@@ -196,14 +224,21 @@ def _measure(state: State) -> None:
     if window is not None:
         state.table = window.moved(state.table, field.pixel_size_um)
         state.puncta = window.moved(state.puncta, field.pixel_size_um)
+    if state.judged is not None:
+        judged = state.judged.reindex(state.table["label"]).reset_index(drop=True)
+        for name in JUDGED:
+            state.table[name] = judged[name].fillna(state.table[name])
     state.summary["findings"] = " ".join(dict.fromkeys(each.code for each in findings))
     state.summary["cell_diameter_um"] = state.diameter_um
     state.summary["puncta_threshold"] = state.threshold.value
     # The score of the other method is no chance.
     known = state.settings.puncta_method == "network"
     state.summary["puncta_false_share"] = false_share(state.spots) if known else float("nan")
-    if state.edits.any:
-        state.summary["notes"] = "; ".join(filter(None, [str(state.summary["notes"]), *state.edits.notes]))
+    state.summary["cell_diameter_doubt"] = state.diameter_doubt
+    told = [str(state.summary["notes"]), *state.edits.notes]
+    if state.diameter_doubt:
+        told.append(f"the estimate of the cell diameter is unsure ({state.diameter_doubt}): better give it")
+    state.summary["notes"] = "; ".join(filter(None, told))
 
 
 def _classify(state: State) -> None:
@@ -240,18 +275,18 @@ def _typical_diameter(labels: Labels) -> float:
 TABLE = (
     Step("correct", _correct, keep=_keep_corrected, finish=_go_on_corrected),
     Step(
-        "cells",
-        _segment_cells,
-        takes=("correct",),
-        keep=_keep_cells,
-        known=(_cells_by_hand, _cells_as_given, _cells_of_earlier_run),
-    ),
-    Step(
         "nuclei",
         _segment_nuclei,
         takes=("correct",),
         keep=_keep_nuclei,
         known=(_nuclei_by_hand, _nuclei_as_given, _nuclei_of_earlier_run),
+    ),
+    Step(
+        "cells",
+        _segment_cells,
+        takes=("correct", "nuclei"),
+        keep=_keep_cells,
+        known=(_cells_by_hand, _cells_as_given, _cells_of_earlier_run),
     ),
     Step(
         "puncta",

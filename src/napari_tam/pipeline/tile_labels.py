@@ -92,13 +92,16 @@ class LabelStore:
         """Close the file; maps of it stay."""
         self.file.close()
 
-    def place(self, tile: Tile, labels: npt.NDArray[Any]) -> tuple[npt.NDArray[np.uint32], int]:
+    def place(
+        self, tile: Tile, labels: npt.NDArray[Any]
+    ) -> tuple[npt.NDArray[np.uint32], int, npt.NDArray[np.uint32]]:
         """Put the labels of a tile's window to those that are there.
 
         Returns
         -------
-        merged, first
-            The labels of the window now, and the first number of those that are new.
+        merged, first, numbers
+            The labels of the window now, the first number of those that are new, and the number that each
+            label of the tile got (0: none).
         """
         whole = self.open()
         there = np.array(whole[tile.window])
@@ -119,7 +122,7 @@ class LabelStore:
         whole[tile.window] = merged
         whole.flush()  # type: ignore[attr-defined]
         self.pixels += int(np.count_nonzero(merged)) - int(np.count_nonzero(there))
-        return merged, first
+        return merged, first, numbers
 
 
 def _reserve(size: int) -> IO[bytes]:

@@ -76,6 +76,7 @@ class _TileSegmenter:
         pixel_size_um: float,
         diameter_um: float | None,
         settings: Settings,
+        nuclei: npt.NDArray[Any] | None = None,
     ) -> Segmentation:
         from napari_tam.segment.segmenter import Segmentation  # loads torch
 
@@ -83,11 +84,19 @@ class _TileSegmenter:
         found = Segmentation(np.zeros(image.shape, np.uint16), 0.0)
         if high - low > BLANK * self.range:
             found = self.inner.segment(
-                image, second, pixel_size_um, diameter_um or self.diameter_um, settings
+                image, second, pixel_size_um, diameter_um or self.diameter_um, settings, nuclei
             )
             self.diameter_um = self.diameter_um or found.diameter_um or None
-        merged, self.first = self.store.place(self.tile, found.labels)
-        return Segmentation(merged, self.diameter_um or 0.0)
+        merged, self.first, numbers = self.store.place(self.tile, found.labels)
+        kept = numbers[1:] > 0
+        confidence = help_ = None
+        if found.confidence is not None:
+            confidence = np.full(self.store.count, np.nan, np.float32)
+            confidence[numbers[1:][kept] - 1] = found.confidence[kept]
+        if found.nuclei_help is not None:
+            help_ = np.full(self.store.count, "", "U5")
+            help_[numbers[1:][kept] - 1] = found.nuclei_help[kept]
+        return Segmentation(merged, self.diameter_um or 0.0, confidence, help_, found.doubt)
 
 
 def steps_of_tiles(
@@ -271,6 +280,9 @@ class _Parts:
             "saturated_fraction": float(np.average(values("saturated_fraction"), weights=weights)),
             "focus_score": float(focus.median()) if len(focus) else float("nan"),
             "cell_diameter_um": float(diameters.max(initial=0.0)),
+            "cell_diameter_doubt": next(
+                (d for _, each in self.summaries if (d := each["cell_diameter_doubt"])), ""
+            ),
             "notes": "; ".join(told),
         }
 

@@ -18,8 +18,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 
 from napari_tam import files
+from napari_tam.columns import JUDGED
 from napari_tam.errors import InputError
 from napari_tam.pipeline.analysis import Segmented
 from napari_tam.results import folder as results
@@ -30,8 +32,6 @@ from napari_tam.results.overlay import encode_png, overlay
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
-
-    import pandas as pd
 
     from napari_tam.pipeline.analysis import Analysis
     from napari_tam.results.fingerprint import Source
@@ -154,7 +154,21 @@ class FieldStore:
             if path.exists() and known.get(kind) == [told, self._mask_hash(name, kind)]:
                 with contextlib.suppress(InputError):
                     found[kind] = results.read_mask(path)
-        return Segmented(**found, cell_diameter_um=float(values["row"].get("cell_diameter_um", "nan")))
+        row = values["row"]
+        return Segmented(
+            **found,
+            cell_diameter_um=float(row.get("cell_diameter_um", "nan")),
+            diameter_doubt=str(row.get("cell_diameter_doubt") or ""),
+            judged=self._judged(name) if "cells" in found else None,
+        )
+
+    def _judged(self, name: str) -> pd.DataFrame | None:
+        """Return how each cell of a field was found, by label; None where its table does not tell."""
+        try:
+            table = pd.read_parquet(self.table_path("cells", name), columns=["label", *JUDGED])
+            return table.set_index("label")
+        except (OSError, ValueError, KeyError):  # gone, damaged, or of an older version
+            return None
 
     def _mask_hash(self, name: str, kind: str) -> str | None:
         path = results.mask_path(self.out, name, kind)

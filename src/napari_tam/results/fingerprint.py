@@ -40,7 +40,9 @@ def mask_hashes(settings: Settings, models: Models) -> dict[str, str]:
     for kind, model in (("cells", settings.cells_model), ("nuclei", settings.nuclei_model)):
         names = [name for name in type(settings).model_fields if kind in steps_of(name, type(settings))]
         values = {name: getattr(settings, name) for name in names}
-        files = [models.hashes.get(name) for name in (model, settings.corrections)]
+        # cells are helped by nuclei
+        used = [model, settings.corrections, *([settings.nuclei_model] if kind == "cells" else [])]
+        files = [models.hashes.get(name) for name in used]
         text = json.dumps([values, files, __version__], sort_keys=True, default=str)
         hashes[kind] = hashlib.sha256(text.encode()).hexdigest()
     return hashes

@@ -183,7 +183,7 @@ class Record:
             if name not in known
         ]
         summary = [column.name for column in SUMMARY_COLUMNS if column.name != "notes"]
-        first = [*results.IMAGE_COLUMNS, *summary, "cell_diameter_um", "notes"]
+        first = [*results.IMAGE_COLUMNS, *summary, "cell_diameter_um", "cell_diameter_doubt", "notes"]
         images = tables.rows_table(
             [{**row, "source": printable(str(row["source"] or ""))} for row in rows],
             list(dict.fromkeys(first)),

@@ -227,6 +227,7 @@ class CellposeSegmenter:
         pixel_size_um: float,
         diameter_um: float | None,
         settings: Settings,
+        nuclei: npt.NDArray[Any] | None = None,
     ) -> Segmentation:
         """See `napari_tam.segment.segmenter.Segmenter`."""
         guess = diameter_um or self.typical_um

@@ -13,13 +13,22 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from napari_tam.networks.averaging import averaged
 from napari_tam.networks.dynamics import enlarge, labels_from_flows
+from napari_tam.networks.flow_errors import flow_errors
+from napari_tam.segment.confidence import confidence
+from napari_tam.segment.diameter import Estimate, Trial, estimate
+from napari_tam.segment.nuclei_help import bring, help_by_nuclei
 
 if TYPE_CHECKING:
     from napari_tam.networks.predictor import Predictor
     from napari_tam.settings import Settings
 
 Plane = npt.NDArray[np.generic]
+Labels = npt.NDArray[np.integer[Any]]
+
+#: Side (px, at working scale) of the window that the diameter is estimated in.
+WINDOW_PX = 640
 
 
 @dataclass(frozen=True)
@@ -32,10 +41,20 @@ class Segmentation:
         (Y, X) uint16 or uint32, numbered from 1 without gaps; 0 is background.
     diameter_um
         The diameter that was used: the setting, or the estimate.
+    confidence
+        For each label how much speaks for it, 0 to 1 (`napari_tam.segment.confidence`); None if nobody knows.
+    nuclei_help
+        For each label what the nuclei did for it (`napari_tam.segment.nuclei_help`): ``split``, ``found`` or
+        empty; None: nothing for any.
+    doubt
+        Why the estimate of the diameter is unsure; empty if it is not.
     """
 
     labels: npt.NDArray[np.unsignedinteger[Any]]
     diameter_um: float
+    confidence: npt.NDArray[np.float32] | None = None
+    nuclei_help: npt.NDArray[np.str_] | None = None
+    doubt: str = ""
 
 
 class Segmenter(Protocol):
@@ -48,6 +67,7 @@ class Segmenter(Protocol):
         pixel_size_um: float,
         diameter_um: float | None,
         settings: Settings,
+        nuclei: Labels | None = None,
     ) -> Segmentation:
         """Segment one plane.
 
@@ -63,6 +83,8 @@ class Segmenter(Protocol):
             Typical diameter; None: estimate it.
         settings
             For the thresholds.
+        nuclei
+            (Y, X) labels of the nuclei, where they are to help with the cells; else None.
         """
         ...
 
@@ -74,9 +96,8 @@ def normalise(image: npt.NDArray[np.generic]) -> npt.NDArray[np.float32]:
     """
     result = np.zeros(image.shape, np.float32)
     for plane, target in zip(image, result, strict=True):
-        # Every 2nd pixel each way is plenty for the percentiles of a large plane.
-        step = 2 if plane.size > 1_000_000 else 1
-        low, high = np.percentile(plane[::step, ::step], (1, 99))
+        # Of all pixels: every 2nd of a mirrored plane would be other ones.
+        low, high = np.percentile(plane, (1, 99))
         if high > low:
             np.subtract(plane, np.float32(low), out=target, casting="unsafe")
             target /= np.float32(high - low)
@@ -128,71 +149,89 @@ class FlowNetSegmenter:
         pixel_size_um: float,
         diameter_um: float | None,
         settings: Settings,
+        nuclei: Labels | None = None,
     ) -> Segmentation:
         """See `Segmenter.segment`."""
+        doubt = ""
         if diameter_um is None:
-            diameter_um = self.estimate_diameter(image, second, pixel_size_um, settings)
-        small = self._at_scale(image, second, diameter_um / pixel_size_um, settings, pixel_size_um)
-        return Segmentation(enlarge(small, (image.shape[0], image.shape[1])), diameter_um)
+            found = self.estimate_diameter(image, second, pixel_size_um, settings)
+            diameter_um, doubt = found.diameter_um, found.doubt
+        factor = self.diameter_px * pixel_size_um / diameter_um
+        output = self._output(image, second, factor, settings)
+        limits = self._limits(settings, pixel_size_um, factor)
+        labels, errors = labels_from_flows(output, **limits)
+        helped = None
+        if nuclei is not None:
+            shape = (labels.shape[0], labels.shape[1])
+            better = help_by_nuclei(labels, output, bring(nuclei, shape), **limits)
+            helped = better.how
+            if (helped != "").any():
+                labels, errors = better.labels, flow_errors(better.labels, output[:2] / 5)
+        return Segmentation(
+            enlarge(labels, (image.shape[0], image.shape[1])),
+            diameter_um,
+            confidence(labels, output, errors),
+            helped,
+            doubt,
+        )
 
     def estimate_diameter(
         self, image: Plane, second: Plane | None, pixel_size_um: float, settings: Settings
-    ) -> float:
-        """Find the diameter (µm) at which the objects found are as large as assumed.
+    ) -> Estimate:
+        """Find the diameter (µm) from several scales (`napari_tam.segment.diameter`).
 
-        Starts at the typical diameter, and repeats with the median diameter found until that
-        changes by less than 15 %. Looks at the middle of a very large image only.
+        Looks at the middle of a large image only.
         """
-        guess = self.typical_um
-        tried: list[tuple[float, float]] = []
-        for _ in range(4):
-            reach = int(1200 * guess / pixel_size_um / self.diameter_px)
+
+        def look(assumed_um: float) -> Trial:
+            factor = self.diameter_px * pixel_size_um / assumed_um
+            reach = int(WINDOW_PX / factor)
             top, left = (max(0, (n - reach) // 2) for n in image.shape)
             window = (slice(top, top + reach), slice(left, left + reach))
-            labels = self._at_scale(
-                image[window],
-                None if second is None else second[window],
-                guess / pixel_size_um,
-                settings,
-                pixel_size_um,
+            part = image[window]
+            output = self._output(
+                part, None if second is None else second[window], factor, settings, once=True
             )
-            shrink = min(labels.shape[0] / image[window].shape[0], labels.shape[1] / image[window].shape[1])
+            limits = self._limits(settings, pixel_size_um, factor)
+            labels, errors = labels_from_flows(output, **limits)
+            shrink = min(np.array(labels.shape) / part.shape)
             found = median_diameter(labels) / shrink * pixel_size_um
-            if not found:
-                break
-            tried.append((abs(np.log(found / guess)), guess))
-            if tried[-1][0] < np.log(1.15):
-                return found
-            guess = float(np.clip(found, guess / 2.5, guess * 2.5))
-        return min(tried)[1] if tried else self.typical_um
+            areas = np.bincount(labels.ravel(), minlength=len(errors) + 1)[1:]
+            agreement = np.clip(1 - errors / (settings.flow_threshold or 1.0), 0, 1)
+            return Trial(assumed_um, found, len(errors), float((areas * agreement).sum()) / labels.size)
 
-    def _at_scale(
-        self,
-        image: Plane,
-        second: Plane | None,
-        diameter_px: float,
-        settings: Settings,
-        pixel_size_um: float,
-    ) -> npt.NDArray[np.int32]:
-        """Return labels at working scale."""
-        factor = self.diameter_px / diameter_px
+        return estimate(self.typical_um, look)
+
+    def _output(
+        self, image: Plane, second: Plane | None, factor: float, settings: Settings, *, once: bool = False
+    ) -> npt.NDArray[np.float32]:
+        """Return the network's output at working scale, which is `factor` times the image's."""
         size = working_size(image, factor)
         planes = [resize(image, size, linear=self.linear)]
         if self.predictor.in_channels == 2:
             empty = np.zeros(size[::-1], np.float32)
             planes.append(empty if second is None else resize(second, size, linear=self.linear))
-        output = self.predictor(normalise(np.stack(planes)))
-        return labels_from_flows(
-            output,
-            threshold=probability_logit(settings),
-            flow_threshold=settings.flow_threshold,
-            min_area=smallest_area(settings, self.area_setting, pixel_size_um, factor),
-        )
+        scaled = normalise(np.stack(planes))
+        if settings.average_flips and not once:
+            return averaged(self.predictor, scaled)
+        return self.predictor(scaled)
+
+    def _limits(self, settings: Settings, pixel_size_um: float, factor: float) -> dict[str, Any]:
+        """Return what decides which masks are kept, at working scale."""
+        return {
+            "threshold": probability_logit(settings),
+            "flow_threshold": settings.flow_threshold,
+            "min_area": smallest_area(settings, self.area_setting, pixel_size_um, factor),
+        }
 
 
 def working_size(image: Plane, factor: float) -> tuple[int, int]:
-    """Return the (width, height) of a plane brought to working scale; at least 16 px each."""
-    return max(16, round(image.shape[1] * factor)), max(16, round(image.shape[0] * factor))
+    """Return the (width, height) of a plane brought to working scale: even numbers, at least 16 px each.
+
+    Even, so that what a network pools together is the same in the mirrored image.
+    """
+    height, width = (max(16, 2 * round(n * factor / 2)) for n in image.shape)
+    return width, height
 
 
 def probability_logit(settings: Settings) -> float:

@@ -90,12 +90,17 @@ class StackSegmenter:
         pixel_size_um: float,
         diameter_um: float | None,
         settings: Settings,
+        nuclei: Stack | None = None,
     ) -> Segmentation:
-        """See `napari_tam.segment.segmenter.Segmenter`; image, second and labels are ZYX."""
+        """See `napari_tam.segment.segmenter.Segmenter`; image, second and labels are ZYX.
+
+        `nuclei` are not used: the planes are put together by their masks.
+        """
+        doubt = ""
         if diameter_um is None:
             flat = None if second is None else second.max(axis=0)
             found = self.planar.segment(image.max(axis=0), flat, pixel_size_um, None, settings)
-            diameter_um = found.diameter_um
+            diameter_um, doubt = found.diameter_um, found.doubt
         gap = max(8, round(0.5 * diameter_um / pixel_size_um))
         montage = Montage.of(image, gap)
         pictures = [
@@ -103,14 +108,27 @@ class StackSegmenter:
             for stack in (image, second)
         ]
         assert pictures[0] is not None
-        masks = self.planar.segment(pictures[0], pictures[1], pixel_size_um, diameter_um, settings).labels
-        labels = stitch(montage.split(masks).astype(np.int32), settings.stitch_iou)
+        planar = self.planar.segment(pictures[0], pictures[1], pixel_size_um, diameter_um, settings)
+        masks = montage.split(planar.labels).astype(np.int32)
+        labels = stitch(masks, settings.stitch_iou)
         if settings.surface_level > 0:
             labels = refine_surface(labels, image, settings.surface_level, REACH_UM / self.z_step_um)
         smallest = float(getattr(settings, self.area_setting)) / pixel_size_um**2
         labels = tidy_volume(labels, max(smallest, 1))
         dtype = np.uint16 if int(labels.max(initial=0)) < 2**16 else np.uint32
-        return Segmentation(labels.astype(dtype), diameter_um)
+        known = None if planar.confidence is None else mean_confidence(labels, masks, planar.confidence)
+        return Segmentation(labels.astype(dtype), diameter_um, known, doubt=doubt)
+
+
+def mean_confidence(
+    labels: Labels, masks: Labels, confidence: npt.NDArray[np.float32]
+) -> npt.NDArray[np.float32]:
+    """Return for each label of a volume the mean confidence of the planar masks in it, by pixels."""
+    inside = (labels > 0) & (masks > 0)
+    count = int(labels.max(initial=0)) + 1
+    pixels = np.bincount(labels[inside], minlength=count)[1:]
+    total = np.bincount(labels[inside], confidence[masks[inside] - 1], minlength=count)[1:]
+    return np.where(pixels > 0, total / np.maximum(pixels, 1), np.nan).astype(np.float32)
 
 
 def stitch(planes: Labels, iou: float) -> Labels:
