@@ -87,7 +87,7 @@ def look(tmp_path: Path, enters: object, *, form: bool = False) -> dict[str, Any
 @pytest.mark.parametrize(
     ("enters", "steps", "analysis", "masks"),
     [
-        ("nuclei", ["nuclei", "classify"], True, ["nuclei"]),
+        ("nuclei", ["nuclei", "cells", "classify"], True, ["cells", "nuclei"]),
         ("measure", [], True, []),
         ("conclude", [], False, []),
         ((), [], False, []),
@@ -102,7 +102,7 @@ def test_what_a_new_setting_enters_tells_what_is_done_again(
 
 def test_a_new_setting_is_in_the_form_and_what_is_read_with_it_is_done_again(tmp_path: Path) -> None:
     found = look(tmp_path, "read", form=True)
-    every = ["correct", "cells", "nuclei", "puncta", "classify"]
+    every = ["correct", "nuclei", "cells", "puncta", "classify"]
     assert found == {"steps": every, "analysis": True, "masks": ["cells", "nuclei"], "form": 3.5}
 
 

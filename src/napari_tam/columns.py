@@ -501,15 +501,6 @@ SUMMARY_COLUMNS: tuple[Column, ...] = (
     Column("puncta", "integer", "", "counts", "Number of puncta: puncta_in_cells + puncta_outside."),
     Column("puncta_in_cells", "integer", "", "counts", "Puncta whose centroid lies in a cell."),
     Column("puncta_outside", "integer", "", "counts", "Puncta outside every cell."),
-    Column("puncta_threshold", "number", "", "counts", "Contrast that puncta have at least; 1 keeps all."),
-    Column(
-        "puncta_false_share",
-        "number",
-        "",
-        "quality",
-        "Share of the puncta that is expected to be false: the mean of 1 - score; missing without puncta, "
-        "and for the method log.",
-    ),
     Column("cell_area_fraction", "number", "", "quality", "Share of the image covered by cells."),
     Column("cells_touching_border", "integer", "", "quality", "Cells cut by the image's border."),
     Column(
@@ -538,6 +529,28 @@ SUMMARY_COLUMNS: tuple[Column, ...] = (
         "saturated_fraction", "number", "", "quality", "Share of the image's exosome pixels that are clipped."
     ),
     Column("focus_score", "number", "", "quality", "Median focus_score of the cells; missing without cells."),
+    Column("notes", "text", "", "quality", "What was done on reading and measuring that one should know."),
+)
+
+#: What the other steps contribute to it.
+STEP_COLUMNS: tuple[Column, ...] = (
+    Column("cell_diameter_um", "number", "µm", "quality", "Diameter that the cells were looked for with."),
+    Column(
+        "cell_diameter_doubt",
+        "text",
+        "",
+        "quality",
+        "Why the estimate of that diameter is unsure; empty where it is not, or was given.",
+    ),
+    Column("puncta_threshold", "number", "", "counts", "Contrast that puncta have at least; 1 keeps all."),
+    Column(
+        "puncta_false_share",
+        "number",
+        "",
+        "quality",
+        "Share of the puncta that is expected to be false: the mean of 1 - score; missing without puncta, "
+        "and for the method log.",
+    ),
     Column(
         "findings",
         "text",
@@ -545,7 +558,6 @@ SUMMARY_COLUMNS: tuple[Column, ...] = (
         "quality",
         "Codes of what makes the picture doubtful (see docs/trust.md), with a sentence each in the notes.",
     ),
-    Column("notes", "text", "", "quality", "What was done on reading and measuring that one should know."),
 )
 
 #: What a volume's per-cell table has besides `CELL_COLUMNS`. Of those, shape (area to

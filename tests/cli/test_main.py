@@ -149,6 +149,8 @@ VALUES: dict[str, tuple[list[str], Any]] = {
     "positive_quantile": (["0.95"], 0.95),
     "aggregate_width": (["2"], 2.0),
     "puncta_threshold": (["3"], 3.0),
+    "nuclei_help": ([], False),
+    "average_flips": ([], True),
     "comparison_readouts": (["puncta_count"], "puncta_count"),
     "comparison_between": (["dose"], "dose"),
     "comparison_reference": (["LPS"], "LPS"),

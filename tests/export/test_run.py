@@ -71,7 +71,7 @@ def test_an_h5ad_file_holds_the_whole_table(folder: Path) -> None:
     assert found.var.loc["area_um2", "unit"] == "µm²"
     expected = cells[["centroid_x_px", "centroid_y_px"]].to_numpy() * fakes.PIXEL_UM
     np.testing.assert_allclose(found.obsm["spatial"], expected)
-    assert Settings().to_yaml() == found.uns["napari_tam"]["settings"]
+    assert Settings(puncta_threshold=1).to_yaml() == found.uns["napari_tam"]["settings"]
 
 
 def test_a_plate_with_missing_values_and_odd_names_survives_as_h5ad(tmp_path: Path) -> None:

@@ -70,17 +70,23 @@ class FakeModels:
         self.puncta = SimpleNamespace(candidates=self._candidates)
         self.phenotype = self.corrections = None
 
-    def _segment_cells(self, image: Any, nucleus: Any, pixel_um: float, diameter: Any, settings: Any) -> Any:
+    def _segment_cells(
+        self, image: Any, nucleus: Any, pixel_um: float, diameter: Any, settings: Any, nuclei: Any = None
+    ) -> Any:
         self.calls.append(("cells", pixel_um, diameter))
         assert threading.current_thread() is not threading.main_thread()
         if self.error is not None:
             raise self.error
         assert self.go_on.wait(20)
-        return SimpleNamespace(labels=self.cell_labels, diameter_um=5.0)
+        from napari_tam.segment.segmenter import Segmentation
+
+        return Segmentation(self.cell_labels, 5.0)
 
     def _segment_nuclei(self, image: Any, extra: Any, pixel_um: float, diameter: Any, settings: Any) -> Any:
         self.calls.append(("nuclei", pixel_um, diameter))
-        return SimpleNamespace(labels=self.nucleus_labels, diameter_um=1.0)
+        from napari_tam.segment.segmenter import Segmentation
+
+        return Segmentation(self.nucleus_labels, 1.0)
 
     def _candidates(self, image: Any, pixel_um: float, settings: Any) -> pd.DataFrame:
         self.calls.append(("puncta", pixel_um, settings.puncta_method))

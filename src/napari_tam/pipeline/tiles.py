@@ -20,6 +20,7 @@ from napari_tam.io.planes import LazyPlane
 from napari_tam.measure.intensity import BACKGROUND_MARGIN_PX
 from napari_tam.pipeline.analysis import Analysis
 from napari_tam.pipeline.tile_labels import LabelStore, Tile, tiles_of
+from napari_tam.puncta.selection import false_share
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
@@ -265,6 +266,8 @@ class _Parts:
         if stores["cells"].cut:
             told.append(f"{stores['cells'].cut} cells are larger than the overlap of the tiles and were cut")
         diameters = values("cell_diameter_um")
+        # by the method log the score is no chance
+        network = bool(np.isfinite(values("puncta_false_share")).any())
         focus = table["focus_score"].dropna()
         return {
             **last,
@@ -279,6 +282,7 @@ class _Parts:
             "findings": " ".join(self.findings),
             "saturated_fraction": float(np.average(values("saturated_fraction"), weights=weights)),
             "focus_score": float(focus.median()) if len(focus) else float("nan"),
+            "puncta_false_share": false_share(puncta) if network else float("nan"),
             "cell_diameter_um": float(diameters.max(initial=0.0)),
             "cell_diameter_doubt": next(
                 (d for _, each in self.summaries if (d := each["cell_diameter_doubt"])), ""

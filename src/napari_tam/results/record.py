@@ -14,7 +14,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 from napari_tam import files
-from napari_tam.columns import CELL_COLUMNS, PUNCTA_COLUMNS, SUMMARY_COLUMNS, build_table
+from napari_tam.columns import CELL_COLUMNS, PUNCTA_COLUMNS, STEP_COLUMNS, SUMMARY_COLUMNS, build_table
 from napari_tam.errors import printable
 from napari_tam.installation import __version__
 from napari_tam.results import folder as results
@@ -183,7 +183,8 @@ class Record:
             if name not in known
         ]
         summary = [column.name for column in SUMMARY_COLUMNS if column.name != "notes"]
-        first = [*results.IMAGE_COLUMNS, *summary, "cell_diameter_um", "cell_diameter_doubt", "notes"]
+        summary += [column.name for column in STEP_COLUMNS]
+        first = [*results.IMAGE_COLUMNS, *summary, "notes"]
         images = tables.rows_table(
             [{**row, "source": printable(str(row["source"] or ""))} for row in rows],
             list(dict.fromkeys(first)),

@@ -117,6 +117,7 @@ def _text_columns() -> set[str]:
         *columns.CELL_COLUMNS,
         *columns.PUNCTA_COLUMNS,
         *columns.SUMMARY_COLUMNS,
+        *columns.STEP_COLUMNS,
         *columns.VOLUME_PUNCTA_COLUMNS,
         *columns.phenotype_columns(),
         *columns.KINETICS_COLUMNS,
