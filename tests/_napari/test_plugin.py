@@ -70,7 +70,7 @@ def test_a_run_adds_cells_nuclei_and_puncta_where_the_image_is(
     image, *_ = add_channels(viewer)
     widget = open_widget(viewer)
     run(widget, qtbot)
-    assert [name for name, *_ in models.calls] == ["cells", "nuclei", "puncta"]
+    assert [name for name, *_ in models.calls] == ["nuclei", "cells", "puncta"]
     assert all(pixel_um == PIXEL_UM for _, pixel_um, _ in models.calls)
     cells, nuclei, puncta = (viewer.layers[f"{kind} (CD11b)"] for kind in ("cells", "nuclei", "puncta"))
     np.testing.assert_array_equal(cells.data, models.cell_labels)
@@ -155,11 +155,11 @@ def test_cancel_stops_after_the_present_step_and_adds_nothing(
     widget = open_widget(viewer)
     models.go_on.clear()
     widget.run()
-    qtbot.waitUntil(lambda: bool(models.calls), timeout=20_000)
+    qtbot.waitUntil(lambda: len(models.calls) == 2, timeout=20_000)
     widget.cancel()
     models.go_on.set()
     qtbot.waitUntil(lambda: widget.idle, timeout=20_000)
-    assert [name for name, *_ in models.calls] == ["cells"]
+    assert [name for name, *_ in models.calls] == ["nuclei", "cells"]
     assert len(viewer.layers) == 3
     assert widget.status == "Cancelled."
 
@@ -178,7 +178,7 @@ def test_a_scale_without_length_units_is_no_pixel_size(
     assert errors == ["layer 'CD11b': the pixel size is not known. Give it in the form, in µm"]
     widget.pixel_size_um = 0.5
     run(widget, qtbot)
-    assert models.calls[0] == ("cells", 0.5, None)
+    assert models.calls[0] == ("nuclei", 0.5, None)
 
 
 def test_settings_of_the_form_reach_the_pipeline(viewer: Any, models: FakeModels, qtbot: Any) -> None:
@@ -188,8 +188,8 @@ def test_settings_of_the_form_reach_the_pipeline(viewer: Any, models: FakeModels
     widget.form["puncta_method"].value = "log"
     run(widget, qtbot)
     assert models.calls == [
-        ("cells", PIXEL_UM, 18.5),
         ("nuclei", PIXEL_UM, None),
+        ("cells", PIXEL_UM, 18.5),
         ("puncta", PIXEL_UM, "log"),
     ]
 

@@ -95,10 +95,10 @@ def test_a_moved_threshold_shows_its_puncta_at_once_and_segments_nothing(
     assert list(viewer.layers) == before  # the same layers, with the user's own colours
 
 
-def test_a_moved_diameter_enters_only_its_network(done: Any, models: FakeModels, qtbot: Any) -> None:
+def test_a_moved_nucleus_diameter_enters_nuclei_and_cells(done: Any, models: FakeModels, qtbot: Any) -> None:
     done.form["nucleus_diameter_um"].value = 7.0
     run(done, qtbot)
-    assert models.calls == [("nuclei", PIXEL_UM, 7.0)]
+    assert models.calls == [("nuclei", PIXEL_UM, 7.0), ("cells", PIXEL_UM, None)]
 
 
 def test_the_form_has_every_setting_and_speaks_the_command_lines_yaml(viewer: Any, tmp_path: Path) -> None:
@@ -343,7 +343,7 @@ def test_corrected_masks_train_the_cell_network_which_the_form_is_offered(
         "napari_tam.train.judgement.verdict",
         lambda model: "better" if model.adopted else "not written: worse",
     )
-    monkeypatch.setattr("napari_tam.networks.cards.bundled_cards", lambda: {"cells": 1})
+    monkeypatch.setattr("napari_tam.networks.cards.bundled_cards", lambda: {"cells-fast": 1})
     # Two images whose cells were corrected, as Update measurements leaves them.
     [found] = done.session.found.values()
     corrected = replace(found.analysis, edits=Edits(cells=models.cell_labels))

@@ -69,6 +69,7 @@ class FakeModels:
         self.nuclei = SimpleNamespace(segment=self._segment_nuclei)
         self.puncta = SimpleNamespace(candidates=self._candidates)
         self.phenotype = self.corrections = None
+        self.engine = "fake"
 
     def _segment_cells(
         self, image: Any, nucleus: Any, pixel_um: float, diameter: Any, settings: Any, nuclei: Any = None

@@ -142,6 +142,9 @@ class CPNet(nn.Module):
         self.upsample = nn.ModuleDict({"up": nn.ModuleDict(up)})
         self.output = unit(widths[0], 3, 1)
 
+    #: How far a pixel's answer depends on the image around it (px), but for the style.
+    reach = 128
+
     @property
     def multiple(self) -> int:
         """Height and width of the input must be multiples of this."""

@@ -67,6 +67,9 @@ class FlowNet(nn.Module):
         self.up = nn.ModuleList(Block(f, f) for f in widths[:-1])
         self.head = nn.Conv2d(widths[0], 3 * stem**2, 1)
 
+    #: How far a pixel's answer depends on the image around it (px): 47 in the bundled ones.
+    reach = 48
+
     @property
     def multiple(self) -> int:
         """Height and width of the input must be multiples of this."""

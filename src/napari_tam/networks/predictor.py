@@ -35,8 +35,8 @@ class Predictor:
         Data type of torch; `fast_dtype` of the device when None. Where it is given, torch runs the network.
     tile, overlap
         Largest tile that is run at once, and how far tiles reach into each other (pixels, rounded
-        up to what the network pools together). With an overlap of at least the radius of the receptive field
-        (47 px for the bundled ones), tiling changes nothing.
+        up to what the network pools together). With an overlap of at least the network's ``reach``, its
+        default, tiling changes nothing; but for the style of a CPNet, which is that of each tile.
 
     Raises
     ------
@@ -52,7 +52,7 @@ class Predictor:
         engine: Literal["auto", "torch", "openvino"] = "auto",
         dtype: torch.dtype | None = None,
         tile: int = 768,
-        overlap: int = 48,
+        overlap: int | None = None,
     ) -> None:
         device = device or torch.device("cpu")
         name = choose_engine("torch" if dtype else engine, device)
@@ -62,6 +62,7 @@ class Predictor:
             else TorchEngine(network, device, dtype or fast_dtype(device))
         )
         self.multiple, self.in_channels, self.tile = network.multiple, network.in_channels, tile
+        overlap = network.reach if overlap is None else overlap
         self.overlap = overlap + -overlap % self.multiple
 
     def __call__(self, image: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
