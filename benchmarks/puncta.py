@@ -1,7 +1,9 @@
 """Puncta on real images and on known ones, at default settings, beside peers and the network before.
 
 ``python benchmarks/puncta.py DATA`` with ``DATA`` the shared data folder (images in ``DATA/data``, small
-cases in ``DATA/cases``, reference networks in ``DATA/reference``). The PSD95 tiles are those of the
+cases in ``DATA/cases``, reference networks in ``DATA/reference``). ``--bigfish PYTHON`` names an interpreter
+that has Big-FISH, which needs other versions of libraries. This project gets the images of a set as a batch,
+whose threshold it finds itself; the others get them one by one. The PSD95 tiles are those of the
 blocks that were left out of training (``training/puncta_fields.py``); the field over
 autofluorescence, the composites and the cases were never trained on.
 """
@@ -16,6 +18,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import cv2
@@ -28,6 +31,8 @@ from napari_tam.evaluate.matching import match_points
 from napari_tam.networks.cards import ModelCard
 from napari_tam.networks.predictor import Predictor
 from napari_tam.puncta.detect import LogDetector, NetworkDetector
+from napari_tam.puncta.selection import KEPT, select
+from napari_tam.puncta.threshold import from_populations
 from napari_tam.settings import Settings
 
 sys.path.insert(0, str(ROOT / "training"))
@@ -35,6 +40,8 @@ sys.path.insert(0, str(ROOT / "training"))
 #: The commit before puncta were scaled by their own noise: the detector to compare with.
 BEFORE = "558e980"
 SETTINGS = Settings()
+#: What is measured here, in the tables.
+OURS = "this network"
 CASES = (
     "hot_pixels", "puncta_jpeg60", "rings", "vesicles_sigma4", "vesicles_sigma4_jpeg60",
     "vesicles_sigma6", "fibres_only", "texture_only",
@@ -42,15 +49,19 @@ CASES = (
 
 Find = Callable[[np.ndarray, float], np.ndarray]
 
+#: Where scores are compared with the share that people marked.
+SCORES = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1.0)
+
 
 @dataclass(frozen=True)
 class Image:
-    """An image, its true puncta, and how near a find must be (px) to be one of them."""
+    """An image, its true puncta, how near a find must be (px) to be one of them, and their width (px)."""
 
     pixels: np.ndarray
     truth: np.ndarray
     pixel_um: float = 0.1
     radius: float = 3.0
+    sigma: float = 1.4
 
 
 def points(frame: pd.DataFrame) -> np.ndarray:
@@ -63,7 +74,7 @@ def psd95(data: Path) -> Iterator[Image]:
     from puncta_fields import psd95 as read
 
     for field in read(data / "data", held=True):
-        yield Image(field.pixels, field.spots[:, :2].astype(float), radius=4.0)
+        yield Image(field.pixels, field.spots[:, :2].astype(float), radius=4.0, sigma=2.2)
 
 
 def autofluorescence(data: Path) -> Iterator[Image]:
@@ -95,11 +106,10 @@ SETS: dict[str, Callable[[Path], Iterator[Image]]] = {
 }
 
 
-def score(find: Find, images: list[Image]) -> dict[str, float]:
+def score(images: list[Image], all_found: list[np.ndarray]) -> dict[str, float]:
     """F1, precision and recall over all images, and the median relative error of the count."""
     total, errors = np.zeros(3), []
-    for image in images:
-        found = find(image.pixels, image.pixel_um)
+    for image, found in zip(images, all_found, strict=True):
         total += [len(match_points(image.truth, found, image.radius)), len(found), len(image.truth)]
         errors.append(abs(len(found) - len(image.truth)) / max(len(image.truth), 1))
     hits, found, truth = total
@@ -123,9 +133,40 @@ def cases(find: Find, data: Path) -> dict[str, tuple[int, int, int]]:
     return result
 
 
-def ours(detector: NetworkDetector | LogDetector) -> Find:
-    """Wrap a detector of this project at default settings."""
-    return lambda image, pixel_um: points(detector.detect(image, pixel_um, SETTINGS))
+@dataclass
+class Ours:
+    """A detector of this project at default settings."""
+
+    detector: NetworkDetector | LogDetector
+
+    def __call__(self, image: np.ndarray, pixel_um: float) -> np.ndarray:
+        """Find puncta."""
+        return points(self.detector.detect(image, pixel_um, SETTINGS))
+
+    def batch(self, images: list[Image]) -> tuple[list[np.ndarray], float, list[pd.DataFrame]]:
+        """Find puncta in all images; also returns the threshold that they share, and the candidates."""
+        tables = [self.detector.candidates(i.pixels, i.pixel_um, SETTINGS) for i in images]
+        sure = [t[(t["reason"] == KEPT) & (t["score"] >= SETTINGS.puncta_score)] for t in tables]
+        threshold = from_populations(pd.concat(sure)["contrast"].to_numpy(float))
+        return [points(select(t, SETTINGS, threshold)) for t in tables], threshold.value, tables
+
+
+def calibration(images: list[Image], tables: list[pd.DataFrame]) -> list[tuple[str, int, float, float]]:
+    """Return number, mean score and share that people marked, of candidates in each bin of the score."""
+    scores, marked = [], []
+    for image, candidates in zip(images, tables, strict=True):
+        clean = candidates[candidates["reason"] == KEPT].reset_index(drop=True)
+        hit = np.zeros(len(clean), bool)
+        hit[[j for _, j in match_points(image.truth, points(clean), image.radius)]] = True
+        scores.append(clean["score"].to_numpy())
+        marked.append(hit)
+    every, hits = np.concatenate(scores), np.concatenate(marked)
+    rows = []
+    for low, high in pairwise(SCORES):
+        here = (every > low) & (every <= high)
+        if here.any():
+            rows.append((f"{low:g} to {high:g}", int(here.sum()), every[here].mean(), hits[here].mean()))
+    return rows
 
 
 def network() -> NetworkDetector:
@@ -208,10 +249,55 @@ class UFish:
         return np.argwhere(local_maxima(answer, connectivity=2) & (answer > 0.5)).astype(float)
 
 
-def finders(data: Path) -> dict[str, Find]:
-    """Everything to compare; U-FISH only where onnxruntime is installed."""
-    found: dict[str, Find] = {"this network": ours(network()), f"commit {BEFORE}": Before()}
-    found |= {"LoG of the project": ours(LogDetector()), "LoG above 3 SD": log_3sd}
+#: What runs Big-FISH (Imbert et al. 2022), its threshold found by itself; with the width of a spot given.
+BIG_FISH = """
+import pickle, sys, warnings
+warnings.filterwarnings("ignore")
+import numpy as np
+from bigfish import detection
+while True:
+    try:
+        image, dense, sigma = pickle.load(sys.stdin.buffer)
+    except EOFError:
+        break
+    size = {"voxel_size": (100, 100), "spot_radius": (100 * sigma, 100 * sigma)}
+    try:
+        found = detection.detect_spots(image, **size)
+        if dense and len(found):
+            found, _, _ = detection.decompose_dense(image.astype(np.uint16), found, **size)
+    except Exception:
+        found = np.zeros((0, 2))
+    pickle.dump(np.asarray(found, float)[:, :2], sys.stdout.buffer)
+    sys.stdout.buffer.flush()
+"""
+
+
+class BigFish:
+    """Big-FISH in a process of its own, with or without its decomposition of dense regions."""
+
+    def __init__(self, python: Path, *, dense: bool) -> None:
+        self.dense, self.sigma = dense, 1.4
+        self.process = subprocess.Popen(
+            [str(python), "-c", BIG_FISH], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+
+    def __call__(self, image: np.ndarray, pixel_um: float) -> np.ndarray:
+        """Find spots."""
+        del pixel_um
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        pickle.dump((image, self.dense, self.sigma), self.process.stdin)
+        self.process.stdin.flush()
+        return pickle.load(self.process.stdout)
+
+
+def finders(data: Path, bigfish: Path | None) -> dict[str, Find]:
+    """Everything to compare; U-FISH only where onnxruntime is installed, Big-FISH where it is named."""
+    found: dict[str, Find] = {OURS: Ours(network()), f"commit {BEFORE}": Before()}
+    found |= {"LoG of the project": Ours(LogDetector()), "LoG above 3 SD": log_3sd}
+    if bigfish is not None:
+        found["Big-FISH"] = BigFish(bigfish, dense=False)
+        found["Big-FISH, dense"] = BigFish(bigfish, dense=True)
     try:
         found["U-FISH v1.0"] = UFish(data / "reference" / "v1.0-alldata-ufish_c32.onnx")
     except ImportError:
@@ -235,15 +321,24 @@ def speed(found: dict[str, Find]) -> dict[str, float]:
     return best
 
 
-def run(data: Path, *, quick: bool = False) -> None:
+def run(data: Path, bigfish: Path | None, *, quick: bool = False) -> None:
     """Measure, print and keep."""
-    sets = {name: list(read(data)) for name, read in SETS.items()}
-    rows, values, small = [], {}, []
-    found = finders(data)
+    sets = {name: list(read(data))[:: 4 if quick else 1] for name, read in SETS.items()}
+    rows, values, small, honest, chosen = [], {}, [], [], []
+    found = finders(data, bigfish)
     for name, find in found.items():
         values[name] = {}
         for where, images in sets.items():
-            result = score(find, images[::4] if quick else images)
+            if isinstance(find, Ours):
+                places, threshold, tables = find.batch(images)
+                chosen.append(f"{name}, {where}: {threshold:g}")
+                if name == OURS:
+                    honest += [[where, *row] for row in calibration(images, tables)]
+            else:
+                if isinstance(find, BigFish):
+                    find.sigma = images[0].sigma
+                places = [find(image.pixels, image.pixel_um) for image in images]
+            result = score(images, places)
             values[name][where] = {k: round(float(v), 4) for k, v in result.items()}
             rows.append([where, name, *map(float, result.values())])
         result = cases(find, data)
@@ -258,6 +353,9 @@ def run(data: Path, *, quick: bool = False) -> None:
     rows.sort(key=lambda row: order.index(row[0]))
     lines = ["At default settings; a find within 3 px (PSD95: 4 px) counts.", ""]
     lines += table(["images", "detector", "F1", "precision", "recall", "median count error"], rows)
+    lines += ["", "Thresholds for the contrast (1: none): " + "; ".join(chosen)]
+    lines += ["", "Score against truth: candidates of this network, and the share that people marked", ""]
+    lines += table(["images", "score", "candidates", "mean score", "marked"], honest)
     lines += ["", "Small cases: false + missed", ""]
     lines += table(["detector", *CASES, "of the truth"], small)
     lines += [
@@ -273,7 +371,8 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("data", type=Path, help="the shared data folder")
     parser.add_argument("--quick", action="store_true", help="a quarter of the images")
+    parser.add_argument("--bigfish", type=Path, help="a Python interpreter with Big-FISH")
     given = parser.parse_args()
     if not (given.data / "data" / "puncta").is_dir():
         raise SystemExit(f"there are no images in {given.data / 'data' / 'puncta'}")
-    run(given.data, quick=given.quick)
+    run(given.data, given.bigfish, quick=given.quick)
