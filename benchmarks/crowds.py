@@ -17,7 +17,7 @@ from scipy.special import erf
 
 from napari_tam.evaluate.matching import match_points
 from napari_tam.networks.cards import ModelCard
-from napari_tam.networks.flownet import Predictor
+from napari_tam.networks.predictor import Predictor
 from napari_tam.puncta import detect
 from napari_tam.settings import Settings
 
