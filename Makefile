@@ -11,7 +11,7 @@ help:
 	@echo "make demo            install into .venv and analyse sample_data/ into $(OUT)/"
 	@echo "make test            install into .venv, check the code and run all tests"
 	@echo "make test-cellpose4  the segmentation's tests beside Cellpose 4, in .venv-cellpose4 (5 GB)"
-	@echo "make faults          fail or kill every write of every command (an hour)"
+	@echo "make faults          fail or kill every write of the commands that write results (long)"
 	@echo "make lint            ruff, mypy and the import rules alone"
 	@echo "make format          sort imports, format the code, renew docs/settings.md and columns.md"
 	@echo "make clean           remove environments, caches and demo results"
