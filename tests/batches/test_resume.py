@@ -9,6 +9,7 @@ import os
 import shutil
 import signal
 import sys
+import threading
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -214,19 +215,26 @@ def test_threads_give_the_same_bytes_in_the_same_order(tmp_path: Path) -> None:
 def test_with_little_memory_one_image_is_analysed_at_a_time(tmp_path: Path) -> None:
     paths = images(tmp_path / "in", 6)
     busy, most = 0, 0
+    two = threading.Event()
 
     class Watching(fakes.ThresholdSegmenter):
+        patience = 0.05
+
         def segment(self, *given: Any, **named: Any) -> Any:
             nonlocal busy, most
             busy += 1
             most = max(most, busy)
-            time.sleep(0.01)
+            if busy > 1:
+                two.set()
+            two.wait(self.patience)  # for another image, which may come
             busy -= 1
             return super().segment(*given, **named)
 
-    models = fakes.models(Watching())
+    watching = Watching()
+    models = fakes.models(watching)
     list(analyse_files(paths, Settings(), models, tmp_path / "out", jobs=4, memory_gb=1e-6))
     assert most == 1
+    watching.patience = 20
     list(analyse_files(paths, Settings(), models, tmp_path / "out", jobs=4))
     assert most > 1
 
