@@ -36,7 +36,7 @@ class Predictor:
     tile, overlap
         Largest tile that is run at once, and how far tiles reach into each other (pixels, rounded
         up to what the network pools together). With an overlap of at least the network's ``reach``, its
-        default, tiling changes nothing; but for the style of a CPNet, which is that of each tile.
+        default, tiling changes nothing; of a CPNet little, whose style is that of each tile.
 
     Raises
     ------
