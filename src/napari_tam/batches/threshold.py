@@ -19,7 +19,7 @@ from napari_tam.io.layout import NO_EXOSOMES
 from napari_tam.pipeline.candidates import candidates_in_cells, candidates_of
 from napari_tam.pipeline.tiles import is_large
 from napari_tam.progress import Progress
-from napari_tam.puncta.selection import KEPT
+from napari_tam.puncta.selection import sure_ones
 from napari_tam.puncta.threshold import Threshold, by_user, from_controls, from_populations
 from napari_tam.results.fingerprint import analysis_hash
 
@@ -168,9 +168,13 @@ class _Search:
         contrast: list[npt.NDArray[np.float64]] = []
         images: list[str] = []
         for one in self._fields(names, MOST):
-            if (table := self._candidates(one)) is None:
+            try:
+                table = candidates_of(one, self.settings, self.models)
+            except Exception:  # it fails with its reason when its turn comes
                 continue
-            sure = (table["reason"] == KEPT) & (table["score"] >= self.settings.puncta_score)
+            if not is_large(one):
+                self.found[one.name] = table
+            sure = sure_ones(table, self.settings.puncta_score)
             contrast.append(table.loc[sure, "contrast"].to_numpy(np.float64))
             images.append(one.name)
             if sum(map(len, contrast)) >= ENOUGH:
@@ -189,7 +193,7 @@ class _Search:
                 continue
             if not is_large(one):
                 self.found[one.name] = table
-            sure = inside & (table["reason"] == KEPT) & (table["score"] >= self.settings.puncta_score)
+            sure = inside & sure_ones(table, self.settings.puncta_score)
             contrast.append(table.loc[sure, "contrast"].to_numpy(np.float64))
             images.append(one.name)
             cells += count
@@ -197,15 +201,6 @@ class _Search:
             return None
         allowed = self.settings.puncta_false_per_cell
         return from_controls(np.concatenate(contrast), cells, allowed, tuple(images))
-
-    def _candidates(self, one: Field) -> pd.DataFrame | None:
-        try:
-            table = candidates_of(one, self.settings, self.models)
-        except Exception:  # it fails with its reason when its turn comes
-            return None
-        if not is_large(one):
-            self.found[one.name] = table
-        return table
 
     def _fields(self, names: Mapping[Path, str], most: int) -> Iterator[Field]:
         """Yield fields spread evenly over the files, and over the positions and times in them."""

@@ -13,6 +13,7 @@ from napari_tam.pipeline.models import stack_models
 from napari_tam.pipeline.state import State
 from napari_tam.pipeline.steps import TABLE
 from napari_tam.pipeline.tiles import is_large
+from napari_tam.puncta.threshold import LOWEST
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -50,6 +51,8 @@ def _steps(field: Field, settings: Settings, models: Models, names: tuple[str, .
         field = replace(field, channels={role: _middle(pixels) for role, pixels in field.channels.items()})
     if field.z_step_um is not None:
         models = stack_models(models, field.z_step_um)
+    # The threshold is what is looked for: none is learnt from each field.
+    settings = settings.updated(puncta_threshold=LOWEST)
     state = State(field, settings, models, Edits(), Segmented())
     for step in TABLE:
         if step.name in names:

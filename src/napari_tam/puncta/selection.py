@@ -27,6 +27,11 @@ REASONS = {
 KEPT = ""
 
 
+def sure_ones(candidates: pd.DataFrame, score: float) -> npt.NDArray[np.bool_]:
+    """Tell which candidates a threshold is learnt from: nothing but their contrast may speak against them."""
+    return ((candidates["reason"] == KEPT) & (candidates["score"] >= score)).to_numpy(bool)
+
+
 def threshold_for(candidates: pd.DataFrame, settings: Settings) -> Threshold:
     """Return the threshold of the settings, or the one that the image's own candidates tell."""
     clean = candidates[candidates["reason"] == KEPT]
