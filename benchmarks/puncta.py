@@ -31,7 +31,7 @@ from napari_tam.evaluate.matching import match_points
 from napari_tam.networks.cards import ModelCard
 from napari_tam.networks.predictor import Predictor
 from napari_tam.puncta.detect import LogDetector, NetworkDetector
-from napari_tam.puncta.selection import KEPT, select
+from napari_tam.puncta.selection import KEPT, select, sure_ones
 from napari_tam.puncta.threshold import from_populations
 from napari_tam.settings import Settings
 
@@ -146,7 +146,7 @@ class Ours:
     def batch(self, images: list[Image]) -> tuple[list[np.ndarray], float, list[pd.DataFrame]]:
         """Find puncta in all images; also returns the threshold that they share, and the candidates."""
         tables = [self.detector.candidates(i.pixels, i.pixel_um, SETTINGS) for i in images]
-        sure = [t[(t["reason"] == KEPT) & (t["score"] >= SETTINGS.puncta_score)] for t in tables]
+        sure = [t[sure_ones(t, SETTINGS.puncta_score)] for t in tables]
         threshold = from_populations(pd.concat(sure)["contrast"].to_numpy(float))
         return [points(select(t, SETTINGS, threshold)) for t in tables], threshold.value, tables
 

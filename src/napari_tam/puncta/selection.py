@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_tam.puncta.threshold import Threshold, threshold_of
+from napari_tam.puncta.threshold import Threshold, by_user, from_populations
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -34,8 +34,10 @@ def sure_ones(candidates: pd.DataFrame, score: float) -> npt.NDArray[np.bool_]:
 
 def threshold_for(candidates: pd.DataFrame, settings: Settings) -> Threshold:
     """Return the threshold of the settings, or the one that the image's own candidates tell."""
-    clean = candidates[candidates["reason"] == KEPT]
-    return threshold_of(clean, settings.puncta_score, settings.puncta_threshold)
+    if settings.puncta_threshold is not None:
+        return by_user(settings.puncta_threshold)
+    sure = sure_ones(candidates, settings.puncta_score)
+    return from_populations(candidates.loc[sure, "contrast"].to_numpy(np.float64))
 
 
 def reasons(candidates: pd.DataFrame, settings: Settings, threshold: Threshold) -> npt.NDArray[np.object_]:

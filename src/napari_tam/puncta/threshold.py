@@ -9,13 +9,10 @@ compare.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 Values = npt.NDArray[np.float64]
 
@@ -194,23 +191,6 @@ def from_controls(contrast: Values, cells: int, allowed: float, images: tuple[st
             f"even so, more than the {allowed:g} allowed"
         )
     return Threshold(value, "controls", reason, **known)
-
-
-def threshold_of(candidates: pd.DataFrame, score: float, asked: float | None) -> Threshold:
-    """Return the threshold for the candidates of one image by itself.
-
-    Parameters
-    ----------
-    candidates
-        Columns ``score`` and ``contrast``.
-    score
-        Puncta have at least this score.
-    asked
-        The user's threshold; None: from the populations.
-    """
-    if asked is not None:
-        return by_user(asked)
-    return from_populations(candidates.loc[candidates["score"] >= score, "contrast"].to_numpy(np.float64))
 
 
 def _histogram(contrast: Values) -> tuple[int, ...]:
