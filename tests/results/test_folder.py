@@ -5,7 +5,8 @@ from __future__ import annotations
 import errno
 import json
 import os
-import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import napari_tam
-from napari_tam import files
 from napari_tam.columns import CELL_COLUMNS, PUNCTA_COLUMNS
 from napari_tam.errors import InputError
 from napari_tam.files import OutputError, replacing
@@ -112,24 +112,51 @@ def test_a_failure_removes_what_an_earlier_run_left(tmp_path: Path) -> None:
     assert [path.name for path in out.rglob("a*")] == ["a.json"]
 
 
-def test_ctrl_c_waits_until_the_tables_are_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    record, out = record_of(tmp_path)
-    write_json = files.write_json
+# What a process does that gets Ctrl+C while it writes its tables; not the one that runs the tests, which a
+# signal at the wrong moment ends.
+PRESSED = """
+import signal, sys
+from pathlib import Path
 
-    def pressed(path: Path, value: Any) -> None:
-        signal.raise_signal(signal.SIGINT)
-        write_json(path, value)
+import test_folder
+from napari_tam import files
 
-    monkeypatch.setattr(files, "write_json", pressed)
-    # a job in the background ignores Ctrl+C
-    first = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            record.save("complete")
-        assert json.loads((out / "run.json").read_text(encoding="utf-8"))["status"] == "complete"
-        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    finally:
-        signal.signal(signal.SIGINT, first)
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
+record, out = test_folder.record_of(Path(sys.argv[1]))
+write_json = files.write_json
+
+
+def pressed(path, value):
+    signal.raise_signal(signal.SIGINT)
+    write_json(path, value)
+
+
+files.write_json = pressed
+try:
+    record.save("complete")
+except KeyboardInterrupt:
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        print("stopped", test_folder.status(out))
+"""
+
+
+def status(out: Path) -> str:
+    """Return the status that `run.json` gives."""
+    return str(json.loads((out / "run.json").read_text(encoding="utf-8"))["status"])
+
+
+def test_ctrl_c_waits_until_the_tables_are_whole(tmp_path: Path) -> None:
+    here = Path(__file__).parent
+    paths = [str(here), str(here.parent / "helpers"), os.environ.get("PYTHONPATH", "")]
+    ended = subprocess.run(
+        [sys.executable, "-c", PRESSED, str(tmp_path)],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert (ended.stdout.split(), ended.returncode) == (["stopped", "complete"], 0), ended.stderr
 
 
 @pytest.mark.parametrize(("labels", "dtype"), [(300, np.uint16), (70_000, np.uint32)])
