@@ -1,7 +1,7 @@
 """Accuracy of the bundled networks beside stock Cellpose 3 and scikit-image.
 
 Cells of BBBC020 and of the composites are segmented by networks that have not seen the field
-(``benchmarks/leave_one_out``, made by ``training/all.sh``); nuclei and puncta are held-out images.
+(``benchmarks/leave_one_out``, made by ``training/run.py``); nuclei and puncta are held-out images.
 """
 
 from __future__ import annotations

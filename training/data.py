@@ -8,6 +8,7 @@ repeated.
 from __future__ import annotations
 
 import hashlib
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
-CACHE = Path(__file__).resolve().parent / ".cache"
+CACHE = Path(os.environ.get("TRAINING_CACHE") or Path(__file__).resolve().parent / ".cache")
 
 
 def cached(key: str, make):
@@ -48,19 +49,24 @@ def cached(key: str, make):
     return cached(key, make)  # as a later run will read them: images in half precision
 
 
-def real_cells(diameter: float) -> list[Sample]:
+def _contents(folder: Path) -> list[tuple[str, int]]:
+    """Return what tells a folder's files from others of the same names."""
+    return sorted((path.name, path.stat().st_size) for path in folder.glob("*.tif"))
+
+
+def real_cells(diameter: float, folder: Path = SHARED) -> list[Sample]:
     """All fields of ``cells/`` at working scale; `group` is the image set's name."""
 
     def make() -> list[Sample]:
         samples = []
-        for path in sorted((SHARED / "cells").glob("*_masks.tif")):
+        for path in sorted((folder / "cells").glob("*_masks.tif")):
             name = path.name.removesuffix("_masks.tif")
             image, labels = tifffile.imread(path.with_name(name + ".tif")), tifffile.imread(path)
             image, labels = to_scale(image, labels, diameter / median_diameter(labels))
             samples.append(Sample(name, name.rsplit("_", 1)[0], normalise(image), flows(labels)))
         return samples
 
-    return cached(f"real cells v1 {diameter}", make)
+    return cached(f"real cells v1 {diameter} {_contents(folder / 'cells')}", make)
 
 
 def simulated(kind: str, diameter: float, count: int, seed: int) -> list[Sample]:
@@ -93,12 +99,12 @@ def simulated(kind: str, diameter: float, count: int, seed: int) -> list[Sample]
     return cached(f"simulated v1 {kind} {diameter} {count} {seed}", make)
 
 
-def real_nuclei(diameter: float) -> list[Sample]:
+def real_nuclei(diameter: float, folder: Path = SHARED) -> list[Sample]:
     """Read the DSB 2018 fields; images are cut to at most 400 px at working scale."""
 
     def make() -> list[Sample]:
         samples = []
-        for path in sorted((SHARED / "nuclei").glob("*_masks.tif")):
+        for path in sorted((folder / "nuclei").glob("*_masks.tif")):
             name = path.name.removesuffix("_masks.tif")
             image, labels = tifffile.imread(path.with_name(name + ".tif")), tifffile.imread(path)
             if not labels.any():
@@ -108,7 +114,7 @@ def real_nuclei(diameter: float) -> list[Sample]:
             samples.append(Sample(name, "dsb", image, flows(labels)))
         return samples
 
-    return cached(f"real nuclei v1 {diameter}", make)
+    return cached(f"real nuclei v1 {diameter} {_contents(folder / 'nuclei')}", make)
 
 
 def held_out_nuclei(names: list[str], count: int = 50, seed: int = 2018) -> set[str]:

@@ -1,4 +1,4 @@
-"""Turn trained weights into a bundled model: ``python training/export.py cells runs/cells.pt``.
+"""Turn trained weights into a bundled model: ``python training/export.py cells --weights runs/cells.pt``.
 
 Writes ``models/<name>.safetensors`` (half precision) and ``models/<name>.json``, its card. The
 accuracy on the card is copied from the committed benchmark (``benchmarks/results/accuracy.json``, of
@@ -85,7 +85,11 @@ def export(name: str, weights: Path, *, folder: Path, called: str = "", note: st
         "parameters": sum(
             v.numel() for k, v in state.items() if v.is_floating_point() and "running" not in k
         ),
-        "training": {k: v for k, v in record.items() if k not in ("init", "network") and v not in (None, [])},
+        "training": {
+            k: v
+            for k, v in record.items()
+            if k not in ("init", "network", "steps_done") and v not in (None, [])
+        },
         "note": note,
         "accuracy": accuracy,
         "sha256": hashlib.sha256(data).hexdigest(),
@@ -100,7 +104,7 @@ def export(name: str, weights: Path, *, folder: Path, called: str = "", note: st
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("name", choices=CARDS)
-    parser.add_argument("weights", type=Path)
+    parser.add_argument("--weights", type=Path, required=True, help="of a training (.pt)")
     parser.add_argument("--folder", type=Path, default=ROOT / "models")
     parser.add_argument("--called", default="", help="name of the files, if not the network's")
     parser.add_argument("--note", default="", help="what a user should know about this training")

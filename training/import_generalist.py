@@ -1,4 +1,4 @@
-"""Turn a Cellpose file into the bundled `cells` network: ``python training/import_generalist.py FILE``.
+"""Make the bundled `cells` network of a Cellpose file: ``training/import_generalist.py --file FILE``.
 
 Writes ``models/cells.safetensors`` (half precision) and ``models/cells.json``, its card. The network is not
 trained here: it is the generalist of the PyPI package scellseg 0.1.8 (BSD), which was trained on the
@@ -42,7 +42,7 @@ CARD = {
 def main() -> None:
     """Write weights and card."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("file", type=Path, help="the Cellpose file")
+    parser.add_argument("--file", type=Path, required=True, help="the Cellpose file")
     parser.add_argument("--folder", type=Path, default=ROOT / "models")
     args = parser.parse_args()
     network, diameter = network_of(torch.load(args.file, map_location="cpu", weights_only=True))

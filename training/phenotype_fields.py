@@ -147,11 +147,16 @@ def scene_cells(
     nuclei = None if given is None else scene.nuclei
     table, _, _ = measure(Field("", channels, um), labels, nuclei, pd.DataFrame(), SETTINGS)
     crops = cell_crops(scene.image[0], labels, nuclei, table, um)
+    return listed(crops, table, match(scene, labels, table["label"].to_numpy()), index, um)
+
+
+def listed(crops: np.ndarray, table: pd.DataFrame, truth: np.ndarray, field: int, um: float) -> Cells:
+    """Put together what is known of a field's cells; `um` is the pixel size that its file claims."""
     return Cells(
         crops.astype(np.float16),
         shape_features(table),
-        match(scene, labels, table["label"].to_numpy()),
-        np.full(len(table), index),
+        truth,
+        np.full(len(table), field),
         table["touches_border"].to_numpy(),
         table.assign(pixel_size_um=um),
     )

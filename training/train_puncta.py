@@ -53,7 +53,8 @@ def batches(
 def train(args: argparse.Namespace) -> None:
     """Train, checkpoint, and write the averaged weights."""
     torch.manual_seed(args.seed)
-    torch.set_num_threads(args.threads)
+    if args.threads:
+        torch.set_num_threads(args.threads)
     cv2.setNumThreads(1)
     shape, device = NETWORKS["puncta"], torch.device(args.device)
     network = FlowNet(shape["in_channels"], shape["widths"], shape["stem"])
@@ -91,7 +92,8 @@ def read_arguments(given: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--scenes", type=int, default=240, help="simulated fields of macrophages")
     parser.add_argument("--average", type=float, default=0.998, help="decay of the averaged weights")
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--threads", type=int, default=1, help="torch threads")
+    parser.add_argument("--threads", type=int, default=1, help="torch threads; 0: all")
+    parser.add_argument("--minutes", type=float, help="stop, with a checkpoint, after so long")
     parser.add_argument("--seed", type=int, default=1)
     return parser.parse_args(given)
 

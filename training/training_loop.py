@@ -45,12 +45,15 @@ def fit(
 ) -> None:
     """Train a network, or go on from its checkpoint, and write the averaged weights.
 
+    With ``args.minutes`` it ends after so long, with a checkpoint to go on from.
+
     Parameters
     ----------
     network
         On its device, with the weights to start from.
     args
-        ``steps``, ``rate``, ``average`` (decay of the averaged weights), ``device`` and ``out`` (.pt).
+        ``steps``, ``rate``, ``average`` (decay of the averaged weights), ``minutes`` (None: as long as it
+        takes), ``device`` and ``out`` (.pt).
     stream_from
         Number of a step → the batches from that step on: images and targets.
     loss, rate
@@ -74,7 +77,7 @@ def fit(
         start = state["step"]
         print(f"continuing from step {start}", flush=True)
     stream = stream_from(start)
-    saved = clock = time.time()
+    begun = saved = clock = time.time()
     running = 0.0
     network.train()
     for step in range(start, args.steps):
@@ -95,7 +98,8 @@ def fit(
             pace = (time.time() - clock) / REPORT
             print(f"step {step + 1} loss {running / REPORT:.4f} {pace:.3f} s/step", flush=True)
             running, clock = 0.0, time.time()
-        if time.time() - saved > SAVE_EVERY or step + 1 == args.steps:
+        over = args.minutes is not None and time.time() - begun > 60 * args.minutes
+        if over or time.time() - saved > SAVE_EVERY or step + 1 == args.steps:
             state = {
                 "network": network.state_dict(), "average": average.state_dict(),
                 "optimiser": optimiser.state_dict(), "step": step + 1,
@@ -105,3 +109,5 @@ def fit(
             torch.save(average.module.state_dict(), args.out)
             saved = time.time()
             on_save(step + 1)
+        if over:
+            return

@@ -101,6 +101,16 @@ def perturb(image: Float32, kind: str, rng: np.random.Generator) -> Float32:
     return image
 
 
+@dataclass
+class Batch:
+    """Crops before their light is varied: NCYX images and targets, each crop's group, and what draws on."""
+
+    images: Float32
+    targets: Float32
+    groups: list[str]
+    rng: np.random.Generator
+
+
 def batches(
     samples: Sequence[Sample],
     kind: str,
@@ -110,7 +120,23 @@ def batches(
     start: int,
     weights_of: Mapping[str, float],
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Yield (image, target) batches without end; batch number `n` depends on seed and `n` only.
+    """Yield (image, target) batches without end: those of `clean_batches`, each crop's light varied."""
+    for drawn in clean_batches(samples, kind, size, batch, seed, start, weights_of):
+        for image in drawn.images:
+            perturb(image, kind, drawn.rng)
+        yield torch.from_numpy(drawn.images), torch.from_numpy(drawn.targets)
+
+
+def clean_batches(
+    samples: Sequence[Sample],
+    kind: str,
+    size: int,
+    batch: int,
+    seed: int,
+    start: int,
+    weights_of: Mapping[str, float],
+) -> Iterator[Batch]:
+    """Yield batches without end; batch number `n` depends on seed and `n` only.
 
     Parameters
     ----------
@@ -159,9 +185,7 @@ def batches(
         if kind == "puncta":
             outside = images[:, 0] == 0
             targets[:, 0][outside & (targets[:, 0] == 0)] = 1  # padding is background, not ignored
-        for image in images:
-            perturb(image, kind, rng)
-        yield torch.from_numpy(images), torch.from_numpy(targets)
+        yield Batch(images, targets, [s.group for s in chosen], rng)
         step += 1
 
 
