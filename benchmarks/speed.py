@@ -25,7 +25,7 @@ STACKS = ("napari-tam", "napari-tam, no diameter given", "stock, resample=False"
 def run_ours(size: int, repeats: int, given: bool) -> dict:
     """Time the pipeline from arrays to tables."""
     from napari_tam.io.field import Field
-    from napari_tam.pipeline import steps as pipeline
+    from napari_tam.pipeline import runner
     from napari_tam.pipeline.models import load_models
     from napari_tam.settings import Settings
 
@@ -38,7 +38,7 @@ def run_ours(size: int, repeats: int, given: bool) -> dict:
     seconds, steps = [], []
     for _ in range(repeats):
         start = time.perf_counter()
-        analysis = pipeline.run(field, settings, models)
+        analysis = runner.run(field, settings, models)
         seconds.append(time.perf_counter() - start)
         steps.append(analysis.seconds)
     return {

@@ -5,10 +5,8 @@ from __future__ import annotations
 import contextlib
 import errno
 import json
-import os
 import threading
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import fakes
 import numpy as np
@@ -22,6 +20,9 @@ from napari_tam.results.edits import save_edits
 from napari_tam.results.fingerprint import source_of
 from napari_tam.results.folder import read_results
 from napari_tam.settings import Settings
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def images(folder: Path, number: int) -> list[Path]:
@@ -291,18 +292,6 @@ def test_correcting_an_image_by_hand_makes_its_result_a_new_one(tmp_path: Path) 
     outcomes = analyse(paths, out, resume=True)
     assert [outcome.kept for outcome in outcomes] == [True, False]
     assert read_results(out).images["puncta"].tolist() == [4, 3]
-
-
-@pytest.mark.skipif(overlap._malloc_trim() is None, reason="only glibc keeps what was freed")
-def test_memory_that_was_freed_is_given_back() -> None:
-    def resident() -> int:
-        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-
-    blocks = [np.ones(12_000) for _ in range(2000)]  # 192 MB in pieces
-    del blocks[:-1]  # the last one keeps the heap from shrinking
-    before = resident()
-    overlap.give_back_memory()
-    assert before - resident() > 100e6
 
 
 def test_threads_share_the_cores() -> None:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import queue
 import sys
 import threading
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from napari_tam import stopping
@@ -30,23 +28,6 @@ def cores() -> int:
 def default_jobs(device: str) -> int:
     """Return how many images to analyse at the same time: one a core, with a GPU two."""
     return cores() if device == "cpu" else 2
-
-
-@cache
-def _malloc_trim() -> Callable[[int], int] | None:
-    if sys.platform != "linux":
-        return None
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc only
-    if trim is not None:
-        trim.argtypes, trim.restype = (ctypes.c_size_t,), ctypes.c_int
-    return trim
-
-
-def give_back_memory() -> None:
-    """Let the system have what was freed: glibc keeps it, and more with every image (a fifth over 200)."""
-    trim = _malloc_trim()
-    if trim is not None:
-        trim(0)
 
 
 class Here(Executor):

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from napari_tam.batches.outcome import BatchProgress, Outcome, explain, log
-from napari_tam.batches.threads import give_back_memory
 from napari_tam.errors import InputError, is_printable
 from napari_tam.files import OutputError
 from napari_tam.io.channel_search import files_of
 from napari_tam.io.images import read_fields
 from napari_tam.io.masks.find import mask_files
+from napari_tam.memory import give_back_memory
 from napari_tam.pipeline.analysis import Segmented
 from napari_tam.pipeline.runner import run_steps
 from napari_tam.pipeline.steps import STEPS

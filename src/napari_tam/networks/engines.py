@@ -12,6 +12,7 @@ import numpy.typing as npt
 import torch
 
 from napari_tam.errors import InputError, one_line
+from napari_tam.memory import give_back_memory
 from napari_tam.networks.openvino_import import openvino
 from napari_tam.stopping import checkpoint
 
@@ -207,6 +208,7 @@ class OpenVinoEngine:
         with self._lock:
             for compiled in self._idle.get(torch.get_num_threads(), ()):
                 compiled.release_memory()
+        give_back_memory()
 
     def _take(self, threads: int) -> Any:
         """Return a compiled network for so many threads that nobody uses."""
