@@ -179,7 +179,7 @@ def test_the_cautions_say_what_is_wrong(data: ReportData, bare: ReportData) -> N
     said = " ".join(cautions.cautions(data))
     for part in (
         "1 image could not",
-        "trained on simulated cells",
+        "trained on cells of no known polarisation",
         "saturated in 1 field",
         "51 control cells",
     ):

@@ -38,7 +38,7 @@ def test_the_text_has_what_the_run_really_used(folder: Path) -> None:
         "sha256 aaaaaaaaaaaa",
         "score above 0.6",  # not the default
         "BBBC020",
-        "trained on simulated cells only",
+        "trained on simulated cells and on real macrophages stretched",
         "quantile 0.99 of dye_only; 51 control cells",
         "The unit of every comparison is the replicate (n = 3)",
         "Welch's t-test",

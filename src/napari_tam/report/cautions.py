@@ -31,8 +31,9 @@ SOME_PUNCTA = 20
 
 #: What the bundled phenotype model can claim.
 SIMULATED = (
-    "M1 and M2 were told apart by the bundled model, which is trained on simulated cells only. It says "
-    "whether a cell looks round and spread or elongated; it cannot say that a cell carries M1 or M2 markers. "
+    "M1 and M2 were told apart by the bundled model, which is trained on cells of no known polarisation "
+    "(simulated ones, and real ones stretched to a drawn axis ratio). It says whether a cell looks "
+    "round and spread or elongated; it cannot say that a cell carries M1 or M2 markers. "
     "For a claim about polarisation, train on your own control wells ('napari-tam train phenotype') or stain "
     "a marker."
 )

@@ -237,8 +237,8 @@ def _phenotypes(found: Methods, data: ReportData) -> None:
     if s.phenotype_model == PHENOTYPE:
         model = (
             f"with the bundled model{mark}, a convolutional network on outline, cell stain and shape that "
-            "was "
-            "trained on simulated cells only: it separates round from elongated shapes, for which M2-like "
+            "was trained on simulated cells and on real macrophages stretched to a drawn "
+            "axis ratio: it separates round from elongated shapes, for which M2-like "
             f"macrophages are more elongated {found.cite('McWhorter et al. 2013')}, and was not validated on "
             "cells of known polarisation"
         )
