@@ -131,6 +131,17 @@ def test_a_bright_clump_that_the_network_saw_as_one_stays_one() -> None:
     assert near.sum() == 1
 
 
+def test_a_clump_of_which_the_network_saw_a_few_peaks_keeps_these() -> None:
+    rng = np.random.default_rng(2)
+    middle = grid(8, 32, rng)
+    clump = middle[0] + rng.normal(0, 3.0, (30, 2))
+    image = picture((256, 256), emitters(np.concatenate([middle[1:], clump]), 2000), rng)
+    seen = np.concatenate([middle, middle[:1] + np.array([[3.0, -2.0], [-3.0, 2.0]])])
+    found = resolve_crowds(table_at(image, seen), image, 0.1, SIGMA)
+    near = np.hypot(*(found[["y_px", "x_px"]].to_numpy() - middle[0]).T) < 12
+    assert near.sum() == 3
+
+
 def test_haze_and_gradients_under_puncta_are_no_emitters() -> None:
     rng = np.random.default_rng(5)
     middle = grid(8, 32, rng)

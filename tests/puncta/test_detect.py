@@ -11,6 +11,7 @@ from hypothesis import settings as limits
 from hypothesis import strategies as st
 from scipy.spatial import cKDTree
 
+from napari_tam.evaluate.matching import match_points
 from napari_tam.networks.predictor import Predictor
 from napari_tam.puncta.detect import (
     CANDIDATE_COLUMNS,
@@ -174,6 +175,17 @@ def test_single_hot_pixels_are_not_counted_and_change_nothing_else(detector: Det
     distance, rows = matched(other, list(one[["y_px", "x_px", "peak", "sigma_px"]].itertuples(index=False)))
     assert distance.max() < 0.05
     assert rows["intensity"].to_numpy() == pytest.approx(one["intensity"].to_numpy(), rel=0.05)
+
+
+@pytest.mark.parametrize("each", [2000, 200, 100, 60, 40])  # pixels a punctum
+def test_a_field_full_of_puncta_is_no_empty_one(each: int) -> None:
+    shape, rng = (192, 192), np.random.default_rng(each)
+    places = rng.uniform(2, 190, (shape[0] * shape[1] // each, 2))
+    spots = [(y, x, 150 * np.exp(rng.normal(0, 0.3)), 1.3) for y, x in places]
+    found = bundled().detect(camera(spots_image(shape, spots, noise=8)), UM, SETTINGS)
+    right = len(match_points(places, found[["y_px", "x_px"]].to_numpy(), 3))
+    assert right > 0.95 * len(found)
+    assert right > (0.8 if each > 50 else 0.6) * len(places)
 
 
 @pytest.mark.parametrize("sigma", [4.0, 6.0])

@@ -9,11 +9,14 @@ from hypothesis import settings as limits
 from hypothesis import strategies as st
 
 from napari_tam.puncta.spot_input import (
+    SCALE_PX,
     contrast_at,
+    crowding,
     network_input,
     noise_at_scale,
     normalise_spots,
     repair_hot_pixels,
+    response,
 )
 
 FEW = limits(max_examples=8, deadline=None)
@@ -92,6 +95,30 @@ def test_noise_that_hangs_together_counts_as_what_a_punctum_meets(kind: str) -> 
     # Its maxima stand out no more than those of white noise do.
     tops = [np.percentile(network_input(plane)[2], 99.9) for plane in (plain, image)]
     assert tops[1] == pytest.approx(tops[0], rel=0.25)
+
+
+@pytest.mark.parametrize("texture", [0.0, 1.5, 4.0, 12.0])
+@pytest.mark.parametrize("each", [0, 2000, 8000])  # pixels a punctum
+def test_noise_texture_and_a_few_puncta_are_no_crowd(texture: float, each: int) -> None:
+    image = noise((512, 512), 3)
+    if texture:
+        image += 60 * blurred_noise(image.shape, texture, 1)
+    rng = np.random.default_rng(3)
+    places = rng.uniform(5, 507, (image.size // each if each else 0, 2))
+    image += spots_image(image.shape, [(y, x, 60.0, 1.4) for y, x in places])
+    assert crowding(response(image, SCALE_PX)) == 0
+
+
+@pytest.mark.parametrize("sigma", [1.0, 1.5, 2.0])
+@pytest.mark.parametrize("each", [30, 50])
+def test_puncta_without_number_are_no_noise(sigma: float, each: int) -> None:
+    rng = np.random.default_rng(4)
+    places = rng.uniform(2, 254, (256 * 256 // each, 2))
+    heights = 100 * np.exp(rng.normal(0, 0.3, len(places)))
+    spots = [(y, x, height, sigma) for (y, x), height in zip(places, heights, strict=True)]
+    image = spots_image((256, 256), spots, noise=4)
+    assert crowding(response(image, SCALE_PX)) > 0.9
+    assert noise_at_scale(image) < 3 * 4
 
 
 @FEW

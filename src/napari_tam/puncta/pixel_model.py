@@ -9,16 +9,13 @@ import cv2
 import numpy as np
 
 from napari_tam.puncta.emitters import Doubles, Emitters, Windows
-from napari_tam.puncta.spot_input import noise_at_scale
+from napari_tam.puncta.spot_input import noise_at_scale, rough
 
 if TYPE_CHECKING:
     from napari_tam.puncta.patches import Float
 
 #: A Gaussian is no better than this share of its light: real point spread functions are no Gaussians.
 MISFIT = 0.03
-
-#: Second differences along both axes, of length 1: blind to anything smooth.
-_ROUGH = np.outer([1, -2, 1], [1, -2, 1]).astype(np.float32) / 6
 
 
 @dataclass(frozen=True)
@@ -69,13 +66,13 @@ def pixel_variance(rest: Float, light: Float, emitters: Emitters) -> Variance:
     emitters
         Those whose surroundings are looked at.
     """
-    rough = cv2.filter2D(rest, cv2.CV_32F, _ROUGH)
-    floor = max(float(np.median(np.abs(rough[::3, ::3]))) * 1.4826, 1e-6) ** 2
+    steps = rough(rest)
+    floor = max(float(np.median(np.abs(steps[::3, ::3]))) * 1.4826, 1e-6) ** 2
     # Averaged, resampled or compressed images: what matters is the noise as a punctum meets it.
     constant = max(noise_at_scale(rest) ** 2, floor)
     some = emitters.take(np.arange(0, len(emitters), max(1, len(emitters) // 1000)))
     flat = Windows(some, (rest.shape[0], rest.shape[1]), 1.5).flat.ravel()
-    bright, noise = light.ravel()[flat], rough.ravel()[flat]
+    bright, noise = light.ravel()[flat], steps.ravel()[flat]
     order = np.argsort(bright)
     bins = [part for part in np.array_split(order, 12) if len(part) > 20]
     level = np.array([float(np.median(bright[part])) for part in bins])
