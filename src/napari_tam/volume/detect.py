@@ -62,7 +62,7 @@ class StackDetector:
         """
         montage = Montage.of(image, _GAP)
         picture = montage.join(image, float(np.median(image[:, ::4, ::4])))
-        flat = self.planar.candidates(picture, pixel_size_um, settings)
+        flat = self.planar.for_planes().candidates(picture, pixel_size_um, settings)
         flat = flat[flat["reason"] == KEPT]
         place, scores = _in_planes(montage, flat)
         volume = np.stack([repair_hot_pixels(plane)[0] for plane in image])
