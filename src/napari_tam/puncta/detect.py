@@ -112,7 +112,7 @@ class NetworkDetector:
         return select(self.candidates(image, pixel_size_um, settings), settings)
 
     def for_planes(self) -> NetworkDetector:
-        """See `Detector.for_planes`: crowds are parted in no plane, since a stack measures its puncta anew."""
+        """See `Detector.for_planes`: without crowds, since a stack measures its puncta anew."""
         return NetworkDetector(self.predictor, crowds=False)
 
 
