@@ -789,10 +789,21 @@ DECISION_COLUMNS: tuple[Column, ...] = (
         "number",
         "",
         "decision",
-        "Number of single puncta that would be as bright: (puncta_intensity_sum - aggregate_intensity) / "
-        "mean intensity of a single punctum of the plate (thresholds.csv). It counts crowded puncta, which "
-        "the microscope merges and puncta_count misses.",
+        "Number of exosomes that the cell's puncta stand for, without aggregates. Puncta that share light "
+        "count by it (light / single_intensity of the plate, thresholds.csv), those that stand alone as one "
+        "unless they are far too bright. So it holds what crowding hides from puncta_count. Missing where "
+        "the light of a single punctum is not known (single_note, thresholds.csv).",
+        "after Mutch et al. 2007, Biophys J 92:2926",
     ),
+    Column(
+        "puncta_equivalents_low",
+        "number",
+        "",
+        "decision",
+        "Lower end of its 95 % interval: spread of the light of single puncta, its standard error, noise, "
+        "light of crowds (6 %), puncta that are doubtful or too dim.",
+    ),
+    Column("puncta_equivalents_high", "number", "", "decision", "Upper end of its 95 % interval."),
 )
 
 #: What it decides about each punctum.
@@ -805,8 +816,19 @@ PUNCTUM_DECISION_COLUMNS: tuple[Column, ...] = (
         "Too bright or too wide for a single punctum: log intensity more than aggregate_sd robust SD above "
         "the median of the plate's puncta that stand alone; or wider than aggregate_width × their median "
         "width and more than 2 SD brighter. Robust SD: median - 15.87th percentile, which aggregates do "
-        "not touch. Missing with fewer than 10 puncta on the plate.",
+        "not touch. In a crowd the median counts as often as several lie in one spot by chance. Missing with "
+        "fewer than 10 puncta on the plate.",
     ),
+    Column(
+        "puncta_equivalents",
+        "number",
+        "",
+        "decision",
+        "Number of exosomes that it stands for: 1, and its share (by light) of what its group of puncta "
+        "hides. Missing for aggregates, and where the light of a single punctum is not known.",
+    ),
+    Column("puncta_equivalents_low", "number", "", "decision", "Lower end of its 95 % interval."),
+    Column("puncta_equivalents_high", "number", "", "decision", "Upper end of its 95 % interval."),
 )
 
 #: thresholds.csv: one row per plate.
@@ -823,9 +845,12 @@ THRESHOLD_COLUMNS: tuple[Column, ...] = (
         "number",
         "counts",
         "threshold",
-        "Mean intensity of a single punctum: exp(m + s²/2), m the median and s the robust SD of log "
-        "intensity of the plate's puncta that stand alone (next one further away than 3 widths).",
+        "Mean intensity of a single punctum: of the plate's puncta that stand alone (next one further away "
+        "than 3 widths, and so is the cell's edge where there are 30 such) and are less than 3 robust SD "
+        "brighter than their median.",
     ),
+    Column("single_count", "integer", "", "threshold", "Number of puncta that it was learnt from."),
+    Column("single_note", "text", "", "threshold", "Why there are no puncta_equivalents; else empty."),
     Column("note", "text", "", "threshold", "Why no cell is called positive, or what to beware of."),
 )
 

@@ -123,6 +123,9 @@ class PeakDetector:
     #: Whatever the thresholds.
     detect = candidates
 
+    def for_planes(self) -> PeakDetector:
+        return self
+
 
 def stack(planes: int = 7, first: int = 2, last: int = 4) -> npt.NDArray[np.uint16]:
     """Return a CZYX image: `image` from plane `first` to `last`, cells flat; puncta in the middle one."""

@@ -12,6 +12,7 @@ from scipy.spatial import cKDTree
 from napari_tam.puncta.crowds import resolve
 from napari_tam.puncta.detect import measure_spots
 from napari_tam.puncta.emitters import Emitters, add_light, refine
+from napari_tam.puncta.haze import solve_haze
 from napari_tam.puncta.precision import standard_errors
 from napari_tam.puncta.psf_width import spectral_width
 from napari_tam.puncta.resolving import FIT_COLUMNS, resolve_crowds
@@ -174,3 +175,41 @@ def test_wide_vesicles_are_never_split() -> None:
     add_light(light, seeds)
     noisy = rng.poisson(light + LEVEL).astype(np.float32) - np.float32(LEVEL)
     assert len(resolve(noisy, seeds, single_sigma=SIGMA).emitters) == 16
+
+
+def crowded_cell(haze: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, Emitters]:
+    """Image, haze alone, and 60 puncta in a cell of 40 px that glows by itself."""
+    y, x = np.mgrid[:96, :96]
+    glow = haze * cv2.GaussianBlur((np.hypot(y - 48, x - 48) < 20).astype(float), (0, 0), 4)
+    radius, angle = 19 * np.sqrt(rng.random(60)), rng.uniform(0, 2 * np.pi, 60)
+    true = emitters(48 + np.stack([radius * np.sin(angle), radius * np.cos(angle)], axis=1), 500)
+    light = np.zeros((96, 96), np.float32)
+    add_light(light, true)
+    return rng.poisson(light + glow + LEVEL).astype(np.float32) - LEVEL, glow, true
+
+
+@pytest.mark.parametrize("haze", [0.0, 20.0, 60.0])
+def test_haze_under_a_crowd_is_told_from_its_puncta(haze: float) -> None:
+    for seed in range(3):
+        light, glow, true = crowded_cell(haze, np.random.default_rng(seed))
+        weight = (1 / (cv2.GaussianBlur(light, (0, 0), 1.0) + LEVEL)).astype(np.float32)
+        crowded = np.ones(60, bool)
+        level, found = solve_haze(light, true, weight, crowded, SIGMA)
+        area = 2 * np.pi * SIGMA**2
+        assert area * found.peak.sum() == pytest.approx(60 * 500, rel=0.12)
+        assert level[40:56, 40:56].mean() == pytest.approx(glow[40:56, 40:56].mean(), abs=6)
+
+
+def test_haze_is_looked_for_under_crowds_only() -> None:
+    light, _, true = crowded_cell(30.0, np.random.default_rng(1))
+    weight = np.full_like(light, 1 / LEVEL)
+    level, found = solve_haze(light, true, weight, np.zeros(60, bool), SIGMA)
+    assert not level.any()
+    assert found.peak.tolist() == true.peak.tolist()
+    one = np.zeros(60, bool)
+    one[0] = True
+    level, _ = solve_haze(light, true, weight, one, SIGMA)
+    y, x = np.mgrid[:96, :96]
+    far = np.hypot(y - true.points[0, 0], x - true.points[0, 1]) > 40
+    assert level.any()
+    assert not level[far].any()

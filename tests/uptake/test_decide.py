@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from napari_tam.settings import Settings
-from napari_tam.uptake.decide import decide, single_puncta
+from napari_tam.uptake.decide import decide
 
 SETTINGS = Settings(positive_readout="puncta_intensity_sum")
 
@@ -143,30 +143,6 @@ def test_few_puncta_say_nothing_about_aggregates() -> None:
     assert found.puncta["aggregate"].isna().all()
     assert found.cells["puncta_equivalents"].isna().all()
     assert found.cells.loc[cells["image"] == "control", "aggregate_count"].isna().all()
-
-
-def test_crowded_puncta_are_counted_by_their_light() -> None:
-    rng = np.random.default_rng(3)
-    count = rng.integers(1, 40, 200)
-    owner = np.repeat(np.arange(200), count)
-    light = 500 * np.exp(rng.normal(0, 0.35, len(owner)))
-    place = pd.DataFrame({"y_um": 100.0 * owner, "x_um": rng.uniform(0, 20, len(owner))})
-    puncta = pd.DataFrame({"image": "a", "label": owner + 1, "intensity": light, "width_um": 1.0}).join(place)
-    # every fourth is merged with the one before
-    second = np.arange(len(puncta)) % 4 == 1
-    second &= np.append(False, owner[1:] == owner[:-1]) & (count[owner] > 10)
-    merged = puncta.copy()
-    merged.loc[np.flatnonzero(second) - 1, "intensity"] += light[second]
-    merged = merged[~second].reset_index(drop=True)
-    cells, _, images, _ = plate(controls=0, treated=200)
-    cells["image"], images["image"] = "a", ["a", "b"]
-    sums = merged.groupby("label")["intensity"].sum().reindex(cells["label"], fill_value=0.0)
-    cells["puncta_intensity_sum"] = sums.to_numpy()
-    found = decide(cells, merged, images, Settings(aggregate_sd=50)).cells["puncta_equivalents"]
-    assert np.polyfit(count, found, 1)[0] == pytest.approx(1, abs=0.12)
-    single = single_puncta(puncta)
-    assert single is not None
-    assert single.intensity == pytest.approx(light.mean(), rel=0.1)
 
 
 def test_empty_tables_give_empty_decisions() -> None:

@@ -6,6 +6,7 @@ import pytest
 from bundled import need
 
 from napari_tam.networks.predictor import Predictor
+from napari_tam.puncta import detect
 from napari_tam.puncta.detect import NetworkDetector
 from napari_tam.settings import Settings
 from napari_tam.volume.detect import VOLUME_SPOT_COLUMNS, StackDetector, climb
@@ -49,6 +50,18 @@ def test_the_bundled_network_finds_them_as_well_and_no_hot_pixel() -> None:
     for stack in (image(), spoiled):
         found = detector.detect(stack, 0.2, Settings())
         assert np.sort(found["x_px"]) == pytest.approx(np.sort(TRUE[:, 2]), abs=0.25)
+
+
+def test_a_stack_parts_no_crowds_in_the_picture_of_its_planes(monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(*_: object) -> None:
+        pytest.fail("the planes of a stack were fitted as a picture of their own")
+
+    monkeypatch.setattr(detect, "resolve_crowds", never)
+    detector = NetworkDetector(Predictor(need("puncta").load()))
+    found = StackDetector(detector, 0.6).candidates(image(), 0.2, Settings())
+    assert len(found) == len(TRUE)
+    with pytest.raises(pytest.fail.Exception, match="as a picture of their own"):
+        detector.candidates(image()[4], 0.2, Settings())
 
 
 def test_an_empty_stack_has_no_puncta_but_all_columns() -> None:

@@ -73,12 +73,24 @@ class Detector(Protocol):
         """Return the puncta above the thresholds of the settings."""
         ...
 
+    def for_planes(self) -> Detector:
+        """Return what finds rough places in the planes of a stack: no more than that is done."""
+        ...
+
 
 class NetworkDetector:
-    """The bundled `puncta` network: Cellpose flows on native pixels."""
+    """The bundled `puncta` network: Cellpose flows on native pixels.
 
-    def __init__(self, predictor: Predictor) -> None:
-        self.predictor = predictor
+    Parameters
+    ----------
+    predictor
+        The network.
+    crowds
+        Part what shares a spot (`napari_tam.puncta.resolving`).
+    """
+
+    def __init__(self, predictor: Predictor, *, crowds: bool = True) -> None:
+        self.predictor, self.crowds = predictor, crowds
 
     def candidates(self, image: Plane, pixel_size_um: float, settings: Settings) -> pd.DataFrame:
         """See `Detector.candidates`."""
@@ -90,12 +102,18 @@ class NetworkDetector:
         scores = judge(pixels, points, scores)
         kept = scores >= LOWEST_SCORE
         table = measure_spots(pixels, points[kept], scores[kept], pixel_size_um, settings)
-        sigma = settings.spot_sigma_um / pixel_size_um if settings.spot_sigma_um else None
-        return with_reasons(resolve_crowds(table, pixels, pixel_size_um, sigma), hot)
+        if self.crowds:
+            sigma = settings.spot_sigma_um / pixel_size_um if settings.spot_sigma_um else None
+            table = resolve_crowds(table, pixels, pixel_size_um, sigma)
+        return with_reasons(table, hot)
 
     def detect(self, image: Plane, pixel_size_um: float, settings: Settings) -> pd.DataFrame:
         """See `Detector.detect`."""
         return select(self.candidates(image, pixel_size_um, settings), settings)
+
+    def for_planes(self) -> NetworkDetector:
+        """See `Detector.for_planes`: without crowds, since a stack measures its puncta anew."""
+        return NetworkDetector(self.predictor, crowds=False)
 
 
 def judge(pixels: Float, points: Points, scores: Float) -> Float:
@@ -166,6 +184,10 @@ class LogDetector:
     def detect(self, image: Plane, pixel_size_um: float, settings: Settings) -> pd.DataFrame:
         """See `Detector.detect`."""
         return select(self.candidates(image, pixel_size_um, settings), settings)
+
+    def for_planes(self) -> LogDetector:
+        """See `Detector.for_planes`."""
+        return self
 
 
 def measure_spots(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 
 if TYPE_CHECKING:
     from napari_tam.puncta.emitters import Doubles
@@ -15,6 +16,10 @@ PIECE, PIECES = 128, 16
 
 #: Bands of the spectrum; those above so many times the noise count, from the fourth on (haze is below).
 BANDS, ABOVE_NOISE, FIRST_BAND = 32, 4.0, 3
+
+#: The outline of a cell that is full of puncta is in the lowest of them: the width comes from those from the
+#: sixth on, where they are enough for it.
+CLEAR_BAND = 5
 
 #: The spectrum of points is believed with so many bands, over such a range (in e-folds), and if a straight
 #: line fits this well: compression, rims and structures of other kinds bend it.
@@ -77,10 +82,21 @@ def spectral_width(pixels: Float, points: Points) -> float | None:
     mean = np.bincount(band, power.ravel(), minlength=BANDS)[:BANDS] / size
     place = np.bincount(band, squared, minlength=BANDS)[:BANDS] / size
     noise = float(np.median(mean[-5:]))
-    good = (mean > ABOVE_NOISE * noise) & (np.arange(BANDS) >= FIRST_BAND)
-    if noise <= 0 or good.sum() < LEAST_BANDS:
+    if noise <= 0:
         return None
-    log, x, weight = np.log(mean[good] - noise), place[good], size[good]
+    found = _slope(mean - noise, place, size, noise, FIRST_BAND)
+    clear = None if found is None else _slope(mean - noise, place, size, noise, CLEAR_BAND)
+    return found if clear is None else clear
+
+
+def _slope(
+    power: Doubles, place: Doubles, size: npt.NDArray[np.intp], noise: float, first: int
+) -> float | None:
+    """Sigma by the slope of the log power (above the noise) over ω² from a band on; None if it is no line."""
+    good = (power > (ABOVE_NOISE - 1) * noise) & (np.arange(BANDS) >= first)
+    if good.sum() < LEAST_BANDS:
+        return None
+    log, x, weight = np.log(power[good]), place[good], size[good]
     line = np.polyfit(x, log, 1, w=np.sqrt(weight))
     off = float(np.sqrt((weight * (log - np.polyval(line, x)) ** 2).sum() / weight.sum()))
     if line[0] >= 0 or off > STRAIGHT or np.ptp(log) < LEAST_SPAN:

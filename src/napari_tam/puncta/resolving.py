@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
 from napari_tam.puncta.crowds import ROUNDS, resolve, stand_alone
-from napari_tam.puncta.emitters import Doubles, Emitters, groups_of
+from napari_tam.puncta.emitters import Emitters, groups_of
+from napari_tam.puncta.haze import solve_haze
 from napari_tam.puncta.patches import FWHM, Float
 from napari_tam.puncta.pixel_model import background_image
 from napari_tam.puncta.precision import standard_errors
@@ -75,7 +75,11 @@ def resolve_crowds(
     points_only = spectral is not None and sure.sum() >= LEAST_KNOWN and abs(spectral / sigma - 1) < AGREE
     fit = resolve(pixels - base, seeds, single_sigma=sigma, rounds=ROUNDS if points_only else 0)
     found = _whole_objects(fit.emitters, seeds, sigma)
-    return _rows(table, found, fit.weight, base, pixel_size_um, sigma if points_only else 0.0)
+    share = _aperture_share(table, found, sigma)
+    if points_only:
+        haze, found = solve_haze(pixels - base, found, fit.weight, ~stand_alone(found, sigma), sigma)
+        base = base + haze
+    return _rows(table, found, fit.weight, base, pixel_size_um, sigma if points_only else 0.0, share)
 
 
 def _whole_objects(found: Emitters, seeds: Emitters, sigma: float) -> Emitters:
@@ -88,9 +92,15 @@ def _whole_objects(found: Emitters, seeds: Emitters, sigma: float) -> Emitters:
 
 
 def _rows(
-    table: pd.DataFrame, found: Emitters, weight: Float, base: Float, pixel_size_um: float, sigma: float
+    table: pd.DataFrame,
+    found: Emitters,
+    weight: Float,
+    base: Float,
+    pixel_size_um: float,
+    sigma: float,
+    scale: float,
 ) -> pd.DataFrame:
-    """Table of the emitters found, on the `base` of the background."""
+    """Table of the emitters found, on the `base` of the background; their light times `scale`."""
     alone = stand_alone(found, sigma)
     members = np.bincount(found.parent, minlength=len(table))[found.parent]
     fitted = (found.sigma == sigma) & (~alone | (members > 1))
@@ -98,7 +108,6 @@ def _rows(
     rows = table.iloc[found.parent].reset_index(drop=True)
     area = 2 * np.pi * found.sigma**2
     light = area * found.peak
-    scale = _aperture_share(rows["intensity"].to_numpy(float), light, ~fitted & (rows["snr"] > 8).to_numpy())
     row, column = np.clip(np.round(found.points), 0, np.array(base.shape) - 1).astype(np.intp).T
     per_noise = (rows["snr"] / rows["peak"].clip(lower=1e-9)).to_numpy(float)
     new = {
@@ -120,8 +129,16 @@ def _rows(
     return rows
 
 
-def _aperture_share(measured: Doubles, fitted: Doubles, clear: npt.NDArray[np.bool_]) -> float:
-    """Light in an aperture over that of a fitted Gaussian: real spots have wider tails."""
+def _aperture_share(table: pd.DataFrame, found: Emitters, sigma: float) -> float:
+    """Light in an aperture over that of a fitted Gaussian: real spots have wider tails.
+
+    Of clear puncta that stand alone, both on the background around them.
+    """
+    members = np.bincount(found.parent, minlength=len(table))[found.parent]
+    rows = table.iloc[found.parent]
+    clear = stand_alone(found, sigma) & (members == 1) & (found.sigma == sigma)
+    clear &= (rows["snr"] > 8).to_numpy()
     if clear.sum() < 10:
         return 1.0
-    return float(np.clip(np.median(measured[clear] / fitted[clear]), *SCALES))
+    fitted = 2 * np.pi * sigma**2 * found.peak[clear]
+    return float(np.clip(np.median(rows["intensity"].to_numpy(float)[clear] / fitted), *SCALES))

@@ -17,6 +17,8 @@ import numpy.typing as npt
 
 from napari_tam.columns import DECISION_COLUMNS, PUNCTUM_DECISION_COLUMNS, THRESHOLD_COLUMNS, build_table
 from napari_tam.io.layout import NO_EXOSOMES
+from napari_tam.uptake.equivalents import count_by_light, crowding, unknown
+from napari_tam.uptake.singles import Single, single_puncta
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,16 +27,8 @@ if TYPE_CHECKING:
 
 Floats = npt.NDArray[np.float64]
 
-#: With fewer puncta on a plate, nothing is said about aggregates.
-LEAST_PUNCTA = 10
-#: A punctum stands alone if the next one is further away than this many widths.
-ALONE = 3.0
 #: A wide punctum is an aggregate if its log intensity is this many robust SD above single puncta.
 WIDE_SD = 2.0
-#: Robust SD of log intensity is taken as this at least: puncta of one dye differ by more.
-LEAST_SD = 0.1
-#: Share of a normal distribution below mean - SD.
-_BELOW_ONE_SD = 0.158655
 
 
 @dataclass(frozen=True)
@@ -80,7 +74,7 @@ def decide(cells: pd.DataFrame, puncta: pd.DataFrame, images: pd.DataFrame, sett
         if (single := singles[plate]) is not None:
             aggregate[here] = find_aggregates(puncta[here], single, settings)
     counts, sums = _per_cell(cells, puncta, aggregate)
-    one = np.array([np.nan if s is None else s.intensity for s in map(singles.get, cells["plate"])], float)
+    by_light = _by_light(cells, puncta, plate_of, aggregate, singles, settings)
     readout = readout_without_aggregates(cells, counts, sums, settings.positive_readout)
     positive = np.full(len(cells), np.nan)
     rows = []
@@ -91,6 +85,8 @@ def decide(cells: pd.DataFrame, puncta: pd.DataFrame, images: pd.DataFrame, sett
         )
         single = singles.get(plate)
         row["single_intensity"] = np.nan if single is None else single.intensity
+        row["single_count"] = 0 if single is None else single.alone
+        row["single_note"] = unknown(single)
         rows.append({"plate": plate, **row})
         limit = float(row["threshold"])
         if np.isfinite(limit):
@@ -100,67 +96,14 @@ def decide(cells: pd.DataFrame, puncta: pd.DataFrame, images: pd.DataFrame, sett
         "positive": _flags(positive),
         "aggregate_count": _whole(counts),
         "aggregate_intensity": sums,
-        "puncta_equivalents": (cells["puncta_intensity_sum"].to_numpy(np.float64) - sums) / one,
+        **by_light[0],
     }
     names = [column.name for column in THRESHOLD_COLUMNS]
     return Decisions(
         build_table(DECISION_COLUMNS, decided, len(cells)),
-        build_table(PUNCTUM_DECISION_COLUMNS, {"aggregate": _flags(aggregate)}, len(puncta)),
+        build_table(PUNCTUM_DECISION_COLUMNS, {"aggregate": _flags(aggregate), **by_light[1]}, len(puncta)),
         build_table(THRESHOLD_COLUMNS, {name: [row[name] for row in rows] for name in names}, len(rows)),
     )
-
-
-@dataclass(frozen=True)
-class Single:
-    """What single puncta of a plate are like.
-
-    Attributes
-    ----------
-    log_intensity, spread
-        Median and robust SD of the natural log of their intensity.
-    width_um
-        Median width.
-    """
-
-    log_intensity: float
-    spread: float
-    width_um: float
-
-    @property
-    def intensity(self) -> float:
-        """Mean intensity: that of a log-normal distribution of this median and SD."""
-        return float(np.exp(self.log_intensity + self.spread**2 / 2))
-
-
-def single_puncta(puncta: pd.DataFrame) -> Single | None:
-    """Learn from the puncta of a plate what a single one is like; None with fewer than 10.
-
-    Puncta that stand alone (no other within `ALONE` widths) are single except for aggregates, so their
-    median says how bright and how wide a single one is, and the distance from it to the 15.87th
-    percentile is one SD: aggregates lie on the other side of the median and move neither by much.
-    """
-    lit = puncta[(puncta["intensity"] > 0) & np.isfinite(puncta["width_um"])]
-    if len(lit) < LEAST_PUNCTA:
-        return None
-    alone = lit[_stand_alone(lit)]
-    used = alone if len(alone) >= LEAST_PUNCTA else lit
-    light = np.log(used["intensity"].to_numpy(np.float64))
-    middle = float(np.median(light))
-    spread = max(middle - float(np.quantile(light, _BELOW_ONE_SD)), LEAST_SD)
-    return Single(middle, spread, float(np.median(used["width_um"])))
-
-
-def _stand_alone(puncta: pd.DataFrame) -> npt.NDArray[np.bool_]:
-    from scipy.spatial import cKDTree
-
-    reach = ALONE * float(np.median(puncta["width_um"]))
-    alone = np.zeros(len(puncta), bool)
-    axes = [name for name in ("z_um", "y_um", "x_um") if name in puncta]
-    places = puncta[axes].fillna(0).to_numpy(np.float64)
-    for rows in puncta.groupby("image", sort=False).indices.values():
-        nearest = cKDTree(places[rows]).query(places[rows], k=2)[0][:, 1]
-        alone[rows] = nearest > reach
-    return alone
 
 
 def find_aggregates(puncta: pd.DataFrame, single: Single, settings: Settings) -> npt.NDArray[np.bool_]:
@@ -168,9 +111,39 @@ def find_aggregates(puncta: pd.DataFrame, single: Single, settings: Settings) ->
     intensity, width = (puncta[name].to_numpy(np.float64) for name in ("intensity", "width_um"))
     light = np.full(len(puncta), -np.inf)
     np.log(intensity, out=light, where=intensity > 0)
-    above = (light - single.log_intensity) / single.spread
+    # In a crowd several make one spot now and then; what stands out there stands out from that.
+    usual = single.log_intensity + np.log1p(crowding(puncta, single))
+    above = (light - usual) / single.spread
     wide = width > settings.aggregate_width * single.width_um
-    return (above > settings.aggregate_sd) | (wide & (above > WIDE_SD))
+    return np.asarray((above > settings.aggregate_sd) | (wide & (above > WIDE_SD)), bool)
+
+
+def _by_light(
+    cells: pd.DataFrame,
+    puncta: pd.DataFrame,
+    plate_of: npt.NDArray[np.object_],
+    aggregate: Floats,
+    singles: dict[str, Single | None],
+    settings: Settings,
+) -> tuple[dict[str, Floats], dict[str, Floats]]:
+    """Return puncta_equivalents with their limits, of the cells and of the puncta that are no aggregates."""
+    import pandas as pd
+
+    keys = ["image", "label"]
+    owner = pd.MultiIndex.from_frame(cells[keys]).get_indexer(pd.MultiIndex.from_frame(puncta[keys]))
+    of_cells, of_puncta = np.full((3, len(cells)), np.nan), np.full((3, len(puncta)), np.nan)
+    for plate, single in singles.items():
+        if single is None or unknown(single):
+            continue
+        rows = np.flatnonzero((plate_of == plate) & (aggregate == 0))
+        counted = count_by_light(puncta.iloc[rows], single, honest_scores=settings.puncta_method == "network")
+        here = (cells["plate"] == plate).to_numpy()
+        found = counted.of_cells(np.asarray(owner[rows], np.intp), len(cells))
+        of_cells[:, here] = np.stack([found.number, found.low, found.high])[:, here]
+        each = counted.each()
+        of_puncta[:, rows] = np.stack([each.number, each.low, each.high])
+    names = ("puncta_equivalents", "puncta_equivalents_low", "puncta_equivalents_high")
+    return dict(zip(names, of_cells, strict=True)), dict(zip(names, of_puncta, strict=True))
 
 
 def readout_without_aggregates(cells: pd.DataFrame, counts: Floats, sums: Floats, name: str) -> Floats:

@@ -62,7 +62,7 @@ class StackDetector:
         """
         montage = Montage.of(image, _GAP)
         picture = montage.join(image, float(np.median(image[:, ::4, ::4])))
-        flat = self.planar.candidates(picture, pixel_size_um, settings)
+        flat = self.for_planes().candidates(picture, pixel_size_um, settings)
         flat = flat[flat["reason"] == KEPT]
         place, scores = _in_planes(montage, flat)
         volume = np.stack([repair_hot_pixels(plane)[0] for plane in image])
@@ -79,6 +79,10 @@ class StackDetector:
     def detect(self, image: Stack, pixel_size_um: float, settings: Settings) -> pd.DataFrame:
         """Return the puncta above the thresholds of the settings."""
         return select(self.candidates(image, pixel_size_um, settings), settings)
+
+    def for_planes(self) -> Detector:
+        """See `Detector.for_planes`."""
+        return self.planar.for_planes()
 
 
 def _in_planes(montage: Montage, flat: pd.DataFrame) -> tuple[npt.NDArray[np.intp], Float]:

@@ -1,0 +1,142 @@
+"""Haze under crowds: where no background shows between the puncta, it is solved for together with them.
+
+A smooth background and the heights of emitters that cover it are one linear problem. Taken from the
+surroundings alone, the background of a crowded cell lacks what glows inside the cell, and its puncta get
+that light: a third too much at 500 photons each (``benchmarks/crowds.py``).
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from napari_tam.puncta.emitters import Emitters, Windows, add_light
+
+if TYPE_CHECKING:
+    from napari_tam.puncta.patches import Float
+
+#: Distance of the nodes between which haze is linear, in sigma of a punctum: less, and crowds are taken for
+#: haze; more, and the haze of a cell cannot follow its edge.
+NODES = 7.0
+
+#: Emitters that would have less than no light are taken out, in so many rounds.
+ROUNDS = 4
+
+#: Emitters are drawn within so many sigma.
+REACH = 4.0
+
+
+def solve_haze(
+    light: Float, emitters: Emitters, weight: Float, crowded: npt.NDArray[np.bool_], sigma: float
+) -> tuple[Float, Emitters]:
+    """Fit smooth light under crowds together with the heights of all emitters near them; places stay.
+
+    Parameters
+    ----------
+    light
+        (Y, X) the image without background.
+    emitters
+        All of them.
+    weight
+        (Y, X) reciprocal of each pixel's variance.
+    crowded
+        (N,) which have others nearby: haze is looked for around these.
+    sigma
+        Width of a single punctum.
+
+    Returns
+    -------
+    (Y, X) haze to add to the background, 0 away from crowds; and the emitters with their new heights.
+    """
+    from scipy.sparse import bmat, diags
+    from scipy.sparse.linalg import splu
+
+    haze = np.zeros_like(light)
+    # Haze is constant within blocks that are small beside the nodes' distance: as good, and less to do.
+    step = max(1, round(1.5 * sigma))
+    hats, blocks = _hats(light.shape, step, NODES * sigma, emitters.points[crowded])
+    near = np.asarray(hats[_block_of(emitters.points, blocks, step)].sum(axis=1)).ravel() > 0
+    if not near.any():
+        return haze, emitters
+    rest = light.copy()
+    others = emitters.take(~near)
+    if len(others):
+        add_light(rest, others, -1)
+    some = emitters.take(near)
+    drawn, coarse = _bells(some, weight, step, blocks)
+    total = _sums(weight, step, blocks)
+    own = (drawn.T @ diags(weight.ravel().astype(np.float64)) @ drawn).tocsr()
+    cross = (coarse.T @ hats).tocsr()
+    ground = (hats.T @ diags(total) @ hats).tocsr()
+    weighted = (weight * rest).astype(np.float64)
+    wanted = drawn.T @ weighted.ravel()
+    pull = hats.T @ _sums(weighted, step, blocks)
+    lit = np.ones(len(some), bool)
+    for _ in range(ROUNDS):
+        rows = np.flatnonzero(lit)
+        matrix = bmat([[own[rows][:, rows], cross[rows]], [cross[rows].T, ground]], format="csc")
+        # A node that hardly any pixel speaks for stays at 0.
+        matrix = matrix + diags(1e-6 * matrix.diagonal() + 1e-12)
+        factors = splu(matrix.tocsc(), permc_spec="MMD_AT_PLUS_A", options={"SymmetricMode": True})
+        solved = factors.solve(np.concatenate([wanted[rows], pull]))
+        peak = np.zeros(len(some))
+        peak[rows] = solved[: len(rows)]
+        if (solved[: len(rows)] > 0).all():
+            break
+        lit &= peak > 0
+    level = (hats @ solved[len(rows) :]).reshape(blocks)
+    size = (blocks[1] * step, blocks[0] * step)
+    haze[:] = cv2.resize(level.astype(np.float32), size, interpolation=cv2.INTER_LINEAR)[
+        : light.shape[0], : light.shape[1]
+    ]
+    height = emitters.peak.copy()
+    height[near] = np.maximum(peak, 1e-6)
+    return haze, replace(emitters, peak=height)
+
+
+def _hats(
+    shape: tuple[int, ...], step: int, apart: float, points: npt.NDArray[np.float64]
+) -> tuple[Any, tuple[int, int]]:
+    """Bilinear functions, one for each node near a point, (blocks, nodes); and the shape of the blocks."""
+    from scipy.sparse import csr_matrix, kron
+
+    blocks = (-(-shape[0] // step), -(-shape[1] // step))
+    one = []
+    for count in blocks:
+        place = np.arange(count) * step / apart
+        node = np.arange(int(np.ceil(place[-1])) + 1)
+        one.append(csr_matrix(np.maximum(0, 1 - np.abs(place[:, None] - node))))
+    every = kron(one[0], one[1], format="csr")
+    active = np.asarray(every[_block_of(points, blocks, step)].sum(axis=0)).ravel() > 0
+    return every[:, np.flatnonzero(active)], blocks
+
+
+def _block_of(points: npt.NDArray[np.float64], blocks: tuple[int, int], step: int) -> npt.NDArray[np.intp]:
+    row, column = np.clip((points + 0.5) // step, 0, np.array(blocks) - 1).astype(np.intp).T
+    return np.asarray(row * blocks[1] + column, np.intp)
+
+
+def _bells(emitters: Emitters, weight: Float, step: int, blocks: tuple[int, int]) -> tuple[Any, Any]:
+    """Emitters of height 1 in every pixel (pixels, N), and weighted in every block (blocks, N)."""
+    from scipy.sparse import csr_matrix
+
+    shape = (weight.shape[0], weight.shape[1])
+    windows = Windows(emitters, shape, REACH)
+    bell = (windows.bell_y[:, :, None] * windows.bell_x[:, None, :]).reshape(len(emitters), -1)
+    which = np.repeat(np.arange(len(emitters)), bell.shape[1])
+    flat = windows.flat.ravel()
+    drawn = csr_matrix((bell.ravel().astype(np.float64), (flat, which)), shape=(weight.size, len(emitters)))
+    block = (flat // shape[1]) // step * blocks[1] + (flat % shape[1]) // step
+    seen = (bell * weight.ravel()[windows.flat]).ravel().astype(np.float64)
+    return drawn, csr_matrix((seen, (block, which)), shape=(blocks[0] * blocks[1], len(emitters)))
+
+
+def _sums(image: npt.NDArray[Any], step: int, blocks: tuple[int, int]) -> npt.NDArray[np.float64]:
+    """Sum of an image in every block, flat."""
+    padded = np.zeros((blocks[0] * step, blocks[1] * step))
+    padded[: image.shape[0], : image.shape[1]] = image
+    return np.asarray(padded.reshape(blocks[0], step, blocks[1], step).sum(axis=(1, 3)).ravel())
