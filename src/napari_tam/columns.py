@@ -552,6 +552,22 @@ STEP_COLUMNS: tuple[Column, ...] = (
         "and for the method log.",
     ),
     Column(
+        "sharpness",
+        "number",
+        "",
+        "quality",
+        "Power of small structures (1.5 to 3 px) of the cell channel over that of large ones (6 to 12 px), "
+        "without the noise's share. It falls with defocus; compare within one set of images.",
+    ),
+    Column(
+        "cell_signal",
+        "number",
+        "counts",
+        "quality",
+        "Median of the cells' cell_mean - median of the cell channel outside the cells; missing without "
+        "cells.",
+    ),
+    Column(
         "findings",
         "text",
         "",

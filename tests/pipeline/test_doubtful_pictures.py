@@ -19,6 +19,7 @@ from napari_tam.pipeline.runner import run
 from napari_tam.puncta.detect import LogDetector
 from napari_tam.results.record import twice
 from napari_tam.settings import Settings
+from napari_tam.simulate import Scene, SceneParameters
 
 if TYPE_CHECKING:
     from napari_tam.io.field import Field
@@ -132,6 +133,42 @@ def test_what_is_wrong_with_a_picture_is_one_code_and_one_sentence(code: str) ->
     assert code in str(analysis.summary["findings"]).split()
     sentence = next(each.sentence for each in look(bad).findings if each.code == code)
     assert str(analysis.summary["notes"]).count(sentence) == 1
+
+
+@settings(deadline=None, max_examples=25)
+@given(
+    seed=st.integers(0, 999),
+    levels=st.sampled_from([0.02, 0.1, 1.0, 40.0]),
+    stripes=st.sampled_from(["none", "rows", "columns", "noise of rows"]),
+    strength=st.floats(1.5, 4),
+)
+def test_stripes_are_told_from_noise_in_pictures_of_few_and_many_grey_levels(
+    seed: int, levels: float, stripes: str, strength: float
+) -> None:
+    rng = np.random.default_rng(seed)
+    plane = 100 + fakes.image()[0].astype(np.float64) + rng.normal(0, 4, fakes.SHAPE)
+    offset = strength * max(4, 1 / levels)
+    if stripes == "rows":
+        plane[:: int(rng.integers(2, 12))] += offset
+    elif stripes == "columns":
+        plane[:, :: int(rng.integers(2, 12))] += offset
+    elif stripes == "noise of rows":
+        plane += offset * rng.normal(size=(len(plane), 1))
+    grey = (plane * levels).clip(0, 65535).astype(np.uint8 if levels < 1 else np.uint16)
+    assert ("stripes" in codes(picture(exosome=grey))) == (stripes != "none")
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("bits", [8, 16])
+def test_simulated_pictures_are_not_doubted_until_their_channels_are_swapped(seed: int, bits: int) -> None:
+    scene = Scene.draw(SceneParameters(shape=(256, 256), cells_per_field=12), seed)
+    planes = scene.image.astype(np.float64)
+    if bits == 8:
+        planes = planes / planes.max(axis=(1, 2), keepdims=True) * 255
+    cell, nucleus, exosome = planes.astype(f"uint{bits}")
+    field = {"cell": cell, "nucleus": nucleus, "exosome": exosome}
+    assert codes(field_of_arrays(field, SETTINGS, "a")) == []
+    assert codes(field_of_arrays({**field, "cell": nucleus, "nucleus": cell}, SETTINGS, "a")) == ["swapped"]
 
 
 @pytest.mark.parametrize(("kind", "factor"), [(np.float64, 1e300), (np.float64, -1e200), (np.float32, 1e-38)])

@@ -19,6 +19,7 @@ from napari_tam.errors import InputError
 from napari_tam.io.layout import read_layout, well_of
 from napari_tam.results import tables
 from napari_tam.results.lock import locked_results
+from napari_tam.results.siblings import compare_fields, told
 from napari_tam.settings import Settings
 from napari_tam.stopping import undisturbed
 
@@ -104,6 +105,10 @@ def _conclude(folder: Path, settings: Settings, layout: Layout | None) -> Conclu
     replicates = replicate_table(cells, settings)
     comparisons = compare(cells, replicates, settings)
     found.images = _extend(found.images, about[_LAYOUT_NAMES], after="image")
+    beside = compare_fields(found.images.to_pandas())
+    for name in beside:
+        at = found.images.column_names.index(name)
+        found.images = found.images.set_column(at, name, _arrow(beside[[name]]).column(name))
     found.cells = _extend(found.cells, cells[_LAYOUT_NAMES + list(decisions.cells)])
     found.puncta = _extend(found.puncta, decisions.puncta)
     # nothing of this was written so far; now everything is, as it belongs together
@@ -119,7 +124,12 @@ def _conclude(folder: Path, settings: Settings, layout: Layout | None) -> Conclu
         kinetics = write_kinetics(folder)
     unknown = [name for name, known in zip(names, about["described"], strict=True) if not known]
     # that single images have no track needs no saying here
-    notes = [*(followed.notes if followed.movies else ()), *_notes(decisions.thresholds, layout, unknown)]
+    unlike = told(found.images.to_pandas())
+    notes = [
+        *(followed.notes if followed.movies else ()),
+        *_notes(decisions.thresholds, layout, unknown),
+        *unlike,
+    ]
     return Conclusions(cells, decisions.thresholds, replicates, comparisons, kinetics, tuple(notes))
 
 

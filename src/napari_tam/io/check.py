@@ -23,8 +23,18 @@ CLIPPED = 0.05
 EMPTY = 0.25
 #: Channels with a higher correlation show the same stain, or one shines into the other.
 ALIKE = 0.97
-#: Rows stand out if their background bends by so many times the usual difference of neighbouring pixels.
-STRIPES = 6.0
+#: A row is a stripe if it differs from its neighbours by so many times the noise of a pixel, all along it. In
+#: 1,186 real channels the 98th percentile of the rows is 0.11 (median; largest 0.37).
+STRIPES = 0.75
+#: Such a share of the rows, or of the columns, are stripes at least.
+STRIPED_ROWS = 0.02
+#: Parts into which a row is cut: a stripe is seen in all of them, cells are not.
+_ROW_PARTS = 8
+#: What the cell channel lights up is such a share of what that of the nuclei does (least, most), and so much
+#: of it lies within: in none of 49 real and simulated fields, and in 41 of them with their channels swapped.
+SWAPPED_SIZE, SWAPPED_WITHIN = (0.1, 0.6), 0.8
+#: Of what is brightest, the cell channel has at most so much.
+SWAPPED_BRIGHTEST = 0.9
 #: Floating-point channels with a larger or smaller spread lose digits in what follows.
 LARGEST, SMALLEST = 1e30, 1e-30
 #: Pixels looked at along each axis.
@@ -143,18 +153,30 @@ def _hangs_together(channel: Plane) -> bool:
 
 
 def _striped(plane: Plane) -> bool:
-    """Whether single rows or columns stand out: their background bends far more than pixels differ."""
+    """Whether rows or columns differ from their neighbours, from end to end, about as much as pixels do."""
     if min(plane.shape) < 64:
         return False
-    for axis in (0, 1):
-        # what is dark in a row: cells do not reach it, and a stripe lifts all of the row
-        line = np.percentile(plane, 10, axis=1 - axis).astype(np.float64)
-        bend = np.abs(line[2:] - 2 * line[1:-1] + line[:-2])
-        spread = float(np.median(np.abs(np.diff(plane.astype(np.float64), axis=1 - axis)))) + 1e-12
-        # a percentile of many pixels bends by chance far less than single pixels do
-        if (bend > STRIPES * spread).sum() > 0.02 * len(bend):
-            return True
-    return False
+    lines = plane.astype(np.float64)
+    return any((_line_offsets(each) > STRIPES).mean() > STRIPED_ROWS for each in (lines, lines.T))
+
+
+def _line_offsets(lines: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Return by how much (in noise of a pixel) each inner row differs from the mean of its neighbours.
+
+    The middle half of the differences counts, in each part of a row; and of the parts the lower quartile,
+    all of one sign: the edge of a cell is not as long.
+    """
+    bend = lines[1:-1] - (lines[2:] + lines[:-2]) / 2
+    parts = bend.shape[1] // _ROW_PARTS
+    sorted_ = np.sort(bend[:, : parts * _ROW_PARTS].reshape(len(bend), _ROW_PARTS, parts), axis=2)
+    offsets = sorted_[:, :, parts // 4 : parts - parts // 4].mean(axis=2)
+    least = np.maximum(np.percentile(offsets, 25, axis=1), -np.percentile(offsets, 75, axis=1))
+    differences = np.abs(np.diff(lines, axis=1))
+    noise = 1.4826 * float(np.median(differences)) / 2**0.5
+    # where most neighbours are equal (8 bit, few grey levels), a stripe is one grey level at least
+    steps = differences[differences > 0]
+    result: npt.NDArray[np.float64] = least.clip(0) / max(noise, float(steps.min()) if steps.size else 1.0)
+    return result
 
 
 def _of_pairs(channels: dict[str, Plane]) -> list[Finding]:
@@ -200,13 +222,30 @@ def _correlation(a: Plane, b: Plane) -> float:
 
 
 def _swapped(cell: Plane, nucleus: Plane) -> bool:
-    """Whether what is bright in the cell channel lies within what is bright in that of the nuclei."""
+    """Whether what is lit in the cell channel lies within what is lit in that of the nuclei."""
+    planes = [_sample(cell), _sample(nucleus)]
+    bright = [_above_otsu(values).sum() for values in planes]
+    # of the logarithm: a cell that is ten times as bright as others does not hide them
+    lit = [_above_otsu(_logarithm(values)) for values in planes]
+    cells, nuclei = (int(each.sum()) for each in lit)
+    least, most = SWAPPED_SIZE
+    if not (least * nuclei < cells < most * nuclei and bright[0] < SWAPPED_BRIGHTEST * bright[1]):
+        return False
+    return int((lit[0] & lit[1]).sum()) > SWAPPED_WITHIN * cells
+
+
+def _above_otsu(values: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
     from skimage.filters import threshold_otsu
 
-    bright = [values > threshold_otsu(values) for values in (_sample(cell), _sample(nucleus))]  # type: ignore[no-untyped-call]
-    cells, nuclei = (int(each.sum()) for each in bright)
-    both = int((bright[0] & bright[1]).sum())
-    return cells > 0 and cells < 0.6 * nuclei and both > 0.8 * cells
+    above: npt.NDArray[np.bool_] = values > threshold_otsu(values)  # type: ignore[no-untyped-call]
+    return above
+
+
+def _logarithm(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Return the logarithm of what is above the dark; noise below 2 % of the brightest counts as dark."""
+    dark, brightest = np.percentile(values, [2, 99.5])
+    found: npt.NDArray[np.float64] = np.log((values - dark).clip(0) + 0.02 * (brightest - dark) + 1e-12)
+    return found
 
 
 def scaled(channel: Plane) -> Plane:

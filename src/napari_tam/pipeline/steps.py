@@ -17,6 +17,7 @@ from napari_tam.columns import JUDGED
 from napari_tam.correct.apply import correct
 from napari_tam.io.check import look
 from napari_tam.measure.cells import measure
+from napari_tam.measure.sharpness import sharpness
 from napari_tam.phenotype.classify import phenotype_summary
 from napari_tam.puncta.selection import false_share, select, threshold_for
 from napari_tam.volume.measure import measure_volume
@@ -228,6 +229,11 @@ def _measure(state: State) -> None:
         judged = state.judged.reindex(state.table["label"]).reset_index(drop=True)
         for name in JUDGED:
             state.table[name] = judged[name].fillna(state.table[name])
+    state.summary["sharpness"] = sharpness(field.channels["cell"])
+    outside = field.channels["cell"][cells == 0]
+    state.summary["cell_signal"] = (
+        float(state.table["cell_mean"].median() - np.median(outside)) if outside.size else float("nan")
+    )
     state.summary["findings"] = " ".join(dict.fromkeys(each.code for each in findings))
     state.summary["cell_diameter_um"] = state.diameter_um
     state.summary["puncta_threshold"] = state.threshold.value

@@ -281,6 +281,8 @@ class _Parts:
             **dict(zip(LEVELS.values(), self.background(), strict=True)),
             "findings": " ".join(self.findings),
             "saturated_fraction": float(np.average(values("saturated_fraction"), weights=weights)),
+            "sharpness": _middle(values("sharpness")),
+            "cell_signal": _middle(values("cell_signal")),
             "focus_score": float(focus.median()) if len(focus) else float("nan"),
             "puncta_false_share": false_share(puncta) if network else float("nan"),
             "cell_diameter_um": float(diameters.max(initial=0.0)),
@@ -289,6 +291,12 @@ class _Parts:
             ),
             "notes": "; ".join(told),
         }
+
+
+def _middle(values: npt.NDArray[np.float64]) -> float:
+    """Return the median of the values that are known."""
+    known = values[np.isfinite(values)]
+    return float(np.median(known)) if known.size else float("nan")
 
 
 def _free(analysis: Analysis, tile: Tile) -> npt.NDArray[Any]:

@@ -14,6 +14,7 @@ from napari_tam.report.data import as_number, uncertain_share
 from napari_tam.report.quality import score_fields
 from napari_tam.results.folder import FAILED, PENDING
 from napari_tam.results.record import twice
+from napari_tam.results.siblings import SIBLING_CODES
 
 if TYPE_CHECKING:
     from napari_tam.report.data import ReportData
@@ -170,9 +171,6 @@ def _of_fields(data: ReportData) -> list[str]:
             "too low."
         )
     found += _of_findings(data)
-    blurred = pd.Series(as_number(table["focus_relative"]) < 0.5)
-    if blurred.any():
-        found.append(f"{_number(int(blurred.sum()), 'field')} may be out of focus.")
     return found
 
 
@@ -181,7 +179,7 @@ def _of_findings(data: ReportData) -> list[str]:
     images, found = data.images, []
     if "findings" in images:
         codes = images["findings"].fillna("").astype(str).str.split()
-        for code, sentence in CODES.items():
+        for code, sentence in {**CODES, **SIBLING_CODES}.items():
             names = images.loc[[code in each for each in codes], "image"].astype(str).tolist()
             if names:
                 found.append(f"{sentence} That is so in {_number(len(names), 'image')}: {some(names, 5)}.")

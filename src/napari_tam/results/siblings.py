@@ -1,0 +1,153 @@
+"""A field unlike its siblings: its sharpness, background and stain beside the other fields of the batch.
+
+Siblings are the fields of the same plate and condition if a layout says which, else all fields. A value is
+judged by its distance from their median in robust standard deviations (1.4826 × the median of the absolute
+deviations), and must also differ by so much that it matters.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from napari_tam.results.folder import OK
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+#: Fewer siblings (the field among them) are not enough to know what is usual.
+ENOUGH = 8
+
+#: How the sentences begin.
+UNLIKE = "unlike its siblings: "
+
+_Values = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What a field is compared by.
+
+    Attributes
+    ----------
+    code
+        A name for it, as in `napari_tam.io.check.CODES`.
+    column
+        The column of images.csv.
+    sentence
+        What it is, for the report.
+    word
+        The same, for one field; ``{value}`` and ``{usual}`` are its value and the siblings' median.
+    ratio
+        The value differs from the median by this factor at least.
+    deviations
+        And by so many robust standard deviations (of logarithms).
+    below
+        Only smaller values are unusual.
+    """
+
+    code: str
+    column: str
+    sentence: str
+    word: str
+    ratio: float
+    deviations: float
+    below: bool = False
+
+    def unusual(self, values: _Values) -> npt.NDArray[np.bool_]:
+        """Return which values (of siblings; NaN where unknown) are unusual."""
+        none = np.zeros(len(values), bool)
+        known = np.isfinite(values)
+        # of a channel whose background was subtracted, values around zero have no ratio
+        if known.sum() < ENOUGH or (values[known] <= 0).mean() > 0.2:
+            return none
+        logarithm = np.log(np.where(known, values, 1.0).clip(1e-12))
+        away = logarithm - np.median(logarithm[known])
+        spread = 1.4826 * float(np.median(np.abs(away[known])))
+        away = away if self.below else -np.abs(away)
+        least = max(float(np.log(self.ratio)), self.deviations * spread)
+        return np.asarray(known & (away < -least))
+
+
+RULES = (
+    Rule(
+        "out_of_focus",
+        "sharpness",
+        "A field is far less sharp than its siblings: out of focus.",
+        "out of focus (sharpness {value:.2g}, usual {usual:.2g})",
+        ratio=2.0,
+        deviations=4.0,
+        below=True,
+    ),
+    Rule(
+        "odd_background",
+        "exosome_background",
+        "The background of the exosome channel is not that of the siblings.",
+        "background of the exosome channel {value:.4g}, usual {usual:.4g}",
+        ratio=1.1,
+        deviations=6.0,
+    ),
+    Rule(
+        "odd_signal",
+        "cell_signal",
+        "The cells are much brighter or darker in the cell channel than those of the siblings.",
+        "cell stain {value:.4g} above its background, usual {usual:.4g}",
+        ratio=1.6,
+        deviations=4.5,
+    ),
+)
+
+#: What can be found.
+SIBLING_CODES = {rule.code: rule.sentence for rule in RULES}
+
+
+def compare_fields(images: pd.DataFrame) -> pd.DataFrame:
+    """Return the columns findings and notes of images.csv, with what is said about siblings said anew.
+
+    Parameters
+    ----------
+    images
+        images.csv; of the layout, plate and condition.
+    """
+    if not {"findings", "notes"} <= set(images):
+        return images[[]]
+    texts = {
+        "findings": [_drop(text, " ", tuple(SIBLING_CODES)) for text in images["findings"].fillna("")],
+        "notes": [_drop(text, "; ", (UNLIKE,)) for text in images["notes"].fillna("")],
+    }
+    analysed = images["status"] == OK
+    groups = [name for name in ("plate", "condition") if name in images]
+    keys = images[groups].fillna("").astype(str).agg("\t".join, axis=1) if groups else images["status"]
+    for rule in RULES:
+        if rule.column not in images:
+            continue
+        values = images[rule.column].to_numpy(np.float64, na_value=np.nan)
+        for _, members in images[analysed].groupby(keys[analysed]):
+            rows = images.index.get_indexer(members.index)
+            unusual = rule.unusual(values[rows])
+            usual = float(np.nanmedian(values[rows])) if unusual.any() else 0.0
+            for row in rows[unusual]:
+                texts["findings"][row] = f"{texts['findings'][row]} {rule.code}".strip()
+                word = UNLIKE + rule.word.format(value=values[row], usual=usual)
+                texts["notes"][row] = "; ".join(filter(None, [texts["notes"][row], word]))
+    return images[["findings", "notes"]].assign(**texts)
+
+
+def told(images: pd.DataFrame) -> list[str]:
+    """Return a sentence for every code that fields of images.csv have beside their siblings."""
+    from napari_tam.errors import some
+
+    codes = [str(text).split() for text in images.get("findings", [])]
+    found = []
+    for code, sentence in SIBLING_CODES.items():
+        names = [str(name) for name, own in zip(images["image"], codes, strict=False) if code in own]
+        if names:
+            found.append(f"{sentence} That is so in {len(names)} of {len(images)} images: {some(names, 5)}")
+    return found
+
+
+def _drop(text: str, between: str, starts: tuple[str, ...]) -> str:
+    return between.join(each for each in text.split(between) if not each.startswith(starts))
