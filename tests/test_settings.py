@@ -74,6 +74,10 @@ def test_every_setting_has_a_description_and_a_group(name: str) -> None:
     assert name.endswith("_um") == (extra["unit"] == "µm")
 
 
+def test_a_list_of_markers_is_the_same_as_a_joined_text() -> None:
+    assert Settings(channels={"marker": ["CD86", 4]}) == Settings(channels={"marker": "CD86+4"})  # type: ignore[dict-item]
+
+
 def test_settings_are_frozen() -> None:
     with pytest.raises(ValidationError, match="frozen"):
         Settings().overlays = False
@@ -109,6 +113,8 @@ def test_an_unknown_name_is_refused_with_the_nearest_one(tmp_path: Path) -> None
         ({"channels": {"cell": True}}, "yes/no is no value here"),
         ({"channels": {"cell": -1}}, "start at 0"),
         ({"channels": {"cell": 1.5}}, "channels.cell = 1.5: should be a channel index (from 0) or name"),
+        ({"channels": {"exosome": ["GFP", "PKH26"]}}, "only markers can be several channels so far"),
+        ({"channels": {"marker": "CD86+"}}, "a marker without a name"),
         ({"channels": {0: "cell"}}, "is no channel role"),
         ({"channels": "cell=0"}, "channels = 'cell=0'"),
         ({"bleed_through": {"cell": 0.1}}, "'cell' should be two of the roles, e.g. cell_into_exosome"),

@@ -28,6 +28,8 @@ from napari_tam.columns import (
     VOLUME_PUNCTA_COLUMNS,
     VOLUME_SUMMARY_COLUMNS,
     Column,
+    marker_columns,
+    marker_summary_columns,
     phenotype_columns,
     phenotype_summary_columns,
 )
@@ -114,6 +116,7 @@ def columns_page() -> str:
     tables = {
         "cells.csv: one row a cell": (
             *CELL_COLUMNS,
+            *marker_columns(),
             *phenotype_columns(),
             *TIME_COLUMNS,
             *LAYOUT_COLUMNS,
@@ -123,6 +126,7 @@ def columns_page() -> str:
         "images.csv: one row an image": (
             *LAYOUT_COLUMNS,
             *SUMMARY_COLUMNS,
+            *marker_summary_columns(),
             *STEP_COLUMNS,
             *phenotype_summary_columns(),
         ),

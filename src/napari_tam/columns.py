@@ -10,6 +10,8 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from napari_tam.markers.names import marker_role
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
@@ -230,7 +232,13 @@ _WHOLE_CELL = (
     Column("cell_mean", "number", "counts", "whole-cell", "Mean of the cell channel over the cell."),
     Column("nucleus_mean", "number", "counts", "whole-cell", "Mean of the nucleus channel over the cell."),
     Column("lysosome_mean", "number", "counts", "whole-cell", "Mean of the lysosome channel over the cell."),
-    Column("extra_mean", "number", "counts", "whole-cell", "Mean of the extra channel over the cell."),
+    Column(
+        "extra_mean",
+        "number",
+        "counts",
+        "whole-cell",
+        "Mean of the extra channel over the cell, as in the image (of a marker channel more is measured).",
+    ),
 )
 
 _PLACE = (
@@ -687,6 +695,66 @@ VOLUME_SUMMARY_COLUMNS: tuple[Column, ...] = (
     Column("puncta_internal", "integer", "", "volume", "Puncta inside cells."),
     Column("puncta_membrane", "integer", "", "volume", "Puncta on cell membranes."),
 )
+
+
+_BACKGROUND = "less the background: its median outside all cells (marker_NAME_background in images.csv)"
+
+
+def marker_columns(markers: Sequence[str] = ("NAME",)) -> tuple[Column, ...]:
+    """Return what `napari_tam.measure.markers` adds to the per-cell table for markers of these names."""
+    return tuple(
+        Column(f"{marker_role(name)}_{part}", "number", unit, "markers", definition, source)
+        for name in markers
+        for part, unit, definition, source in (
+            ("mean", "counts", f"Mean of the marker over the cell, {_BACKGROUND}.", ""),
+            ("median", "counts", "Median over the cell, likewise.", ""),
+            ("integrated", "counts", "Sum over the cell, likewise.", ""),
+            (
+                "nucleus_mean",
+                "counts",
+                "Mean over the cell's pixels that belong to a nucleus, likewise; missing without one.",
+                "",
+            ),
+            (
+                "cytoplasm_mean",
+                "counts",
+                "Mean over the cell without nuclei, likewise; missing without a nuclear stain.",
+                "",
+            ),
+            (
+                "rim_mean",
+                "counts",
+                "Mean over the membrane rim, likewise: the cell's pixels within the setting marker_rim_um of "
+                "its edge, its outermost pixels in any case.",
+                "",
+            ),
+            (
+                "spill_over",
+                "",
+                "Share of the rim's light that comes from cells that touch this one: Σ R(n) f(d) / Σ(I - b) "
+                "over the rim, 0 to 1; n is the neighbour whose contact is nearest to a pixel, d the way "
+                "to it, R the neighbour's rim_mean less its own spill-over, and f(d) how much of a cell's "
+                "rim_mean is seen at d beyond its edge where no cell is (all free edges of the image "
+                "together). 0 without contact; missing where the rim has no light or no edge is free.",
+                "",
+            ),
+        )
+    )
+
+
+def marker_summary_columns(markers: Sequence[str] = ("NAME",)) -> tuple[Column, ...]:
+    """Return what it adds to the images table."""
+    return tuple(
+        Column(
+            f"{marker_role(name)}_background",
+            "number",
+            "counts",
+            "markers",
+            "Median of the marker outside all cells, more than 5 px from each; if that is less than 1 % of "
+            "the image: the channel's 1st percentile. In an image analysed in tiles, each has its own.",
+        )
+        for name in markers
+    )
 
 
 def class_column(name: str) -> str:

@@ -16,8 +16,10 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from napari_tam.errors import InputError, nearest
+from napari_tam.markers.names import AND, MARKER, is_marker_role, listed, slug
 
-#: What a channel can be. ``extra`` channels are carried along and measured, nothing more.
+#: What a channel can be, besides a marker, of which there are any number (`napari_tam.markers.names`). Of an
+#: ``extra`` channel only the mean over the cell is measured.
 ROLES = ("cell", "nucleus", "exosome", "lysosome", "extra")
 
 #: Channel roles without which there is nothing to analyse.
@@ -29,6 +31,11 @@ LARGEST_SHIFT_UM = 20.0
 
 #: The longest names that file systems have, in bytes: of a file, and of a path.
 LONGEST_NAME, LONGEST_PATH = 255, 4096
+
+
+def is_role(role: str) -> bool:
+    """Tell whether a channel of a field can have this role: one of `ROLES`, or that of a marker."""
+    return role in ROLES or is_marker_role(role)
 
 
 def split_bleed_through(name: str) -> tuple[str, str]:
@@ -81,8 +88,9 @@ class Settings(BaseModel):
 
     channels: dict[str, int | str] = _setting(
         {},
-        "Which channel plays which role: role (cell, nucleus, exosome, lysosome, extra) to channel "
-        "index (from 0) or name. Empty: guessed from the channel names.",
+        "Which channel plays which role: role (cell, nucleus, exosome, lysosome, extra, marker) to channel "
+        "index (from 0) or name. Several markers are joined: marker=CD86+CD206, or CD86:3+CD206:4 where the "
+        "file names no channels. Empty: guessed from the channel names (never markers).",
         group="image",
         enters="read",
         common=True,
@@ -169,8 +177,8 @@ class Settings(BaseModel):
     )
     background_method: Literal["none", "mode", "rolling_ball"] = _setting(
         "none",
-        "Background to subtract from the exosome, lysosome and extra channels: each image's most frequent "
-        "intensity, or what is below a rolling ball.",
+        "Background to subtract from the exosome, lysosome, extra and marker channels: each image's most "
+        "frequent intensity, or what is below a rolling ball.",
         group="corrections",
         enters="correct",
     )
@@ -388,6 +396,16 @@ class Settings(BaseModel):
         le=1000,
     )
 
+    marker_rim_um: float = _setting(
+        1.0,
+        "Width of the membrane rim in which markers are measured, from the cell's edge inwards.",
+        group="markers",
+        enters="measure",
+        unit="µm",
+        gt=0,
+        le=20,
+    )
+
     phenotype_model: str = _setting(
         "phenotype",
         "Model for the phenotype: 'phenotype' (bundled; trained on simulated cells), the folder of a model "
@@ -575,18 +593,34 @@ class Settings(BaseModel):
     @classmethod
     def _known_roles(cls, channels: dict[str, int | str]) -> dict[str, int | str]:
         for role, channel in channels.items():
-            if role not in ROLES:
-                raise ValueError(f"'{role}' is no channel role{nearest(role, ROLES)}")
+            if role not in (*ROLES, MARKER):
+                raise ValueError(f"'{role}' is no channel role{nearest(role, (*ROLES, MARKER))}")
             if isinstance(channel, int) and channel < 0:
                 raise ValueError(f"{role} = {channel}: channel indices start at 0")
+        for name, channel in listed(channels[MARKER]) if MARKER in channels else ():
+            if not slug(name or str(channel)):
+                raise ValueError(f"marker = {channels[MARKER]}: a marker without a name")
         return channels
+
+    @field_validator("channels", mode="before")
+    @classmethod
+    def _lists_of_channels(cls, channels: Any) -> Any:
+        if not isinstance(channels, dict):
+            return channels
+        for role, given in channels.items():
+            if isinstance(given, list) and role != MARKER:
+                raise ValueError(f"{role} = {given}: only markers can be several channels so far")
+        return {
+            role: AND.join(map(str, given)) if isinstance(given, list) else given
+            for role, given in channels.items()
+        }
 
     @field_validator("bleed_through")
     @classmethod
     def _known_mixtures(cls, fractions: dict[str, float]) -> dict[str, float]:
         for name in fractions:
             source, target = split_bleed_through(name)
-            if source not in ROLES or target not in ROLES or source == target:
+            if not is_role(source) or not is_role(target) or source == target:
                 raise ValueError(f"'{name}' should be two of the roles, e.g. cell_into_exosome")
         return fractions
 
@@ -594,7 +628,7 @@ class Settings(BaseModel):
     @classmethod
     def _known_shifts(cls, shifts: dict[str, tuple[float, float]]) -> dict[str, tuple[float, float]]:
         for role, shift in shifts.items():
-            if role not in ROLES or role == "cell":
+            if not is_role(role) or role == "cell":
                 raise ValueError(f"'{role}' should be a role other than cell, on which the others are moved")
             if max(map(abs, shift)) > LARGEST_SHIFT_UM:
                 raise ValueError(f"{role} = {shift}: more than {LARGEST_SHIFT_UM:g} µm is no channel shift")
@@ -683,7 +717,7 @@ class Settings(BaseModel):
             for item in error.errors():
                 name, message = str(item["loc"][0]), item["msg"].removeprefix("Value error, ")
                 if item["loc"][-1] == "[key]" and name == "channels":
-                    message = f"is no channel role (known: {', '.join(ROLES)})"
+                    message = f"is no channel role (known: {', '.join((*ROLES, MARKER))})"
                 elif name == "channels" and len(item["loc"]) > 1:
                     # Reported twice: it is neither an integer nor text.
                     name, message = f"channels.{item['loc'][1]}", "should be a channel index (from 0) or name"

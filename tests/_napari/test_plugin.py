@@ -279,3 +279,22 @@ def test_a_bug_ends_the_run_and_is_told(
     models.error = None
     run(widget, qtbot)
     assert "cells (CD11b)" in viewer.layers
+
+
+def test_ticked_markers_are_measured(viewer: Any, models: FakeModels, qtbot: Any) -> None:
+    cell, *_ = add_channels(viewer)
+    rng = np.random.default_rng(8)
+    light = rng.integers(300, 400, (64, 64), np.uint16)
+    marker = viewer.add_image(
+        light, name="HLA-DR", scale=cell.scale, units=cell.units, translate=cell.translate
+    )
+    widget = open_widget(viewer)
+    widget.choose({"marker_HLA_DR": marker, "marker_CD11b": cell})
+    assert {"marker_HLA_DR", "marker_CD11b"} <= set(widget.chosen())
+    run(widget, qtbot)
+    table = viewer.layers["cells (CD11b)"].features
+    outside = np.ones((64, 64), bool)
+    outside[:56, :56] = False
+    means = [light[models.cell_labels == label].mean() - np.median(light[outside]) for label in (1, 2)]
+    np.testing.assert_allclose(table["marker_HLA_DR_mean"][1:3], means, atol=6)
+    assert table["marker_CD11b_mean"].notna().sum() == 2

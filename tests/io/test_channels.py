@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from napari_tam.errors import InputError
 from napari_tam.io.channels import assign_roles, guess_roles, list_channels
+from napari_tam.markers.names import is_marker_role, marker_of, marker_role, same_marker, slug
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -172,3 +173,61 @@ def test_a_single_channel_is_not_enough() -> None:
 
 def test_listing() -> None:
     assert list_channels(["a, b", " "], 3) == "0: a, b, 1 (no name), 2 (no name)"
+
+
+STAINS = ["CD11b", "DAPI", "PKH26", "CD86", "HLA-DR", "a+b"]
+
+
+@pytest.mark.parametrize(
+    ("markers", "found"),
+    [
+        ("CD86", {"marker_CD86": 3}),
+        ("CD86+hla-dr", {"marker_CD86": 3, "marker_HLA_DR": 4}),
+        ("3 + 4", {"marker_CD86": 3, "marker_HLA_DR": 4}),
+        (3, {"marker_CD86": 3}),
+        ("M1:3+M2:4", {"marker_M1": 3, "marker_M2": 4}),
+        ("a+b", {"marker_a_b": 5}),
+        ("CD11b+CD86", {"marker_CD11b": 0, "marker_CD86": 3}),
+    ],
+)
+def test_markers_are_listed_by_name_or_position(markers: int | str, found: dict[str, int]) -> None:
+    roles = assign_roles({"marker": markers}, STAINS, 6, "a.tif")
+    # the other roles are guessed all the same, also where the stain of the cells is measured as a marker
+    assert roles == {"cell": 0, "nucleus": 1, "exosome": 2} | found
+    assert list(roles)[3:] == list(found)
+
+
+def test_a_marker_without_a_name_is_called_by_its_position() -> None:
+    assert assign_roles({"cell": 0, "exosome": 1, "marker": "2+3"}, [], 4, "a.tif") == {
+        "cell": 0, "exosome": 1, "marker_2": 2, "marker_3": 3,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("markers", "told"),
+    [
+        ("CD99", "no channel is called 'CD99'"),
+        ("9", "there is no channel 9"),
+        ("CD86+CD86", "one channel or have one name"),
+        ("x:3+X:4", "one channel or have one name"),
+        ("CD86+PKH26", "is given two roles, exosome and marker"),
+        ("?:3", "has no letter or number"),
+    ],
+)
+def test_markers_that_cannot_be_are_told(markers: str, told: str) -> None:
+    with pytest.raises(InputError) as caught:
+        assign_roles({"marker": markers}, STAINS, 6, "folder/a.tif")
+    assert str(caught.value).startswith("folder/a.tif: ") and told in str(caught.value)
+
+
+def test_several_exosome_channels_are_not_possible_yet() -> None:
+    with pytest.raises(InputError, match="only markers can be several channels so far"):
+        assign_roles({"exosome": "PKH26+CD86"}, STAINS, 6, "a.tif")
+
+
+@given(st.text(max_size=20))
+def test_a_role_of_a_marker_tells_its_name(name: str) -> None:
+    role = marker_role(name)
+    assert is_marker_role(role) == bool(slug(name))
+    assert marker_of(role) == slug(name) == slug(slug(name))
+    assert same_marker(name, slug(name))

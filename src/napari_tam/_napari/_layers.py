@@ -14,6 +14,7 @@ from napari_tam._napari._label_colours import small
 from napari_tam.errors import InputError
 from napari_tam.installation import bundled
 from napari_tam.io.tiff_metadata import Metadata
+from napari_tam.markers.names import is_marker_role
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 
 #: Layer colours of the channel roles.
 COLORMAPS = {"cell": "gray", "nucleus": "blue", "exosome": "magenta", "lysosome": "yellow", "extra": "green"}
+
+#: That of marker channels.
+MARKER_COLORMAP = "cyan"
 
 #: Layer attributes that define its world coordinates; results take them from their image.
 _PLACEMENT = ("scale", "translate", "rotate", "shear", "affine", "units")
@@ -184,13 +188,14 @@ def check_images(channels: Mapping[str, Channel]) -> None:
     for role, channel in channels.items():
         layer = channel.layer
         where = f"layer '{layer.name}'"
-        if channel in seen:
+        # a marker may be the stain of the cells as well, but is no exosome
+        if channel in seen and (seen[channel] == "exosome" or not is_marker_role(role)):
             raise InputError(
                 f"the layer is chosen for two roles, {seen[channel]} and {role}",
                 where=where,
                 fix="Choose a layer of its own for each",
             )
-        seen[channel] = role
+        seen.setdefault(channel, role)
         if channel.is_stack or layer.ndim < 2:
             raise InputError(
                 f"the layer has {layer.ndim} dimensions, and only one plane (YX) is analysed here",
@@ -275,7 +280,7 @@ def layers_of(field: Field) -> list[LayerData]:
         low, high = np.percentile(plane.astype(np.float32), (1, 99.8))
         arguments = {
             "name": f"{field.name} {role}",
-            "colormap": COLORMAPS[role],
+            "colormap": COLORMAPS.get(role, MARKER_COLORMAP),
             "blending": "additive",
             "contrast_limits": (float(low), float(max(high, low + 1))),
             "scale": (field.pixel_size_um,) * 2,

@@ -23,6 +23,7 @@ from napari_tam._napari._tabs._plot import PlotTab
 from napari_tam._napari._tabs._puncta import PunctaPanel
 from napari_tam.errors import InputError
 from napari_tam.io.field import Field
+from napari_tam.markers.names import is_marker_role
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -283,7 +284,8 @@ class AnalyseWidget(Panel):
             if (known := layer.metadata.get(KEY, {})).get("image") == found.name and "role" in known
         }
         if mine:
-            self.choose({role: mine.get(role) for role in self.picker.roles})
+            markers = {role: layer for role, layer in mine.items() if is_marker_role(str(role))}
+            self.choose({role: mine.get(role) for role in self.picker.roles} | markers)
         self.settings_form.take(found.analysis.settings)
         self._later.stop()
         self._on_changed()

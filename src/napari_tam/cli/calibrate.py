@@ -14,7 +14,7 @@ from napari_tam.correct.folder import write_corrections
 from napari_tam.errors import InputError
 from napari_tam.io.images import list_images, read_fields
 from napari_tam.io.tiff import reading
-from napari_tam.settings import ROLES, Settings
+from napari_tam.settings import ROLES, Settings, is_role
 
 if TYPE_CHECKING:
     import argparse
@@ -70,7 +70,7 @@ def _flat_field(arguments: argparse.Namespace, settings: Settings) -> None:
             planes.setdefault(role, []).append(plane)
     found: dict[str, FlatField] = {}
     # The exosome channel first: sparse light shows the dark level best, and the others take it over.
-    for role in sorted(planes, key=lambda role: (role != "exosome", ROLES.index(role))):
+    for role in sorted(planes, key=lambda role: (role != "exosome", [*ROLES, role].index(role))):
         if arguments.reference:
             if dark is None:
                 raise InputError("a --reference needs the dark level", fix="give --dark, e.g. --dark 100")
@@ -115,10 +115,11 @@ def _bleed_through(arguments: argparse.Namespace, settings: Settings) -> None:
     names = []
     for text in arguments.inputs:
         source, equals, path = text.partition("=")
-        if not equals or source not in ROLES:
+        if not equals or not is_role(source):
             raise InputError(
                 f"'{text}' is no ROLE=IMAGE",
-                fix=f"name the only stain of each, e.g. cell=only_cells.tif (roles: {', '.join(ROLES)})",
+                fix="name the only stain of each, e.g. cell=only_cells.tif (roles: "
+                f"{', '.join(ROLES)}, marker_NAME)",
             )
         for field in _fields([path], settings, required=(source,)):
             if len(field.channels) < 2:

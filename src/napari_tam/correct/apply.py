@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from napari_tam.correct.folder import Corrections
 from napari_tam.errors import InputError
+from napari_tam.markers.names import is_marker_role
 from napari_tam.settings import split_bleed_through
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 Plane = npt.NDArray[np.generic]
 Float = npt.NDArray[np.float32]
 
-#: The channels whose intensities are measured; the networks scale the others themselves.
+#: The channels whose intensities are measured, besides markers; the networks scale the others themselves.
 MEASURED_ROLES = ("exosome", "lysosome", "extra")
 
 #: Bins of the histogram whose peak is the background.
@@ -110,7 +111,7 @@ def correct(field: Field, settings: Settings, corrections: Corrections | None = 
     if absent := [name for name in settings.bleed_through if not _present({name: 1.0}, channels)]:
         notes.append(f"bleed-through not removed, as a channel is missing: {', '.join(absent)}")
     if settings.background_method != "none":
-        roles = [role for role in MEASURED_ROLES if role in channels]
+        roles = [role for role in (*MEASURED_ROLES, *filter(is_marker_role, channels)) if role in channels]
         for role in roles:
             channels[role] = _without_background(channels[role], field.pixel_size_um, settings)
         how = "mode" if settings.background_method == "mode" else "rolling ball"

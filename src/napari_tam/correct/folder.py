@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from napari_tam.errors import InputError, one_line
 from napari_tam.files import make_folder, replacing, write_json
-from napari_tam.settings import ROLES, Settings
+from napari_tam.settings import Settings, is_role
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -129,7 +129,7 @@ def read_corrections(folder: Path) -> Corrections:
             bleed_through=card.get("bleed_through", {}), channel_shift_um=card.get("channel_shift_um", {})
         )
         flats = {str(role): dict(values) for role, values in card.get("flat_field", {}).items()}
-        unknown = [role for role in flats if role not in ROLES]
+        unknown = [role for role in flats if not is_role(role)]
         if unknown:
             raise ValueError(f"'{unknown[0]}' is no channel role")
         flat_field = {role: _read_flat(folder, values) for role, values in flats.items()}

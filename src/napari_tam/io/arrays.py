@@ -10,7 +10,8 @@ import numpy as np
 from napari_tam.errors import InputError
 from napari_tam.io.field import Field
 from napari_tam.io.masks.find import mask_folders
-from napari_tam.settings import REQUIRED_ROLES, ROLES
+from napari_tam.markers.names import MARKER, listed, marker_role
+from napari_tam.settings import REQUIRED_ROLES, ROLES, is_role
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -51,8 +52,9 @@ def field_of_arrays(
         raise InputError("an array has no distance of planes", where=name, fix="give Settings(z_step_um=…)")
     channels = _channels(image, settings, name, axes)
     for role, plane in channels.items():
-        if role not in ROLES:
-            raise InputError(f"'{role}' is no channel role", where=name, fix=f"known: {', '.join(ROLES)}")
+        if not is_role(role):
+            known = ", ".join((*ROLES, "marker_NAME"))
+            raise InputError(f"'{role}' is no channel role", where=name, fix=f"known: {known}")
         if plane.ndim != len(axes) or plane.dtype.kind not in "buif" or not plane.size:
             raise InputError(
                 f"the {role} channel has shape {plane.shape} and type {plane.dtype}",
@@ -83,8 +85,12 @@ def _channels(
             where=name,
             fix="give e.g. Settings(channels={'cell': 0, 'nucleus': 1, 'exosome': 2})",
         )
+    wanted = {role: index for role, index in settings.channels.items() if role != MARKER}
+    for said, channel in listed(settings.channels[MARKER]) if MARKER in settings.channels else ():
+        index = int(channel) if isinstance(channel, int) or channel.isdecimal() else channel
+        wanted[marker_role(said or str(channel))] = index
     channels = {}
-    for role, index in settings.channels.items():
+    for role, index in wanted.items():
         if not isinstance(index, int) or not 0 <= index < image.shape[0]:
             raise InputError(
                 f"there is no channel {index!r} for the role {role}",

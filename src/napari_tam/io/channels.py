@@ -7,6 +7,7 @@ import re
 from typing import TYPE_CHECKING
 
 from napari_tam.errors import InputError
+from napari_tam.markers.names import AND, MARKER, listed, marker_of, marker_role, same_marker, slug
 from napari_tam.settings import REQUIRED_ROLES, ROLES
 
 if TYPE_CHECKING:
@@ -113,7 +114,7 @@ def guess_roles(channel_names: Sequence[str]) -> dict[str, int]:
 
     A role is given only when exactly one channel fits it best, so the result does not depend on the
     order of the channels, and a name that could mean two things (``DiD membrane``, ``Alexa 488``) is
-    left out. The role ``extra`` is never guessed.
+    left out. Markers and the role ``extra`` are never guessed.
 
     Parameters
     ----------
@@ -182,13 +183,15 @@ def assign_roles(
     Returns
     -------
     dict
-        Role to channel index, each channel at most once; at least those of `required`.
+        Role to channel index; at least those of `required`, and a role for every marker
+        (`napari_tam.markers.names.marker_role`) after the others. A channel has one role at most, but a
+        marker may be the stain of the cells (CD11b) or of another role that is not the exosomes.
 
     Raises
     ------
     InputError
-        If a channel does not exist or is given two roles, or a required role cannot be told. The
-        message lists the channels.
+        If a channel does not exist or is given two roles, a marker has no name or that of another, or a
+        required role cannot be told. The message lists the channels.
     """
     padded = _padded(names, n_channels)
     listing = list_channels(names, n_channels)
@@ -202,6 +205,8 @@ def assign_roles(
         )
     roles: dict[str, int] = {}
     for role, channel in wanted.items():
+        if role == MARKER:
+            continue
         known = aliases if isinstance(channel, str) and channel in aliases else padded
         index = _find(role, channel, list(known), listing, where)
         taken = next((other for other, i in roles.items() if i == index), None)
@@ -212,8 +217,19 @@ def assign_roles(
                 fix=f"give each role a channel of its own; the channels are {listing}",
             )
         roles[role] = index
+    markers = _markers(wanted[MARKER], padded, aliases, listing, where) if MARKER in wanted else {}
     free = ["" if i in roles.values() else name for i, name in enumerate(padded)]
-    roles |= {role: i for role, i in guess_roles(free).items() if role not in roles}
+    guessed = guess_roles(["" if i in markers.values() else name for i, name in enumerate(free)])
+    # a stain that is measured as a marker may show the cells all the same
+    guessed = guess_roles(free) | guessed
+    roles |= {role: i for role, i in guessed.items() if role not in roles}
+    for index in markers.values():
+        if index == roles.get("exosome"):
+            raise InputError(
+                f"channel {channel_label(names, index)} is given two roles, exosome and marker",
+                where=where,
+                fix="the light of exosomes is measured as such: take it out of the markers",
+            )
     missing = [role for role in required if role not in roles]
     if missing:
         raise InputError(
@@ -222,7 +238,37 @@ def assign_roles(
             fix="say it by index or name, e.g. --channels cell=0,nucleus=1,exosome=2, or under 'channels' in"
             " the settings file",
         )
-    return {role: roles[role] for role in ROLES if role in roles}
+    return {role: roles[role] for role in ROLES if role in roles} | markers
+
+
+def _markers(
+    given: int | str, names: list[str], aliases: Sequence[str], listing: str, where: object
+) -> dict[str, int]:
+    """Return the roles of the markers that a setting lists, with their channels."""
+    markers: dict[str, int] = {}
+    called = [name.casefold() for name in (*names, *aliases)]
+    # a channel's own name may hold a plus or a colon
+    whole = isinstance(given, int) or given.strip().casefold() in called
+    for said, channel in [("", given)] if whole else listed(given):
+        known = aliases if isinstance(channel, str) and channel in aliases else names
+        index = _find(MARKER, channel, list(known), listing, where)
+        named = said or names[index] or str(index)
+        if not slug(named):
+            raise InputError(
+                f"the name of the marker '{named}' has no letter or number",
+                where=where,
+                fix="call it marker=NAME:3",
+            )
+        role = marker_role(named)
+        for other, at in markers.items():
+            if at == index or same_marker(other, role):
+                raise InputError(
+                    f"the markers '{marker_of(other)}' and '{slug(named)}' are one channel or have one name",
+                    where=where,
+                    fix=f"give each marker once, with a name of its own (NAME:3); the channels are {listing}",
+                )
+        markers[role] = index
+    return markers
 
 
 def _find(role: str, channel: int | str, names: list[str], listing: str, where: object) -> int:
@@ -241,6 +287,8 @@ def _find(role: str, channel: int | str, names: list[str], listing: str, where: 
         if matches:
             return matches[0]
         if not re.fullmatch(r"[+-]?\d+", wanted):
+            if AND in wanted and role != MARKER:
+                fix = f"only markers can be several channels so far: give one channel as {role}; {fix}"
             close = difflib.get_close_matches(wanted, [name for name in known if name], n=1, cutoff=0.5)
             guess = f"did you mean '{names[known.index(close[0])]}'? " if close else ""
             raise InputError(

@@ -16,6 +16,7 @@ from napari_tam.io.masks.find import given_masks, mask_folders
 from napari_tam.io.planes import LazyPlane, Series, check_memory, check_space
 from napari_tam.io.stack import CHANNEL_COUNTS
 from napari_tam.io.tiff_metadata import pixel_size, z_step
+from napari_tam.markers.names import MARKER, is_marker_role, listed
 from napari_tam.settings import REQUIRED_ROLES, ROLES
 
 if TYPE_CHECKING:
@@ -65,7 +66,8 @@ class Plan:
                     fix=f"analyse it in one piece: --tile-px {min(max(self.stack.shape), 32_768)}",
                 )
         else:
-            check_memory(self.stack, min(n_channels, len(ROLES)), budget, planes)
+            markers = len(listed(settings.channels[MARKER])) if MARKER in settings.channels else 0
+            check_memory(self.stack, min(n_channels, len(ROLES) + markers), budget, planes)
         self.stack.check_complete()
         self.names = metadata.channel_names
         self.roles = assign_roles(
@@ -81,7 +83,8 @@ class Plan:
         self.z_step_um = z_step(metadata, settings.z_step_um, path) if self.volume else None
         self.frame_interval_min = settings.frame_interval_min or metadata.frame_interval_min
         self.projection = settings.z_projection
-        guessed = {role: i for role, i in self.roles.items() if role not in settings.channels}
+        told = {*settings.channels, *filter(is_marker_role, self.roles)}
+        guessed = {role: i for role, i in self.roles.items() if role not in told}
         if guessed:
             listing = ", ".join(f"{role} = {self.names[i]}" for role, i in guessed.items())
             notes += (f"channel roles guessed from the names: {listing}",)

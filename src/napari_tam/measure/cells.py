@@ -11,9 +11,11 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from napari_tam.columns import CELL_COLUMNS, PUNCTA_COLUMNS, build_table
+from napari_tam.columns import CELL_COLUMNS, PUNCTA_COLUMNS, build_table, marker_columns
+from napari_tam.markers.names import is_marker_role, marker_of
 from napari_tam.measure.colocalisation import colocalise
 from napari_tam.measure.intensity import background, contrast_to_noise, focus_score, saturated_fractions
+from napari_tam.measure.markers import measure_markers
 from napari_tam.measure.place import (
     boundary_distance,
     edge_distance,
@@ -55,16 +57,18 @@ def measure(
         Puncta: `y_px`, `x_px` (pixel centres at integers) and the detector's other columns
         (`napari_tam.columns.PUNCTA_COLUMNS`); missing columns become NaN, others are kept.
     settings
-        `perinuclear_distance_um`, `central_radius` and those of the co-localisation are used.
+        `perinuclear_distance_um`, `central_radius`, `marker_rim_um` and those of the co-localisation are
+        used.
     raw_exosome
         The exosome channel before corrections, which judges saturation; None: that of `field`.
 
     Returns
     -------
     table, puncta, summary
-        One row per label (`CELL_COLUMNS`), ascending; one row per punctum in the order of `spots`
-        (`PUNCTA_COLUMNS`, then further ones of `spots`); and the field's summary statistics
-        (`SUMMARY_COLUMNS`). Without cells or puncta the tables have all columns and no rows.
+        One row per label (`CELL_COLUMNS`, then `marker_columns` of the field's markers), ascending; one row
+        per punctum in the order of `spots` (`PUNCTA_COLUMNS`, then further ones of `spots`); and the
+        field's summary statistics (`SUMMARY_COLUMNS`, then `marker_summary_columns`). Without cells or
+        puncta the tables have all columns and no rows.
 
     Raises
     ------
@@ -101,7 +105,11 @@ def measure(
     )
     values["touches_border"] = regions.touches_border
     values["contact_fraction"] = regions.contacts / regions.crossings[:2].sum(axis=0)
-    table = build_table(CELL_COLUMNS, {"image": field.name, "frame": field.frame, **values}, len(regions))
+    marked, marker_levels = measure_markers(field, regions, distance, nuclei, settings)
+    markers = [marker_of(role) for role in field.channels if is_marker_role(role)]
+    columns = (*CELL_COLUMNS, *marker_columns(markers))
+    values |= marked
+    table = build_table(columns, {"image": field.name, "frame": field.frame, **values}, len(regions))
 
     summary = {
         **_counts(field, regions, nuclear, rank),
@@ -111,6 +119,7 @@ def measure(
         "saturated_fraction": saturated,
         "focus_score": _median(values["focus_score"]),
         "notes": "; ".join([*field.notes, *level.notes]),
+        **marker_levels,
     }
     return table, puncta, summary
 

@@ -9,17 +9,19 @@ from typing import TYPE_CHECKING, Any
 from napari.layers import Image
 from napari.utils.notifications import show_error
 from psygnal import Signal
-from qtpy.QtWidgets import QCheckBox, QFormLayout, QWidget
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QCheckBox, QFormLayout, QListWidget, QListWidgetItem, QWidget
 
 from napari_tam._napari._controls import Combo, Number
 from napari_tam._napari._layers import Channel, file_facts, pixel_size_um
 from napari_tam.errors import InputError
 from napari_tam.io.channels import guess_roles
 from napari_tam.io.stack import CHANNEL_COUNTS
+from napari_tam.markers.names import MARKER, is_marker_role, marker_role
 from napari_tam.settings import ROLES
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     import napari.viewer
 
@@ -41,6 +43,12 @@ class Choice:
     #: What its role may be guessed from.
     names: str = ""
 
+    @property
+    def marker(self) -> str:
+        """What the channel is called as a marker: without the name of its image."""
+        name = self.names or self.text
+        return name.removeprefix(self.channel.image).strip() or name
+
 
 class ChannelPicker(QWidget):
     """A list of channels for every role, and the pixel size."""
@@ -61,6 +69,11 @@ class ChannelPicker(QWidget):
             combo.addItem("–")
             combo.currentIndexChanged.connect(lambda _, role=role: self._on_choice(role))
             form.addRow(role, combo)
+        self.markers = QListWidget()
+        self.markers.setToolTip("Markers to measure in every cell: tick any number (CD86, CD206, EpCAM).")
+        self.markers.setMaximumHeight(4 * self.markers.fontMetrics().height())
+        self.markers.itemChanged.connect(lambda _: self.changed.emit())
+        form.addRow(MARKER, self.markers)
         self.pixel_size = Number(0, 1000)
         self.pixel_size.setSpecialValueText("?")
         self.pixel_size.setToolTip("From the layer's scale if its units are lengths, or from its file.")
@@ -91,6 +104,7 @@ class ChannelPicker(QWidget):
             combo.addItems(["–", *(choice.text for choice in choices)])
             combo.setCurrentIndex(self._index(chosen.get(role)))
             combo.blockSignals(False)
+        self._offer_markers({channel for role, channel in chosen.items() if is_marker_role(role)})
         if "cell" in chosen and "cell" not in self.chosen():
             self.pixel_size.setValue(0)
         self._fresh = [choice for choice in choices if choice in new or choice in self._fresh]
@@ -107,7 +121,12 @@ class ChannelPicker(QWidget):
     def chosen(self) -> dict[str, Channel]:
         """Return the chosen channels by role."""
         found = {role: combo.currentIndex() for role, combo in self.roles.items()}
-        return {role: self._choices[index - 1].channel for role, index in found.items() if index > 0}
+        chosen = {role: self._choices[index - 1].channel for role, index in found.items() if index > 0}
+        for index, choice in enumerate(self._choices):
+            item = self.markers.item(index)
+            if item is not None and item.checkState() == Qt.CheckState.Checked:
+                chosen[marker_role(choice.marker)] = choice.channel
+        return chosen
 
     def planes(self) -> dict[str, Channel]:
         """Return the chosen channels; of stacks and movies the plane that is shown, if that is ticked."""
@@ -119,13 +138,32 @@ class ChannelPicker(QWidget):
 
     def choose(self, wanted: Mapping[str, Image | Channel | None]) -> None:
         """Choose layers or channels by role; None leaves a role open."""
+        before = {channel for role, channel in self.chosen().items() if is_marker_role(role)}
+        markers = set(before)
         for role, given in wanted.items():
             channel = Channel(given) if isinstance(given, Image) else given
             if channel is not None and self._index(channel) == 0:
                 self._choices.append(Choice(channel, channel.name))
                 for combo in self.roles.values():
                     combo.addItem(channel.name)
-            self.roles[role].setCurrentIndex(self._index(channel))
+            if role in self.roles:
+                self.roles[role].setCurrentIndex(self._index(channel))
+            elif channel is not None:
+                markers.add(channel)
+        self._offer_markers(markers)
+        if markers != before:
+            self.changed.emit()
+
+    def _offer_markers(self, ticked: Collection[Channel]) -> None:
+        """List all channels as possible markers, some of them ticked."""
+        self.markers.blockSignals(True)
+        self.markers.clear()
+        for choice in self._choices:
+            item = QListWidgetItem(choice.text)
+            state = Qt.CheckState.Checked if choice.channel in ticked else Qt.CheckState.Unchecked
+            item.setCheckState(state)
+            self.markers.addItem(item)
+        self.markers.blockSignals(False)
 
     def _on_changed(self) -> None:
         self.only_shown.setVisible(any(channel.is_stack for channel in self.chosen().values()))
