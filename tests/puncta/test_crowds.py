@@ -143,6 +143,18 @@ def test_a_clump_of_which_the_network_saw_a_few_peaks_keeps_these() -> None:
     assert near.sum() == 3
 
 
+@pytest.mark.parametrize(("spread", "parted"), [(0.3, True), (1.6, False)])
+def test_only_puncta_that_are_alike_tell_that_a_spot_holds_two(spread: float, parted: bool) -> None:
+    rng = np.random.default_rng(6)
+    middle = grid(10, 26, rng)
+    photons = 3000 * np.exp(rng.normal(0, spread, len(middle)))
+    second = middle[::3] + np.array([0.0, 2.2])
+    true = emitters(np.concatenate([middle, second]), np.concatenate([photons, photons[::3]]))
+    image = picture((260, 260), true, rng)
+    found = resolve_crowds(table_at(image, middle), image, 0.1, None)
+    assert (len(found) > len(middle) + 0.7 * len(second)) if parted else len(found) == len(middle)
+
+
 def test_haze_and_gradients_under_puncta_are_no_emitters() -> None:
     rng = np.random.default_rng(5)
     middle = grid(8, 32, rng)
