@@ -450,6 +450,22 @@ PUNCTA_COLUMNS: tuple[Column, ...] = (
         "puncta",
         "Full width at half maximum: the microscope's, not the exosome's.",
     ),
+    Column(
+        "width_se_um",
+        "number",
+        "µm",
+        "puncta",
+        "Standard error of the width: the Cramér-Rao bound for a Gaussian on a flat background, √(5/π) × "
+        "2.355 × pixel size / snr. Missing for crowded puncta, which are given the width of a single one.",
+    ),
+    Column(
+        "vesicle",
+        "maybe_flag",
+        "",
+        "puncta",
+        "Wider than a single punctum of the image: by 3.5 SD (its standard error, and 6 % by which single "
+        "puncta differ) and at least 1.3 times. A vesicle, a ring or a clump, which is one object here.",
+    ),
     Column("snr", "number", "", "puncta", "Signal-to-noise ratio: peak / SD of the local noise."),
     Column(
         "position_se_um",
