@@ -79,8 +79,8 @@ def resolve_crowds(
         haze, found = solve_haze(pixels - base, found, fit.weight, ~stand_alone(found, sigma), sigma)
         base = base + haze
     rows = _rows(table, found, fit.weight, base, pixel_size_um, sigma if points_only else 0.0, share)
-    wide, snr = (rows[name].to_numpy(float) for name in ("sigma_px", "snr"))
-    rows["vesicle"] = is_vesicle(wide, snr, sigma).astype(float)
+    wide = rows["sigma_px"].to_numpy(float)
+    rows["vesicle"] = is_vesicle(wide, rows["snr"].to_numpy(float), sigma).astype(float)
     # What was fitted has the width of a single punctum; its own was not measured.
     rows["width_se_um"] = rows["width_se_um"].where((wide != sigma) | (not points_only))
     return rows
