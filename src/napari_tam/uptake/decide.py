@@ -31,6 +31,11 @@ Floats = npt.NDArray[np.float64]
 WIDE_SD = 2.0
 #: ... and fewer others than this are expected to lie within its width by chance.
 QUIET = 0.5
+#: What is within so many widths says how many that are: a full cell's heaps have swallowed what is nearer.
+CELL = 6.0
+#: Nothing is an aggregate where so many are expected in the spot of a single one: in planes, with the light of
+#: 20 single ones within that distance.
+FULL = 0.2
 
 
 @dataclass(frozen=True)
@@ -114,10 +119,12 @@ def find_aggregates(puncta: pd.DataFrame, single: Single, settings: Settings) ->
     light = np.full(len(puncta), -np.inf)
     np.log(intensity, out=light, where=intensity > 0)
     # In a crowd several make one spot now and then, the more so the wider it is, and then it is wide too.
-    others = crowding(puncta, single) * np.maximum(width / single.width_um, 1) ** 2
+    around = crowding(puncta, single, CELL)
+    others = around * np.maximum(width / single.width_um, 1) ** 2
     above = (light - single.log_intensity - np.log1p(np.nan_to_num(others))) / single.spread
     wide = (width > settings.aggregate_width * single.width_um) & (others < QUIET)
-    return np.asarray((above > settings.aggregate_sd) | (wide & (above > WIDE_SD)), bool)
+    # Where a cell is full, a heap of exosomes looks the same.
+    return np.asarray(((above > settings.aggregate_sd) | (wide & (above > WIDE_SD))) & (around < FULL), bool)
 
 
 def _by_light(
