@@ -458,6 +458,22 @@ PUNCTA_COLUMNS: tuple[Column, ...] = (
         "puncta",
         "Full width at half maximum: the microscope's, not the exosome's.",
     ),
+    Column(
+        "width_se_um",
+        "number",
+        "µm",
+        "puncta",
+        "Standard error of the width: the Cramér-Rao bound for a Gaussian on a flat background, √(5/π) × "
+        "2.355 × pixel size / snr. Missing for crowded puncta, which are given the width of a single one.",
+    ),
+    Column(
+        "vesicle",
+        "maybe_flag",
+        "",
+        "puncta",
+        "Wider than a single punctum of the image: by 3.5 SD (its standard error, and 6 % by which single "
+        "puncta differ) and at least 1.3 times. A vesicle, a ring or a clump, which is one object here.",
+    ),
     Column("snr", "number", "", "puncta", "Signal-to-noise ratio: peak / SD of the local noise."),
     Column(
         "position_se_um",
@@ -885,7 +901,7 @@ DECISION_COLUMNS: tuple[Column, ...] = (
         "",
         "decision",
         "Lower end of its 95 % interval: spread of the light of single puncta, its standard error, noise, "
-        "light of crowds (6 %), puncta that are doubtful or too dim.",
+        "light of crowds (8 %), puncta that are doubtful or too dim.",
     ),
     Column("puncta_equivalents_high", "number", "", "decision", "Upper end of its 95 % interval."),
 )
@@ -900,8 +916,9 @@ PUNCTUM_DECISION_COLUMNS: tuple[Column, ...] = (
         "Too bright or too wide for a single punctum: log intensity more than aggregate_sd robust SD above "
         "the median of the plate's puncta that stand alone; or wider than aggregate_width × their median "
         "width and more than 2 SD brighter. Robust SD: median - 15.87th percentile, which aggregates do "
-        "not touch. In a crowd the median counts as often as several lie in one spot by chance. Missing with "
-        "fewer than 10 puncta on the plate.",
+        "not touch. In a crowd the median counts as often as several lie in one spot by chance, and where the "
+        "light of 20 single puncta lies within 6 widths nothing is an aggregate. Missing with fewer than 10 "
+        "puncta on the plate.",
     ),
     Column(
         "puncta_equivalents",

@@ -20,6 +20,7 @@ from napari_tam.puncta.psf_width import spectral_width
 from napari_tam.puncta.resolving import resolve_crowds
 from napari_tam.puncta.selection import KEPT, select
 from napari_tam.puncta.spot_input import contrast_at, network_input, normalise_spots, repair_hot_pixels
+from napari_tam.puncta.vesicles import is_vesicle, width_error
 
 if TYPE_CHECKING:
     from napari_tam.networks.predictor import Predictor
@@ -51,7 +52,7 @@ LOG_LOWEST = 3.0
 #: Measured of every punctum.
 SPOT_COLUMNS = (
     "y_px", "x_px", "score", "contrast", "intensity", "peak", "background", "noise", "snr", "width_um",
-    "sigma_px",
+    "sigma_px", "width_se_um", "vesicle",
 )  # fmt: skip
 #: Of every candidate; `reason` as in `napari_tam.puncta.selection`, as far as no setting is asked for it.
 CANDIDATE_COLUMNS = (*SPOT_COLUMNS, "reason")
@@ -219,7 +220,7 @@ def measure_spots(
         # Where all are crowded, none is as narrow as a single one; their spectrum still tells.
         typical = min(typical, max(spectral_width(pixels, sure) or typical, 0.7))
     found = photometry.measure(pixels, points, typical)
-    floor = least_noise(found.noise, found.peak)
+    snr = found.peak / np.maximum(found.noise, least_noise(found.noise, found.peak))
     columns = {
         "y_px": np.clip(found.points[:, 0], -0.5, pixels.shape[0] - 0.5),
         "x_px": np.clip(found.points[:, 1], -0.5, pixels.shape[1] - 0.5),
@@ -229,9 +230,11 @@ def measure_spots(
         "peak": found.peak,
         "background": found.level,
         "noise": found.noise,
-        "snr": found.peak / np.maximum(found.noise, floor),
+        "snr": snr,
         "width_um": FWHM * found.sigma * pixel_size_um,
         "sigma_px": found.sigma,
+        "width_se_um": FWHM * width_error(found.sigma, snr) * pixel_size_um,
+        "vesicle": is_vesicle(found.sigma, snr, typical),
     }
     return pd.DataFrame(columns, columns=list(SPOT_COLUMNS), dtype=np.float64)
 

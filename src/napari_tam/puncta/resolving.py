@@ -13,6 +13,7 @@ from napari_tam.puncta.patches import FWHM, Float
 from napari_tam.puncta.pixel_model import background_image
 from napari_tam.puncta.precision import standard_errors
 from napari_tam.puncta.psf_width import psf_width, spectral_width
+from napari_tam.puncta.vesicles import is_vesicle
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -84,7 +85,12 @@ def resolve_crowds(
     if points_only:
         haze, found = solve_haze(pixels - base, found, fit.weight, ~stand_alone(found, sigma), sigma)
         base = base + haze
-    return _rows(table, found, fit.weight, base, pixel_size_um, sigma if points_only else 0.0, share)
+    rows = _rows(table, found, fit.weight, base, pixel_size_um, sigma if points_only else 0.0, share)
+    wide = rows["sigma_px"].to_numpy(float)
+    rows["vesicle"] = is_vesicle(wide, rows["snr"].to_numpy(float), sigma).astype(float)
+    # What was fitted has the width of a single punctum; its own was not measured.
+    rows["width_se_um"] = rows["width_se_um"].where((wide != sigma) | (not points_only))
+    return rows
 
 
 def _whole_objects(found: Emitters, seeds: Emitters, sigma: float) -> Emitters:

@@ -29,6 +29,13 @@ Floats = npt.NDArray[np.float64]
 
 #: A wide punctum is an aggregate if its log intensity is this many robust SD above single puncta.
 WIDE_SD = 2.0
+#: ... and fewer others than this are expected to lie within its width by chance.
+QUIET = 0.5
+#: What is within so many widths says how many that are: a full cell's heaps have swallowed what is nearer.
+CELL = 6.0
+#: Nothing is an aggregate where so many are expected in the spot of a single one: in planes, with the light of
+#: 20 single ones within that distance.
+FULL = 0.2
 
 
 @dataclass(frozen=True)
@@ -111,11 +118,13 @@ def find_aggregates(puncta: pd.DataFrame, single: Single, settings: Settings) ->
     intensity, width = (puncta[name].to_numpy(np.float64) for name in ("intensity", "width_um"))
     light = np.full(len(puncta), -np.inf)
     np.log(intensity, out=light, where=intensity > 0)
-    # In a crowd several make one spot now and then; what stands out there stands out from that.
-    usual = single.log_intensity + np.log1p(crowding(puncta, single))
-    above = (light - usual) / single.spread
-    wide = width > settings.aggregate_width * single.width_um
-    return np.asarray((above > settings.aggregate_sd) | (wide & (above > WIDE_SD)), bool)
+    # In a crowd several make one spot now and then, the more so the wider it is, and then it is wide too.
+    around = crowding(puncta, single, CELL)
+    others = around * np.maximum(width / single.width_um, 1) ** 2
+    above = (light - single.log_intensity - np.log1p(np.nan_to_num(others))) / single.spread
+    wide = (width > settings.aggregate_width * single.width_um) & (others < QUIET)
+    # Where a cell is full, a heap of exosomes looks the same.
+    return np.asarray(((above > settings.aggregate_sd) | (wide & (above > WIDE_SD))) & (around < FULL), bool)
 
 
 def _by_light(

@@ -31,7 +31,7 @@ AROUND = 2.5
 #: Systematic error of light, as a share, and what the noise of a single punctum adds to it: haze under a
 #: crowd, edges of cells, the width of a punctum. How far off simulated cells were beyond what single puncta
 #: explain (``benchmarks/crowds.py``).
-PHOTOMETRY, DIM = 0.06, 0.4
+PHOTOMETRY, DIM = 0.08, 0.4
 #: Shares of these that are really hidden, among which the light of all groups decides.
 RATES = (0.03, 0.06, 0.12, 0.25, 0.5, 1.0, 2.0, 4.0)
 #: So many are expected to be hidden with nothing around: a vesicle may hold several.
@@ -237,14 +237,14 @@ class _Groups:
         return mean, variance, (np.log(whole) + highest)[:, 0]
 
 
-def crowding(puncta: pd.DataFrame, single: Single) -> Floats:
-    """Return how many others each punctum may hold, by the light around it."""
+def crowding(puncta: pd.DataFrame, single: Single, reach: float) -> Floats:
+    """Return how many others lie in the spot of each punctum by chance, by the light within `reach` widths."""
     light = np.maximum(np.nan_to_num(puncta["intensity"].to_numpy(np.float64)), 0)
-    return _neighbourhood(puncta, light / single.intensity, single.width_um)[1]
+    return _neighbourhood(puncta, light / single.intensity, single.width_um, reach)[1]
 
 
 def _neighbourhood(
-    puncta: pd.DataFrame, number: Floats, width_um: float
+    puncta: pd.DataFrame, number: Floats, width_um: float, reach: float = AROUND
 ) -> tuple[npt.NDArray[np.intp], Floats]:
     """Return the group of each punctum, and how many it is expected to hide by the light around it."""
     from scipy.sparse import coo_matrix
@@ -257,7 +257,7 @@ def _neighbourhood(
     links: list[npt.NDArray[np.intp]] = []
     worth = np.maximum(number, 1)
     for rows in puncta.groupby("image", sort=False).indices.values():
-        pairs = cKDTree(places[rows]).query_pairs(AROUND * width_um, output_type="ndarray")
+        pairs = cKDTree(places[rows]).query_pairs(reach * width_um, output_type="ndarray")
         first, second = rows[pairs[:, 0]], rows[pairs[:, 1]]
         np.add.at(around, first, worth[second])
         np.add.at(around, second, worth[first])
@@ -267,4 +267,4 @@ def _neighbourhood(
     graph = coo_matrix((np.ones(joined.shape[1], bool), (joined[0], joined[1])), shape=(count, count))
     group = connected_components(graph, directed=False)[1]
     axes = places.shape[1]
-    return np.asarray(group, np.intp), around * (MERGED / AROUND) ** axes
+    return np.asarray(group, np.intp), around * (MERGED / reach) ** axes

@@ -14,6 +14,7 @@ from scipy.ndimage import gaussian_filter1d
 from napari_tam.puncta.detect import SPOT_COLUMNS, TYPICAL_SIGMA_PX, least_noise
 from napari_tam.puncta.selection import KEPT, select
 from napari_tam.puncta.spot_input import contrast_at, repair_hot_pixels
+from napari_tam.puncta.vesicles import is_vesicle, width_error
 from napari_tam.volume import photometry
 from napari_tam.volume.segment import Montage
 
@@ -158,7 +159,7 @@ def measure_stack_spots(
     given = (settings.spot_sigma_z_um, z_step_um), (settings.spot_sigma_um, pixel_size_um)
     typical = np.array([t if um is None else um / size for t, (um, size) in zip(typical, given, strict=True)])
     found = photometry.measure(volume, peaks, typical)
-    floor = least_noise(found.noise, found.peak)
+    snr = found.peak / np.maximum(found.noise, least_noise(found.noise, found.peak))
     limits = np.array(volume.shape) - 0.5
     points = np.clip(found.points, -0.5, limits)
     columns = {
@@ -171,9 +172,11 @@ def measure_stack_spots(
         "peak": found.peak,
         "background": found.level,
         "noise": found.noise,
-        "snr": found.peak / np.maximum(found.noise, floor),
+        "snr": snr,
         "width_um": photometry.FWHM * found.sigma[:, 1] * pixel_size_um,
         "sigma_px": found.sigma[:, 1],
+        "width_se_um": photometry.FWHM * width_error(found.sigma[:, 1], snr) * pixel_size_um,
+        "vesicle": is_vesicle(found.sigma[:, 1], snr, float(typical[1])),
         "width_z_um": photometry.FWHM * found.sigma[:, 0] * z_step_um,
         "sigma_z_px": found.sigma[:, 0],
     }
