@@ -194,12 +194,8 @@ def _fields(files: Collection[Path], naming: Naming) -> list[ChannelFiles]:
         above = path.parents[naming.folders]
         others = [f"{name}={said[name].casefold()}" for name in sorted(set(said) - {"time", "z", "channel"})]
         key = (str(above), *others)
-        name = _name(said, match)
-        if "well_number" in said and (well := wells(path.parent).get(path.name)):
-            name = _name({**said, "well": well, "well_number": ""}, match)
-        if not well_of(name) and _WELL_FOLDER.fullmatch(above.name):
-            name, above = f"{above.name}_{name}", above.parent
-        names.setdefault(key, (name, above))
+        if key not in names:
+            names[key] = _called(path, said, match, above)
         if place in places[key]:
             doubled[key].append(path)
         else:
@@ -209,6 +205,16 @@ def _fields(files: Collection[Path], naming: Naming) -> list[ChannelFiles]:
         ChannelFiles(name, places[key], channels, naming, folder, tuple(doubled[key]))
         for key, (name, folder) in names.items()
     ]
+
+
+def _called(path: Path, said: dict[str, str], match: re.Match[str], above: Path) -> tuple[str, Path]:
+    """Return the name of a file's field, and the folder that is no part of it."""
+    name = _name(said, match)
+    if "well_number" in said and (well := wells(path.parent).get(path.name)):
+        name = _name({**said, "well": well, "well_number": ""}, match)
+    if not well_of(name) and _WELL_FOLDER.fullmatch(above.name):
+        return f"{above.name}_{name}", above.parent
+    return name, above
 
 
 def _distinct(texts: Iterable[str]) -> tuple[str, ...]:
