@@ -8,7 +8,7 @@ from collections import Counter
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from napari_tam.io.channel_files import AUTO, BESIDE_THEM, EACH, ChannelFiles, group
+from napari_tam.io.channel_files import AUTO, BESIDE_THEM, EACH, ChannelFiles, alike, group
 from napari_tam.io.channels import is_channel_name
 from napari_tam.io.naming import NAMINGS, Naming, told
 from napari_tam.io.pictures import is_picture
@@ -167,11 +167,17 @@ def _by_file(folder: Path, kind: str, depth: int, how: str, _changed: int) -> di
     """Return the field of every file (its path) that belongs to one, of the folders at a depth below one."""
     here = len(folder.parts) + depth
     folders = [each for each in _folders(folder, depth) if len(each.parts) == here]
-    files = [path for each in folders for path in _files(each, kind)]
+    beside = [_files(each, kind) for each in folders]
     ways = _ways(how, depth)
     if depth and how == AUTO:
-        files = [path for path in files if any(_is_deep(path, naming) for naming in ways)]
-    found = group(files, ways)
+        # names of one look are all so, or none is: C3_DAPI is a well's beside B3_DAPI, not a channel's
+        beside = [
+            names
+            for each in beside
+            for names in alike(each)
+            if all(any(_is_deep(path, naming) for naming in ways) for path in names)
+        ]
+    found = group([path for names in beside for path in names], ways)
     by_file: dict[str, ChannelFiles | str] = {}
     for field in found.fields:
         by_file.update(dict.fromkeys(map(str, field.all_files), field))
