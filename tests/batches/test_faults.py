@@ -11,7 +11,7 @@ import signal
 import sys
 import threading
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import fakes
 import faults
@@ -31,6 +31,9 @@ from napari_tam.results import tables
 from napari_tam.results.folder import prepare, read_results
 from napari_tam.results.lock import LOCK_FILE, locked
 from napari_tam.settings import Settings
+
+if TYPE_CHECKING:
+    import subprocess
 
 #: ``make faults`` goes through all places.
 ALL = os.environ.get("NAPARI_TAM_FAULTS") == "all"
@@ -350,16 +353,55 @@ def test_sigterm_ends_a_run_like_ctrl_c_at_every_stage(tmp_path: Path, stage: st
         sys.exit(main(sys.argv[2:]))
     """
     process = child(code, stage, "analyse", str(tmp_path / "a.ome.tif"), "--out", str(tmp_path / "out"))
+    assert _terminated(process) == 130
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM for another process")
+@pytest.mark.parametrize(
+    ("kind", "training", "reading"),
+    [
+        ("cells", "napari_tam.train.finetune.finetune", "napari_tam.train.training_set.read_training_fields"),
+        ("phenotype", "napari_tam.train.phenotype.train", "napari_tam.train.known_cells.read_labelled"),
+    ],
+)
+def test_sigterm_ends_a_training_and_leaves_no_model(
+    tmp_path: Path, kind: str, training: str, reading: str
+) -> None:
+    code = """
+        import sys, time
+        from unittest.mock import MagicMock, patch
+        from napari_tam.cli.main import main
+
+        def busy(*given, **named):
+            print("BUSY", flush=True)
+            time.sleep(60)
+
+        fields = MagicMock()
+        fields.__len__.return_value = 1
+        fields.__iter__.return_value = iter([MagicMock(group="a")])
+        with patch(sys.argv[1], busy), patch(sys.argv[2], lambda *given, **named: fields):
+            sys.exit(main(sys.argv[3:]))
+    """
+    (tmp_path / "labels.csv").write_text("image,label,class\n")
+    labels = ["--labels", str(tmp_path / "labels.csv")] if kind == "phenotype" else []
+    command = ["train", kind, str(tmp_path), *labels, "--out", str(tmp_path / "model")]
+    process = child(code, training, reading, *command)
+    assert _terminated(process) == 130
+    assert not (tmp_path / "model").exists() or not list((tmp_path / "model").iterdir())
+
+
+def _terminated(process: subprocess.Popen[str]) -> int:
+    """End a process with SIGTERM once it says that it is busy; return its exit status."""
     try:
         assert process.stdout is not None
-        while process.stdout.readline() not in ("BUSY\n", ""):
-            pass
+        while (said := process.stdout.readline()) != "BUSY\n":
+            assert said, "it ended before"
         process.send_signal(signal.SIGTERM)
         process.communicate(timeout=30)
     finally:
         process.kill()
         process.communicate()
-    assert process.returncode == 130
+    return process.returncode
 
 
 def test_a_name_that_is_no_utf8_is_one_failed_row(tmp_path: Path) -> None:

@@ -85,6 +85,17 @@ MAKERS: dict[str, tuple[Callable[[int, int], str], str]] = {
     "field_folder": (lambda f, c: f"B03/field{f}/{WORDS[c - 1]}.tif", "B03_field1"),
     "field_folder_number": (lambda f, c: f"B03/field{f}/ch{c}.tif", "B03_field1"),
     "well_folder": (lambda f, c: f"B03/{WORDS[c - 1]}/field{f}.tif", "B03_field1"),
+    "leica_raw": (lambda f, c: f"B03_Series00{f}--RAW--z00--ch0{c}.tif", "B03_Series001"),
+    "leica_af": (lambda f, c: f"B03_Series00{f}--Z00--C0{c}.tif", "B03_Series001"),
+    "zen_c": (lambda f, c: f"B03-0{f}_c{c}_ORG.tif", "B03-01"),
+    "nis_no_points": (lambda f, c: f"B03_exp00{f}z01c{c}.tif", "B03_exp001"),
+    "nis_names": (lambda f, c: f"B03_exp00{f}{DYES[c - 1]}.tif", "B03_exp001"),
+    "andor": (lambda f, c: f"B03_t0000_z0000_w000{c}_m000{f}.tif", "B03_s0001"),
+    "equals": (lambda f, c: f"B03_{f}.lif - Series C={c}.tif", "B03_1.lif - Series"),
+    "evos": (lambda f, c: f"2024_Plate_R_p00_z00_0_B03f0{f}d{c}.TIF", "2024_Plate_R_p00_z00_0_B03_s01"),
+    "fluoview": (lambda f, c: f"B03_G001_000{f}_C00{c}.tif", "B03_G001_0001"),
+    "folder_number": (lambda f, c: f"ch0{c}/B03_{f}.tif", "B03_1"),
+    "row_c": (lambda f, c: f"plate_C03_{f}_{DYES[c - 1]}.tif", "plate_C03_1"),
     "number_and_name": (lambda f, c: f"B03_{f}_ch{c}_{DYES[c - 1]}.tif", "B03_1"),
     "name_and_number": (lambda f, c: f"B03_{f}_{DYES[c - 1]}_ch{c}.tif", "B03_1"),
     "in_the_middle": (lambda f, c: f"B03_{DYES[c - 1]}_00{f}.tif", "B03_001"),
@@ -114,6 +125,29 @@ def write(folder: Path, name: Callable[[int, int], str], fields: int = 2) -> lis
 
 def settings(**others: object) -> Settings:
     return Settings.from_values({"channels": ROLES, "pixel_size_um": 0.3, **others})
+
+
+@pytest.mark.parametrize("name", ["plate_{well}_{word}.tif", "{word}_{well}.tif", "{well}_{word}.tif"])
+@pytest.mark.parametrize("wells", [("B03", "C03", "C04"), ("B3", "C3", "C4"), ("A1", "C1", "H2")])
+def test_wells_of_row_c_are_no_channels(tmp_path: Path, name: str, wells: tuple[str, ...]) -> None:
+    for well in wells:
+        for word in DYES:
+            pixels = np.arange(24 * 32, dtype=np.uint16).reshape(24, 32)
+            tifffile.imwrite(tmp_path / name.format(well=well, word=word), pixels)
+    found = [find(path) for path in list_images([tmp_path])]
+    assert len(found) == len(wells)
+    assert all(each is not None and set(each.channels) == set(DYES) for each in found)
+    assert {well for well in wells for each in found if each is not None and well in each.name} == set(wells)
+
+
+@pytest.mark.parametrize("maker", ["leica_raw", "leica_af", "nis_no_points", "andor"])
+def test_planes_in_the_names_are_planes_of_the_field(tmp_path: Path, maker: str) -> None:
+    name, _ = MAKERS[maker]
+    other = {"z00": "z01", "Z00": "Z01", "z01": "z02", "z0000": "z0001"}
+    first = next(iter(z for z in other if z in name(1, 1)))
+    write(tmp_path, name)
+    write(tmp_path, lambda f, c: name(f, c).replace(first, other[first]))
+    assert [found and len(found.zs) for found in map(find, list_images([tmp_path]))] == [2, 2]
 
 
 @pytest.mark.parametrize("maker", MAKERS)

@@ -75,6 +75,22 @@ def saved(path: Path, content: object, **options: Any) -> Path:
     return path
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 0.0])
+@pytest.mark.parametrize("every", [True, False], ids=["all tensors", "one tensor"])
+def test_weights_that_no_training_leaves_are_refused(tmp_path: Path, value: float, every: bool) -> None:
+    state = whole()
+    assert network(saved(tmp_path / "good.pt", state)) is not None
+    layers = [name for name, tensor in state.items() if tensor.ndim == 4]
+    for name in layers if every else layers[-1:]:
+        state[name] = torch.full_like(state[name], value)
+    bad = saved(tmp_path / "bad.pt", state)
+    reason = "all zero" if value == 0 else "not finite"
+    with pytest.raises(InputError, match=f"the weights are damaged .*is {reason}"):
+        network(bad)
+    with pytest.raises(InputError, match="the weights are damaged"):
+        models.load_models(Settings(cells_model=str(bad), nuclei_model="none"))
+
+
 class Evil:
     """Leaves a mark when it is unpickled."""
 

@@ -49,7 +49,11 @@ def plan(
     settings = settled(settings, out)
     parts = FieldStore(out, make=False)
     work = Work(parts, settings, models, analysis_hash(settings, models), resume, retry_failed)
+    known = parts.names()
     for path, name in names.items():
+        if name not in known:
+            yield Planned(path, "analyse", "")
+            continue
         done = work.done(path, name) if resume else None
         if done is None:
             yield Planned(path, "analyse", _reason(work, path, name))

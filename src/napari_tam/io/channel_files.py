@@ -142,10 +142,10 @@ def group(files: Sequence[Path], namings: Sequence[Naming] = NAMINGS) -> Grouped
     if maybe and not _holds_one_channel(maybe[0]):
         beside += tuple(maybe)
     rest = set(files) - set(beside)
-    alike = _alike(rest)
+    by_shape = alike(rest)
     fields: list[ChannelFiles] = []
     for naming in namings:
-        fitting = [path for each in alike if _may_fit(each, naming) for path in each if path in rest]
+        fitting = [path for each in by_shape if _may_fit(each, naming) for path in each if path in rest]
         found = _fields(fitting, naming)
         if naming.certain or _is_believable(found, naming):
             fields += found
@@ -161,7 +161,7 @@ _VARIES = (
 )
 
 
-def _alike(files: Collection[Path]) -> list[list[Path]]:
+def alike(files: Collection[Path]) -> list[list[Path]]:
     """Return the files by what their names look like, so that not every pattern must be tried on each."""
     found: dict[str, list[Path]] = defaultdict(list)
     for path in sorted(files):
@@ -173,8 +173,11 @@ def _alike(files: Collection[Path]) -> list[list[Path]]:
 
 
 def _may_fit(alike: Sequence[Path], naming: Naming) -> bool:
+    """Tell whether a naming is to be tried. One that fits some only is none: C03 is a well beside B03."""
     some_of_them = {alike[0], alike[len(alike) // 2], alike[-1]}
-    return naming.certain or any(map(naming.match, some_of_them))
+    if naming.certain or not any(map(naming.match, some_of_them)):
+        return naming.certain
+    return all(map(naming.match, alike))
 
 
 def _fields(files: Collection[Path], naming: Naming) -> list[ChannelFiles]:
@@ -194,12 +197,8 @@ def _fields(files: Collection[Path], naming: Naming) -> list[ChannelFiles]:
         above = path.parents[naming.folders]
         others = [f"{name}={said[name].casefold()}" for name in sorted(set(said) - {"time", "z", "channel"})]
         key = (str(above), *others)
-        name = _name(said, match)
-        if "well_number" in said and (well := wells(path.parent).get(path.name)):
-            name = _name({**said, "well": well, "well_number": ""}, match)
-        if not well_of(name) and _WELL_FOLDER.fullmatch(above.name):
-            name, above = f"{above.name}_{name}", above.parent
-        names.setdefault(key, (name, above))
+        if key not in names:
+            names[key] = _called(path, said, match, above)
         if place in places[key]:
             doubled[key].append(path)
         else:
@@ -209,6 +208,16 @@ def _fields(files: Collection[Path], naming: Naming) -> list[ChannelFiles]:
         ChannelFiles(name, places[key], channels, naming, folder, tuple(doubled[key]))
         for key, (name, folder) in names.items()
     ]
+
+
+def _called(path: Path, said: dict[str, str], match: re.Match[str], above: Path) -> tuple[str, Path]:
+    """Return the name of a file's field, and the folder that is no part of it."""
+    name = _name(said, match)
+    if "well_number" in said and (well := wells(path.parent).get(path.name)):
+        name = _name({**said, "well": well, "well_number": ""}, match)
+    if not well_of(name) and _WELL_FOLDER.fullmatch(above.name):
+        return f"{above.name}_{name}", above.parent
+    return name, above
 
 
 def _distinct(texts: Iterable[str]) -> tuple[str, ...]:

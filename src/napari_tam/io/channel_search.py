@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections import Counter
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from napari_tam.io.channel_files import AUTO, BESIDE_THEM, EACH, ChannelFiles, group
+from napari_tam.io.channel_files import AUTO, BESIDE_THEM, EACH, ChannelFiles, alike, group
 from napari_tam.io.channels import is_channel_name
 from napari_tam.io.naming import NAMINGS, Naming, told
 from napari_tam.io.pictures import is_picture
@@ -26,11 +27,16 @@ def _kind(path: Path) -> str:
 
 def _files(folder: Path, kind: str) -> list[Path]:
     """Return the files of a kind in a folder, without hidden ones."""
-    return sorted(
-        path
-        for path in folder.iterdir()
-        if _kind(path) == kind and not path.name.startswith(".") and path.is_file()
-    )
+    with os.scandir(folder) as entries:
+        names = [each.name for each in entries if not each.name.startswith(".") and _is_file(each)]
+    return [path for path in map(folder.joinpath, sorted(names)) if _kind(path) == kind]
+
+
+def _is_file(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_file()
+    except OSError:
+        return False
 
 
 def find(path: Path, how: str = AUTO) -> ChannelFiles | None:
@@ -49,8 +55,9 @@ def image_of(path: Path, how: str = AUTO) -> Path | None:
     """Return the file that an image is known by: the first of its channels; None for a preview."""
     found = _look(path, how)
     if isinstance(found, ChannelFiles):
-        beside = found.first.parent == _resolved(path.parent)
-        return path.parent / found.first.name if beside else found.first
+        if found.first.parent != resolved(path.parent):
+            return found.first
+        return path if found.first.name == path.name else path.parent / found.first.name
     return None if found == BESIDE_THEM else path
 
 
@@ -80,9 +87,9 @@ def described(paths: Iterable[Path], how: str = AUTO) -> list[str]:
     return lines
 
 
-def _resolved(folder: Path) -> Path:
+def resolved(folder: Path) -> Path:
     """Return a folder's full path, which a system is slow to tell for every one of many files."""
-    return _followed(folder.absolute())
+    return _followed(folder if folder.is_absolute() else folder.absolute())
 
 
 @lru_cache(maxsize=256)
@@ -91,23 +98,27 @@ def _followed(folder: Path) -> Path:
 
 
 def _look(path: Path, how: str) -> ChannelFiles | str | None:
-    if how == EACH or not _kind(path):
+    kind = _kind(path)
+    if how == EACH or not kind:
         return None
-    path = _resolved(path.parent) / path.name
+    beside = resolved(path.parent)
+    name = os.path.join(beside, path.name)  # a text: a path takes ten times as long to make
     try:
-        depths = _depths(path.parent, _kind(path), how, path.parent.stat().st_mtime_ns)
+        changed = os.stat(beside).st_mtime_ns
+        depths = _depths(beside, kind, how, changed)
     except OSError:
         return None
     # the deepest first: a name without its folders may fit another way as well
     for depth in depths:
         try:
-            folder = path.parents[depth]
-            changed = max(each.stat().st_mtime_ns for each in _folders(folder, depth))
-            by_file = _by_file(folder, _kind(path), depth, how, changed)
+            folder = beside.parents[depth - 1] if depth else beside
+            if depth:
+                changed = max(each.stat().st_mtime_ns for each in _folders(folder, depth))
+            by_file = _by_file(folder, kind, depth, how, changed)
         except (OSError, IndexError):
             continue
-        if path in by_file:
-            return by_file[path]
+        if name in by_file:
+            return by_file[name]
     return None
 
 
@@ -152,16 +163,22 @@ def _folders(folder: Path, depth: int) -> list[Path]:
 
 
 @lru_cache(maxsize=64)
-def _by_file(folder: Path, kind: str, depth: int, how: str, _changed: int) -> dict[Path, ChannelFiles | str]:
-    """Return the field of every file that belongs to one, of the folders at a depth below a folder."""
+def _by_file(folder: Path, kind: str, depth: int, how: str, _changed: int) -> dict[str, ChannelFiles | str]:
+    """Return the field of every file (its path) that belongs to one, of the folders at a depth below one."""
     here = len(folder.parts) + depth
     folders = [each for each in _folders(folder, depth) if len(each.parts) == here]
-    files = [path for each in folders for path in _files(each, kind)]
+    beside = [_files(each, kind) for each in folders]
     ways = _ways(how, depth)
     if depth and how == AUTO:
-        files = [path for path in files if any(_is_deep(path, naming) for naming in ways)]
-    found = group(files, ways)
-    by_file: dict[Path, ChannelFiles | str] = {}
+        # names of one look are all so, or none is: C3_DAPI is a well's beside B3_DAPI, not a channel's
+        beside = [
+            names
+            for each in beside
+            for names in alike(each)
+            if all(any(_is_deep(path, naming) for naming in ways) for path in names)
+        ]
+    found = group([path for names in beside for path in names], ways)
+    by_file: dict[str, ChannelFiles | str] = {}
     for field in found.fields:
-        by_file |= dict.fromkeys(field.all_files, field)
-    return by_file | dict.fromkeys(found.beside, BESIDE_THEM) if by_file else {}
+        by_file.update(dict.fromkeys(map(str, field.all_files), field))
+    return by_file | dict.fromkeys(map(str, found.beside), BESIDE_THEM) if by_file else {}

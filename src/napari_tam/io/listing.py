@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import os
 import re
 from collections import Counter
 from pathlib import Path
@@ -81,7 +82,7 @@ def list_images(
     InputError
         If an input matches no image.
     """
-    from napari_tam.io.channel_search import image_of
+    from napari_tam.io.channel_search import image_of, resolved
 
     found: dict[Path, Path] = {}
     images: set[Path] = set()
@@ -90,7 +91,9 @@ def list_images(
             image = image_of(path, files)
             if image is not None and image not in images:
                 images.add(image)
-                found.setdefault(image.resolve(), image)
+                linked = image.is_symlink()
+                whole = image.resolve() if linked else resolved(image.parent) / image.name
+                found.setdefault(whole, image)
     return _without_masks_of_fields(list(found.values()), inputs, files)
 
 
@@ -134,7 +137,10 @@ def _expand(given: str | Path, *, pictures: bool, subfolders: bool) -> list[Path
         candidates = [Path(match) for match in glob.glob(str(path), recursive=True)]
     else:
         raise InputError("there is no such file or folder", where=given, fix="check the name")
-    files = sorted(p for p in candidates if not p.name.startswith(".") and (p.is_file() or is_zarr(p)))
+    files = sorted(
+        (p for p in candidates if not p.name.startswith(".") and (p.is_file() or is_zarr(p))),
+        key=lambda path: path.parts,  # as paths are sorted, but made once
+    )
     images = [p for p in files if is_image(p)]
     unmasked = _without_masks(images)
     if not unmasked:
@@ -178,23 +184,25 @@ def unreadable(inputs: Sequence[str | Path]) -> list[str]:
 
     def look(folder: Path, *, below: bool) -> None:
         try:
-            entries = sorted(folder.iterdir())
+            with os.scandir(folder) as found:
+                entries = sorted(found, key=lambda entry: entry.name)
         except OSError:
             folders.append(folder.name)
             return
-        for path in entries:
-            if path.name.startswith("."):
+        for entry in entries:
+            if entry.name.startswith("."):
                 continue
-            if path.is_symlink() and not _is_there(path):
-                if _is_image(path):
-                    links.append(path.name)
-            elif below and not _is_image(path) and _is_folder(path) and not _is_results(path):
-                look(path, below=True)
+            if entry.is_symlink() and not _is_there(Path(entry.path)):
+                if _is_image(Path(entry.name)):
+                    links.append(entry.name)
+            elif below and _is_folder(path := folder / entry.name):
+                if not _is_image(path) and not _is_results(path):
+                    look(path, below=True)
 
     for given in inputs:
         path = Path(given).expanduser()
         if _is_folder(path) and not is_zarr(path):
-            here = [each for each in path.iterdir() if _is_image(each) and _is_there(each)]
+            here = any(_is_image(each) and _is_there(each) for each in path.iterdir())
             look(path, below=not here)
         elif glob.has_magic(str(given)) and not _is_there(path):
             matches = map(Path, glob.glob(str(path), recursive=True))

@@ -179,6 +179,11 @@ NAMINGS = (
         "Leica LAS X: export as TIFF",
     ),
     _naming(
+        "Leica LAS AF",
+        r"^(?P<stem>.+?)(--RAW)?(--t(?P<time>\d+))?(--z(?P<z>\d+))?--(ch?)(?P<channel>\d\d)",
+        "Leica LAS AF: Series001--RAW--z00--ch00.tif, Series001--Z00--C00.tif",
+    ),
+    _naming(
         "Zeiss ZEN",
         r"^(?P<stem>.+?)_(?=[bsthz]\d|c\d.*_ORG)(b\d+)?(s(?P<site>\d+))?(_?h\d+)?(t(?P<time>\d+))?(z(?P<z>\d+))?"
         r"c(?P<channel>\d+)(?P<tile>m\d+)?(x\d+-\d+y\d+-\d+)?(_ORG)?",
@@ -193,6 +198,17 @@ NAMINGS = (
         "Nikon NIS-Elements",
         r"^(?P<stem>.+?)(t(?P<time>\d+))?(xy(?P<site>\d+))(z(?P<z>\d+))?c(?P<channel>\d+)",
         "Nikon NIS-Elements: export ND document",
+    ),
+    _naming(
+        "Nikon NIS-Elements",
+        r"^(?P<stem>.+?\d)(?=[tzc]\d)(t(?P<time>\d+))?(z(?P<z>\d+))?c(?P<channel>\d)",
+        "Nikon NIS-Elements: export ND document without points: exp001z01c1.tif",
+    ),
+    _naming(
+        "Andor iQ",
+        r"^(?P<stem>.+?)(?=(_[tzwmf]\d{4})+\.)(?:(?=.*_z(?P<z>\d{4}))|)(?:(?=.*_t(?P<time>\d{4}))|)"
+        r"(?:(?=.*_[mf](?P<site>\d{4}))|)(?=.*_w(?P<channel>\d{4})).*",
+        "Andor iQ: exp_t0000_z0000_w0000_m0000.tif",
     ),
     _naming(
         "Keyence",
@@ -226,6 +242,11 @@ NAMINGS = (
         r"[_ -](ch?|channel|wv?)[_ ]?(?P<channel>\d{1,2})",
         "the commonest hand-made names",
     ),
+    _naming(
+        "a folder a channel",
+        r"^(?:ch|channel|w)[_ ]?(?P<channel>\d{1,2})/(?P<stem>[^/]+)",
+        "e.g. ch1/B02_1.tif; no c1, which is a well",
+    ),
     _naming("a folder a channel", r"^(?P<channel>[^/]+)/(?P<stem>[^/]+)", "e.g. DAPI/B02_1.tif", words=True),
     _naming(
         "a folder a field",
@@ -240,8 +261,8 @@ NAMINGS = (
     ),
     _naming(
         "number and name of the channel",
-        r"^(?P<stem>.+?)[_ -](?:ch?|channel|wv?)[_ ]?\d{1,2}[_ -](?P<channel>[^/]+?)",
-        "e.g. B02_1_ch1_DAPI.tif",
+        r"^(?P<stem>.+?)[_ -](?:c(?!\d\d)|ch|channel|wv?)[_ ]?\d{1,2}[_ -](?P<channel>[^/]+?)",
+        "e.g. B02_1_ch1_DAPI.tif; no C03, which is a well",
         words=True,
     ),
     _naming(
@@ -254,6 +275,12 @@ NAMINGS = (
         "the channel's name at the end",
         r"^(?P<stem>.+)[ _-]+(?P<channel>[^ _/-]+)",
         "e.g. B02_1 DAPI.tif",
+        words=True,
+    ),
+    _naming(
+        "the channel's name at the end",
+        rf"^(?P<stem>.*\d)(?P<channel>{channel_words()})",
+        "Nikon NIS-Elements, split channels: exp001DAPI.tif",
         words=True,
     ),
     _naming(

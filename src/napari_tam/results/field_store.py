@@ -245,6 +245,13 @@ class FieldStore:
             return False
         return True
 
+    def names(self) -> set[str]:
+        """Return the names of the files that something is known about."""
+        try:
+            return {path.stem for path in self._file_path("x").parent.iterdir() if path.suffix == ".json"}
+        except OSError:
+            return set()
+
     def fields_of(self, name: str) -> tuple[list[str], Stamp] | None:
         """Return the fields of a file that was done with, or None."""
         values = _read(self._file_path(name))
