@@ -12,9 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from napari_tam.columns import (
+    AGREEMENT_COLUMNS,
     CELL_COLUMNS,
+    CELL_TYPE_COLUMNS,
     COMPARISON_COLUMNS,
     DECISION_COLUMNS,
+    GATE_COLUMNS,
     KINETICS_COLUMNS,
     LAYOUT_COLUMNS,
     PUNCTA_COLUMNS,
@@ -24,14 +27,17 @@ from napari_tam.columns import (
     SUMMARY_COLUMNS,
     THRESHOLD_COLUMNS,
     TIME_COLUMNS,
+    TYPE_COLUMNS,
     VOLUME_CELL_COLUMNS,
     VOLUME_PUNCTA_COLUMNS,
     VOLUME_SUMMARY_COLUMNS,
     Column,
+    gated_columns,
     marker_columns,
     marker_summary_columns,
     phenotype_columns,
     phenotype_summary_columns,
+    type_count_columns,
 )
 from napari_tam.settings import Settings
 
@@ -121,6 +127,8 @@ def columns_page() -> str:
             *TIME_COLUMNS,
             *LAYOUT_COLUMNS,
             *DECISION_COLUMNS,
+            *gated_columns(),
+            *TYPE_COLUMNS,
         ),
         "puncta.csv: one row a punctum": (*PUNCTA_COLUMNS, *PUNCTUM_DECISION_COLUMNS),
         "images.csv: one row an image": (
@@ -129,6 +137,7 @@ def columns_page() -> str:
             *marker_summary_columns(),
             *STEP_COLUMNS,
             *phenotype_summary_columns(),
+            *type_count_columns(),
         ),
         "cells.csv of volumes: further columns": VOLUME_CELL_COLUMNS,
         "puncta.csv of volumes: further columns": VOLUME_PUNCTA_COLUMNS,
@@ -138,6 +147,9 @@ def columns_page() -> str:
         "follow": REPLICATE_COLUMNS,
         "comparisons.csv: one row a test": COMPARISON_COLUMNS,
         "kinetics.csv: one row a curve": KINETICS_COLUMNS,
+        "gates.csv: one row a plate and marker": GATE_COLUMNS,
+        "cell_types.csv: one row a replicate and cell type": CELL_TYPE_COLUMNS,
+        "marker_agreement.csv: one row a condition and pair of phenotypes": AGREEMENT_COLUMNS,
     }
     sections = [COLUMNS_HEAD]
     for title, columns in tables.items():

@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from napari_tam.markers.names import marker_role
+from napari_tam.markers.names import marker_role, slug
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -855,10 +855,125 @@ LAYOUT_COLUMNS: tuple[Column, ...] = (
         "text",
         "",
         "layout",
-        "What the well is a control for: dye_only, no_exosome, untreated, vehicle, m0, m1, m2, positive; or "
-        "empty.",
+        "What the well is a control for: dye_only, no_exosome, untreated, vehicle, m0, m1, m2, positive; of "
+        "markers unstained, isotype, fmo, or one marker's fmo:CD86; or empty.",
     ),
 )
+
+
+def positive_column(marker: str) -> str:
+    """Return the column that says whether a cell is positive for a marker: ``CD86_positive``."""
+    return f"{slug(marker)}_positive"
+
+
+def gated_columns(markers: Sequence[str] = ("NAME",)) -> tuple[Column, ...]:
+    """Return what `napari_tam.celltypes.gates` adds to the per-cell table for markers of these names."""
+    return tuple(
+        Column(
+            positive_column(name),
+            "maybe_flag",
+            "",
+            "markers",
+            "The marker (setting marker_readout) is above the gate of the cell's plate (gates.csv). Missing "
+            "without a gate.",
+        )
+        for name in markers
+    )
+
+
+#: What `napari_tam.celltypes.types` says about each cell, where there are rules.
+TYPE_COLUMNS: tuple[Column, ...] = (
+    Column(
+        "cell_type",
+        "text",
+        "",
+        "markers",
+        "The type whose rule (setting types) fits; ambiguous, if several do; none, if none does; empty where "
+        "a gate that is needed is missing, and in the markers' controls.",
+    ),
+    Column(
+        "marker_phenotype",
+        "text",
+        "",
+        "markers",
+        "The phenotype whose rule (setting marker_phenotypes) fits; double positive, if both do; double "
+        "negative, if neither does; empty as cell_type is.",
+    ),
+)
+
+#: gates.csv: one row per plate and marker.
+GATE_COLUMNS: tuple[Column, ...] = (
+    Column("plate", "text", "", "keys", "Plate; empty if the layout names none."),
+    Column("marker", "text", "", "keys", "Marker, as in the names of columns."),
+    Column("readout", "text", "", "gate", "Column of cells.csv that is compared with the gate."),
+    Column("rule", "text", "", "gate", "How the gate was found, and from which control."),
+    Column("suggested", "flag", "", "gate", "There is no control: the gate is a suggestion to be looked at."),
+    Column(
+        "control_role", "text", "", "gate", "The control: fmo:NAME, fmo, isotype:NAME, isotype or unstained."
+    ),
+    Column("control_images", "integer", "", "gate", "Number of the control's images."),
+    Column("control_cells", "integer", "", "gate", "Number of cells in them."),
+    Column(
+        "gate", "number", "counts", "gate", "A cell is positive above it; missing where the note says why."
+    ),
+    Column("cells", "integer", "", "gate", "Cells of the plate that are no control of this marker."),
+    Column("positive_fraction", "number", "", "gate", "Share of these that is positive."),
+    Column("note", "text", "", "gate", "Why there is no gate, or what to beware of."),
+)
+
+#: cell_types.csv: one row per replicate and type.
+CELL_TYPE_COLUMNS: tuple[Column, ...] = (
+    *(column for column in LAYOUT_COLUMNS if column.name not in ("well",)),
+    Column("unit", "text", "", "keys", "Independent experiment (n) that the row belongs to."),
+    Column("cell_type", "text", "", "keys", "Type; ambiguous: several rules fit; none: no rule does."),
+    Column("cells", "integer", "", "counts", "Number of cells of the type."),
+    Column(
+        "fraction", "number", "", "counts", "Their share of all cells of the replicate whose type is known."
+    ),
+)
+
+#: marker_agreement.csv: phenotypes by shape against those by markers, one row per condition and pair.
+AGREEMENT_COLUMNS: tuple[Column, ...] = (
+    Column("condition", "text", "", "keys", "Condition; empty: all cells together."),
+    Column("by_shape", "text", "", "keys", "Phenotype by shape."),
+    Column("by_markers", "text", "", "keys", "Phenotype by markers."),
+    Column("cells", "integer", "", "counts", "Cells that are called so by both."),
+    Column(
+        "known",
+        "integer",
+        "",
+        "counts",
+        "Cells of the condition that both call by either phenotype.",
+    ),
+    Column("agree", "number", "", "agreement", "Share of the known cells on which both agree."),
+    Column(
+        "kappa",
+        "number",
+        "",
+        "agreement",
+        "Cohen's kappa: (agree - expected) / (1 - expected), expected from how often each calls either "
+        "phenotype; 0 is chance, 1 is full agreement.",
+        "Cohen 1960, Educ Psychol Meas 20:37",
+    ),
+    Column(
+        "kappa_low", "number", "", "agreement", "Lower end of its 95 % interval; with 3 replicates or more."
+    ),
+    Column("kappa_high", "number", "", "agreement", "Upper end: the replicates are drawn anew 2000 times."),
+    Column("units", "integer", "", "agreement", "Independent experiments (replicates) with such cells."),
+)
+
+
+#: How the columns of images.csv begin that count cells of a type.
+TYPE_COUNT = "cells_of_type_"
+
+
+def type_count_columns(types: Sequence[str] = ("TYPE",)) -> tuple[Column, ...]:
+    """Return what the images table has of cell types of these names."""
+    return tuple(
+        Column(f"{TYPE_COUNT}{slug(name)}", "integer", "", "markers", f"Number of cells of the type {name}.")
+        for name in types
+    )
+
 
 #: What `napari_tam.uptake.decide` decides about each cell.
 DECISION_COLUMNS: tuple[Column, ...] = (

@@ -17,10 +17,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationIn
 
 from napari_tam.errors import InputError, nearest
 from napari_tam.markers.names import AND, MARKER, is_marker_role, listed, slug
+from napari_tam.markers.rules import read_rule
 
 #: What a channel can be, besides a marker, of which there are any number (`napari_tam.markers.names`). Of an
 #: ``extra`` channel only the mean over the cell is measured.
 ROLES = ("cell", "nucleus", "exosome", "lysosome", "extra")
+
+#: What a cell is called that several rules fit, or none: no names of types.
+AMBIGUOUS, NO_TYPE = NO_TYPES = ("ambiguous", "none")
 
 #: Channel roles without which there is nothing to analyse.
 REQUIRED_ROLES = ("cell", "exosome")
@@ -36,6 +40,11 @@ LONGEST_NAME, LONGEST_PATH = 255, 4096
 def is_role(role: str) -> bool:
     """Tell whether a channel of a field can have this role: one of `ROLES`, or that of a marker."""
     return role in ROLES or is_marker_role(role)
+
+
+def type_names(text: str) -> list[str]:
+    """Return the types that `analyse_types` names."""
+    return [name.strip() for name in text.split(",") if name.strip()]
 
 
 def split_bleed_through(name: str) -> tuple[str, str]:
@@ -399,7 +408,7 @@ class Settings(BaseModel):
     marker_rim_um: float = _setting(
         1.0,
         "Width of the membrane rim in which markers are measured, from the cell's edge inwards.",
-        group="markers",
+        group="place",
         enters="measure",
         unit="µm",
         gt=0,
@@ -433,6 +442,74 @@ class Settings(BaseModel):
     )
     phenotype_border: bool = _setting(
         True, "Cells that the image's border cuts are uncertain.", group="phenotype", enters="classify"
+    )
+
+    marker_readout: Literal["mean", "median", "nucleus_mean", "cytoplasm_mean", "rim_mean"] = _setting(
+        "mean",
+        "What of a marker is compared with its gate: over the cell, its nucleus, cytoplasm or membrane rim.",
+        group="markers",
+        enters="conclude",
+    )
+    gate_rule: Literal["quantile", "mean_sd"] = _setting(
+        "quantile",
+        "The gate of a marker, plate by plate: a quantile of the cells of its control (in the layout: "
+        "fmo:NAME, fmo, isotype, unstained), or their mean + gate_sd × SD.",
+        group="markers",
+        enters="conclude",
+    )
+    gate_quantile: float = _setting(
+        0.99,
+        "With the rule quantile: this share of the control's cells is not positive.",
+        group="markers",
+        enters="conclude",
+        gt=0,
+        lt=1,
+    )
+    gate_sd: float = _setting(
+        3.0,
+        "With the rule mean_sd: so many SD above the control's mean.",
+        group="markers",
+        enters="conclude",
+        ge=0,
+        le=100,
+    )
+    gate_suggestion: bool = _setting(
+        True,
+        "Without a control: suggest a gate where the cells fall into two populations (a mixture of two "
+        "Gaussians of log intensity), and mark it as such.",
+        group="markers",
+        enters="conclude",
+    )
+    gates: dict[str, float] = _setting(
+        {},
+        "Gates of your own, which take precedence: marker to the intensity above which a cell is positive.",
+        group="markers",
+        enters="conclude",
+        pairs="MARKER=GATE",
+    )
+    types: dict[str, str] = _setting(
+        {},
+        "Cell types by rules of markers, e.g. macrophage: CD11b+ and tumour: EpCAM+ CD11b-; | stands between "
+        "alternatives. Empty: all cells are of one type.",
+        group="markers",
+        enters="conclude",
+        pairs="TYPE=RULE",
+    )
+    analyse_types: str = _setting(
+        "macrophage",
+        "With rules in types: the cells that uptake and phenotype are about, separated by commas. All types "
+        "are counted.",
+        group="markers",
+        enters="conclude",
+        validate_default=True,
+    )
+    marker_phenotypes: dict[str, str] = _setting(
+        {},
+        "Two phenotypes by rules of markers, e.g. M1: CD86+ and M2: CD206+, beside those by shape; cells "
+        "that both or neither fits are double positive and double negative.",
+        group="markers",
+        enters="conclude",
+        pairs="PHENOTYPE=RULE",
     )
 
     positive_readout: Literal[
@@ -614,6 +691,42 @@ class Settings(BaseModel):
             role: AND.join(map(str, given)) if isinstance(given, list) else given
             for role, given in channels.items()
         }
+
+    @field_validator("types", "marker_phenotypes")
+    @classmethod
+    def _rules_that_can_be_read(cls, rules: dict[str, str], info: ValidationInfo) -> dict[str, str]:
+        for name, text in rules.items():
+            if not slug(name) or name in NO_TYPES:
+                raise ValueError(f"'{name}' cannot be the name of a type")
+            try:
+                read_rule(text)
+            except ValueError as error:
+                raise ValueError(f"the rule of {name}: {error}") from error
+        if info.field_name == "marker_phenotypes" and len(rules) not in (0, 2):
+            raise ValueError(f"there are rules for {len(rules)} phenotypes, and it takes two")
+        return rules
+
+    @field_validator("gates")
+    @classmethod
+    def _gates_of_markers(cls, gates: dict[str, float]) -> dict[str, float]:
+        for name in gates:
+            if not slug(name):
+                raise ValueError(f"'{name}' cannot be the name of a marker")
+        return gates
+
+    @field_validator("analyse_types")
+    @classmethod
+    def _types_with_rules(cls, text: str, info: ValidationInfo) -> str:
+        types = info.data.get("types")
+        names = type_names(text)
+        if not types:
+            return text
+        unknown = [name for name in names if name not in types]
+        if unknown:
+            raise ValueError(f"no rule in types says what a {unknown[0]} is (there are {', '.join(types)})")
+        if not names:
+            raise ValueError(f"name one of the types at least ({', '.join(types)})")
+        return text
 
     @field_validator("bleed_through")
     @classmethod

@@ -158,7 +158,21 @@ VALUES: dict[str, tuple[list[str], Any]] = {
     "comparison_paired_by": (["donor"], "donor"),
     "comparison_correction": (["tukey"], "tukey"),
     "comparison_mixed": ([], True),
+    "marker_readout": (["rim_mean"], "rim_mean"),
+    "gate_rule": (["mean_sd"], "mean_sd"),
+    "gate_suggestion": ([], False),
+    "gates": (["CD86=250", "CD206=9.5"], {"CD86": 250.0, "CD206": 9.5}),
+    "types": (
+        ["macrophage=CD11b+,tumour=EpCAM+ CD11b-"],
+        {"macrophage": "CD11b+", "tumour": "EpCAM+ CD11b-"},
+    ),
+    "analyse_types": (["macrophage,tumour"], "macrophage,tumour"),
+    "marker_phenotypes": (["M1=CD86+", "M2=CD206+"], {"M1": "CD86+", "M2": "CD206+"}),
 }
+
+#: Exit status of settings that the image does not fit: it is no volume, has no masks, and (found at the end)
+#: no markers.
+STATUS = {"z_stack": 1, "cells_masks": 1, "nuclei_masks": 1, "gates": 2, "types": 2, "marker_phenotypes": 2}
 
 
 @pytest.mark.parametrize("name", Settings.model_fields)
@@ -175,8 +189,7 @@ def test_every_setting_can_be_given_as_an_option(
         flag = option if texts or value is True else option.replace("--", "--no-")
         words = [word for text in texts for word in (flag, text)] or [flag]
         status = run("analyse", image, "--out", tmp_path / "out", *words)
-        # the image is no volume, and has no masks
-        assert status == (1 if name in ("z_stack", "cells_masks", "nuclei_masks") else 0)
+        assert status == STATUS.get(name, 0)
         assert fake_models.pop() == Settings().updated(**{name: value})
         # the threshold that was found is written down
         found = {} if name == "puncta_threshold" else {"puncta_threshold": 1.0}

@@ -61,6 +61,10 @@ class Page(HTMLParser):
         self.words.append(data)
 
 
+#: The figures of a report without markers.
+PLANS = [plan for plan in figures.FIGURES if not plan.of_markers]
+
+
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Report:
     import matplotlib
@@ -107,7 +111,7 @@ def test_every_figure_is_there_as_png_svg_and_data(made: Report) -> None:
     from PIL import Image
 
     folder = made.path.parent / "figures"
-    assert set(made.figures) == {plan.name for plan in figures.FIGURES} - {"uptake_curve"}
+    assert set(made.figures) == {plan.name for plan in PLANS} - {"uptake_curve"}
     assert dict(made.left_out) == {"Uptake over time": "there is one point in time only"}
     assert {path.name for path in folder.iterdir()} == {
         f"{name}.{kind}" for name in made.figures for kind in ("png", "svg", "csv")
@@ -240,7 +244,7 @@ def test_many_puncta_that_may_be_false_are_worth_a_word(data: ReportData, share:
 
 def test_without_a_layout_figures_are_left_out_with_the_reason(bare: ReportData) -> None:
     reasons = {}
-    for plan in figures.FIGURES:
+    for plan in PLANS:
         try:
             plan.draw(bare)
         except MissingData as why:
@@ -264,7 +268,7 @@ def test_an_empty_run_still_has_a_report(bare: ReportData, tmp_path: Path) -> No
     assert report.figures == ()
     page = Page(report.path.read_text(encoding="utf-8"))
     assert "No cells were found." in page.text
-    assert len(report.left_out) == len(figures.FIGURES)
+    assert len(report.left_out) == len(PLANS)
 
 
 def test_settings_that_cannot_be_read_are_said_not_guessed(bare: ReportData, tmp_path: Path) -> None:

@@ -14,9 +14,13 @@ from napari_tam.columns import (
     DECISION_COLUMNS,
     LAYOUT_COLUMNS,
     PUNCTUM_DECISION_COLUMNS,
+    TYPE_COLUMNS,
+    TYPE_COUNT,
+    gated_columns,
 )
 from napari_tam.errors import InputError
 from napari_tam.io.layout import read_layout, well_of
+from napari_tam.markers.names import markers_in
 from napari_tam.results import tables
 from napari_tam.results.lock import locked_results
 from napari_tam.results.siblings import compare_fields, told
@@ -30,6 +34,9 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from napari_tam.io.layout import Layout
+
+#: Tables that there are with markers only.
+OF_MARKERS = ("gates", "cell_types", "marker_agreement")
 
 #: The layout that was used last, in the results folder.
 LAYOUT_FILE = "layout.csv"
@@ -49,6 +56,8 @@ class Conclusions:
         The tables of these names.
     notes
         What a reader should know: sentences.
+    gates, cell_types, marker_agreement
+        The tables of these names; None where there are none.
     """
 
     cells: pd.DataFrame
@@ -57,6 +66,9 @@ class Conclusions:
     comparisons: pd.DataFrame
     kinetics: pd.DataFrame
     notes: tuple[str, ...]
+    gates: pd.DataFrame | None = None
+    cell_types: pd.DataFrame | None = None
+    marker_agreement: pd.DataFrame | None = None
 
 
 def conclude(folder: Path, settings: Settings, layout: Layout | None = None) -> Conclusions:
@@ -83,6 +95,9 @@ def conclude(folder: Path, settings: Settings, layout: Layout | None = None) -> 
 
 
 def _conclude(folder: Path, settings: Settings, layout: Layout | None) -> Conclusions:
+    from napari_tam.celltypes.agreement import agreement
+    from napari_tam.celltypes.marked import mark
+    from napari_tam.celltypes.types import analysed
     from napari_tam.kinetics.results import follow_results, write_kinetics
     from napari_tam.uptake.comparisons import compare
     from napari_tam.uptake.decide import decide
@@ -99,17 +114,29 @@ def _conclude(folder: Path, settings: Settings, layout: Layout | None) -> Conclu
     about = _described(names, layout)
     described = cells[["image"]].merge(about, on="image", how="left", validate="many_to_one")
     cells = cells.assign(**{name: described[name].to_numpy() for name in _LAYOUT_NAMES})
-    decisions = decide(cells, puncta, about, settings)
+    marked = mark(cells, about, settings)
+    for name in marked.cells:
+        cells[name] = marked.cells[name].array
+    chosen = analysed(cells, settings)
+    # other cells teach no threshold, and are neither positive nor negative
+    decisions = decide(
+        cells.assign(control_role=cells["control_role"].where(chosen, "")), puncta, about, settings
+    )
     for name in decisions.cells:
         cells[name] = decisions.cells[name].array
-    replicates = replicate_table(cells, settings)
-    comparisons = compare(cells, replicates, settings)
+    cells["positive"] = cells["positive"].where(chosen)
+    replicates = replicate_table(cells[chosen], settings)
+    comparisons = compare(cells[chosen], replicates, settings)
+    more = dict(marked.tables)
+    if "marker_phenotype" in cells:
+        more["marker_agreement"] = agreement(cells[chosen], settings)
     found.images = _extend(found.images, about[_LAYOUT_NAMES], after="image")
     beside = compare_fields(found.images.to_pandas())
     for name in beside:
         at = found.images.column_names.index(name)
         found.images = found.images.set_column(at, name, _arrow(beside[[name]]).column(name))
-    found.cells = _extend(found.cells, cells[_LAYOUT_NAMES + list(decisions.cells)])
+    found.images = _extend(found.images, marked.images)
+    found.cells = _extend(found.cells, cells[_LAYOUT_NAMES + list(decisions.cells) + list(marked.cells)])
     found.puncta = _extend(found.puncta, decisions.puncta)
     # nothing of this was written so far; now everything is, as it belongs together
     with undisturbed():
@@ -121,16 +148,31 @@ def _conclude(folder: Path, settings: Settings, layout: Layout | None) -> Conclu
             ("comparisons", comparisons),
         ):
             tables.write_csv(folder / f"{name}.csv", _arrow(frame))
+        for name in OF_MARKERS:
+            if name in more:
+                tables.write_csv(folder / f"{name}.csv", _arrow(more[name]))
+            else:
+                (folder / f"{name}.csv").unlink(missing_ok=True)
         kinetics = write_kinetics(folder)
     unknown = [name for name, known in zip(names, about["described"], strict=True) if not known]
     # that single images have no track needs no saying here
-    unlike = told(found.images.to_pandas())
     notes = [
         *(followed.notes if followed.movies else ()),
         *_notes(decisions.thresholds, layout, unknown),
-        *unlike,
+        *told(found.images.to_pandas()),
+        *marked.notes,
     ]
-    return Conclusions(cells, decisions.thresholds, replicates, comparisons, kinetics, tuple(notes))
+    return Conclusions(
+        cells,
+        decisions.thresholds,
+        replicates,
+        comparisons,
+        kinetics,
+        tuple(notes),
+        more.get("gates"),
+        more.get("cell_types"),
+        more.get("marker_agreement"),
+    )
 
 
 def compare_again(folder: Path, settings: Settings) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -151,6 +193,7 @@ def compare_again(folder: Path, settings: Settings) -> tuple[pd.DataFrame, pd.Da
 
 
 def _compare_again(folder: Path, settings: Settings) -> tuple[pd.DataFrame, pd.DataFrame]:
+    from napari_tam.celltypes.types import analysed
     from napari_tam.uptake.comparisons import compare
     from napari_tam.uptake.replicates import replicate_table
 
@@ -165,6 +208,7 @@ def _compare_again(folder: Path, settings: Settings) -> tuple[pd.DataFrame, pd.D
     for column in (*LAYOUT_COLUMNS, *DECISION_COLUMNS):
         if column.kind == "maybe_flag":
             cells[column.name] = cells[column.name].astype("boolean")
+    cells = cells[analysed(cells, settings)].reset_index(drop=True)
     replicates = replicate_table(cells, settings)
     comparisons = compare(cells, replicates, settings)
     with undisturbed():
@@ -209,8 +253,10 @@ class _Tables:
             tables.read_arrow(folder / "puncta.csv"),
         )
         if bare:
-            read.images = _without(read.images, _LAYOUT_NAMES)
-            decided = [column.name for column in DECISION_COLUMNS]
+            counted = [name for name in read.images.column_names if name.startswith(TYPE_COUNT)]
+            read.images = _without(read.images, [*_LAYOUT_NAMES, *counted])
+            marked = gated_columns(markers_in(read.cells.column_names))
+            decided = [column.name for column in (*DECISION_COLUMNS, *marked, *TYPE_COLUMNS)]
             read.cells = _without(read.cells, [*_LAYOUT_NAMES, *decided])
             read.puncta = _without(read.puncta, [column.name for column in PUNCTUM_DECISION_COLUMNS])
         return read

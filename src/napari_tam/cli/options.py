@@ -149,6 +149,9 @@ def _pairs(text: str, option: str, form: str) -> dict[str, str]:
                 "ROLE=CHANNEL": "--channels cell=0,nucleus=1,exosome=2, or channel names for the numbers",
                 "SOURCE_into_TARGET=FRACTION": "--bleed-through cell_into_exosome=0.03",
                 "ROLE=Y:X": "--channel-shift exosome=0.2:-0.1",
+                "MARKER=GATE": "--gates CD86=250",
+                "TYPE=RULE": '--types "macrophage=CD11b+,tumour=EpCAM+ CD11b-"',
+                "PHENOTYPE=RULE": "--marker-phenotypes M1=CD86+,M2=CD206+",
             }
             raise InputError(f"{option}: '{part}' is no {form}", fix=f"write e.g. {examples[form]}")
         if key in pairs:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from napari_tam.batches.conclude import Conclusions
 
 #: Groups of settings that can be changed after the analysis of the images.
-LATER = ("time", "uptake", "comparison")
+LATER = ("time", "markers", "uptake", "comparison")
 
 
 def add_uptake_options(parser: argparse.ArgumentParser) -> None:
@@ -35,7 +35,10 @@ def add_uptake_options(parser: argparse.ArgumentParser) -> None:
         "--layout", type=Path, metavar="FILE", help="plate layout (default: the one that was used last)"
     )
     parser.add_argument(
-        "--settings", type=Path, metavar="FILE", help="settings file: its groups time, uptake and comparison"
+        "--settings",
+        type=Path,
+        metavar="FILE",
+        help=f"settings file: its groups {', '.join(LATER)}",
     )
     add_options(parser, LATER)
 
@@ -59,7 +62,10 @@ def add_compare_options(parser: argparse.ArgumentParser) -> None:
         "results", type=Path, metavar="RESULTS", help="results folder of 'napari-tam analyse'"
     )
     parser.add_argument(
-        "--settings", type=Path, metavar="FILE", help="settings file: its groups time, uptake and comparison"
+        "--settings",
+        type=Path,
+        metavar="FILE",
+        help=f"settings file: its groups {', '.join(LATER)}",
     )
     short = {
         "--between": ("comparison_between", {"choices": ["condition", "dose", "time", "donor", "plate"]}),
@@ -123,6 +129,7 @@ def print_conclusions(found: Conclusions, folder: Path) -> None:
     aggregates = found.cells["aggregate_count"].sum()
     if aggregates:
         print(f"         {int(aggregates):,} aggregates in cells (puncta.csv says which)")
+    print_markers(found)
     tested = int((found.comparisons["test"] != "").sum())
     if tested:
         print(f"compare  {tested} tests in {folder / 'comparisons.csv'} ('napari-tam compare {folder}')")
@@ -130,6 +137,27 @@ def print_conclusions(found: Conclusions, folder: Path) -> None:
     for note in found.notes:
         print(f"note     {note}")
     sys.stdout.flush()
+
+
+def print_markers(found: Conclusions) -> None:
+    """Print gates, cell types and the agreement of shape and markers, if there are any."""
+    for row in found.gates.to_dict("records") if found.gates is not None else ():
+        if math.isfinite(row["gate"]):
+            plate = f" on plate {row['plate']}" if row["plate"] else ""
+            control = f", {row['control_cells']} cells" if row["control_role"] else ""
+            share = row["positive_fraction"]
+            called = f": {share:.1%} of {row['cells']:,} cells positive" if math.isfinite(share) else ""
+            print(f"marker   {row['marker']}{plate} above {row['gate']:.4g} ({row['rule']}{control}){called}")
+    if found.cell_types is not None:
+        counts = found.cell_types.groupby("cell_type", sort=False)["cells"].sum()
+        print("types    " + ", ".join(f"{number:,} {name}" for name, number in counts.items()))
+    if found.marker_agreement is not None and len(found.marker_agreement):
+        whole = found.marker_agreement.iloc[0]
+        if math.isfinite(whole["kappa"]):
+            print(
+                f"shape and markers agree on {whole['agree']:.1%} of {whole['known']:,} cells "
+                f"(Cohen's kappa {whole['kappa']:.2f})"
+            )
 
 
 def print_report(folder: Path) -> None:

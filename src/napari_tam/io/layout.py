@@ -36,8 +36,12 @@ GROUPS = ("donor", "plate", "replicate")
 #: Cells of these controls were given no exosomes.
 NO_EXOSOMES = ("dye_only", "no_exosome")
 
+#: Controls of markers, which lack a stain or have an antibody that binds nothing; of one marker:
+#: ``fmo:CD86``.
+MARKER_CONTROLS = ("fmo", "isotype", "unstained")
+
 #: What a control well can be; see docs/uptake.md.
-CONTROL_ROLES = (*NO_EXOSOMES, "untreated", "vehicle", "m0", "m1", "m2", "positive")
+CONTROL_ROLES = (*NO_EXOSOMES, *MARKER_CONTROLS, "untreated", "vehicle", "m0", "m1", "m2", "positive")
 
 #: Columns that hold numbers.
 NUMBERS = ("dose", "time")
@@ -248,7 +252,20 @@ def read_layout(path: Path) -> Layout:
     return Layout(path, rows)
 
 
+def marker_control(role: str) -> tuple[str, str]:
+    """Return which control of markers a control_role is, and of which marker: ``("fmo", "CD86")``.
+
+    The marker is empty for a control of all of them; both are, if it is no control of markers.
+    """
+    kind, _, marker = role.partition(":")
+    return (kind, marker) if kind in MARKER_CONTROLS else ("", "")
+
+
 def _role(text: str, path: Path) -> str:
+    kind, colon, marker = (part.strip() for part in text.partition(":"))
+    role = re.sub(r"[\s-]+", "_", kind.casefold())
+    if colon and marker_control(role)[0] and marker:
+        return f"{role}:{marker}"
     role = re.sub(r"[\s-]+", "_", text.casefold())
     if role and role not in CONTROL_ROLES:
         raise InputError(

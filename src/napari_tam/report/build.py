@@ -86,7 +86,8 @@ def write_report(folder: Path) -> Report:
         try:
             drawn = plan.draw(data)
         except MissingData as why:
-            left_out.append((plan.title, str(why)))
+            if data.gates is not None or not plan.of_markers:
+                left_out.append((plan.title, str(why)))
             _remove(paths.values())
             continue
         dpi = PICTURE_DPI if drawn.picture else DPI

@@ -31,9 +31,11 @@ class ReportData:
     folder
         The results folder.
     images, cells, puncta
-        As in the folder.
+        As in the folder; with cell types those of the types that are analysed, without controls of markers.
     thresholds, replicates, comparisons, kinetics
         The tables of uptake and comparison; None where there is none.
+    gates, cell_types, marker_agreement, every_cell
+        Those of markers, None without; and the cells of all types and controls.
     settings, run
         How the results were made; defaults and {} where that is not on record.
     problems
@@ -48,6 +50,10 @@ class ReportData:
     replicates: pd.DataFrame | None = None
     comparisons: pd.DataFrame | None = None
     kinetics: pd.DataFrame | None = None
+    gates: pd.DataFrame | None = None
+    cell_types: pd.DataFrame | None = None
+    marker_agreement: pd.DataFrame | None = None
+    every_cell: pd.DataFrame = field(default_factory=pd.DataFrame)
     settings: Settings = field(default_factory=Settings)
     run: dict[str, Any] = field(default_factory=dict)
     problems: tuple[str, ...] = ()

@@ -17,6 +17,7 @@ from napari_tam.networks.cards import MODELS_FOLDER, PHENOTYPE, SMALL_CELLS
 from napari_tam.puncta.threshold import LOWEST
 from napari_tam.report.citations import Methods
 from napari_tam.report.data import as_number
+from napari_tam.report.marker_text import marker_methods
 from napari_tam.report.reading import read_data
 from napari_tam.report.readouts import label_of
 
@@ -50,6 +51,7 @@ def methods(data: ReportData) -> Methods:
     _cells(found, data)
     _puncta(found, data)
     _phenotypes(found, data)
+    found.add(*marker_methods(data))
     _controls(found, data)
     _time(found, data)
     _statistics(found, data)
@@ -161,7 +163,8 @@ def _cells(found: Methods, data: ReportData) -> None:
     found.add(
         cells,
         in_nuclei if has_nuclei else "",
-        f"{len(data.cells):,} cells were found; "
+        f"{len(data.cells):,} cells were "
+        f"{'analysed' if len(data.cells) < len(data.every_cell) else 'found'}; "
         + (
             f"{int(data.cells['touches_border'].fillna(False).astype(bool).sum()):,} of them are cut by the "
             "image's border and are part of the counts."

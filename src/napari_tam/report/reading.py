@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from napari_tam.celltypes.types import analysed
 from napari_tam.errors import InputError, one_line
 from napari_tam.report.data import ReportData, as_number
 from napari_tam.report.readouts import CELL_TEXTS, TEXTS
@@ -55,8 +56,23 @@ def read_data(folder: Path) -> ReportData:
         run = json.loads((folder / "run.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         problems.append(f"The record of the run (run.json) cannot be read: {one_line(error)}.")
+    every_cell = cells
+    chosen = analysed(cells, settings)
+    if not chosen.all():
+        cells = cells[chosen].reset_index(drop=True)
+        own = pd.MultiIndex.from_frame(puncta[["image", "label"]])
+        kept = own.isin(pd.MultiIndex.from_frame(cells[["image", "label"]])) | (puncta["label"] == 0)
+        puncta = puncta[kept].reset_index(drop=True)
     return ReportData(
-        folder, images, cells, puncta, **more, settings=settings, run=run, problems=tuple(problems)
+        folder,
+        images,
+        cells,
+        puncta,
+        **more,
+        every_cell=every_cell,
+        settings=settings,
+        run=run,
+        problems=tuple(problems),
     )
 
 

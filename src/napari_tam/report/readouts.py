@@ -17,6 +17,9 @@ TEXTS = {
     "replicates": ("condition", "donor", "plate", "replicate", "phenotype", "control_role", "well"),
     "comparisons": ("readout", "comparison", "group_a", "group_b", "unit", "test", "correction", "note"),
     "kinetics": ("condition", "track", "readout", "note"),
+    "gates": ("plate", "marker", "readout", "rule", "control_role", "note"),
+    "cell_types": ("condition", "donor", "plate", "replicate", "control_role", "unit", "cell_type"),
+    "marker_agreement": ("condition", "by_shape", "by_markers"),
 }
 
 CELL_TEXTS = tuple(name for name in LAYOUT if name not in ("dose", "time"))

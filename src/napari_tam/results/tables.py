@@ -125,6 +125,10 @@ def _text_columns() -> set[str]:
         *columns.THRESHOLD_COLUMNS,
         *columns.REPLICATE_COLUMNS,
         *columns.COMPARISON_COLUMNS,
+        *columns.TYPE_COLUMNS,
+        *columns.GATE_COLUMNS,
+        *columns.CELL_TYPE_COLUMNS,
+        *columns.AGREEMENT_COLUMNS,
     )
     return {"source", "status", "error", *(column.name for column in known if column.kind == "text")}
 

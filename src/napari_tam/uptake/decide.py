@@ -18,6 +18,7 @@ import numpy.typing as npt
 from napari_tam.columns import DECISION_COLUMNS, PUNCTUM_DECISION_COLUMNS, THRESHOLD_COLUMNS, build_table
 from napari_tam.io.layout import NO_EXOSOMES
 from napari_tam.uptake.equivalents import count_by_light, crowding, unknown
+from napari_tam.uptake.from_control import threshold_from_control
 from napari_tam.uptake.singles import Single, single_puncta
 
 if TYPE_CHECKING:
@@ -204,24 +205,14 @@ def _threshold(
     if not role:
         names = " or ".join(wanted)
         return row | {"note": f"no cell is called positive: no image has the control_role {names}"}
-    if not len(values):
-        return row | {"note": f"no cell is called positive: the {role} control has no cells"}
-    if settings.positive_rule == "quantile":
-        share = settings.positive_quantile
-        row |= {"rule": f"quantile {share:g} of {role}", "threshold": float(np.quantile(values, share))}
-        needed = int(np.ceil(round(1 / min(share, 1 - share), 6)))
-    else:
-        factor = settings.positive_sd
-        if len(values) < 2:
-            return row | {"note": f"no cell is called positive: one cell of {role} has no SD"}
-        limit = float(values.mean() + factor * values.std(ddof=1))
-        row |= {"rule": f"mean + {factor:g} SD of {role}", "threshold": limit}
-        needed = 30
-    if len(values) < needed:
-        row["note"] = (
-            f"only {len(values)} control cells: the threshold is uncertain ({needed} or more are better)"
-        )
-    return row
+    return row | threshold_from_control(
+        values,
+        role,
+        settings.positive_rule,
+        settings.positive_quantile,
+        settings.positive_sd,
+        "no cell is called positive",
+    )
 
 
 def _flags(values: Floats) -> pd.Series[bool]:

@@ -9,6 +9,7 @@ from napari_tam.report.figures.comparison import comparisons
 from napari_tam.report.figures.control import control_distribution
 from napari_tam.report.figures.curves import dose_curve, uptake_curve
 from napari_tam.report.figures.gallery import gallery
+from napari_tam.report.figures.markers import marker_gates, shape_against_markers
 from napari_tam.report.figures.phenotype import elongation, uptake_by_phenotype
 from napari_tam.report.figures.place import place
 from napari_tam.report.figures.plate import plate_map
@@ -35,12 +36,15 @@ class Plan:
         In the report.
     draw
         Draws it, or raises `napari_tam.report.style.MissingData`.
+    of_markers
+        Whether a report without markers does not even say that it is left out.
     """
 
     name: str
     title: str
     section: str
     draw: Callable[[ReportData], Drawn]
+    of_markers: bool = False
 
 
 UPTAKE, PHENOTYPE, PLACE, QUALITY = "Uptake", "Phenotype and shape", "Place in the cell", "Quality control"
@@ -56,6 +60,10 @@ FIGURES = (
     Plan("comparisons", "Differences between conditions", COMPARISON, comparisons),
     Plan("uptake_by_phenotype", "Uptake by phenotype", PHENOTYPE, uptake_by_phenotype),
     Plan("elongation", "Uptake and elongation", PHENOTYPE, elongation),
+    Plan("marker_gates", "Markers and their gates", PHENOTYPE, marker_gates, True),
+    Plan(
+        "shape_against_markers", "Phenotype by shape and by markers", PHENOTYPE, shape_against_markers, True
+    ),
     Plan("place", "Where the puncta lie", PLACE, place),
     Plan("contrast_distribution", "How far the puncta stand out", QUALITY, contrast_distribution),
     Plan("gallery", "Cells from low to high uptake", QUALITY, gallery),

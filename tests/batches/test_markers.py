@@ -1,0 +1,159 @@
+"""Markers from images to tables: gates, types, and what uptake is about; repeated, it gives the same."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import fakes
+import numpy as np
+import pytest
+import tifffile
+
+from napari_tam.batches.conclude import OF_MARKERS
+from napari_tam.cli import analyse as cli_analyse
+from napari_tam.cli import uptake as cli_uptake
+from napari_tam.cli.main import main
+from napari_tam.columns import DECISION_COLUMNS, gated_columns, marker_columns
+from napari_tam.results import tables
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+#: Light of EpCAM and CD206 in the three cells of an image; the last is a tumour cell without puncta.
+EPCAM, CD206 = (0, 0, 300), (200, 0, 0)
+STAINS = ["CD11b", "DAPI", "exosome", "EpCAM", "CD206"]
+LAYOUT = "image,condition,replicate,control_role\n" + "".join(
+    f"{name},{condition},{replicate},{role}\n"
+    for name, condition, replicate, role in (
+        ("a", "LPS", "1", ""),
+        ("b", "LPS", "2", ""),
+        ("c", "IL-4", "1", ""),
+        ("d", "IL-4", "2", ""),
+        ("dye", "medium", "1", "dye_only"),
+        ("dark", "", "1", "unstained"),
+    )
+)
+CHANNELS = ["--channels", "cell=CD11b,nucleus=DAPI,exosome=exosome,marker=EpCAM+CD206"]
+RULES = ["--types", "macrophage=EpCAM-,tumour=EpCAM+", "--marker-phenotypes", "M1=CD206-,M2=CD206+"]
+
+
+@pytest.fixture(autouse=True)
+def _fakes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cli_analyse, "load_models", lambda settings: fakes.models())
+    for module in (cli_analyse, cli_uptake):
+        monkeypatch.setattr(module, "print_report", lambda _folder: None)
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("markers")
+    cells = fakes.discs(fakes.RADIUS)
+    rng = np.random.default_rng(2)
+    for name in ("a", "b", "c", "d", "dye", "dark"):
+        spots = () if name == "dye" else fakes.SPOTS
+        planes = list(fakes.image(spots))
+        for light in (EPCAM, CD206):
+            # what an unstained cell shines with by itself is more than noise
+            own = np.array([0, *((10, 10, 10) if name == "dark" else light)])[cells]
+            planes.append((own + rng.integers(20, 24, cells.shape)).astype(np.uint16))
+        metadata = {"axes": "CYX", "Channel": {"Name": STAINS}, "PhysicalSizeX": fakes.PIXEL_UM}
+        metadata |= {"PhysicalSizeXUnit": "µm", "PhysicalSizeY": fakes.PIXEL_UM, "PhysicalSizeYUnit": "µm"}
+        tifffile.imwrite(folder / f"{name}.ome.tif", np.stack(planes), ome=True, metadata=metadata)
+    (folder / "layout.csv").write_text(LAYOUT)
+    return folder
+
+
+def run(*arguments: object) -> int:
+    return main([str(argument) for argument in (*arguments, "--comparison-min-cells", 1)])
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    names = ["cells", "puncta", "thresholds", "replicates", "comparisons", *OF_MARKERS]
+    return {
+        name: (folder / f"{name}.csv").read_bytes() for name in names if (folder / f"{name}.csv").exists()
+    }
+
+
+def test_types_follow_from_images_and_uptake_is_that_of_macrophages(
+    images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    assert run("analyse", images, "--out", out, "--layout", images / "layout.csv", *CHANNELS, *RULES) == 0
+    text = capsys.readouterr().out
+    assert "marker   EpCAM above" in text and "(quantile 0.99 of unstained, 3 cells): 33.3%" in text
+    assert "types    10 macrophage, 5 tumour, 0 ambiguous, 0 none" in text
+    cells = tables.read_csv(out / "cells.csv")
+    stained = cells["control_role"] != "unstained"
+    measured = [column.name for column in marker_columns(["EpCAM", "CD206"])]
+    assert set(measured) <= set(cells.columns)
+    light = cells.loc[stained].groupby("label")["marker_EpCAM_mean"].mean()
+    assert light.to_numpy() == pytest.approx(sorted(EPCAM), abs=3)
+    added = [column.name for column in (*DECISION_COLUMNS, *gated_columns(["EpCAM", "CD206"]))]
+    assert list(cells.columns[-len(added) - 2 :]) == [*added, "cell_type", "marker_phenotype"]
+    tumour = stained & (cells["marker_EpCAM_mean"] > 100)
+    assert (cells.loc[tumour, "cell_type"] == "tumour").all()
+    assert (cells.loc[stained & ~tumour, "cell_type"] == "macrophage").all()
+    assert (cells.loc[~stained, "cell_type"] == "").all()
+    # neither tumour cells nor the markers' control are called positive or negative
+    assert cells.loc[tumour | ~stained, "positive"].isna().all()
+    assert cells.loc[stained & ~tumour, "positive"].notna().all()
+    replicates = tables.read_csv(out / "replicates.csv")
+    everyone = replicates[replicates["phenotype"].isna() | (replicates["phenotype"] == "")]
+    assert set(everyone["control_role"].fillna("")) == {"", "dye_only"}
+    assert (everyone["cells"] == 2).all()
+    assert tables.read_csv(out / "thresholds.csv")["control_cells"].item() == 2
+    pictures = tables.read_csv(out / "images.csv").set_index("image")
+    assert (pictures.drop("dark")["cells_of_type_tumour"] == 1).all()
+    assert pictures.loc["a", "cells"] == 3
+
+
+def test_other_rules_give_what_a_fresh_run_would_and_none_leave_no_trace(
+    images: Path, tmp_path: Path
+) -> None:
+    layout = ["--layout", images / "layout.csv"]
+    first, second, plain = (tmp_path / name for name in "abc")
+    run("analyse", images, "--out", first, *layout, *CHANNELS, *RULES)
+    run("analyse", images, "--out", plain, *layout, *CHANNELS)
+    run("uptake", plain, *RULES)
+    assert contents(first) == contents(plain)
+    other = ["--types", "macrophage=CD206+", "--gate-rule", "mean_sd"]
+    run("analyse", images, "--out", second, *layout, *CHANNELS, *other, "--marker-phenotypes", "")
+    run("uptake", first, *other, "--marker-phenotypes", "")
+    assert contents(first) == contents(second)
+    assert set(contents(first)) & set(OF_MARKERS) == {"gates", "cell_types"}
+
+
+def test_results_without_markers_are_as_before(images: Path, tmp_path: Path) -> None:
+    layout = tmp_path / "layout.csv"
+    layout.write_text(LAYOUT.replace("unstained", ""))
+    bare, marked = tmp_path / "bare", tmp_path / "marked"
+    run("analyse", images, "--out", bare, "--layout", layout, *(CHANNELS[0], CHANNELS[1].split(",marker")[0]))
+    run("analyse", images, "--out", marked, "--layout", layout, *CHANNELS)
+    assert not set(OF_MARKERS) & set(contents(bare))
+    for name in ("puncta", "thresholds", "replicates", "comparisons"):
+        assert contents(bare)[name] == contents(marked)[name]
+    table = tables.read_csv(marked / "cells.csv")
+    assert not [name for name in tables.read_csv(bare / "cells.csv") if "marker" in name or "EpCAM" in name]
+    assert list(tables.read_csv(bare / "cells.csv")) == [
+        name for name in table if not name.startswith("marker_") and name[-9:] != "_positive"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["--types", "macrophage=CD68+"], "rule of macrophage (CD68+) names a marker that was not measured"),
+        (["--types", "macrophage=CD206"], "is no marker with + or - behind it"),
+        (["--types", "macrophage"], "is no TYPE=RULE"),
+        (["--types", "tumour=EpCAM+"], "no rule in types says what a macrophage is"),
+        (["--gates", "CD68=3"], "the marker CD68 was not measured"),
+        (["--gates", "CD68=x"], "gates.CD68"),
+    ],
+)
+def test_what_cannot_be_is_one_sentence(
+    images: Path, tmp_path: Path, options: list[str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    assert run("analyse", images / "a.ome.tif", "--out", out, *CHANNELS, *options) != 0
+    error = capsys.readouterr().err
+    assert told in error and "Traceback" not in error
