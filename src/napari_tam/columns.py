@@ -1031,7 +1031,7 @@ PUNCTUM_DECISION_COLUMNS: tuple[Column, ...] = (
         "Too bright or too wide for a single punctum: log intensity more than aggregate_sd robust SD above "
         "the median of the plate's puncta that stand alone; or wider than aggregate_width × their median "
         "width and more than 2 SD brighter. Robust SD: median - 15.87th percentile, which aggregates do "
-        "not touch. In a crowd the median counts as often as several lie in one spot by chance, and where the "
+        "not touch. In a crowd the median counts as often as several lie in one spot by chance; where the "
         "light of 20 single puncta lies within 6 widths nothing is an aggregate. Missing with fewer than 10 "
         "puncta on the plate.",
     ),

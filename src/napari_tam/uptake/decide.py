@@ -34,8 +34,8 @@ WIDE_SD = 2.0
 QUIET = 0.5
 #: What is within so many widths says how many that are: a full cell's heaps have swallowed what is nearer.
 CELL = 6.0
-#: Nothing is an aggregate where so many are expected in the spot of a single one: in planes, with the light of
-#: 20 single ones within that distance.
+#: Nothing is an aggregate where so many are expected in the spot of a single one: in planes, where the
+#: light of 20 single ones is within that distance.
 FULL = 0.2
 
 

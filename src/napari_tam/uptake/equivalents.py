@@ -238,7 +238,7 @@ class _Groups:
 
 
 def crowding(puncta: pd.DataFrame, single: Single, reach: float) -> Floats:
-    """Return how many others lie in the spot of each punctum by chance, by the light within `reach` widths."""
+    """Return how many others lie in the spot of each by chance, by the light within `reach` widths."""
     light = np.maximum(np.nan_to_num(puncta["intensity"].to_numpy(np.float64)), 0)
     return _neighbourhood(puncta, light / single.intensity, single.width_um, reach)[1]
 
