@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import signal
 import sys
 import threading
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,51 +47,60 @@ def places(count: int) -> list[int]:
     return list(range(1, count + 1)) if ALL else sorted({1, count // 2, count} - {0})
 
 
-def clean(folder: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[dict[str, list[str]], dict[str, int]]:
-    """Run all commands without a fault; return them, and how often each writes."""
+@dataclass(frozen=True)
+class Stage:
+    """One command: how often it writes, the folder before it (a copy), and what `content` gives after it."""
+
+    name: str
+    arguments: list[str]
+    writes: int
+    before: Path
+    after: dict[str, Any]
+
+    def restore(self, folder: Path) -> None:
+        """Put the folder back as it was before the command, at the same place: paths are in the tables."""
+        shutil.rmtree(folder)
+        shutil.copytree(self.before, folder)
+
+
+def left(folder: Path) -> dict[str, Any]:
+    """Return what is in the results folder; of figures, which hold the time and chance, their names only."""
+    found = content(folder / "out")
+    return {name: None if name.startswith("figures/") else value for name, value in found.items()}
+
+
+def undisturbed_stages(folder: Path, kept: Path, monkeypatch: pytest.MonkeyPatch) -> list[Stage]:
+    """Run all commands without a fault."""
     folder.mkdir()
-    commands, writes = faults.commands(folder, every=ALL), {}
-    for name, arguments in commands.items():
+    stages = []
+    for name, arguments in faults.commands(folder, every=ALL).items():
+        shutil.copytree(folder, kept / name)
         with monkeypatch.context() as patch:
             counted = faults.Writes(patch)
             assert faults.run(patch, arguments) == 0, name
-        writes[name] = counted.count
-    return commands, writes
+        stages.append(Stage(name, arguments, counted.count, kept / name, left(folder)))
+    return stages
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO, errno.EACCES] if ALL else [errno.ENOSPC])
 def test_a_write_that_fails_is_one_sentence_and_the_same_command_mends_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], number: int
 ) -> None:
-    _, writes = clean(tmp_path / "clean", monkeypatch)
-    assert all(writes.values())
-    expected = content(tmp_path / "clean" / "out")
-    for name, count in writes.items():
-        for at in places(count):
-            folder = tmp_path / f"{name}{at}"
-            folder.mkdir()
-            for other, arguments in faults.commands(folder, every=ALL).items():
-                if other == name:
-                    with monkeypatch.context() as patch:
-                        faults.Writes(patch, at, number)
-                        # one file that is refused fails its image, a full disk ends the run
-                        assert faults.run(patch, arguments) in (0, 1, 2), (name, at)
-                    said = capsys.readouterr()
-                    assert "Traceback" not in said.err
-                    assert os.strerror(number) in said.out + said.err, (name, at)
-                    assert not list(folder.rglob("*.part"))
-                assert faults.run(monkeypatch, arguments) == 0, (name, at)
-            assert content(folder / "out") == expected | _about(folder, expected), (name, at)
-
-
-def _about(folder: Path, expected: dict[str, Any]) -> dict[str, Any]:
-    """Return what names the folder itself, in which runs of different folders differ."""
-    found = content(folder / "out")
-    return {name: found[name] for name in expected if name in found and _names_its_folder(name)}
-
-
-def _names_its_folder(name: str) -> bool:
-    return name == "images.csv" or name.startswith(("fields/", "figures/", "exports/geojson"))
+    folder = tmp_path / "work"
+    for stage in undisturbed_stages(folder, tmp_path / "kept", monkeypatch):
+        assert stage.writes
+        for at in places(stage.writes):
+            stage.restore(folder)
+            with monkeypatch.context() as patch:
+                faults.Writes(patch, at, number)
+                # one file that is refused fails its image, a full disk ends the run
+                assert faults.run(patch, stage.arguments) in (0, 1, 2), (stage.name, at)
+            said = capsys.readouterr()
+            assert "Traceback" not in said.err
+            assert os.strerror(number) in said.out + said.err, (stage.name, at)
+            assert not list(folder.rglob("*.part"))
+            assert faults.run(monkeypatch, stage.arguments) == 0, (stage.name, at)
+            assert left(folder) == stage.after, (stage.name, at)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no signals")
@@ -97,20 +108,18 @@ def _names_its_folder(name: str) -> bool:
 def test_a_run_that_is_killed_at_a_write_is_mended_by_the_same_command(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    _, writes = clean(tmp_path / "clean", monkeypatch)
-    expected = content(tmp_path / "clean" / "out")
+    folder = tmp_path / "work"
+    stages = undisturbed_stages(folder, tmp_path / "kept", monkeypatch)
+    stage = next(each for each in stages if each.name == name)
     for kill in KILLS:
-        for at in places(writes[name]) if ALL else [writes[name] // 2]:
-            folder = tmp_path / f"{kill}{at}"
-            folder.mkdir()
-            for other, arguments in faults.commands(folder, every=ALL).items():
-                if other == name:
-                    process = child(faults.KILLED, str(at), kill, *arguments)
-                    process.communicate(timeout=120)
-                    ends = {"SIGKILL": (-9,), "SIGTERM": (130,), "SIGINT": (130,)}[kill]
-                    assert process.returncode in ends, (kill, at)
-                assert faults.run(monkeypatch, arguments) == 0, (kill, at)
-            assert content(folder / "out") == expected | _about(folder, expected), (kill, at)
+        for at in places(stage.writes) if ALL else [stage.writes // 2]:
+            stage.restore(folder)
+            process = child(faults.KILLED, str(at), kill, *stage.arguments)
+            process.communicate(timeout=120)
+            ends = {"SIGKILL": (-9,), "SIGTERM": (130,), "SIGINT": (130,)}[kill]
+            assert process.returncode in ends, (kill, at)
+            assert faults.run(monkeypatch, stage.arguments) == 0, (kill, at)
+            assert left(folder) == stage.after, (kill, at)
 
 
 def analysed(paths: list[Path], out: Path) -> list[str]:

@@ -271,6 +271,29 @@ def test_images_of_wells_are_a_plate_that_reads_back_equal(
     np.testing.assert_array_equal(masks, read_results(out).masks("x_B11_s1"))
 
 
+def test_the_wells_of_a_plate_are_in_the_tables_and_meet_the_layout(tmp_path: Path) -> None:
+    pytest.importorskip("zarr")
+    names = ("x_B02_s1", "x_B02_s2", "x_C03_s1")
+    paths = [fakes.write_image(tmp_path / f"{name}.ome.tif") for name in names]
+    first, again, settings = tmp_path / "first", tmp_path / "again", Settings()
+    assert all(o.error is None for o in analyse_files(paths, settings, fakes.models(), first))
+    conclude(first, settings)
+    [plate] = export(first, ["ome-zarr"], tmp_path / "exported")
+    assert all(o.error is None for o in analyse_files([plate], settings, fakes.models(), again))
+    (tmp_path / "layout.csv").write_text("well,condition\nB02,LPS\nC03,medium\n")
+    for layout in (None, read_layout(tmp_path / "layout.csv")):
+        tables = []
+        for folder in (first, again):
+            conclude(folder, settings, layout)
+            found = read_results(folder)
+            assert found.images["well"].tolist() == ["B02", "B02", "C03"]
+            assert set(found.cells["well"]) == {"B02", "C03"}
+            tables.append(found.cells.drop(columns="image"))
+        pd.testing.assert_frame_equal(*tables)
+        if layout is not None:
+            assert tables[0]["condition"].tolist() == ["LPS"] * 6 + ["medium"] * 3
+
+
 def test_a_plate_lacks_what_cannot_be_written_and_says_so(tmp_path: Path) -> None:
     pytest.importorskip("zarr")
     paths = [fakes.write_image(tmp_path / f"x_B0{k}.ome.tif") for k in (2, 3)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import fakes
 import numpy as np
@@ -12,10 +12,12 @@ import tifffile
 
 from napari_tam.batches.run import analyse_files
 from napari_tam.errors import InputError
+from napari_tam.io import channel_files
 from napari_tam.io.channel_files import group
 from napari_tam.io.channel_search import described, find
 from napari_tam.io.images import list_images, read_fields, unique_names
 from napari_tam.io.naming import NAMINGS, told
+from napari_tam.io.single import open_single
 from napari_tam.results.folder import read_results
 from napari_tam.settings import Settings
 from napari_tam.train.known_cells import source_field
@@ -138,6 +140,24 @@ def test_wells_of_row_c_are_no_channels(tmp_path: Path, name: str, wells: tuple[
     assert len(found) == len(wells)
     assert all(each is not None and set(each.channels) == set(DYES) for each in found)
     assert {well for well in wells for each in found if each is not None and well in each.name} == set(wells)
+
+
+@pytest.mark.parametrize("maker", ["metaxpress", "yokogawa", "harmony", "zen", "folders", "at_the_end"])
+def test_fields_are_put_together_by_names_and_no_file_is_opened_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, maker: str
+) -> None:
+    opened: list[Path] = []
+
+    def noted(path: Path) -> Any:
+        opened.append(path)
+        return open_single(path)
+
+    monkeypatch.setattr(channel_files, "open_single", noted)
+    write(tmp_path, MAKERS[maker][0], fields=9)
+    paths = list_images([tmp_path])
+    described(paths)
+    assert len(unique_names(paths)) == 9
+    assert len(opened) == len(set(opened)) <= 2  # one for a way of naming that fits, of 27
 
 
 @pytest.mark.parametrize("maker", ["leica_raw", "leica_af", "nis_no_points", "andor"])

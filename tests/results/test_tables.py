@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from typing import TYPE_CHECKING
 
 import fakes
@@ -31,6 +32,8 @@ NAMES = (
     "a,b",
     "'lead",
     "apo's",
+    'said "no"',
+    '"quoted"',
 )
 
 
@@ -41,10 +44,18 @@ def as_documented(path: Path) -> pd.DataFrame:
     return table
 
 
+def by_the_standard_library(path: Path) -> pd.DataFrame:
+    """Read a table by another reader than that which wrote it: any that knows quotes will do."""
+    with path.open(newline="", encoding="utf-8") as stream:
+        rows = list(csv.DictReader(stream))
+    assert all(None not in row and None not in row.values() for row in rows)
+    return pd.DataFrame({"image": [row["image"].removeprefix("'") for row in rows]})
+
+
 def test_odd_names_come_back_from_pandas_and_from_our_own_reader(tmp_path: Path) -> None:
     for day in ("day1", "day2"):
         (tmp_path / day).mkdir()
-        for name in NAMES[: 14 if day == "day1" else 3]:
+        for name in NAMES[: None if day == "day1" else 9]:
             fakes.write_image(tmp_path / day / f"{name}.ome.tif")
     for number, folders in enumerate((["day1"], ["day1", "day2"])):
         out = tmp_path / f"out{number}"
@@ -55,7 +66,7 @@ def test_odd_names_come_back_from_pandas_and_from_our_own_reader(tmp_path: Path)
         assert sorted(names) == sorted(expected)
         assert len(set(names)) == len(paths)
         for table in ("cells", "puncta", "images"):
-            for read in (as_documented, read_csv):
+            for read in (as_documented, read_csv, by_the_standard_library):
                 assert list(dict.fromkeys(read(out / f"{table}.csv")["image"])) == names
         cells = as_documented(out / "cells.csv")
         assert pd.api.types.is_numeric_dtype(cells["area_um2"])
