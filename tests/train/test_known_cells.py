@@ -189,5 +189,5 @@ def test_train_analyse_and_explain_from_the_command_line(
     assert main([*command, "--controls", "M1=B02,M2=B03", "--layout", str(made / "layout.csv")]) == 2
     assert "all cells are of one replicate" in capsys.readouterr().err
     assert main(command) == 2
-    assert "either --labels or --controls" in capsys.readouterr().err
+    assert "one of --labels, --controls and --markers" in capsys.readouterr().err
     assert main(["explain", results, "--image", "plate1_B02", "--label", "77"]) == 2
