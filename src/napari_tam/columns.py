@@ -916,7 +916,7 @@ GATE_COLUMNS: tuple[Column, ...] = (
     Column(
         "gate", "number", "counts", "gate", "A cell is positive above it; missing where the note says why."
     ),
-    Column("cells", "integer", "", "gate", "Cells of the plate that are no control of this marker."),
+    Column("cells", "integer", "", "gate", "Cells of the plate that are no control of a marker."),
     Column("positive_fraction", "number", "", "gate", "Share of these that is positive."),
     Column("note", "text", "", "gate", "Why there is no gate, or what to beware of."),
 )

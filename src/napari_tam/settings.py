@@ -445,8 +445,9 @@ class Settings(BaseModel):
     )
 
     marker_readout: Literal["mean", "median", "nucleus_mean", "cytoplasm_mean", "rim_mean"] = _setting(
-        "mean",
-        "What of a marker is compared with its gate: over the cell, its nucleus, cytoplasm or membrane rim.",
+        "median",
+        "What of a marker is compared with its gate: of the cell, its nucleus, cytoplasm or membrane rim. "
+        "Light of neighbours moves the median least.",
         group="markers",
         enters="conclude",
     )

@@ -103,7 +103,7 @@ def test_few_cells_and_dark_cells_get_no_suggestion() -> None:
     few, _ = plate((), cells=20)
     _, table = find_gates(few, images_of(few), Settings())
     assert "too few" in row_of(table)["note"]
-    dark = few.assign(marker_CD86_mean=-1.0)
+    dark = few.assign(marker_CD86_median=-1.0)
     dark = pd.concat([dark] * 5, ignore_index=True)
     _, table = find_gates(dark, images_of(dark), Settings())
     assert "no light" in row_of(table)["note"]
@@ -114,7 +114,7 @@ def test_a_gate_of_ones_own_takes_precedence() -> None:
     flags, table = find_gates(cells, images_of(cells), Settings(gates={"hla-dr": 123.0}))
     row = row_of(table, "HLA_DR")
     assert (row["gate"], row["rule"]) == (123, "given")
-    assert (flags["HLA_DR_positive"] == (cells["marker_HLA_DR_mean"] > 123)).all()
+    assert (flags["HLA_DR_positive"] == (cells["marker_HLA_DR_median"] > 123)).all()
     assert row_of(table)["rule"] == "quantile 0.99 of unstained"
 
 
@@ -130,11 +130,11 @@ def test_a_control_without_cells_is_told() -> None:
 
 def test_the_part_of_the_cell_can_be_chosen() -> None:
     cells, _ = plate(("unstained",))
-    cells["marker_CD86_median"] = cells["marker_CD86_mean"] * 10
-    _, table = find_gates(cells, images_of(cells), Settings(marker_readout="median"))
-    _, mean = find_gates(cells, images_of(cells), Settings())
-    assert row_of(table)["readout"] == "marker_CD86_median"
-    assert row_of(table)["gate"] == pytest.approx(10 * row_of(mean)["gate"])
+    cells["marker_CD86_mean"] = cells["marker_CD86_median"] * 10
+    _, table = find_gates(cells, images_of(cells), Settings(marker_readout="mean"))
+    _, median = find_gates(cells, images_of(cells), Settings())
+    assert row_of(table)["readout"] == "marker_CD86_mean"
+    assert row_of(table)["gate"] == pytest.approx(10 * row_of(median)["gate"])
 
 
 @pytest.mark.parametrize("where", ["settings", "layout"])

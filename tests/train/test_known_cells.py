@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,7 +23,7 @@ from napari_tam.results.record import Record, image_row
 from napari_tam.settings import Settings
 from napari_tam.train import phenotype as phenotype_training
 from napari_tam.train.known_cells import add_groups, read_labelled
-from napari_tam.train.labels import by_controls, by_labels, read_controls
+from napari_tam.train.labels import by_controls, by_labels, by_markers, read_controls
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -132,6 +133,29 @@ def test_the_cells_have_their_own_crops_and_classes(made: Path) -> None:
     assert (long == (cells.truth == 1)).all()
 
 
+def test_cells_are_labelled_by_their_own_markers(made: Path, tmp_path: Path) -> None:
+    results = read_results(made / "results")
+    settings = Settings(marker_phenotypes={"M1": "CD86+", "M2": "CD206+"}, types={"macrophage": "CD11b+"})
+    kinds = ["M1", "M2", "double positive", "double negative", "M2", ""]
+    cells = results.cells.assign(
+        marker_phenotype=[kinds[k % 6] for k in range(len(results.cells))],
+        # the second kind of M2 is no macrophage
+        cell_type=["tumour" if k % 6 == 4 else "macrophage" for k in range(len(results.cells))],
+        control_role=["unstained" if k < 12 else "" for k in range(len(results.cells))],
+    )
+    table = by_markers(replace(results, cells=cells), settings)
+    truth = cells[12:].loc[lambda t: t["marker_phenotype"].isin(["M1", "M2"]) & (t["cell_type"] != "tumour")]
+    assert list(table.columns) == ["image", "label", "class"]
+    assert table["class"].tolist() == truth["marker_phenotype"].tolist()
+    assert table["label"].tolist() == truth["label"].tolist()
+    with pytest.raises(InputError, match="nothing says which markers"):
+        by_markers(results, settings)
+    with pytest.raises(InputError, match=r"no cell is M2 by its markers \(CD206\+\)"):
+        by_markers(replace(results, cells=cells.assign(marker_phenotype="M1")), settings)
+    with pytest.raises(InputError, match="one of --labels, --controls and --markers"):
+        read_labelled(made / "results", controls="M1=LPS,M2=IL-4", markers=True)
+
+
 def test_train_analyse_and_explain_from_the_command_line(
     made: Path, tmp_path: Path, monkeypatch, capsys
 ) -> None:
@@ -165,5 +189,5 @@ def test_train_analyse_and_explain_from_the_command_line(
     assert main([*command, "--controls", "M1=B02,M2=B03", "--layout", str(made / "layout.csv")]) == 2
     assert "all cells are of one replicate" in capsys.readouterr().err
     assert main(command) == 2
-    assert "either --labels or --controls" in capsys.readouterr().err
+    assert "one of --labels, --controls and --markers" in capsys.readouterr().err
     assert main(["explain", results, "--image", "plate1_B02", "--label", "77"]) == 2

@@ -152,8 +152,8 @@ def _conclude(folder: Path, settings: Settings, layout: Layout | None) -> Conclu
             if name in more:
                 tables.write_csv(folder / f"{name}.csv", _arrow(more[name]))
             else:
-                (folder / f"{name}.csv").unlink(missing_ok=True)
-        kinetics = write_kinetics(folder)
+                _remove(folder / f"{name}.csv")
+        kinetics = write_kinetics(folder, settings=settings)
     unknown = [name for name, known in zip(names, about["described"], strict=True) if not known]
     # that single images have no track needs no saying here
     notes = [
@@ -303,12 +303,17 @@ def _write_text(folder: Path, layout: Layout | None) -> None:
     """Save the layout beside the results, in place of that of an earlier run."""
     path = folder / LAYOUT_FILE
     if layout is None:
-        try:
-            path.unlink(missing_ok=True)
-        except OSError as error:
-            raise files.OutputError(path, error) from error
+        _remove(path)
     elif layout.path != path:
         files.write_text(path, layout.to_csv())
+
+
+def _remove(path: Path) -> None:
+    """Remove what an earlier run wrote and this one does not have."""
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise files.OutputError(path, error) from error
 
 
 def _without(table: pa.Table, names: list[str]) -> pa.Table:

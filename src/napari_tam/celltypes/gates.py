@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_tam.celltypes.mixture import RULE, suggested_gate
+from napari_tam.celltypes.types import controls_of_markers
 from napari_tam.columns import GATE_COLUMNS, build_table, positive_column
 from napari_tam.errors import InputError
 from napari_tam.io.layout import marker_control
@@ -60,6 +61,7 @@ def find_gates(
         kind, name = marker_control(role)
         if name:
             _known(name, markers, f"control_role {kind}:{name} in the layout")
+    stained = ~controls_of_markers(cells)
     rows: list[dict[str, Any]] = []
     flags = {}
     for marker in markers:
@@ -69,14 +71,13 @@ def find_gates(
         for plate in sorted(set(images["plate"])) or [""]:
             here = (cells["plate"] == plate).to_numpy(bool)
             own = _controls_of(marker, images.loc[images["plate"] == plate, "control_role"])
-            every = cells["control_role"].isin([role for role, _ in own]).to_numpy(bool)
-            row = _gate(marker, values, cells["control_role"], here, every, own, settings, given)
+            row = _gate(marker, values, cells["control_role"], here, stained, own, settings, given)
             if np.isfinite(row["gate"]):
                 known = here & np.isfinite(values)
                 positive[known] = values[known] > row["gate"]
-                judged = positive[known & ~every]
+                judged = positive[known & stained]
                 row["positive_fraction"] = float(judged.mean()) if len(judged) else np.nan
-            row |= {"plate": plate, "marker": marker, "readout": column, "cells": int((here & ~every).sum())}
+            row |= {"plate": plate, "marker": marker, "readout": column, "cells": int((here & stained).sum())}
             rows.append(row)
         flags[positive_column(marker)] = pd.array(
             [pd.NA if np.isnan(each) else bool(each) for each in positive], dtype="boolean"
@@ -119,7 +120,7 @@ def _gate(
     values: npt.NDArray[np.float64],
     roles: pd.Series[str],
     here: npt.NDArray[np.bool_],
-    every: npt.NDArray[np.bool_],
+    stained: npt.NDArray[np.bool_],
     controls: list[tuple[str, int]],
     settings: Settings,
     given: dict[str, float],
@@ -153,7 +154,7 @@ def _gate(
     missing = f"no image is an unstained, isotype or fmo control of {marker}"
     if not settings.gate_suggestion:
         return row | {"note": f"no cell is called positive: {missing}"}
-    gate, reason = suggested_gate(values[finite & ~every])
+    gate, reason = suggested_gate(values[finite & stained])
     if reason:
         return row | {"note": f"no cell is called positive: {missing}, and {reason}"}
     note = f"{missing}: the gate is a suggestion from the two populations of cells; look at it, or give gates"

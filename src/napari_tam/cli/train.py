@@ -28,6 +28,11 @@ def add_train_options(parser: argparse.ArgumentParser) -> None:
         help='all cells of wells, conditions or control roles, e.g. "M1=B02,B03,M2=IL-4"',
     )
     parser.add_argument(
+        "--markers",
+        action="store_true",
+        help="phenotype: all cells that are M1 or M2 by their own markers (setting marker_phenotypes)",
+    )
+    parser.add_argument(
         "--layout", type=Path, metavar="FILE", help="plate layout: CSV with a column well or image"
     )
     parser.add_argument(

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 WORSE = 1
 
 #: Options of ``napari-tam train`` that only ``phenotype`` has.
-_OF_PHENOTYPE = ("labels", "controls", "layout", "group", "from_scratch")
+_OF_PHENOTYPE = ("labels", "controls", "markers", "layout", "group", "from_scratch")
 
 
 def train_cells(arguments: argparse.Namespace) -> int:

@@ -44,6 +44,7 @@ def train(arguments: argparse.Namespace) -> int:
         folder,
         labels=arguments.labels,
         controls=arguments.controls,
+        markers=arguments.markers,
         layout=layout,
         group=arguments.group,
     )
@@ -59,6 +60,7 @@ def train(arguments: argparse.Namespace) -> int:
         tell=lambda text: print(f"... {text}", flush=True),
     )
     source = f"--labels {arguments.labels}" if arguments.labels else f"--controls {arguments.controls}"
+    source = "--markers" if arguments.markers else source
     lines = save_trained(
         model,
         report,

@@ -8,12 +8,14 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, Any
 
+from napari_tam.celltypes.types import analysed
 from napari_tam.columns import TIME_COLUMNS
 from napari_tam.io.layout import GROUPS
 from napari_tam.kinetics.table import kinetics
 from napari_tam.kinetics.tracking import Followed, follow
 from napari_tam.results import tables
 from napari_tam.results.folder import read_results
+from napari_tam.settings import Settings
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,7 +24,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from napari_tam.io.layout import Layout
-    from napari_tam.settings import Settings
 
 #: What the kinetics take from a layout, and which of these are numbers.
 _FROM_LAYOUT, _NUMBERS = ("condition", "dose", "time", *GROUPS), ("dose", "time")
@@ -62,7 +63,9 @@ def follow_results(folder: Path, settings: Settings) -> Followed:
     return found
 
 
-def write_kinetics(folder: Path, layout: Layout | None = None) -> pd.DataFrame:
+def write_kinetics(
+    folder: Path, layout: Layout | None = None, settings: Settings | None = None
+) -> pd.DataFrame:
     """Fit the uptake kinetics of a results folder and write kinetics.csv; without any, it is removed.
 
     Parameters
@@ -71,6 +74,8 @@ def write_kinetics(folder: Path, layout: Layout | None = None) -> pd.DataFrame:
         The results folder, its cells followed (see `follow_results`) or described by a layout with times.
     layout
         Conditions and times, in the place of those that cells.csv may hold.
+    settings
+        `types` and `analyse_types` say which cells are fitted; None: the settings of the folder.
 
     Returns
     -------
@@ -85,7 +90,10 @@ def write_kinetics(folder: Path, layout: Layout | None = None) -> pd.DataFrame:
     cells = read_results(folder).cells
     if layout is not None:
         cells = described(cells, layout)
-    found = kinetics(cells)
+    if settings is None:
+        path = folder / "settings.yaml"
+        settings = Settings.from_yaml(path) if path.exists() else Settings()
+    found = kinetics(cells[analysed(cells, settings)])
     path = folder / "kinetics.csv"
     if len(found):
         tables.write_csv(path, _arrow(found))

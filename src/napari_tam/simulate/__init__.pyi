@@ -1,10 +1,11 @@
 from .movie import Movie, write_movies
-from .parameters import MovieParameters, SceneParameters, VolumeParameters, random_parameters
+from .parameters import MarkerStain, MovieParameters, SceneParameters, VolumeParameters, random_parameters
 from .plate import Plate, write_plate
 from .scene import Scene, write_fields
 from .scene3d import Scene3D, write_volumes
 
 __all__ = [
+    "MarkerStain",
     "Movie",
     "MovieParameters",
     "Plate",

@@ -12,6 +12,35 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
+class MarkerStain:
+    """A marker that a scene shows in a channel of its own.
+
+    Attributes
+    ----------
+    name
+        Of the marker and its channel.
+    carried_by
+        Which cells carry it: of ``macrophage``, ``tumour``, ``M1`` and ``M2`` (which are macrophages).
+    photons, dark_photons
+        Median light of cells that carry it, and what every cell shines with by itself.
+    spread
+        SD of the logarithm of both between cells.
+    membrane
+        Share of the light at the membrane, 0 to 1.
+    stained
+        False for a control without this stain (FMO, unstained).
+    """
+
+    name: str
+    carried_by: tuple[str, ...]
+    photons: float = 200.0
+    dark_photons: float = 15.0
+    spread: float = 0.35
+    membrane: float = 0.4
+    stained: bool = True
+
+
+@dataclass(frozen=True)
 class SceneParameters:
     """What a field looks like. Lengths in µm, intensities in photons.
 
@@ -65,6 +94,9 @@ class SceneParameters:
     m2_uptake: float = 1.0  # uptake of an M2 cell over that of an M1 cell of the same area
     dye_particles_per_cell: float = 0.0  # dye without exosome, as bright as a punctum
     aggregate_cells: float = 0.0  # share of cells that hold an aggregate
+    tumour_share: float = 0.0  # share of the cells that are tumour cells; they look like the others
+    markers: tuple[MarkerStain, ...] = ()  # a channel for each, after all others
+    marker_bleed: float = 0.0  # fraction of a marker's light seen in the channels of the others
     whole_cells: bool = False  # no cell is cut by the border: fields lie side by side with a known truth
 
 

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_tam.simulate import cells as shapes
-from napari_tam.simulate import lysosomes, optics, puncta, stains
+from napari_tam.simulate import lysosomes, markers, optics, puncta, stains
 from napari_tam.simulate.parameters import SceneParameters
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class Scene:
     Attributes
     ----------
     image
-        CYX uint16: cell stain, nuclear stain, exosomes; and lysosomes, if there are any.
+        CYX uint16: cell stain, nuclear stain, exosomes; lysosomes, if there are any; and the markers.
     cells, nuclei
         YX uint16 labels; a nucleus carries the label of its cell (two nuclei share it).
     puncta
@@ -46,7 +46,8 @@ class Scene:
         label of the lysosome under it (0 = none). Where they are, not where a channel shift shows them.
     phenotypes
         One row per cell: label, phenotype ("M1" or "M2"), axis_ratio of the drawn body; with an
-        `uptake_share` below 1 also takes_up.
+        `uptake_share` below 1 also takes_up; with markers cell_type ("macrophage" or "tumour") and, for
+        each marker, whether the cell carries it.
     lysosomes
         YX labels of the lysosomes, or None.
     light
@@ -97,6 +98,12 @@ class Scene:
             stain = optics.blur(organelles.photons, p.spot_sigma_um / p.pixel_size_um)
             stain = light * (stain + p.background_photons)
             image.append(optics.camera(stain, p.gain, p.offset, p.read_noise, own))
+        if p.markers:
+            own = rng.spawn(1)[0]
+            phenotypes = markers.draw_types(p, phenotypes, own)
+            for stain in markers.marker_stains(p, labels, phenotypes, own):
+                lit = light * (stain + p.background_photons)
+                image.append(optics.camera(lit, p.gain, p.offset, p.read_noise, own))
         marked = None if organelles is None else organelles.labels
         return cls(np.stack(image), labels, nuclei, spots, phenotypes, p, marked, light)
 
@@ -139,7 +146,8 @@ def write_scene(scene: Scene, stem: Path) -> Path:
     import tifffile
 
     image = stem.with_name(f"{stem.name}.ome.tif")
-    names = [*CHANNEL_NAMES, LYSOSOME_NAME]
+    names = [*CHANNEL_NAMES, *([] if scene.lysosomes is None else [LYSOSOME_NAME])]
+    names += [marker.name for marker in scene.parameters.markers]
     um = scene.parameters.pixel_size_um
     pixels: dict[str, Any] = {
         "PhysicalSizeX": um,
@@ -151,7 +159,7 @@ def write_scene(scene: Scene, stem: Path) -> Path:
         image,
         scene.image,
         compression="zlib",
-        metadata={"axes": "CYX", "Channel": {"Name": names[: len(scene.image)]}, **pixels},
+        metadata={"axes": "CYX", "Channel": {"Name": names}, **pixels},
     )
     tifffile.imwrite(f"{stem}_masks.tif", scene.cells, compression="zlib")
     tifffile.imwrite(f"{stem}_nuclei.tif", scene.nuclei, compression="zlib")

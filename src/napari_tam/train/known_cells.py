@@ -11,14 +11,14 @@ import pandas as pd
 
 from napari_tam.errors import InputError
 from napari_tam.io.images import read_fields
-from napari_tam.io.layout import GROUPS, Layout
+from napari_tam.io.layout import GROUPS, Layout, read_layout
 from napari_tam.io.listing import name_of
 from napari_tam.io.masks.find import NONE
 from napari_tam.phenotype.crops import cell_crops
 from napari_tam.phenotype.features import FEATURES, shape_features
 from napari_tam.results.folder import read_results
 from napari_tam.settings import Settings
-from napari_tam.train.labels import by_controls, by_labels, described, sources
+from napari_tam.train.labels import by_controls, by_labels, by_markers, described, sources
 from napari_tam.train.validation import LabelledCells
 from napari_tam.volume.projection import project_field, project_labels
 
@@ -182,6 +182,7 @@ def read_labelled(
     *,
     labels: Path | None = None,
     controls: str | None = None,
+    markers: bool = False,
     layout: Layout | None = None,
     group: str | None = None,
 ) -> LabelledCells:
@@ -191,22 +192,29 @@ def read_labelled(
     ----------
     folder
         The --out folder of ``napari-tam analyse``.
-    labels, controls
-        One of the two: see `by_labels` and `by_controls`.
+    labels, controls, markers
+        One of the three: see `by_labels`, `by_controls` and `by_markers`.
     layout, group
-        See `add_groups`.
+        See `add_groups`; with `markers` the layout of the results is taken where none is given.
 
     Raises
     ------
     InputError
         One sentence that says what is wrong.
     """
-    if (labels is None) == (controls is None):
+    if [labels is not None, controls is not None, markers].count(True) != 1:
         raise InputError(
-            "either --labels or --controls is needed", fix="'napari-tam train --help' tells more"
+            "one of --labels, --controls and --markers is needed", fix="'napari-tam train --help' tells more"
         )
     results = read_results(folder)
-    table = by_labels(results, labels) if labels is not None else by_controls(results, controls or "", layout)
+    if markers:
+        table = by_markers(results, Settings.from_yaml(folder / "settings.yaml"))
+        if layout is None and (folder / "layout.csv").exists():
+            layout = read_layout(folder / "layout.csv")
+    elif labels is not None:
+        table = by_labels(results, labels)
+    else:
+        table = by_controls(results, controls or "", layout)
     if table.empty:
         raise InputError("there is no labelled cell", where=labels or folder)
     table, column = add_groups(table, layout, group)

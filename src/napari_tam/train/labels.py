@@ -1,4 +1,4 @@
-"""Which cells have a known class: by a table of labels, or by control wells."""
+"""Which cells have a known class: by a table of labels, by control wells, or by their own markers."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from napari_tam.celltypes.types import analysed
 from napari_tam.errors import InputError
 from napari_tam.io.layout import Layout, read_text_table, well_of
 from napari_tam.results.folder import OK
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from napari_tam.results.folder import Results
+    from napari_tam.settings import Settings
 
 
 #: What a table of labels must have; further columns can be groups.
@@ -67,6 +69,49 @@ def by_labels(results: Results, path: Path) -> pd.DataFrame:
             fix="image and label must be those of cells.csv",
         )
     return table
+
+
+def by_markers(results: Results, settings: Settings) -> pd.DataFrame:
+    """Return the cells that their markers call one of two phenotypes.
+
+    Those that both rules fit, or neither, are left out, and so are cells of types that are not analysed and
+    of the markers' controls.
+
+    Parameters
+    ----------
+    results
+        The results folder, with the column marker_phenotype.
+    settings
+        Those of the results: `marker_phenotypes`, `types` and `analyse_types`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        image, label, class.
+
+    Raises
+    ------
+    InputError
+        If no rules say which markers the phenotypes have, or a phenotype has no cell.
+    """
+    cells = results.cells
+    names = sorted(settings.marker_phenotypes)
+    if not names or "marker_phenotype" not in cells:
+        raise InputError(
+            "nothing says which markers the phenotypes have",
+            where=results.folder,
+            fix="run 'napari-tam uptake RESULTS --marker-phenotypes M1=CD86+,M2=CD206+' first",
+        )
+    chosen = cells[analysed(cells, settings) & cells["marker_phenotype"].isin(names).to_numpy(bool)]
+    for name in names:
+        if not (chosen["marker_phenotype"] == name).any():
+            raise InputError(
+                f"no cell is {name} by its markers ({settings.marker_phenotypes[name]})",
+                where=results.folder,
+                fix="look at the gates (gates.csv) and the report",
+            )
+    found = chosen[["image", "label"]].reset_index(drop=True)
+    return found.assign(**{"class": chosen["marker_phenotype"].to_numpy(object)})
 
 
 def by_controls(results: Results, controls: str, layout: Layout | None) -> pd.DataFrame:
