@@ -3,7 +3,7 @@
 ``python benchmarks/crowds.py``. Simulated images with Poisson noise, haze, and puncta of sigma 1.2 and
 1.5 px whose light differs by 30 %; everything at default settings. ``detection only`` is the same network
 without the fit. Numbers by light (``puncta_equivalents``) are of a plate of full and of sparse cells, which
-tell what a single punctum is like; its images are not those that the method was chosen on.
+tell what a single punctum is like. The seeds are not those that the methods were chosen on (`SEED` 0).
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ from napari_tam.settings import Settings
 from napari_tam.uptake.decide import decide
 
 SETTINGS = Settings()
+#: Added to all seeds. The methods were chosen with 0.
+SEED = 40_000
 GAIN, OFFSET, READ = 2.0, 100.0, 2.0
 #: Photons of background and of haze, and SD of the log light.
 LEVEL, HAZE, SPREAD = 20.0, 20.0, 0.3
@@ -91,9 +93,9 @@ def cells(
 def by_distance(find: Any, photons: float, sigma: float) -> list[float]:
     """Recall below 1, at 1 to 2, 2 to 3 and beyond 3 sigma from the next punctum; precision."""
     hits, nearest, found_all, right = [], [], 0, 0
-    for density in (0.002, 0.005, 0.01):
+    for density in (0.002, 0.005, 0.01, 0.02):
         for seed in (200, 201):
-            image, truth = crowd(seed, photons, density, sigma)
+            image, truth = crowd(SEED + seed, photons, density, sigma)
             found = find(image)[["y_px", "x_px"]].to_numpy(float)
             pairs = match_points(truth, found, 3.0)
             hit = np.zeros(len(truth), bool)
@@ -109,7 +111,7 @@ def by_distance(find: Any, photons: float, sigma: float) -> list[float]:
 
 def per_cell(find: Any, photons: float, sigma: float, least: int, most: int, diameter: int) -> list[float]:
     """Median relative error of the count per cell, its bias, and precision."""
-    image, truth, labels = cells(7, photons, least, most, diameter, sigma)
+    image, truth, labels = cells(SEED + 7, photons, least, most, diameter, sigma)
     found = find(image)[["y_px", "x_px"]].to_numpy(float)
 
     def count(points: np.ndarray) -> np.ndarray:
@@ -131,7 +133,8 @@ def plate_of(find: Any, photons: float, sigma: float) -> tuple[pd.DataFrame, pd.
     of_cells, of_puncta = [], []
     for least, most, diameter, images in CELLS:
         for number in range(images):
-            image, truth, labels = cells(1000 + 10 * number + diameter, photons, least, most, diameter, sigma)
+            seed = SEED + 1000 + 10 * number + diameter
+            image, truth, labels = cells(seed, photons, least, most, diameter, sigma)
             found = find(image)
             label = cell_of(found[["y_px", "x_px"]].to_numpy(float), labels)
             away = cv2.distanceTransform((labels > 0).astype(np.uint8), cv2.DIST_L2, 5)
@@ -178,7 +181,7 @@ def by_light(find: Any, photons: float, sigma: float) -> tuple[list[list[Any]], 
 
 def singles(find: Any, photons: float, sigma: float) -> list[float]:
     """Error of the position over its standard error, and bias of the light, of puncta that stand alone."""
-    rng = np.random.default_rng(5)
+    rng = np.random.default_rng(SEED + 5)
     step = 28
     grid = step * (np.stack(np.divmod(np.arange(18**2), 18), axis=1) + 0.5)
     truth = grid + rng.uniform(-6, 6, grid.shape)
