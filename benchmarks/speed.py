@@ -19,6 +19,7 @@ import numpy as np
 from common import SHARED, mirror, publish, require_shared, table, tiled_composite
 
 CELL_UM, NUCLEUS_UM, PIXEL_UM = 32.0, 11.0, 0.325
+GENERALIST = ("own engine", "Cellpose 3, eval")
 STACKS = ("napari-tam", "napari-tam, no diameter given", "stock, resample=False", "stock, defaults")
 
 
@@ -77,6 +78,61 @@ def run_stock(size: int, resample: bool) -> dict:
     return {"seconds": [time.perf_counter() - start], "cells": int(cells.max()), "puncta": len(spots)}
 
 
+def small_cells(size: int) -> tuple[np.ndarray, np.ndarray]:
+    """A field of cells of 30 px, cell and nuclear stain, with its true masks."""
+    import cv2
+    import tifffile
+    from skimage.measure import label
+
+    folder = SHARED / "data" / "composites"
+    image = tifffile.imread(folder / "bbbc020_104.ome.tif")[:2]
+    masks = tifffile.imread(folder / "bbbc020_104_masks.tif")
+    factor = 30 * PIXEL_UM / CELL_UM
+    shape = (round(masks.shape[1] * factor), round(masks.shape[0] * factor))
+    planes = [mirror(cv2.resize(plane, shape, interpolation=cv2.INTER_AREA), size) for plane in image]
+    small = cv2.resize(masks.astype(np.float32), shape, interpolation=cv2.INTER_NEAREST).astype(np.int32)
+    return np.stack(planes), label(mirror(small, size), connectivity=1)
+
+
+def run_generalist(size: int, repeats: int, cellpose: bool) -> dict:
+    """Time the same weights in Cellpose's `eval`, at its defaults, or in the own engine."""
+    from accuracy import precision
+
+    image, truth = small_cells(size)
+    if cellpose:
+        from cellpose.models import CellposeModel
+
+        model = CellposeModel(pretrained_model=str(SHARED / "reference" / "cellpose_generalist_cpnet.pt"))
+
+        def segment() -> np.ndarray:
+            return model.eval(image, channels=[1, 2], channel_axis=0, diameter=30)[0]
+    else:
+        from napari_tam.pipeline.models import load_models
+        from napari_tam.settings import Settings
+
+        settings = Settings(phenotype_model="none")
+        cells = load_models(settings).cells
+
+        def segment() -> np.ndarray:
+            return cells.segment(image[0], image[1], 1.0, 30.0, settings).labels
+
+    seconds = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        labels = segment()
+        seconds.append(time.perf_counter() - start)
+    scores = [float(v) for v in precision(truth, labels.astype(np.int32))[:2]]
+    return {"seconds": seconds, "cells": int(labels.max()), "puncta": 0, "ap": scores}
+
+
+def engine() -> str:
+    """What runs the networks here."""
+    from napari_tam.networks.engines import choose_device, choose_engine, describe
+
+    device = choose_device("auto")
+    return describe(choose_engine("auto", device), device)
+
+
 def child(stack: str, size: int, repeats: int) -> dict:
     """Run one stack in a process of its own."""
     command = [sys.executable, __file__, "--stack", stack, "--size", str(size), "--repeats", str(repeats)]
@@ -114,7 +170,7 @@ def help_seconds() -> list[float]:
 def main() -> None:
     """Run all stacks, print and keep the tables."""
     require_shared()
-    results = {name: child(name, 2048, 5 if name.startswith("napari") else 1) for name in STACKS}
+    results = {name: child(name, 2048, 3 if name.startswith("napari") else 1) for name in STACKS}
     best = float(np.median(results["napari-tam"]["seconds"]))
     cells, spots = truth_count(2048)
     rows = [
@@ -129,12 +185,14 @@ def main() -> None:
         for name, r in results.items()
     ]
     lines = [
+        f"networks by {engine()}",
+        "",
         f"2048 x 2048 x 3 field ({cells} cells, {spots} puncta in truth): cells, nuclei, puncta, table",
         *table(["stack", "seconds (median)", "times ours", "peak MB", "cells", "puncta"], rows),
         "steps: " + ", ".join(f"{k} {v:.2f} s" for k, v in results["napari-tam"]["steps"].items()),
         "",
     ]
-    scaling = {size: child("napari-tam", size, 5 if size < 4096 else 3) for size in (1024, 2048, 4096)}
+    scaling = {size: child("napari-tam", size, 3) for size in (1024, 2048, 4096)}
     cost = {size: float(np.median(r["seconds"])) / size**2 * 1e6 for size, r in scaling.items()}
     lines += [
         "cost per megapixel",
@@ -145,21 +203,53 @@ def main() -> None:
         f"largest over smallest: {max(cost.values()) / min(cost.values()):.2f}",
         "",
     ]
+    alone = {name: child(name, 1024, 3) for name in GENERALIST}
+    fast = float(np.median(alone[GENERALIST[0]]["seconds"]))
+    lines += [
+        "the same generalist on 1024 x 1024 px, cells of 30 px and their nuclei",
+        *table(
+            ["", "seconds (median)", "times ours", "peak MB", "cells", "AP 0.5", "0.75"],
+            [
+                [
+                    name,
+                    f"{np.median(r['seconds']):.2f}",
+                    f"{np.median(r['seconds']) / fast:.1f}",
+                    f"{r['peak_mb']:.0f}",
+                    r["cells"],
+                    *r["ap"],
+                ]
+                for name, r in alone.items()
+            ],
+        ),
+        "",
+    ]
     helped = help_seconds()
     lines += [f"napari-tam --help: median {np.median(helped):.2f} s, worst {max(helped):.2f} s"]
-    publish("speed", lines, {"stacks": results, "cost_per_megapixel": cost, "help": helped})
+    publish(
+        "speed",
+        lines,
+        {
+            "stacks": results,
+            "cost_per_megapixel": cost,
+            "generalist": alone,
+            "help": helped,
+            "engine": engine(),
+        },
+    )
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--stack", choices=STACKS)
+    parser.add_argument("--stack", choices=(*STACKS, *GENERALIST))
     parser.add_argument("--size", type=int, default=2048)
     parser.add_argument("--repeats", type=int, default=5)
     args = parser.parse_args()
     if args.stack is None:
         main()
     else:
-        if args.stack.startswith("napari"):
+        if args.stack in GENERALIST:
+            result = run_generalist(args.size, args.repeats, args.stack == GENERALIST[1])
+        elif args.stack.startswith("napari"):
             result = run_ours(args.size, args.repeats, args.stack == "napari-tam")
         else:
             result = run_stock(args.size, args.stack == "stock, defaults")
