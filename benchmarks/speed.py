@@ -79,7 +79,7 @@ def run_stock(size: int, resample: bool) -> dict:
 
 
 def small_cells(size: int) -> tuple[np.ndarray, np.ndarray]:
-    """A field of cells of 30 px, cell and nuclear stain, with its true masks."""
+    """Make a field of cells of 30 px, cell and nuclear stain, with its true masks."""
     import cv2
     import tifffile
     from skimage.measure import label
@@ -126,7 +126,7 @@ def run_generalist(size: int, repeats: int, cellpose: bool) -> dict:
 
 
 def engine() -> str:
-    """What runs the networks here."""
+    """Say what runs the networks here."""
     from napari_tam.networks.engines import choose_device, choose_engine, describe
 
     device = choose_device("auto")
