@@ -12,13 +12,11 @@ import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pandas as pd
 
 from napari_tam.io.field import Field
 from napari_tam.measure.cells import measure
-from napari_tam.networks.dynamics import enlarge
 from napari_tam.phenotype.crops import CROP_SIZE, CROP_UM, cell_crops
 from napari_tam.phenotype.features import FEATURES, shape_features
 from napari_tam.settings import Settings
@@ -98,33 +96,13 @@ def draw(seed: int, index: int, size: int, regime: str) -> Scene:
     return scene
 
 
-class RoughTruth:
-    """Stands in for the `cells` network: the true masks, coarse and a little off, as a network's are."""
-
-    def __init__(self, scene: Scene, rng: np.random.Generator) -> None:
-        self.scene, self.rng = scene, rng
-
-    def labels(self) -> np.ndarray:
-        """Return the masks at a working scale of 20 to 30 px a cell, eroded or dilated, enlarged again."""
-        labels, p = self.scene.cells, self.scene.parameters
-        factor = min(1.0, self.rng.uniform(20, 30) * p.pixel_size_um / p.cell_diameter_um)
-        shape = tuple(max(16, round(n * factor)) for n in labels.shape)
-        small = cv2.resize(labels.astype(np.float32), shape[::-1], interpolation=cv2.INTER_NEAREST)
-        kernel = np.ones((3, 3), np.uint8)
-        grow = self.rng.choice([-1, 0, 0, 1])
-        if grow:
-            high, low = cv2.dilate(small, kernel), -cv2.dilate(-small, kernel)
-            small = np.where(small == 0, high, small) if grow > 0 else np.where(high == low, small, 0)
-        return enlarge(small.astype(np.int32), labels.shape)
-
-
 def field_cells(
-    seed: int, index: int, size: int, regime: str = "train", segmenter=None, *, know_diameter: float = 0.7
+    seed: int, index: int, size: int, regime: str, segmenter, *, know_diameter: float = 0.7
 ) -> Cells:
     """Draw field number `index` of a seed and return its cells.
 
-    `segmenter` is the `cells` network (`napari_tam.segment.segmenter.Segmenter`) or None for `RoughTruth`;
-    `know_diameter` is how often it is told the cell diameter.
+    `segmenter` is the `cells` network (`napari_tam.segment.segmenter.Segmenter`); `know_diameter` is how
+    often it is told the cell diameter.
     """
     scene = draw(seed, index, size, regime)
     rng = np.random.default_rng([seed, index, REGIMES.index(regime), 1])
@@ -133,17 +111,14 @@ def field_cells(
 
 
 def scene_cells(
-    scene: Scene, um: float, index: int, rng: np.random.Generator, segmenter=None, know_diameter: float = 1.0
+    scene: Scene, um: float, index: int, rng: np.random.Generator, segmenter, know_diameter: float = 1.0
 ) -> Cells:
     """Segment and measure a field whose file claims the pixel size `um`."""
     p = scene.parameters
     channels = {"cell": scene.image[0], "nucleus": scene.image[1], "exosome": scene.image[2]}
     given = None if rng.random() < 0.3 else scene.image[1]
-    if segmenter is None:
-        labels = RoughTruth(scene, rng).labels()
-    else:
-        diameter = p.cell_diameter_um * um / p.pixel_size_um if rng.random() < know_diameter else None
-        labels = segmenter.segment(scene.image[0], given, um, diameter, SETTINGS).labels
+    diameter = p.cell_diameter_um * um / p.pixel_size_um if rng.random() < know_diameter else None
+    labels = segmenter.segment(scene.image[0], given, um, diameter, SETTINGS).labels
     nuclei = None if given is None else scene.nuclei
     table, _, _ = measure(Field("", channels, um), labels, nuclei, pd.DataFrame(), SETTINGS)
     crops = cell_crops(scene.image[0], labels, nuclei, table, um)

@@ -117,10 +117,11 @@ def run(stage: Stage, args: argparse.Namespace, minutes: float | None) -> bool:
     """
     told = {"script": stage.script, "arguments": list(stage.arguments)}
     before = _state(args.runs, stage)
-    if before.get("done") and {key: before.get(key) for key in told} == told:
+    same = {key: before.get(key) for key in told} == told
+    if before.get("done") and same:
         print(f"{stage.name}: done before", flush=True)
         return True
-    if stage.trains and before and {key: before.get(key) for key in told} != told:
+    if stage.trains and before and not same:
         # a checkpoint of another recipe is no start for this one
         (args.runs / f"{stage.name}.checkpoint.pt").unlink(missing_ok=True)
     command = [sys.executable, str(HERE / stage.script), *stage.arguments]

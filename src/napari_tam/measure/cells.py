@@ -14,6 +14,7 @@ import pandas as pd
 from napari_tam.columns import CELL_COLUMNS, PUNCTA_COLUMNS, build_table, marker_columns
 from napari_tam.markers.names import is_marker_role, marker_of
 from napari_tam.measure.colocalisation import colocalise
+from napari_tam.measure.groups import means, medians
 from napari_tam.measure.intensity import background, contrast_to_noise, focus_score, saturated_fractions
 from napari_tam.measure.markers import measure_markers
 from napari_tam.measure.place import (
@@ -203,35 +204,16 @@ def puncta_of_cells(puncta: pd.DataFrame, rank: Ints, area_um2: Floats, settings
         "puncta_count": count,
         "puncta_per_um2": count / area_um2,
         "puncta_intensity_sum": np.bincount(cell, inside["intensity"], minlength=n),
-        "puncta_intensity_mean": _means(inside["intensity"], cell, n),
-        "puncta_intensity_median": _medians(inside["intensity"], cell, n),
-        "puncta_width_um": _medians(inside["width_um"], cell, n),
-        "puncta_snr": _medians(inside["snr"], cell, n),
-        "puncta_edge_distance_um": _medians(inside["edge_distance_um"], cell, n),
-        "puncta_nucleus_distance_um": _medians(nucleus, cell, n),
-        "puncta_relative_radius": _means(inside["relative_radius"], cell, n),
-        "central_fraction": _means(inside["relative_radius"] < settings.central_radius, cell, n),
-        "perinuclear_fraction": _means(perinuclear, cell, n),
+        "puncta_intensity_mean": means(inside["intensity"], cell, n),
+        "puncta_intensity_median": medians(inside["intensity"], cell, n),
+        "puncta_width_um": medians(inside["width_um"], cell, n),
+        "puncta_snr": medians(inside["snr"], cell, n),
+        "puncta_edge_distance_um": medians(inside["edge_distance_um"], cell, n),
+        "puncta_nucleus_distance_um": medians(nucleus, cell, n),
+        "puncta_relative_radius": means(inside["relative_radius"], cell, n),
+        "central_fraction": means(inside["relative_radius"] < settings.central_radius, cell, n),
+        "perinuclear_fraction": means(perinuclear, cell, n),
     }
-
-
-def _means(values: npt.NDArray[Any], group: Ints, n: int) -> Floats:
-    """Return the mean of each group's values; NaN for an empty group."""
-    count = np.bincount(group, minlength=n)
-    total = np.bincount(group, values, minlength=n)
-    return np.divide(total, count, out=np.full(n, np.nan), where=count > 0)
-
-
-def _medians(values: npt.NDArray[Any], group: Ints, n: int) -> Floats:
-    """Return the median of each group's values; NaN for an empty group or one with NaN."""
-    order = np.lexsort((values, group))
-    ordered = np.append(values[order], np.nan)
-    first = np.searchsorted(group[order], np.arange(n + 1))
-    count = np.diff(first)
-    last = first[1:] - 1  # NaN sorts last, so this shows whether there is one
-    low, high = first[:-1] + (count - 1) // 2, first[:-1] + count // 2
-    middle = (ordered[low] + ordered[high]) / 2
-    return np.where((count > 0) & ~np.isnan(ordered[last]), middle, np.nan)
 
 
 def cell_intensities(

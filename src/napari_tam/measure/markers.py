@@ -13,6 +13,7 @@ import numpy.typing as npt
 from scipy.spatial import cKDTree
 
 from napari_tam.markers.names import is_marker_role
+from napari_tam.measure.groups import medians
 from napari_tam.measure.intensity import background
 
 if TYPE_CHECKING:
@@ -59,6 +60,8 @@ def measure_markers(
     width_px = settings.marker_rim_um / field.pixel_size_um
     rim = inside & (distance + _HALF_PX <= width_px)
     rim.ravel()[regions.boundary] = True
+    at = np.flatnonzero(inside)
+    cell = regions.rank_of(at)
     contacts = _Contacts(regions, rim)
     free = _FreeEdges(regions, distance, int(np.ceil(width_px)) + 1)
     nuclear = None if nuclei is None else (nuclei > 0) & inside
@@ -68,7 +71,7 @@ def measure_markers(
         light = image.astype(np.float32) - np.float32(level)
         total = regions.sums(light)
         columns[f"{role}_mean"] = total / regions.area
-        columns[f"{role}_median"] = _medians(light, regions)
+        columns[f"{role}_median"] = medians(light.ravel()[at].astype(np.float64), cell, len(regions))
         columns[f"{role}_integrated"] = total
         columns[f"{role}_nucleus_mean"] = _mean(light, regions, nuclear)
         columns[f"{role}_cytoplasm_mean"] = _mean(light, regions, None if nuclear is None else ~nuclear)
@@ -85,17 +88,6 @@ def _mean(light: npt.NDArray[np.float32], regions: Regions, part: npt.NDArray[np
     pixels = regions.sums(part)
     total = regions.sums(np.where(part, light, np.float32(0)))
     return np.divide(total, pixels, out=np.full(len(regions), np.nan), where=pixels > 0)
-
-
-def _medians(light: npt.NDArray[np.float32], regions: Regions) -> Floats:
-    """Return the median of each cell's pixels."""
-    at = np.flatnonzero(regions.labels > 0)
-    rank, values = regions.rank_of(at), light.ravel()[at]
-    ordered = values[np.lexsort((values, rank))]
-    count = regions.area.astype(np.int64)
-    first = np.cumsum(count) - count
-    middle = ordered[first + (count - 1) // 2].astype(np.float64) + ordered[first + count // 2]
-    return np.asarray(middle / 2, np.float64)
 
 
 class _Contacts:

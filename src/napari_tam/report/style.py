@@ -129,6 +129,20 @@ def legend(axis: Axes, handles: Sequence[Any], title: str, *, columns: int = 1) 
     )
 
 
+def threshold_line(axis: Axes, value: float, text: str) -> None:
+    """Mark a value of the x axis by a dashed line, with a text beside its upper end."""
+    axis.axvline(value, color=INK, linestyle="--", linewidth=1.2)
+    axis.annotate(
+        text,
+        (value, 1),
+        xycoords=("data", "axes fraction"),
+        xytext=(3, -2),
+        textcoords="offset points",
+        fontsize=SMALL,
+        va="top",
+    )
+
+
 def spread(values: npt.NDArray[np.float64], half_width: float = 0.35) -> npt.NDArray[np.float64]:
     """Return sideways shifts that show how many values lie at each height.
 

@@ -13,14 +13,13 @@ from napari_tam.report.readouts import label_of
 from napari_tam.report.style import (
     COLOURS,
     GREY,
-    INK,
     LABEL,
-    SMALL,
     Drawn,
     MissingData,
     legend,
     new_figure,
     plain,
+    threshold_line,
 )
 
 if TYPE_CHECKING:
@@ -78,16 +77,8 @@ def _draw(axis: Axes, data: ReportData, rule: pd.Series[Any], *, named: bool) ->
         axis.stairs(share, edges, color=colour, fill=filled, linewidth=1.5, alpha=0.6 if filled else 1)
         tables.append(pd.DataFrame({"plate": plate, "readout": readout, "cells": kind, "from": edges[:-1]}))
         tables[-1] = tables[-1].assign(to=edges[1:], number=counts, percent=share, threshold=threshold)
-    axis.axvline(threshold, color=INK, linestyle="--", linewidth=1.2)
-    axis.annotate(
-        f"threshold {threshold:,.0f}" if abs(threshold) >= 100 else f"threshold {threshold:.3g}",
-        (threshold, 1),
-        xycoords=("data", "axes fraction"),
-        xytext=(3, -2),
-        textcoords="offset points",
-        fontsize=SMALL,
-        va="top",
-    )
+    text = f"threshold {threshold:,.0f}" if abs(threshold) >= 100 else f"threshold {threshold:.3g}"
+    threshold_line(axis, threshold, text)
     axis.set(xlabel=label_of(readout), xlim=(edges[0], edges[-1]), ylim=(0, None))
     axis.set_ylabel("share of the cells (%)")
     if named:

@@ -21,6 +21,7 @@ from napari_tam.report.style import (
     legend,
     new_figure,
     plain,
+    threshold_line,
 )
 
 if TYPE_CHECKING:
@@ -80,16 +81,7 @@ def _draw(axis: Axes, cells: pd.DataFrame, rule: pd.Series[Any]) -> pd.DataFrame
     axis.set_xscale("asinh", linear_width=linear)
     gate = float(str(rule["gate"]))
     if np.isfinite(gate):
-        axis.axvline(gate, color=INK, linestyle="--", linewidth=1.2)
-        axis.annotate(
-            f"{'suggested ' if rule['suggested'] else ''}gate {gate:.3g}",
-            (gate, 1),
-            xycoords=("data", "axes fraction"),
-            xytext=(3, -2),
-            textcoords="offset points",
-            fontsize=SMALL,
-            va="top",
-        )
+        threshold_line(axis, gate, f"{'suggested ' if rule['suggested'] else ''}gate {gate:.3g}")
     named = f" on plate {plate}" if isinstance(plate, str) and plate else ""
     axis.set_title(plain(f"{rule['marker']}{named}"), fontsize=LABEL)
     axis.set(xlabel="light of the cell (counts)", ylabel="share of the cells (%)", ylim=(0, None))

@@ -9,7 +9,7 @@ import pandas as pd
 
 from napari_tam.puncta.threshold import EDGES, LOWEST
 from napari_tam.report.data import as_number
-from napari_tam.report.style import COLOURS, GREY, INK, SMALL, Drawn, MissingData, new_figure, tidy
+from napari_tam.report.style import COLOURS, GREY, Drawn, MissingData, new_figure, threshold_line, tidy
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -39,16 +39,7 @@ def contrast_distribution(data: ReportData) -> Drawn:
     axis.set_xticks(ticks, [str(tick) for tick in ticks])
     axis.set(xlabel="contrast (SD of the structure around it)", ylabel="number of puncta", xlim=(1, 256))
     if value > LOWEST:
-        axis.axvline(value, color=INK, linestyle="--", linewidth=1.2)
-        axis.annotate(
-            f"threshold {value:.3g}",
-            (value, 1),
-            xycoords=("data", "axes fraction"),
-            xytext=(3, -2),
-            textcoords="offset points",
-            fontsize=SMALL,
-            va="top",
-        )
+        threshold_line(axis, value, f"threshold {value:.3g}")
     tidy(axis)
     table = pd.DataFrame({"from": edges[:-1], "to": edges[1:], "number": counts, "threshold": value})
     return Drawn(figure, table, _caption(threshold, value, learnt=learnt))
