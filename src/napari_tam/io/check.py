@@ -30,6 +30,8 @@ STRIPES = 0.75
 STRIPED_ROWS = 0.02
 #: Parts into which a row is cut: a stripe is seen in all of them, cells are not.
 _ROW_PARTS = 8
+#: Pixels of a row that are looked at: the mean of 64 in a part is known to a fifth of the noise of one.
+_ENOUGH = 512
 #: What the cell channel lights up is such a share of what that of the nuclei does (least, most), and so much
 #: of it lies within: in none of 49 real and simulated fields, and in 41 of them with their channels swapped.
 SWAPPED_SIZE, SWAPPED_WITHIN = (0.1, 0.6), 0.8
@@ -156,22 +158,24 @@ def _striped(plane: Plane) -> bool:
     """Whether rows or columns differ from their neighbours, from end to end, about as much as pixels do."""
     if min(plane.shape) < 64:
         return False
-    lines = plane.astype(np.float64)
-    return any((_line_offsets(each) > STRIPES).mean() > STRIPED_ROWS for each in (lines, lines.T))
+    return any((_line_offsets(each) > STRIPES).mean() > STRIPED_ROWS for each in (plane, plane.T))
 
 
-def _line_offsets(lines: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def _line_offsets(plane: Plane) -> npt.NDArray[np.float64]:
     """Return by how much (in noise of a pixel) each inner row differs from the mean of its neighbours.
 
     The middle half of the differences counts, in each part of a row; and of the parts the lower quartile,
-    all of one sign: the edge of a cell is not as long.
+    all of one sign: the edge of a cell is not as long. Of long rows some `_ENOUGH` pixels tell.
     """
+    step = max(1, plane.shape[1] // _ENOUGH)
+    lines = np.ascontiguousarray(plane[:, ::step], np.float64)
     bend = lines[1:-1] - (lines[2:] + lines[:-2]) / 2
     parts = bend.shape[1] // _ROW_PARTS
     sorted_ = np.sort(bend[:, : parts * _ROW_PARTS].reshape(len(bend), _ROW_PARTS, parts), axis=2)
     offsets = sorted_[:, :, parts // 4 : parts - parts // 4].mean(axis=2)
     least = np.maximum(np.percentile(offsets, 25, axis=1), -np.percentile(offsets, 75, axis=1))
-    differences = np.abs(np.diff(lines, axis=1))
+    whole = plane[:: max(1, plane.shape[0] // _ENOUGH)].astype(np.float64)
+    differences = np.abs(np.diff(whole, axis=1))
     noise = 1.4826 * float(np.median(differences)) / 2**0.5
     # where most neighbours are equal (8 bit, few grey levels), a stripe is one grey level at least
     steps = differences[differences > 0]

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 Labels = npt.NDArray[np.int32]
 Float = npt.NDArray[np.float32]
@@ -39,14 +38,17 @@ def mask_flows(labels: Labels) -> npt.NDArray[np.float64]:
     number[pixels] = np.arange(len(pixels))
     offsets = np.array([0, -width, width, -1, 1, -width - 1, -width + 1, width - 1, width + 1])
     around = pixels + offsets[:, None]
-    own = torch.from_numpy(np.where(padded.ravel()[around] == mask, number[around], len(pixels)))
+    own = np.where(padded.ravel()[around] == mask, number[around], len(pixels))
     centres, rounds = _centres(pixels // width, pixels % width, mask)
-    heat = torch.zeros(len(pixels) + 1, dtype=torch.float64)
-    nine = torch.empty(own.shape, dtype=torch.float64)
+    heat, total, one = np.zeros(len(pixels) + 1), np.empty(len(pixels)), np.empty(len(pixels))
+    # In one thread: a round is too short for several, which would wait for each other.
     for _ in range(rounds):
         heat[centres] += 1
-        torch.mean(torch.take(heat, own, out=nine), dim=0, out=heat[:-1])
-    up, down, left, right = heat.numpy()[number[around[1:5]]]
+        np.take(heat, own[0], out=total, mode="clip")
+        for beside in own[1:]:
+            total += np.take(heat, beside, out=one, mode="clip")
+        np.divide(total, 9, out=heat[:-1])
+    up, down, left, right = heat[number[around[1:5]]]
     climb = np.stack([down - up, right - left])
     flows[:, pixels // width - 1, pixels % width - 1] = climb / (1e-60 + np.sqrt((climb**2).sum(axis=0)))
     return flows
@@ -54,7 +56,7 @@ def mask_flows(labels: Labels) -> npt.NDArray[np.float64]:
 
 def _centres(
     y: npt.NDArray[np.intp], x: npt.NDArray[np.intp], mask: npt.NDArray[Any]
-) -> tuple[torch.Tensor, int]:
+) -> tuple[npt.NDArray[np.intp], int]:
     """Return which pixel is the centre of each mask (nearest to its mean), and how many rounds heat needs."""
     size = np.bincount(mask)
     means = [np.bincount(mask, at) / np.maximum(size, 1) for at in (y, x)]
@@ -66,7 +68,7 @@ def _centres(
         along = at[np.argsort(mask, kind="stable")]
         extent = np.maximum.reduceat(along, starts) - np.minimum.reduceat(along, starts) + 2
         longest = longest + extent
-    return torch.from_numpy(order[starts]), 2 * int(np.max(longest))
+    return order[starts], 2 * int(np.max(longest))
 
 
 def flow_errors(labels: Labels, flow: Float, doubtful: tuple[float, float] = (0.0, 0.0)) -> Float:
