@@ -9,6 +9,7 @@ import fakes
 import pytest
 
 from napari_tam.cli import analyse as cli_analyse
+from napari_tam.cli import plan as cli_plan
 from napari_tam.cli.main import main
 from napari_tam.results.folder import read_results
 
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
 
 @pytest.fixture(autouse=True)
 def fake_models(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cli_analyse, "load_models", lambda _: fakes.models())
+    for command in (cli_analyse, cli_plan):
+        monkeypatch.setattr(command, "load_models", lambda _: fakes.models())
 
 
 def run(*arguments: object) -> int:
@@ -47,6 +49,16 @@ def test_the_same_command_goes_on_and_says_so(tmp_path: Path, capsys: pytest.Cap
     assert read_results(out).cells["image"].unique().tolist() == ["B02", "B03", "B04"]
 
 
+def test_a_dry_run_of_what_was_never_analysed_loads_no_network(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    loaded = []
+    monkeypatch.setattr(cli_plan, "load_models", loaded.append)
+    assert run(plate(tmp_path / "in"), "--out", tmp_path / "out", "--dry-run") == 0
+    assert "3 to analyse" in capsys.readouterr().out
+    assert not loaded
+
+
 def test_a_dry_run_says_why(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     images, out = plate(tmp_path / "in"), tmp_path / "out"
     (images / "B04.ome.tif").write_bytes(b"broken")
@@ -72,7 +84,8 @@ def test_failures_are_told_again_and_tried_again_when_asked(
 ) -> None:
     images, out = plate(tmp_path / "in"), tmp_path / "out"
     failing = fakes.models(fakes.FailingSegmenter(MemoryError(), at=1))
-    monkeypatch.setattr(cli_analyse, "load_models", lambda _: failing)
+    for command in (cli_analyse, cli_plan):
+        monkeypatch.setattr(command, "load_models", lambda _: failing)
     assert run(images, "--out", out, "--jobs", 1) == 1
     assert run(images, "--out", out) == 1
     assert "not enough memory" in capsys.readouterr().err

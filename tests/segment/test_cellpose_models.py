@@ -39,7 +39,7 @@ STATES = {
         "downsample.down.res_down_0.conv.conv_0.0.weight": torch.zeros(2),
         "output.2.weight": torch.zeros(3, 32, 1, 1),
     },
-    4: {"W2": torch.zeros(4, 1), "encoder.pos_embed": torch.zeros(1, 2)},
+    4: {"W2": torch.eye(192).reshape(192, 3, 8, 8), "encoder.pos_embed": torch.ones(1, 2, 2, 4)},
 }
 
 
@@ -89,6 +89,62 @@ def test_weights_that_no_training_leaves_are_refused(tmp_path: Path, value: floa
         network(bad)
     with pytest.raises(InputError, match="the weights are damaged"):
         models.load_models(Settings(cells_model=str(bad), nuclei_model="none"))
+
+
+def transformer() -> dict[str, torch.Tensor]:
+    """Return what a file of Cellpose 4 holds, of one small block: its names and numbers of axes."""
+    torch.manual_seed(0)
+    shapes = {
+        "encoder.patch_embed.proj.weight": (8, 3, 8, 8),
+        "encoder.blocks.0.norm1.weight": (8,),
+        "encoder.blocks.0.attn.qkv.weight": (24, 8),
+        "encoder.blocks.0.mlp.lin1.weight": (32, 8),
+        "encoder.neck.0.weight": (4, 8, 1, 1),
+        "out.weight": (192, 4, 1, 1),
+    }
+    drawn = {name: torch.rand(shape) - 0.5 for name, shape in shapes.items()}
+    zero = {
+        "encoder.blocks.0.attn.rel_pos_h": torch.zeros(3, 4),
+        "encoder.blocks.0.attn.qkv.bias": torch.zeros(24),
+        "diam_mean": torch.tensor([30.0]),
+    }
+    return {**STATES[4], **drawn, **zero}
+
+
+@pytest.mark.parametrize("kind", [torch.float32, torch.float16, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 0.0])
+@pytest.mark.parametrize("layer", ["all", "encoder.blocks.0.mlp.lin1.weight", "out.weight", "W2"])
+def test_weights_of_cellpose_4_that_no_training_leaves_are_refused(
+    tmp_path: Path, value: float, layer: str, kind: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("napari_tam.segment.cellpose_models.cellpose_generation", lambda: 4)
+    state = {name: tensor.to(kind) for name, tensor in transformer().items()}
+    assert network(saved(tmp_path / "good.pt", state)) is None
+    for name in [name for name, tensor in state.items() if tensor.ndim > 1 or layer != "all"]:
+        if layer in ("all", name):
+            state[name] = torch.full_like(state[name], value)
+    bad = saved(tmp_path / "bad.pt", state)
+    reason = "all zero" if value == 0 else "not finite"
+    with pytest.raises(InputError, match=f"the weights are damaged .*is {reason}"):
+        network(bad)
+    with pytest.raises(InputError, match="the weights are damaged"):
+        models.load_models(Settings(cells_model=str(bad), nuclei_model="none"))
+
+
+@pytest.mark.parametrize("value", [float("nan"), 0.0])
+def test_weights_that_cellpose_4_fetched_itself_are_looked_at_as_well(
+    monkeypatch: pytest.MonkeyPatch, value: float
+) -> None:
+    class Fetched(FakeCellpose):
+        def __init__(self, **given: Any) -> None:
+            super().__init__(**given)
+            self.net = torch.nn.Linear(4, 4)
+            torch.nn.init.constant_(self.net.weight, value)
+
+    monkeypatch.setattr(cellpose.models, "CellposeModel", Fetched)
+    monkeypatch.setattr("napari_tam.segment.cellpose_models._weights_file", lambda name: None)
+    with pytest.raises(InputError, match="the weights are damaged"):
+        CellposeSegmenter("cpsam", "cells", CPU, 25.0, "min_cell_area_um2")
 
 
 class Evil:

@@ -5,17 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from napari_tam.batches.threshold import settled
-from napari_tam.batches.work import Work
-from napari_tam.io.images import unique_names
-from napari_tam.results import folder as results
-from napari_tam.results.field_store import FieldStore
-from napari_tam.results.fingerprint import analysis_hash, is_same
+from napari_tam.io.listing import unique_names
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from napari_tam.batches.work import Work
     from napari_tam.pipeline.models import Models
     from napari_tam.settings import Settings
 
@@ -32,7 +28,7 @@ class Planned:
 def plan(
     paths: Sequence[Path],
     settings: Settings,
-    models: Models,
+    load: Callable[[Settings], Models],
     out: Path,
     retry_failed: bool = False,
     *,
@@ -42,10 +38,34 @@ def plan(
 
     Parameters
     ----------
-    paths, settings, models, out, retry_failed, resume
+    paths, settings, out, retry_failed, resume
         As for `napari_tam.batches.run.analyse_files`.
+    load
+        Loads the networks, which is done only if there are results that may hold still.
     """
     names = unique_names(paths, settings.files)
+    if (out / "fields").is_dir():
+        yield from _with_results(names, settings, load(settings), out, retry_failed, resume=resume)
+    else:
+        yield from (Planned(path, "analyse", "") for path in names)
+
+
+def _with_results(
+    names: Mapping[Path, str],
+    settings: Settings,
+    models: Models,
+    out: Path,
+    retry_failed: bool,
+    *,
+    resume: bool,
+) -> Iterator[Planned]:
+    # not needed where nothing was analysed, and slow to import
+    from napari_tam.batches.threshold import settled
+    from napari_tam.batches.work import Work
+    from napari_tam.results.field_store import FieldStore
+    from napari_tam.results.fingerprint import analysis_hash
+    from napari_tam.results.folder import FAILED
+
     settings = settled(settings, out)
     parts = FieldStore(out, make=False)
     work = Work(parts, settings, models, analysis_hash(settings, models), resume, retry_failed)
@@ -58,11 +78,14 @@ def plan(
         if done is None:
             yield Planned(path, "analyse", _reason(work, path, name))
             continue
-        failed = next((str(row["error"]) for row in done[0] if row["status"] == results.FAILED), "")
+        failed = next((str(row["error"]) for row in done[0] if row["status"] == FAILED), "")
         yield Planned(path, "keep", f"failed: {failed}" if failed else "")
 
 
 def _reason(work: Work, path: Path, name: str) -> str:
+    from napari_tam.results.fingerprint import is_same
+    from napari_tam.results.folder import FAILED
+
     known = work.parts.fields_of(name)
     if not work.resume or known is None:
         return ""
@@ -77,6 +100,6 @@ def _reason(work: Work, path: Path, name: str) -> str:
     if stamp.analysis != work.analysis:
         return "other settings, networks or version"
     found = [work.parts.row(field, pictures=work.settings.overlays) for field in fields]
-    if any(row is not None and row[0]["status"] == results.FAILED for row in found):
+    if any(row is not None and row[0]["status"] == FAILED for row in found):
         return "failed before"
     return "a mask, picture or table is missing"

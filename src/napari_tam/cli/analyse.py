@@ -13,11 +13,8 @@ from napari_tam.batches.conclude import conclude
 from napari_tam.batches.dispatch import analyse_batch
 from napari_tam.batches.threshold import read_threshold
 from napari_tam.cli.console import INTERRUPTED, SOME_FAILED
+from napari_tam.cli.inputs import find_images
 from napari_tam.cli.uptake import print_conclusions, print_report
-from napari_tam.io.channel_search import described
-from napari_tam.io.images import list_images
-from napari_tam.io.layout import read_layout
-from napari_tam.io.listing import unique_names, unreadable
 from napari_tam.pipeline.models import load_models
 from napari_tam.puncta.threshold import LOWEST
 from napari_tam.results.folder import OK, PENDING, prepare
@@ -49,8 +46,6 @@ class Run:
         See `napari_tam.batches.run.analyse_files`.
     jobs
         The same; None for what the machine can do.
-    dry_run
-        Only say what would be done.
     cluster
         Where to analyse, see `napari_tam.batches.dask_clusters.open_cluster`; None for this process.
     """
@@ -59,7 +54,6 @@ class Run:
     retry_failed: bool = False
     jobs: int | None = 0
     memory_gb: float | None = None
-    dry_run: bool = False
     cluster: str | None = None
 
 
@@ -80,15 +74,7 @@ def analyse(
         If no image can be found, the folder not written, a model not loaded, or the layout not used.
     """
     how = how or Run()
-    paths = list_images(images, settings.files, rgb=settings.rgb)
-    for line in [*described(paths, settings.files), *unreadable(images)]:
-        print(f"files    {line}")
-    about = None if layout is None else read_layout(layout)
-    if about is not None:
-        # before the work: a row of a wrong well is found at once
-        about.check(list(unique_names(paths, settings.files).values()), patterns=False)
-    if how.dry_run:
-        return _print_plan(paths, out, settings, how)
+    paths, about = find_images(images, settings, layout)
     # to the end: another run between the images and the tables would mix its own with these
     with locked(out):
         return _analyse(paths, out, settings, command, about, how)
@@ -195,18 +181,6 @@ def _median_puncta(out: Path) -> float:
     import pandas as pd
 
     return float(pd.read_parquet(out / "cells.parquet", columns=["puncta_count"])["puncta_count"].median())
-
-
-def _print_plan(paths: Sequence[Path], out: Path, settings: Settings, how: Run) -> int:
-    """Say for every file what a run would do, and why; nothing is written."""
-    from napari_tam.batches.plan import plan
-
-    counts: Counter[str] = Counter()
-    for step in plan(paths, settings, load_models(settings), out, how.retry_failed, resume=how.resume):
-        counts[step.todo] += 1
-        print(f"{step.todo:8} {step.path}" + (f" ({step.why})" if step.why else ""))
-    print(f"in all   {counts['analyse']} to analyse, {counts['keep']} done already; nothing was written")
-    return 0
 
 
 def _print_missing(out: Path) -> None:

@@ -106,15 +106,25 @@ def run_analyse(arguments: argparse.Namespace) -> int:
 
 def run_batch(arguments: argparse.Namespace) -> int:
     """Analyse many images; what is there is kept."""
+    settings = chosen_settings(arguments)
+    if arguments.dry_run:
+        from napari_tam.cli.plan import print_plan
+
+        return print_plan(
+            arguments.images,
+            arguments.out,
+            settings,
+            layout=arguments.layout,
+            retry_failed=arguments.retry_failed,
+            resume=not arguments.fresh,
+        )
     from napari_tam.cli.analyse import Run, analyse
 
-    settings = chosen_settings(arguments)
     how = Run(
         resume=not arguments.fresh,
         retry_failed=arguments.retry_failed,
         jobs=arguments.jobs,
         memory_gb=arguments.memory,
-        dry_run=arguments.dry_run,
         cluster=arguments.cluster,
     )
     command = ["napari-tam", *arguments.argv]

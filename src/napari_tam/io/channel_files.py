@@ -6,6 +6,7 @@ each of them holds one channel. A field is then known by its first file, whereve
 
 from __future__ import annotations
 
+import os
 import re
 from collections import defaultdict
 from dataclasses import dataclass
@@ -146,6 +147,8 @@ def group(files: Sequence[Path], namings: Sequence[Naming] = NAMINGS) -> Grouped
     fields: list[ChannelFiles] = []
     for naming in namings:
         fitting = [path for each in by_shape if _may_fit(each, naming) for path in each if path in rest]
+        if not naming.certain and not _may_be_channels(fitting, naming):
+            continue
         found = _fields(fitting, naming)
         if naming.certain or _is_believable(found, naming):
             fields += found
@@ -153,29 +156,42 @@ def group(files: Sequence[Path], namings: Sequence[Naming] = NAMINGS) -> Grouped
     return Grouped(tuple(sorted(fields, key=lambda each: each.first)), beside if fields else ())
 
 
-#: What names of one way differ in: GUIDs, rows of a plate, digits.
-_VARIES = (
-    (re.compile(GUID, re.IGNORECASE), "-"),
-    (re.compile(r"[A-P](?=\d)"), "A"),
-    (re.compile(r"\d"), "0"),
-)
+def _may_be_channels(files: Iterable[Path], naming: Naming) -> bool:
+    """Tell whether as many texts stand for the channel as an image has channels; ends at one too many."""
+    channels: set[str] = set()
+    for path in files:
+        match = naming.match(path)
+        channels.add("" if match is None else match["channel"])
+        if len(channels) > MOST_CHANNELS:
+            return False
+    return len(channels) > 1
+
+
+#: What names of one way differ in: GUIDs, digits, rows of a plate.
+_GUIDS = re.compile(GUID, re.IGNORECASE)
+_DIGITS = str.maketrans("123456789", "0" * 9)
+_ROWS = re.compile(r"[A-P](?=0)")
 
 
 def alike(files: Collection[Path]) -> list[list[Path]]:
     """Return the files by what their names look like, so that not every pattern must be tried on each."""
     found: dict[str, list[Path]] = defaultdict(list)
-    for path in sorted(files):
-        text = path.name
-        for pattern, instead in _VARIES:
-            text = pattern.sub(instead, text)
-        found[text].append(path)
+    for path in sorted(files, key=lambda path: path.parts):  # as paths are sorted, but made once
+        text = os.path.basename(path)
+        if "-" in text:
+            text = _GUIDS.sub("-", text)
+        found[_ROWS.sub("A", text.translate(_DIGITS))].append(path)
     return list(found.values())
+
+
+def examples(alike: Sequence[Path]) -> set[Path]:
+    """Return the first, the middle and the last of files that look alike."""
+    return {alike[0], alike[len(alike) // 2], alike[-1]}
 
 
 def _may_fit(alike: Sequence[Path], naming: Naming) -> bool:
     """Tell whether a naming is to be tried. One that fits some only is none: C03 is a well beside B03."""
-    some_of_them = {alike[0], alike[len(alike) // 2], alike[-1]}
-    if naming.certain or not any(map(naming.match, some_of_them)):
+    if naming.certain or not any(map(naming.match, examples(alike))):
         return naming.certain
     return all(map(naming.match, alike))
 

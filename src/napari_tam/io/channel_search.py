@@ -8,35 +8,55 @@ from collections import Counter
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from napari_tam.io.channel_files import AUTO, BESIDE_THEM, EACH, ChannelFiles, alike, group
+from napari_tam.io.channel_files import AUTO, BESIDE_THEM, EACH, ChannelFiles, alike, examples, group
 from napari_tam.io.channels import is_channel_name
 from napari_tam.io.naming import NAMINGS, Naming, told
-from napari_tam.io.pictures import is_picture
+from napari_tam.io.pictures import PICTURES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
 _TIFF = re.compile(r"\.tiff?$", re.IGNORECASE)
 
 
-def _kind(path: Path) -> str:
+def _kind(name: str) -> str:
     """Return what kind of file may be a channel: files of other kinds are no channels of the same field."""
-    return "tiff" if _TIFF.search(path.name) else path.suffix.lower() if is_picture(path) else ""
+    if _TIFF.search(name):
+        return "tiff"
+    end = os.path.splitext(name)[1].lower()
+    return end if end in PICTURES else ""
 
 
 def _files(folder: Path, kind: str) -> list[Path]:
     """Return the files of a kind in a folder, without hidden ones."""
     with os.scandir(folder) as entries:
-        names = [each.name for each in entries if not each.name.startswith(".") and _is_file(each)]
-    return [path for path in map(folder.joinpath, sorted(names)) if _kind(path) == kind]
+        names = sorted(each.name for each in entries if _kind(each.name) == kind and is_plain_file(each))
+    return [folder / name for name in names]
 
 
-def _is_file(entry: os.DirEntry[str]) -> bool:
+def is_plain_file(entry: os.DirEntry[str]) -> bool:
+    """Tell whether what a folder lists is a file that is not hidden, which needs no look at the file."""
     try:
-        return entry.is_file()
+        return not entry.name.startswith(".") and entry.is_file()
     except OSError:
         return False
+
+
+def find_all(paths: Iterable[Path], how: str = AUTO) -> dict[Path, ChannelFiles | str | None]:
+    """Return for every file the field that it belongs to, `BESIDE_THEM` for a preview, or None.
+
+    As `find`, of many files: every folder is looked at once.
+    """
+    tables: dict[tuple[str, str], _Tables] = {}
+    found: dict[Path, ChannelFiles | str | None] = {}
+    for path in paths:
+        folder, name = os.path.split(path)  # texts: a path's parts take several times as long
+        key = folder, _kind(name)
+        if key not in tables:
+            tables[key] = _Tables(path.parent, key[1], how)
+        found[path] = tables[key].look_up(name)
+    return found
 
 
 def find(path: Path, how: str = AUTO) -> ChannelFiles | None:
@@ -53,7 +73,11 @@ def find(path: Path, how: str = AUTO) -> ChannelFiles | None:
 
 def image_of(path: Path, how: str = AUTO) -> Path | None:
     """Return the file that an image is known by: the first of its channels; None for a preview."""
-    found = _look(path, how)
+    return known_by(path, _look(path, how))
+
+
+def known_by(path: Path, found: ChannelFiles | str | None) -> Path | None:
+    """Return the file that an image is known by, of what `find_all` has found."""
     if isinstance(found, ChannelFiles):
         if found.first.parent != resolved(path.parent):
             return found.first
@@ -71,13 +95,13 @@ def described(paths: Iterable[Path], how: str = AUTO) -> list[str]:
     """Return a line for every way in which images of several files are named, and for what was left out."""
     namings: Counter[tuple[str, int]] = Counter()
     folders: set[tuple[Path, str]] = set()
-    for path in paths:
-        found = find(path, how)
-        if found is None:
+    for path, found in find_all(paths, how).items():
+        if not isinstance(found, ChannelFiles):
             continue
         namings[found.naming.name, len(found.channels)] += 1
-        folders.add((found.first.parent, _kind(path)))
-    beside = [path for each in folders for path in _files(*each) if image_of(path, how) is None]
+        folders.add((found.first.parent, _kind(path.name)))
+    around = find_all((path for each in folders for path in _files(*each)), how)
+    beside = [path for path, found in around.items() if found == BESIDE_THEM]
     lines = [
         f"{number} images of {channels} channels, a file each, named like {name}"
         for (name, channels), number in namings.items()
@@ -98,28 +122,49 @@ def _followed(folder: Path) -> Path:
 
 
 def _look(path: Path, how: str) -> ChannelFiles | str | None:
-    kind = _kind(path)
-    if how == EACH or not kind:
+    return _Tables(path.parent, _kind(path.name), how).look_up(path.name)
+
+
+class _Tables:
+    """The fields of the files of one kind in a folder; deeper ways of naming are looked through first."""
+
+    def __init__(self, parent: Path, kind: str, how: str) -> None:
+        beside = resolved(parent)
+        self._folder = str(beside)
+        self._made: list[dict[str, ChannelFiles | str]] = []
+        self._more = _tables(beside, kind, how)  # as far as they are needed: each opens a file
+
+    def look_up(self, name: str) -> ChannelFiles | str | None:
+        """Return what a file belongs to."""
+        path = os.path.join(self._folder, name)  # a text: a path takes ten times as long to make
+        for table in self._made:
+            if path in table:
+                return table[path]
+        for table in self._more:
+            self._made.append(table)
+            if path in table:
+                return table[path]
         return None
-    beside = resolved(path.parent)
-    name = os.path.join(beside, path.name)  # a text: a path takes ten times as long to make
+
+
+def _tables(beside: Path, kind: str, how: str) -> Iterator[dict[str, ChannelFiles | str]]:
+    """Yield, for every number of folders that may be a part of names, the files that belong to a field."""
+    if how == EACH or not kind:
+        return
     try:
         changed = os.stat(beside).st_mtime_ns
         depths = _depths(beside, kind, how, changed)
     except OSError:
-        return None
+        return
     # the deepest first: a name without its folders may fit another way as well
     for depth in depths:
         try:
             folder = beside.parents[depth - 1] if depth else beside
             if depth:
                 changed = max(each.stat().st_mtime_ns for each in _folders(folder, depth))
-            by_file = _by_file(folder, kind, depth, how, changed)
+            yield _by_file(folder, kind, depth, how, changed)
         except (OSError, IndexError):
             continue
-        if name in by_file:
-            return by_file[name]
-    return None
 
 
 def _ways(how: str, depth: int) -> list[Naming]:
@@ -134,7 +179,8 @@ def _depths(folder: Path, kind: str, how: str, _changed: int) -> list[int]:
     The folders beside this one may be many, and are looked at only if its files' names ask for it.
     """
     known = {naming.folders for naming in (NAMINGS if how == AUTO else (told(how),))}
-    files = _files(folder, kind) if max(known) else []
+    looks = alike(_files(folder, kind)) if max(known) else []
+    files = [path for look in looks for path in examples(look)]
     return [
         depth
         for depth in sorted(known, reverse=True)

@@ -15,6 +15,8 @@ from napari_tam.io.pictures import PICTURES, SPLIT, is_picture
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
 
+    from napari_tam.io.channel_files import ChannelFiles
+
 #: File name endings of vendor formats, and the extra that reads them.
 VENDOR = {
     ".nd2": "nd2",
@@ -39,16 +41,16 @@ def name_of(path: Path, files: str = "auto") -> str:
     """Return what an image is called: its field's name where channels are files, else its stem."""
     from napari_tam.io.channel_search import find
 
-    found = find(path, files)
-    return stem_of(path) if found is None else found.name
+    return _named(path, find(path, files))
 
 
-def _folder_of(path: Path, files: str) -> Path:
+def _named(path: Path, found: ChannelFiles | str | None) -> str:
+    return stem_of(path) if found is None or isinstance(found, str) else found.name
+
+
+def _folder_of(path: Path, found: ChannelFiles | str | None) -> Path:
     """Return the folder that an image lies in, which is no part of its name."""
-    from napari_tam.io.channel_search import find
-
-    found = find(path, files)
-    return path.resolve().parent if found is None else found.folder
+    return path.resolve().parent if found is None or isinstance(found, str) else found.folder
 
 
 def is_zarr(path: Path) -> bool:
@@ -82,32 +84,48 @@ def list_images(
     InputError
         If an input matches no image.
     """
-    from napari_tam.io.channel_search import image_of, resolved
+    from napari_tam.io.channel_search import find_all, known_by, resolved
 
-    found: dict[Path, Path] = {}
-    images: set[Path] = set()
-    for given in inputs:
-        for path in _expand(given, pictures=rgb == SPLIT, subfolders=subfolders):
-            image = image_of(path, files)
-            if image is not None and image not in images:
-                images.add(image)
-                linked = image.is_symlink()
-                whole = image.resolve() if linked else resolved(image.parent) / image.name
-                found.setdefault(whole, image)
+    expanded = [
+        path for given in inputs for path in _expand(given, pictures=rgb == SPLIT, subfolders=subfolders)
+    ]
+    images = dict.fromkeys(known_by(*each) for each in find_all(expanded, files).items())
+    folders: dict[str, tuple[str, set[str]]] = {}
+    found: dict[str, Path] = {}
+    for image in images:
+        if image is None:
+            continue
+        folder, name = os.path.split(image)
+        if folder not in folders:
+            folders[folder] = str(resolved(image.parent)), _links(image.parent)
+        whole, links = folders[folder]
+        found.setdefault(str(image.resolve()) if name in links else os.path.join(whole, name), image)
     return _without_masks_of_fields(list(found.values()), inputs, files)
 
 
 def _without_masks_of_fields(images: list[Path], inputs: Sequence[str | Path], files: str) -> list[Path]:
     """Drop masks that are called after an image whose channels are files; those that are named stay."""
+    from napari_tam.io.channel_search import find_all
+
     masks = [path for path in images if _MASK.search(stem_of(path)) and str(path) not in map(str, inputs)]
     if not masks:
         return images
-    fields = {(path.parent, name_of(path, files).casefold()) for path in images if path not in masks}
+    known = find_all(set(images).difference(masks), files).items()
+    fields = {(path.parent, _named(path, found).casefold()) for path, found in known}
     return [
         path
         for path in images
         if path not in masks or (path.parent, _MASK.sub("", stem_of(path)).casefold()) not in fields
     ]
+
+
+def _links(folder: Path) -> set[str]:
+    """Return the names of the links in a folder: only those need a look at where they lead to."""
+    try:
+        with os.scandir(folder) as entries:
+            return {entry.name for entry in entries if entry.is_symlink()}
+    except OSError:
+        return set()
 
 
 def _expand(given: str | Path, *, pictures: bool, subfolders: bool) -> list[Path]:
@@ -125,22 +143,19 @@ def _expand(given: str | Path, *, pictures: bool, subfolders: bool) -> list[Path
         ) from error
     if folder:
         try:
-            candidates = list(path.iterdir())
+            candidates = _entries(path)
             if subfolders and not any(map(is_image, candidates)):
-                below = _below(path)
+                below = list(filter(_is_file, _below(path)))
                 candidates = below if any(map(is_image, below)) else candidates
         except OSError as error:
             raise InputError(
                 f"the folder cannot be read ({error.strerror})", where=path, fix="check its permissions"
             ) from error
     elif glob.has_magic(str(given)):
-        candidates = [Path(match) for match in glob.glob(str(path), recursive=True)]
+        candidates = [each for each in map(Path, glob.glob(str(path), recursive=True)) if _is_file(each)]
     else:
         raise InputError("there is no such file or folder", where=given, fix="check the name")
-    files = sorted(
-        (p for p in candidates if not p.name.startswith(".") and (p.is_file() or is_zarr(p))),
-        key=lambda path: path.parts,  # as paths are sorted, but made once
-    )
+    files = sorted(candidates, key=lambda path: path.parts)  # as paths are sorted, but made once
     images = [p for p in files if is_image(p)]
     unmasked = _without_masks(images)
     if not unmasked:
@@ -153,6 +168,22 @@ def _expand(given: str | Path, *, pictures: bool, subfolders: bool) -> list[Path
             + ("; pictures are read with --rgb split" if set(others) & set(PICTURES) else ""),
         )
     return unmasked
+
+
+def _entries(folder: Path) -> list[Path]:
+    """Return the files and Zarr folders in a folder, without hidden ones; no file is looked at."""
+    from napari_tam.io.channel_search import is_plain_file
+
+    with os.scandir(folder) as entries:
+        return [
+            folder / entry.name
+            for entry in entries
+            if not entry.name.startswith(".") and (is_plain_file(entry) or is_zarr(folder / entry.name))
+        ]
+
+
+def _is_file(path: Path) -> bool:
+    return not path.name.startswith(".") and (path.is_file() or is_zarr(path))
 
 
 def _is_image(path: Path) -> bool:
@@ -257,12 +288,15 @@ def unique_names(paths: Iterable[Path], files: str = "auto") -> dict[Path, str]:
     appended (``a``, ``a_2``). Names differ in more than case, as they become file names. They depend on
     the paths and their order only.
     """
-    paths = list(dict.fromkeys(paths))
-    stems = [printable(name_of(path, files)) for path in paths]
+    from napari_tam.io.channel_search import find_all
+
+    fields = find_all(paths, files)
+    paths = list(fields)
+    stems = [printable(_named(path, field)) for path, field in fields.items()]
     shared = _repeated(stems)
     longer = [
-        f"{printable(_folder_of(path, files).name)}_{stem}" if stem.casefold() in shared else stem
-        for path, stem in zip(paths, stems, strict=True)
+        f"{printable(_folder_of(path, field).name)}_{stem}" if stem.casefold() in shared else stem
+        for (path, field), stem in zip(fields.items(), stems, strict=True)
     ]
     # Where the folder does not tell them apart either, it would only make the name longer.
     still = _repeated(longer)

@@ -126,8 +126,20 @@ class ModelCard:
         return network
 
 
-def check_weights(tensors: Mapping[str, torch.Tensor], where: object, *, fix: str) -> None:
+def check_weights(
+    tensors: Mapping[str, torch.Tensor], where: object, *, fix: str, fewest_axes: int = 4
+) -> None:
     """Refuse weights of which no network can be made: it would find nothing, and nobody would know why.
+
+    Parameters
+    ----------
+    tensors
+        Name and values of each tensor; what holds no floating-point numbers is passed over.
+    where, fix
+        For the error: the file, and what to do.
+    fewest_axes
+        Weights of so many axes are never all zero: 4 are those of a convolution, 2 those of a transformer's
+        layers as well.
 
     Raises
     ------
@@ -143,7 +155,8 @@ def check_weights(tensors: Mapping[str, torch.Tensor], where: object, *, fix: st
         if name.endswith("running_var") and bool((values < 0).any()):
             raise InputError(f"the weights are damaged ({name} is below zero)", where=where, fix=fix)
         # biases may well be zero, and a block may be switched off; a convolution never is
-        if values.ndim >= 4 and not bool(values.any()):
+        weights = values.ndim >= 4 or (values.ndim >= fewest_axes and name.endswith("weight"))
+        if weights and not bool(values.any()):
             raise InputError(f"the weights are damaged ({name} is all zero)", where=where, fix=fix)
 
 

@@ -31,6 +31,8 @@ from napari_tam.segment.segmenter import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import torch
 
     from napari_tam.networks.cpnet import CPNet
@@ -86,6 +88,7 @@ def cellpose_network(name: str) -> tuple[CPNet, float] | None:
     state = _load_weights(path)
     names = {key for key in state if isinstance(key, str)} if isinstance(state, dict) else set()
     if "W2" in names or any(key.startswith("encoder.") for key in names):
+        _check_transformer(state, path)
         if cellpose_generation() >= 4:
             return None
         raise InputError(
@@ -109,6 +112,14 @@ def cellpose_network(name: str) -> tuple[CPNet, float] | None:
         raise _no_model(path, f"its mean diameter is {diameter:g} pixels")
     # Cellpose's own network for nuclei has the cells' diameter stored.
     return network, NUCLEI_PX if name == "nuclei" else diameter
+
+
+def _check_transformer(state: Mapping[str, Any], where: Path) -> None:
+    """Refuse weights of Cellpose 4 that find nothing: a layer that is zero or not finite."""
+    import torch
+
+    tensors = {str(name): value for name, value in state.items() if isinstance(value, torch.Tensor)}
+    check_weights(tensors, where, fix=AGAIN, fewest_axes=2)
 
 
 def _weights_file(name: str) -> Path | None:
@@ -204,6 +215,7 @@ class CellposeSegmenter:
         torch.sparse.check_sparse_tensor_invariants.disable()  # type: ignore[no-untyped-call]
         logging.getLogger("cellpose").setLevel(logging.ERROR)
         path = Path(name).expanduser()
+        fetched = _weights_file(name) is None
         try:
             # bfloat16 is emulated, ten times slower, on most processors.
             self.model = CellposeModel(
@@ -215,7 +227,8 @@ class CellposeSegmenter:
             raise _not_here(name, error) from error
         except (RuntimeError, KeyError, AssertionError, ValueError) as error:
             raise _no_model(path, error) from error
-        check_weights(self.model.net.state_dict(), path, fix=AGAIN)
+        if fetched:  # a file was checked by `cellpose_network`
+            _check_transformer(self.model.net.state_dict(), path)
         self.working_px = WORKING_PX[kind]
         self.typical_um = typical_um
         self.area_setting = area_setting

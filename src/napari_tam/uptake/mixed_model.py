@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from napari_tam.uptake.group_tests import Groups, welch_freedom
+from napari_tam.uptake.unequal_variances import welch_freedom, welch_p
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from napari_tam.uptake.group_tests import Groups
 
 _Row = dict[str, Any]
 _Floats = npt.NDArray[np.float64]
@@ -28,7 +30,8 @@ def mixed_test(both: Groups, cells: pd.DataFrame, readout: str, *, paired: bool)
 
     Unpaired: unit means weighted by 1 / (variance between units + variance of cells / number of cells), the
     first by Paule and Mandel, the second pooled within the group's units; standard error by Knapp and
-    Hartung; degrees of freedom by Satterthwaite. Paired: the same of the units' differences.
+    Hartung; degrees of freedom by Satterthwaite, and p as of Welch's test (`welch_p`). Paired: the same of
+    the units' differences, by Student's t.
 
     Parameters
     ----------
@@ -62,19 +65,21 @@ def mixed_test(both: Groups, cells: pd.DataFrame, readout: str, *, paired: bool)
             _combined(table["mean"].to_numpy(float), table["variance"].to_numpy(float)) for table in groups
         )
         effect, error = second.mean - first.mean, np.sqrt(first.variance + second.variance)
-        freedom = welch_freedom(
-            (first.variance * first.units, first.units), (second.variance * second.units, second.units)
-        )
+        a, b = ((mean.variance * mean.units, mean.units) for mean in (first, second))
     if not np.isfinite(error) or error <= 0:
         return both.untested("not tested: the mixed model finds no variance", paired=paired)
-    reach = float(stats.t.ppf(0.975, freedom)) * error
+    if paired:
+        p, reach = 2 * float(stats.t.sf(abs(effect) / error, freedom)), float(stats.t.ppf(0.975, freedom))
+    else:
+        freedom = welch_freedom(a, b)
+        p, reach = welch_p(effect / error, a, b, 0.05)
     return {
         **both.described(paired=paired),
         "difference": effect,
         "test": "linear mixed model",
-        "ci_low": effect - reach,
-        "ci_high": effect + reach,
-        "p": float(2 * stats.t.sf(abs(effect) / error, freedom)),
+        "ci_low": effect - reach * error,
+        "ci_high": effect + reach * error,
+        "p": p,
         "note": f"{len(data)} cells, {freedom:.3g} degrees of freedom"
         + ("" if paired else " (Satterthwaite)")
         + ", standard error by Knapp and Hartung",
