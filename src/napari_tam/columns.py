@@ -1141,7 +1141,7 @@ DOSE_RESPONSE_COLUMNS: tuple[Column, ...] = (
         "the layout's",
         "fit",
         "Dose of the half effect: uptake = bottom + (top - bottom) / (1 + (EC50 / dose)^Hill). Missing where "
-        "the note says why.",
+        "its interval goes beyond the doses, or the note gives another reason.",
         "four-parameter logistic: Finney 1979, Int Stat Rev 47:1",
     ),
     Column("ec50_low", "number", "the layout's", "fit", "Lower end of its 95 % interval; missing: open."),

@@ -109,6 +109,7 @@ def _conclude(folder: Path, settings: Settings, layout: Layout | None) -> Conclu
     from napari_tam.traffic.communicate import communicate
     from napari_tam.uptake.comparisons import compare
     from napari_tam.uptake.decide import decide
+    from napari_tam.uptake.dose_response import dose_responses
     from napari_tam.uptake.replicates import replicate_table
 
     found = _Tables.read(folder)
@@ -140,6 +141,9 @@ def _conclude(folder: Path, settings: Settings, layout: Layout | None) -> Conclu
         more["marker_agreement"] = agreement(cells[chosen], settings)
     traffic = communicate(folder, cells, puncta, found.images.to_pandas(), settings)
     more |= traffic.tables
+    doses = dose_responses(cells[chosen], settings)
+    if doses is not None:
+        more["dose_response"] = doses
     found.images = _extend(found.images, about[_LAYOUT_NAMES], after="image")
     beside = compare_fields(found.images.to_pandas())
     for name in beside:

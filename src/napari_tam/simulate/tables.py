@@ -134,3 +134,55 @@ class CocultureTables:
 def _mixed(donor: npt.NDArray[np.bool_], near: npt.NDArray[np.bool_]) -> int:
     """Return how many pairs of neighbours have one donor."""
     return int(near[donor][:, ~donor].sum())
+
+
+@dataclass(frozen=True)
+class DoseTables:
+    """Cells of a plate whose mean uptake is a four-parameter logistic of the dose.
+
+    Attributes
+    ----------
+    doses, replicates, cells
+        Doses (0: none), replicates, and cells of a well.
+    ec50, top, bottom, hill
+        The curve.
+    spread, well_spread, replicate_spread
+        SD of the logarithm of uptake between cells, between wells treated alike, and between replicates.
+    """
+
+    doses: tuple[float, ...] = (0.0, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
+    replicates: int = 3
+    cells: int = 60
+    ec50: float = 8.0
+    top: float = 25.0
+    bottom: float = 0.8
+    hill: float = 1.2
+    spread: float = 0.6
+    well_spread: float = 0.1
+    replicate_spread: float = 0.15
+
+    def draw(self, seed: int | Generator) -> pd.DataFrame:
+        """Return one row per cell: puncta_count, and what a layout says (dose, replicate, condition, …)."""
+        rng = np.random.default_rng(seed)
+        parts = []
+        for replicate in range(self.replicates):
+            level = np.exp(rng.normal(0, self.replicate_spread))
+            for dose in self.doses:
+                rise = 0.0 if dose == 0 else 1 / (1 + (self.ec50 / dose) ** self.hill)
+                mean = self.bottom + (self.top - self.bottom) * rise
+                mean *= level * np.exp(rng.normal(0, self.well_spread))
+                own = np.exp(rng.normal(-(self.spread**2) / 2, self.spread, self.cells))
+                count = rng.poisson(mean * own)
+                parts.append(
+                    pd.DataFrame({"puncta_count": count, "dose": dose, "replicate": str(replicate + 1)})
+                )
+        cells = pd.concat(parts, ignore_index=True)
+        about: dict[str, Any] = {
+            "well": "",
+            "condition": "tumour EV",
+            "time": np.nan,
+            "donor": "",
+            "plate": "",
+        }
+        role = np.where(cells["dose"] == 0, "dye_only", "")
+        return cells.assign(**about, control_role=role, puncta_intensity_sum=100.0 * cells["puncta_count"])
