@@ -22,6 +22,7 @@ from napari_tam.columns import (
     GATE_COLUMNS,
     KINETICS_COLUMNS,
     LAYOUT_COLUMNS,
+    POWER_COLUMNS,
     PUNCTA_COLUMNS,
     PUNCTUM_DECISION_COLUMNS,
     REPLICATE_COLUMNS,
@@ -166,6 +167,7 @@ def columns_page() -> str:
             UPTAKE_POLARISATION_COLUMNS
         ),
         "dose_response.csv: one row a condition and readout": DOSE_RESPONSE_COLUMNS,
+        "power.csv: one row a readout, effect, number of replicates and of cells": POWER_COLUMNS,
     }
     sections = [COLUMNS_HEAD]
     for title, columns in tables.items():

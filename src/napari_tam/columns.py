@@ -1161,6 +1161,40 @@ DOSE_RESPONSE_COLUMNS: tuple[Column, ...] = (
 )
 
 
+#: power.csv: one row per readout, effect, and numbers of replicates and cells.
+POWER_COLUMNS: tuple[Column, ...] = (
+    Column("readout", "text", "", "keys", "What is compared."),
+    Column("effect", "number", "", "keys", "Ratio of the two groups' means; of shares that of the odds."),
+    Column("replicates", "integer", "", "keys", "Replicates of each group."),
+    Column("cells", "integer", "", "keys", "Cells of a replicate."),
+    Column(
+        "power",
+        "number",
+        "",
+        "power",
+        "Share of drawn experiments that find the effect (p < 0.05, not corrected for other tests).",
+    ),
+    Column(
+        "power_low",
+        "number",
+        "",
+        "power",
+        "The same if replicates differ by as much as the pilot leaves possible: the upper limit of the variance "
+        "of replicates' means, one-sided, 80 % (chi-squared).",
+    ),
+    Column(
+        "between",
+        "number",
+        "",
+        "pilot",
+        "SD between replicates relative to the mean, without what the number of cells adds; of shares: SD of "
+        "the share.",
+    ),
+    Column("within", "number", "", "pilot", "SD between cells relative to the mean; of shares: the share."),
+    Column("pilot_freedom", "integer", "", "pilot", "Degrees of freedom of the SD between replicates."),
+)
+
+
 #: How the columns of images.csv begin that count cells of a type.
 TYPE_COUNT = "cells_of_type_"
 

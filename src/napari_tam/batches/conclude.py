@@ -210,9 +210,27 @@ def compare_again(folder: Path, settings: Settings) -> tuple[pd.DataFrame, pd.Da
 
 
 def _compare_again(folder: Path, settings: Settings) -> tuple[pd.DataFrame, pd.DataFrame]:
-    from napari_tam.celltypes.types import analysed
     from napari_tam.uptake.comparisons import compare
     from napari_tam.uptake.replicates import replicate_table
+
+    cells = analysed_cells(folder, settings)
+    replicates = replicate_table(cells, settings)
+    comparisons = compare(cells, replicates, settings)
+    with undisturbed():
+        tables.write_csv(folder / "replicates.csv", _arrow(replicates))
+        tables.write_csv(folder / "comparisons.csv", _arrow(comparisons))
+    return replicates, comparisons
+
+
+def analysed_cells(folder: Path, settings: Settings) -> pd.DataFrame:
+    """Return the cells of a results folder that uptake is about, with the columns of layout and decisions.
+
+    Raises
+    ------
+    InputError
+        If the folder cannot be read, or was never given a layout.
+    """
+    from napari_tam.celltypes.types import analysed
 
     found = _Tables.read(folder, bare=False)
     if "condition" not in found.cells.column_names:
@@ -221,17 +239,12 @@ def _compare_again(folder: Path, settings: Settings) -> tuple[pd.DataFrame, pd.D
             where=folder,
             fix="run 'napari-tam uptake RESULTS --layout FILE' first",
         )
-    cells = found.cells.to_pandas()
+    cells: pd.DataFrame = found.cells.to_pandas()
     for column in (*LAYOUT_COLUMNS, *DECISION_COLUMNS):
         if column.kind == "maybe_flag":
             cells[column.name] = cells[column.name].astype("boolean")
-    cells = cells[analysed(cells, settings)].reset_index(drop=True)
-    replicates = replicate_table(cells, settings)
-    comparisons = compare(cells, replicates, settings)
-    with undisturbed():
-        tables.write_csv(folder / "replicates.csv", _arrow(replicates))
-        tables.write_csv(folder / "comparisons.csv", _arrow(comparisons))
-    return replicates, comparisons
+    chosen: pd.DataFrame = cells[analysed(cells, settings)].reset_index(drop=True)
+    return chosen
 
 
 def settings_of(folder: Path) -> Settings:

@@ -134,6 +134,7 @@ def _text_columns() -> set[str]:
         *columns.ASSOCIATION_COLUMNS,
         *columns.UPTAKE_POLARISATION_COLUMNS,
         *columns.DOSE_RESPONSE_COLUMNS,
+        *columns.POWER_COLUMNS,
     )
     return {"source", "status", "error", *(column.name for column in known if column.kind == "text")}
 

@@ -98,7 +98,7 @@ def hedges_g(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any], *, paired: bool =
 _CONSTANT = "not tested: the replicates do not differ at all"
 
 
-def welch_freedom(a: tuple[float, int], b: tuple[float, int]) -> float:
+def welch_freedom(a: tuple[Any, int], b: tuple[Any, int]) -> Any:
     """Return the degrees of freedom of a difference of two means, by Satterthwaite.
 
     At most those that equal variances would give: where the smaller group happens to vary little, the formula
@@ -108,14 +108,14 @@ def welch_freedom(a: tuple[float, int], b: tuple[float, int]) -> float:
     Parameters
     ----------
     a, b
-        Variance of a unit, and number of units, of each group.
+        Variance of a unit (or those of many experiments), and number of units, of each group.
     """
 
-    def by_satterthwaite(variance_a: float, variance_b: float) -> float:
+    def by_satterthwaite(variance_a: Any, variance_b: Any) -> Any:
         first, second = variance_a / a[1], variance_b / b[1]
         return (first + second) ** 2 / (first**2 / (a[1] - 1) + second**2 / (b[1] - 1))
 
-    return min(by_satterthwaite(a[0], b[0]), by_satterthwaite(1.0, 1.0))
+    return np.minimum(by_satterthwaite(a[0], b[0]), by_satterthwaite(1.0, 1.0))
 
 
 def welch_test(both: Groups) -> _Row:
