@@ -13,13 +13,16 @@ from typing import Any
 
 from napari_tam.columns import (
     AGREEMENT_COLUMNS,
+    ASSOCIATION_COLUMNS,
     CELL_COLUMNS,
     CELL_TYPE_COLUMNS,
     COMPARISON_COLUMNS,
     DECISION_COLUMNS,
+    DOSE_RESPONSE_COLUMNS,
     GATE_COLUMNS,
     KINETICS_COLUMNS,
     LAYOUT_COLUMNS,
+    POWER_COLUMNS,
     PUNCTA_COLUMNS,
     PUNCTUM_DECISION_COLUMNS,
     REPLICATE_COLUMNS,
@@ -27,7 +30,10 @@ from napari_tam.columns import (
     SUMMARY_COLUMNS,
     THRESHOLD_COLUMNS,
     TIME_COLUMNS,
+    TRAFFIC_COLUMNS,
+    TRANSFER_COLUMNS,
     TYPE_COLUMNS,
+    UPTAKE_POLARISATION_COLUMNS,
     VOLUME_CELL_COLUMNS,
     VOLUME_PUNCTA_COLUMNS,
     VOLUME_SUMMARY_COLUMNS,
@@ -37,6 +43,7 @@ from napari_tam.columns import (
     marker_summary_columns,
     phenotype_columns,
     phenotype_summary_columns,
+    traffic_cell_columns,
     type_count_columns,
 )
 from napari_tam.settings import Settings
@@ -129,6 +136,7 @@ def columns_page() -> str:
             *DECISION_COLUMNS,
             *gated_columns(),
             *TYPE_COLUMNS,
+            *traffic_cell_columns(),
         ),
         "puncta.csv: one row a punctum": (*PUNCTA_COLUMNS, *PUNCTUM_DECISION_COLUMNS),
         "images.csv: one row an image": (
@@ -150,6 +158,16 @@ def columns_page() -> str:
         "gates.csv: one row a plate and marker": GATE_COLUMNS,
         "cell_types.csv: one row a replicate and cell type": CELL_TYPE_COLUMNS,
         "marker_agreement.csv: one row a condition and pair of phenotypes": AGREEMENT_COLUMNS,
+        "traffic.csv: one row a label, condition and step of distance": TRAFFIC_COLUMNS,
+        "transfer_matrix.csv: one row a label, condition and place": TRANSFER_COLUMNS,
+        "spatial_association.csv: one row a label, condition and question, and one a replicate of it": (
+            ASSOCIATION_COLUMNS
+        ),
+        "uptake_polarisation.csv: one row a label and condition, and one a replicate of it": (
+            UPTAKE_POLARISATION_COLUMNS
+        ),
+        "dose_response.csv: one row a condition and readout": DOSE_RESPONSE_COLUMNS,
+        "power.csv: one row a readout, effect, number of replicates and of cells": POWER_COLUMNS,
     }
     sections = [COLUMNS_HEAD]
     for title, columns in tables.items():

@@ -963,6 +963,238 @@ AGREEMENT_COLUMNS: tuple[Column, ...] = (
 )
 
 
+def traffic_cell_columns(labels: Sequence[str] = ("",)) -> tuple[Column, ...]:
+    """Return what `napari_tam.traffic` adds to the per-cell table; with several labels once for each."""
+    return tuple(
+        Column(f"{name}_{label}" if label else name, kind, unit, "communication", text)
+        for label in labels
+        for name, kind, unit, text in _TO_DONORS
+    )
+
+
+#: How the columns begin that say where donors are.
+OF_DONORS = ("donor_distance_um", "donor_neighbours")
+
+_TO_DONORS: tuple[tuple[str, Kind, str, str], ...] = (
+    (
+        OF_DONORS[0],
+        "number",
+        "µm",
+        "Distance to the nearest other cell of a type that gives (setting donor_types), from edge to edge by "
+        "the masks, 0 where they touch; from centre to centre where an image has no mask file or one above "
+        "67 megapixels. Missing without a donor in the image. With several exosome labels there is one "
+        "column for each, with the label's name behind it.",
+    ),
+    (
+        OF_DONORS[1],
+        "maybe_integer",
+        "",
+        "Number of donor cells within the setting neighbour_radius_um, likewise.",
+    ),
+)
+
+_ROUTE = (
+    Column("condition", "text", "", "keys", "Condition; empty: all cells together."),
+    Column("exosome_label", "text", "", "keys", "Exosome label; empty where there is one exosome channel."),
+    Column("donors", "text", "", "keys", "Types of cells that give it."),
+)
+_NOTE = Column("note", "text", "", "result", "How it was found, why there is nothing, or what to beware of.")
+
+#: traffic.csv: one row per label, condition and step of distance.
+TRAFFIC_COLUMNS: tuple[Column, ...] = (
+    *_ROUTE,
+    Column(
+        "recipients", "text", "", "keys", "Types of cells that take it up; cells cut by the border are out."
+    ),
+    Column("readout", "text", "", "keys", "What of cells.csv was taken for uptake."),
+    Column("distance_kind", "text", "", "keys", "edge to edge, centre to centre, or both."),
+    Column("from_um", "number", "µm", "curve", "Where the step begins; 0: cells that touch a donor."),
+    Column("to_um", "number", "µm", "curve", "Where it ends (included)."),
+    Column("distance_um", "number", "µm", "curve", "Mean distance of its cells."),
+    Column("cells", "integer", "", "curve", "Number of recipients."),
+    Column("units", "integer", "", "curve", "Number of replicates."),
+    Column("mean", "number", "", "curve", "Mean of the replicates' means of the readout."),
+    Column(
+        "ci_low", "number", "", "curve", "Lower end of its 95 % interval (Student's t; 3 replicates or more)."
+    ),
+    Column("ci_high", "number", "", "curve", "Upper end."),
+    Column(
+        "decay_um",
+        "number",
+        "µm",
+        "fit",
+        "Length L of uptake = offset + amplitude × exp(-distance / L), the same in all rows of a curve: the "
+        "way in which the part that donors add falls to 37 %. Poisson quasi-likelihood over the cells, each "
+        "replicate with a level of its own.",
+        "McCullagh & Nelder 1989, Generalized Linear Models",
+    ),
+    Column(
+        "decay_low",
+        "number",
+        "µm",
+        "fit",
+        "Lower end of its 95 % interval: the replicates are drawn anew 200 times, standard error of ln L × "
+        "Student's t × √(n / (n - 1)).",
+    ),
+    Column("decay_high", "number", "µm", "fit", "Upper end."),
+    Column(
+        "amplitude", "number", "", "fit", "Uptake beside a donor less that far away (mean of replicates)."
+    ),
+    Column("offset", "number", "", "fit", "Uptake far from all donors."),
+    _NOTE,
+)
+
+#: transfer_matrix.csv: one row per label, condition and place.
+TRANSFER_COLUMNS: tuple[Column, ...] = (
+    *_ROUTE,
+    Column("place", "text", "", "keys", "Cell type, between cells, or not known (a gate is missing)."),
+    Column("cells", "integer", "", "counts", "Cells of this type."),
+    Column("puncta", "integer", "", "counts", "Puncta of the label in them."),
+    Column("light", "number", "counts", "counts", "Sum of their intensities."),
+    Column("units", "integer", "", "counts", "Number of replicates."),
+    Column("puncta_share", "number", "", "shares", "Share of the label's puncta; mean of the replicates."),
+    Column("puncta_share_low", "number", "", "shares", "Lower end of its 95 % interval (Student's t)."),
+    Column("puncta_share_high", "number", "", "shares", "Upper end; 3 replicates are needed."),
+    Column("light_share", "number", "", "shares", "Share of the light of the label's puncta, likewise."),
+    Column("light_share_low", "number", "", "shares", "Lower end of its 95 % interval."),
+    Column("light_share_high", "number", "", "shares", "Upper end."),
+    Column("per_cell", "number", "", "shares", "Puncta per cell of the type; mean of the replicates."),
+    Column("per_cell_low", "number", "", "shares", "Lower end of its 95 % interval."),
+    Column("per_cell_high", "number", "", "shares", "Upper end."),
+)
+
+#: spatial_association.csv: one row per label, condition and question, and one for each replicate of it.
+ASSOCIATION_COLUMNS: tuple[Column, ...] = (
+    *_ROUTE,
+    Column("recipients", "text", "", "keys", "Types of cells that take it up."),
+    Column(
+        "question",
+        "text",
+        "",
+        "keys",
+        "neighbours: do recipients have more donors around them than chance gives (types of each image's "
+        "cells shuffled, positions fixed)? uptake: do recipients with a donor around take up more than "
+        "others of their image (uptake shuffled among them)?",
+    ),
+    Column("radius_um", "number", "µm", "keys", "How near a donor is a neighbour (setting)."),
+    Column("unit", "text", "", "keys", "Replicate; empty: all of them."),
+    Column("units", "integer", "", "test", "Number of replicates."),
+    Column("cells", "integer", "", "test", "Number of recipients."),
+    Column(
+        "observed",
+        "number",
+        "",
+        "test",
+        "neighbours: donors around a recipient, mean; uptake: mean of those with a donor around / of the "
+        "others, over images after Mantel and Haenszel.",
+        "Mantel & Haenszel 1959, J Natl Cancer Inst 22:719",
+    ),
+    Column("expected", "number", "", "test", "The same in 499 shuffles, mean."),
+    Column("ratio", "number", "", "test", "observed / expected; over replicates their geometric mean."),
+    Column("ci_low", "number", "", "test", "Lower end of its 95 % interval (Student's t of the logarithms)."),
+    Column("ci_high", "number", "", "test", "Upper end."),
+    Column("p", "number", "", "test", "One-sample t-test of the replicates' log ratios, two-sided."),
+    Column(
+        "p_shuffled",
+        "number",
+        "",
+        "test",
+        "Share of the shuffles that are as far from chance: about these images alone, not about replicates.",
+    ),
+    _NOTE,
+)
+
+#: uptake_polarisation.csv: one row per label and condition, and one for each replicate of it.
+UPTAKE_POLARISATION_COLUMNS: tuple[Column, ...] = (
+    *(column for column in _ROUTE if column.name != "donors"),
+    Column(
+        "score", "text", "", "keys", "How far a cell leans to the second phenotype: ln of light, or by shape."
+    ),
+    Column("readout", "text", "", "keys", "What of cells.csv was taken for uptake."),
+    Column("unit", "text", "", "keys", "Replicate; empty: all of them."),
+    Column("units", "integer", "", "fit", "Number of replicates."),
+    Column("cells", "integer", "", "fit", "Number of cells."),
+    Column(
+        "slope",
+        "number",
+        "",
+        "fit",
+        "Change of the score with one more of the readout, within replicates; over replicates their mean by "
+        "a linear mixed model.",
+        "Knapp & Hartung 2003, Stat Med 22:2693",
+    ),
+    Column("ci_low", "number", "", "fit", "Lower end of its 95 % interval."),
+    Column("ci_high", "number", "", "fit", "Upper end."),
+    Column("p", "number", "", "fit", "p value of the slope, two-sided."),
+    _NOTE,
+)
+
+#: dose_response.csv: one row per condition and readout.
+DOSE_RESPONSE_COLUMNS: tuple[Column, ...] = (
+    Column("condition", "text", "", "keys", "Condition."),
+    Column("readout", "text", "", "keys", "Mean over the cells of a replicate, or share."),
+    Column("doses", "integer", "", "fit", "Number of doses above 0."),
+    Column("units", "integer", "", "fit", "Number of replicates."),
+    Column(
+        "ec50",
+        "number",
+        "the layout's",
+        "fit",
+        "Dose of the half effect: uptake = bottom + (top - bottom) / (1 + (EC50 / dose)^Hill). Missing where "
+        "its interval goes beyond the doses, or the note gives another reason.",
+        "four-parameter logistic: Finney 1979, Int Stat Rev 47:1",
+    ),
+    Column("ec50_low", "number", "the layout's", "fit", "Lower end of its 95 % interval; missing: open."),
+    Column(
+        "ec50_high", "number", "the layout's", "fit", "Upper end, by the profile likelihood; missing: open."
+    ),
+    Column("top", "number", "", "fit", "Uptake at the plateau."),
+    Column("top_low", "number", "", "fit", "Lower end of its 95 % interval."),
+    Column("top_high", "number", "", "fit", "Upper end; missing: open."),
+    Column("bottom", "number", "", "fit", "Uptake without exosomes."),
+    Column("bottom_low", "number", "", "fit", "Lower end of its 95 % interval."),
+    Column("bottom_high", "number", "", "fit", "Upper end."),
+    Column("hill", "number", "", "fit", "Steepness; 1: simple saturation."),
+    Column("hill_low", "number", "", "fit", "Lower end of its 95 % interval."),
+    Column("hill_high", "number", "", "fit", "Upper end; missing: open."),
+    _NOTE,
+)
+
+
+#: power.csv: one row per readout, effect, and numbers of replicates and cells.
+POWER_COLUMNS: tuple[Column, ...] = (
+    Column("readout", "text", "", "keys", "What is compared."),
+    Column("effect", "number", "", "keys", "Ratio of the two groups' means; of shares that of the odds."),
+    Column("replicates", "integer", "", "keys", "Replicates of each group."),
+    Column("cells", "integer", "", "keys", "Cells of a replicate."),
+    Column(
+        "power",
+        "number",
+        "",
+        "power",
+        "Share of drawn experiments that find the effect (p < 0.05, not corrected for other tests).",
+    ),
+    Column(
+        "power_low",
+        "number",
+        "",
+        "power",
+        "The same if replicates differ by as much as the pilot leaves possible: upper limit of the variance "
+        "of replicates' means, one-sided, 80 % (chi-squared).",
+    ),
+    Column(
+        "between",
+        "number",
+        "",
+        "pilot",
+        "SD between replicates relative to the mean, without what the number of cells adds; of shares: SD of "
+        "the share.",
+    ),
+    Column("within", "number", "", "pilot", "SD between cells relative to the mean; of shares: the share."),
+    Column("pilot_freedom", "integer", "", "pilot", "Degrees of freedom of the SD between replicates."),
+)
+
+
 #: How the columns of images.csv begin that count cells of a type.
 TYPE_COUNT = "cells_of_type_"
 

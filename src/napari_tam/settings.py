@@ -47,6 +47,28 @@ def type_names(text: str) -> list[str]:
     return [name.strip() for name in text.split(",") if name.strip()]
 
 
+def donors_of(text: str) -> dict[str, tuple[str, ...]]:
+    """Return what `donor_types` says: label ("" for all of them) to types.
+
+    Raises
+    ------
+    ValueError
+        If it says it twice, or not at all.
+    """
+    found: dict[str, tuple[str, ...]] = {}
+    for part in filter(None, map(str.strip, text.split(","))):
+        label, equals, types = (piece.strip() for piece in part.rpartition("="))
+        names = tuple(name.strip() for name in types.split(AND) if name.strip())
+        if not names or (equals and not label):
+            raise ValueError(f"'{part}' is no type; write e.g. tumour, or GFP=tumour")
+        if label and label in found:
+            raise ValueError(f"the label {label} is given twice; join its types by +: {label}=a+b")
+        found[label] = (*found.get(label, ()), *names)
+    if "" in found and len(found) > 1:
+        raise ValueError("name a label for every type or for none, e.g. GFP=tumour, PKH26=macrophage")
+    return found
+
+
 def split_bleed_through(name: str) -> tuple[str, str]:
     """Return source and target of ``cell_into_exosome``; target is empty if it is no such name."""
     source, _, target = name.partition("_into_")
@@ -622,6 +644,41 @@ class Settings(BaseModel):
         ge=1,
         le=1e6,
     )
+    donor_types: str = _setting(
+        "",
+        "With rules in types: the cells that give exosomes, separated by commas. With several exosome labels "
+        "one can be named for each: GFP=tumour, PKH26=macrophage (several joined by +). Empty: every type "
+        "that does not take them.",
+        group="communication",
+        enters="conclude",
+        validate_default=True,
+    )
+    recipient_types: str = _setting(
+        "",
+        "The cells that take them up, separated by commas. Empty: those of analyse_types, or, where "
+        "donor_types are given, every other type.",
+        group="communication",
+        enters="conclude",
+        validate_default=True,
+    )
+    neighbour_radius_um: float = _setting(
+        10.0,
+        "A donor is a neighbour if its edge is within this distance of the cell's.",
+        group="communication",
+        enters="conclude",
+        unit="µm",
+        ge=0,
+        le=1000,
+    )
+    traffic_readout: Literal[
+        "puncta_count", "puncta_intensity_sum", "puncta_per_um2", "exosome_integrated"
+    ] = _setting(
+        "puncta_count",
+        "What of a recipient is its uptake, over the distance to donors and over polarisation.",
+        group="communication",
+        enters="conclude",
+    )
+
     track_max_movement_um: Annotated[float, Field(gt=0, le=1000)] | None = _setting(
         None,
         "How far a cell moves at most between two frames of a movie. Unset: the movie's median cell "
@@ -727,6 +784,20 @@ class Settings(BaseModel):
             raise ValueError(f"no rule in types says what a {unknown[0]} is (there are {', '.join(types)})")
         if not names:
             raise ValueError(f"name one of the types at least ({', '.join(types)})")
+        return text
+
+    @field_validator("donor_types", "recipient_types")
+    @classmethod
+    def _types_that_give_or_take(cls, text: str, info: ValidationInfo) -> str:
+        types = info.data.get("types")
+        if info.field_name == "donor_types":
+            names = [name for each in donors_of(text).values() for name in each]
+        else:
+            names = type_names(text)
+        unknown = [name for name in names if types is not None and name not in types]
+        if unknown:
+            have = f"there are {', '.join(types or ())}" if types else "types is empty"
+            raise ValueError(f"no rule in types says what a {unknown[0]} is ({have})")
         return text
 
     @field_validator("bleed_through")

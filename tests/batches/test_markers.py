@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from napari_tam.batches.conclude import OF_MARKERS
+from napari_tam.batches.conclude import OF_COMMUNICATION, OF_MARKERS
 from napari_tam.cli import analyse as cli_analyse
 from napari_tam.cli import uptake as cli_uptake
 from napari_tam.cli.main import main
@@ -68,7 +68,7 @@ def run(*arguments: object) -> int:
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    names = ["cells", "puncta", "thresholds", "replicates", "comparisons", *OF_MARKERS]
+    names = ["cells", "puncta", "thresholds", "replicates", "comparisons", *OF_MARKERS, *OF_COMMUNICATION]
     return {
         name: (folder / f"{name}.csv").read_bytes() for name in names if (folder / f"{name}.csv").exists()
     }
@@ -89,7 +89,14 @@ def test_types_follow_from_images_and_uptake_is_that_of_macrophages(
     light = cells.loc[stained].groupby("label")["marker_EpCAM_mean"].mean()
     assert light.to_numpy() == pytest.approx(sorted(EPCAM), abs=3)
     added = [column.name for column in (*DECISION_COLUMNS, *gated_columns(["EpCAM", "CD206"]))]
-    assert list(cells.columns[-len(added) - 2 :]) == [*added, "cell_type", "marker_phenotype"]
+    added += ["cell_type", "marker_phenotype", "donor_distance_um", "donor_neighbours"]
+    assert list(cells.columns[-len(added) :]) == added
+    # the tumour cell lies below the two macrophages; the markers' control has no types
+    near = cells["donor_distance_um"]
+    assert (near.isna() == (~stained | (cells["label"] == 3))).all()
+    apart = [np.hypot(fakes.CELLS[k][0] - 70, fakes.CELLS[k][1] - 60) - 2 * fakes.RADIUS for k in (0, 1)]
+    found = cells[stained].groupby("label")["donor_distance_um"].first().dropna()
+    assert found.to_numpy() == pytest.approx(fakes.PIXEL_UM * np.array(apart), abs=fakes.PIXEL_UM)
     tumour = stained & (cells["marker_EpCAM_mean"] > 100)
     assert (cells.loc[tumour, "cell_type"] == "tumour").all()
     assert (cells.loc[stained & ~tumour, "cell_type"] == "macrophage").all()
@@ -121,6 +128,7 @@ def test_other_rules_give_what_a_fresh_run_would_and_none_leave_no_trace(
     run("uptake", first, *other, "--marker-phenotypes", "")
     assert contents(first) == contents(second)
     assert set(contents(first)) & set(OF_MARKERS) == {"gates", "cell_types"}
+    assert set(OF_COMMUNICATION) <= set(contents(first))
 
 
 def test_results_without_markers_are_as_before(images: Path, tmp_path: Path) -> None:
@@ -129,7 +137,7 @@ def test_results_without_markers_are_as_before(images: Path, tmp_path: Path) -> 
     bare, marked = tmp_path / "bare", tmp_path / "marked"
     run("analyse", images, "--out", bare, "--layout", layout, *(CHANNELS[0], CHANNELS[1].split(",marker")[0]))
     run("analyse", images, "--out", marked, "--layout", layout, *CHANNELS)
-    assert not set(OF_MARKERS) & set(contents(bare))
+    assert not {*OF_MARKERS, *OF_COMMUNICATION} & set(contents(bare))
     for name in ("puncta", "thresholds", "replicates", "comparisons"):
         assert contents(bare)[name] == contents(marked)[name]
     table = tables.read_csv(marked / "cells.csv")

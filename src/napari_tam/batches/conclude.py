@@ -6,13 +6,14 @@ repeated with another layout or other settings, and gives what a fresh run would
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from napari_tam import files
 from napari_tam.columns import (
     DECISION_COLUMNS,
     LAYOUT_COLUMNS,
+    OF_DONORS,
     PUNCTUM_DECISION_COLUMNS,
     TYPE_COLUMNS,
     TYPE_COUNT,
@@ -37,6 +38,9 @@ if TYPE_CHECKING:
 
 #: Tables that there are with markers only.
 OF_MARKERS = ("gates", "cell_types", "marker_agreement")
+#: Tables that there are with types of cells that give and take, and with doses.
+OF_COMMUNICATION = ("traffic", "transfer_matrix", "spatial_association", "uptake_polarisation")
+OF_DOSES = ("dose_response",)
 
 #: The layout that was used last, in the results folder.
 LAYOUT_FILE = "layout.csv"
@@ -58,6 +62,8 @@ class Conclusions:
         What a reader should know: sentences.
     gates, cell_types, marker_agreement
         The tables of these names; None where there are none.
+    communication
+        The tables `OF_COMMUNICATION` and `OF_DOSES` that there are, by name.
     """
 
     cells: pd.DataFrame
@@ -69,6 +75,7 @@ class Conclusions:
     gates: pd.DataFrame | None = None
     cell_types: pd.DataFrame | None = None
     marker_agreement: pd.DataFrame | None = None
+    communication: dict[str, pd.DataFrame] = field(default_factory=dict)
 
 
 def conclude(folder: Path, settings: Settings, layout: Layout | None = None) -> Conclusions:
@@ -99,8 +106,10 @@ def _conclude(folder: Path, settings: Settings, layout: Layout | None) -> Conclu
     from napari_tam.celltypes.marked import mark
     from napari_tam.celltypes.types import analysed
     from napari_tam.kinetics.results import follow_results, write_kinetics
+    from napari_tam.traffic.communicate import communicate
     from napari_tam.uptake.comparisons import compare
     from napari_tam.uptake.decide import decide
+    from napari_tam.uptake.dose_response import dose_responses
     from napari_tam.uptake.replicates import replicate_table
 
     found = _Tables.read(folder)
@@ -130,6 +139,11 @@ def _conclude(folder: Path, settings: Settings, layout: Layout | None) -> Conclu
     more = dict(marked.tables)
     if "marker_phenotype" in cells:
         more["marker_agreement"] = agreement(cells[chosen], settings)
+    traffic = communicate(folder, cells, puncta, found.images.to_pandas(), settings)
+    more |= traffic.tables
+    doses = dose_responses(cells[chosen], settings)
+    if doses is not None:
+        more["dose_response"] = doses
     found.images = _extend(found.images, about[_LAYOUT_NAMES], after="image")
     beside = compare_fields(found.images.to_pandas())
     for name in beside:
@@ -137,6 +151,7 @@ def _conclude(folder: Path, settings: Settings, layout: Layout | None) -> Conclu
         found.images = found.images.set_column(at, name, _arrow(beside[[name]]).column(name))
     found.images = _extend(found.images, marked.images)
     found.cells = _extend(found.cells, cells[_LAYOUT_NAMES + list(decisions.cells) + list(marked.cells)])
+    found.cells = _extend(found.cells, traffic.cells)
     found.puncta = _extend(found.puncta, decisions.puncta)
     # nothing of this was written so far; now everything is, as it belongs together
     with undisturbed():
@@ -148,7 +163,7 @@ def _conclude(folder: Path, settings: Settings, layout: Layout | None) -> Conclu
             ("comparisons", comparisons),
         ):
             tables.write_csv(folder / f"{name}.csv", _arrow(frame))
-        for name in OF_MARKERS:
+        for name in (*OF_MARKERS, *OF_COMMUNICATION, *OF_DOSES):
             if name in more:
                 tables.write_csv(folder / f"{name}.csv", _arrow(more[name]))
             else:
@@ -161,6 +176,7 @@ def _conclude(folder: Path, settings: Settings, layout: Layout | None) -> Conclu
         *_notes(decisions.thresholds, layout, unknown),
         *told(found.images.to_pandas()),
         *marked.notes,
+        *traffic.notes,
     ]
     return Conclusions(
         cells,
@@ -172,6 +188,7 @@ def _conclude(folder: Path, settings: Settings, layout: Layout | None) -> Conclu
         more.get("gates"),
         more.get("cell_types"),
         more.get("marker_agreement"),
+        {name: more[name] for name in (*OF_COMMUNICATION, *OF_DOSES) if name in more},
     )
 
 
@@ -193,9 +210,27 @@ def compare_again(folder: Path, settings: Settings) -> tuple[pd.DataFrame, pd.Da
 
 
 def _compare_again(folder: Path, settings: Settings) -> tuple[pd.DataFrame, pd.DataFrame]:
-    from napari_tam.celltypes.types import analysed
     from napari_tam.uptake.comparisons import compare
     from napari_tam.uptake.replicates import replicate_table
+
+    cells = analysed_cells(folder, settings)
+    replicates = replicate_table(cells, settings)
+    comparisons = compare(cells, replicates, settings)
+    with undisturbed():
+        tables.write_csv(folder / "replicates.csv", _arrow(replicates))
+        tables.write_csv(folder / "comparisons.csv", _arrow(comparisons))
+    return replicates, comparisons
+
+
+def analysed_cells(folder: Path, settings: Settings) -> pd.DataFrame:
+    """Return the cells of a results folder that uptake is about, with the columns of layout and decisions.
+
+    Raises
+    ------
+    InputError
+        If the folder cannot be read, or was never given a layout.
+    """
+    from napari_tam.celltypes.types import analysed
 
     found = _Tables.read(folder, bare=False)
     if "condition" not in found.cells.column_names:
@@ -204,17 +239,12 @@ def _compare_again(folder: Path, settings: Settings) -> tuple[pd.DataFrame, pd.D
             where=folder,
             fix="run 'napari-tam uptake RESULTS --layout FILE' first",
         )
-    cells = found.cells.to_pandas()
+    cells: pd.DataFrame = found.cells.to_pandas()
     for column in (*LAYOUT_COLUMNS, *DECISION_COLUMNS):
         if column.kind == "maybe_flag":
             cells[column.name] = cells[column.name].astype("boolean")
-    cells = cells[analysed(cells, settings)].reset_index(drop=True)
-    replicates = replicate_table(cells, settings)
-    comparisons = compare(cells, replicates, settings)
-    with undisturbed():
-        tables.write_csv(folder / "replicates.csv", _arrow(replicates))
-        tables.write_csv(folder / "comparisons.csv", _arrow(comparisons))
-    return replicates, comparisons
+    chosen: pd.DataFrame = cells[analysed(cells, settings)].reset_index(drop=True)
+    return chosen
 
 
 def settings_of(folder: Path) -> Settings:
@@ -257,6 +287,7 @@ class _Tables:
             read.images = _without(read.images, [*_LAYOUT_NAMES, *counted])
             marked = gated_columns(markers_in(read.cells.column_names))
             decided = [column.name for column in (*DECISION_COLUMNS, *marked, *TYPE_COLUMNS)]
+            decided += [name for name in read.cells.column_names if name.startswith(OF_DONORS)]
             read.cells = _without(read.cells, [*_LAYOUT_NAMES, *decided])
             read.puncta = _without(read.puncta, [column.name for column in PUNCTUM_DECISION_COLUMNS])
         return read

@@ -133,6 +133,15 @@ COMMANDS = (
         "them to RESULTS/comparisons.csv and replicates.csv.",
     ),
     Command(
+        "power",
+        "Say how many replicates and cells show an effect, by a pilot's spread",
+        module="power",
+        run="power",
+        options="add_power_options",
+        more="Draws experiments with the spread of the pilot between replicates and cells, and tests them "
+        "as 'napari-tam compare' would. Prints what it takes and writes RESULTS/power.csv.",
+    ),
+    Command(
         "simulate",
         "Write simulated fields and their truth",
         module="simulate",

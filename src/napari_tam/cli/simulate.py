@@ -32,8 +32,18 @@ def add_simulate_options(own: argparse.ArgumentParser) -> None:
         help="a plate: doses, replicates, M1 and M2 cells, dye-only controls and layout.csv; --fields is "
         "the number of fields a well",
     )
+    kind.add_argument(
+        "--coculture",
+        action="store_true",
+        help="tumour cells and macrophages that give each other exosomes, with markers, controls, layout.csv "
+        "and settings.yaml; --fields is the number of fields a well",
+    )
     own.add_argument(
-        "--fields", type=natural, default=None, metavar="N", help="how many (default: 3; plate: 1)"
+        "--fields",
+        type=natural,
+        default=None,
+        metavar="N",
+        help="how many (default: 3; plate, co-culture: 1)",
     )
     own.add_argument(
         "--seed", type=natural, default=0, metavar="S", help="same seed, same fields (default: 0)"
@@ -44,11 +54,15 @@ def simulate(arguments: argparse.Namespace) -> int:
     """Write simulated fields, and print where they are."""
     fields = arguments.fields
     if fields is None:
-        fields = 1 if arguments.plate else 3
+        fields = 1 if arguments.plate or arguments.coculture else 3
     if arguments.plate:
         from napari_tam.simulate.plate import Plate, write_plate
 
         written = list(write_plate(arguments.out, Plate(fields=fields), arguments.seed))
+    elif arguments.coculture:
+        from napari_tam.simulate.coculture import Coculture, write_coculture
+
+        written = list(write_coculture(arguments.out, Coculture(fields=fields), arguments.seed))
     elif arguments.frames is not None:
         from napari_tam.simulate.movie import write_movies
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from napari_tam.batches.conclude import Conclusions
 
 #: Groups of settings that can be changed after the analysis of the images.
-LATER = ("time", "markers", "uptake", "comparison")
+LATER = ("time", "markers", "uptake", "comparison", "communication")
 
 
 def add_uptake_options(parser: argparse.ArgumentParser) -> None:

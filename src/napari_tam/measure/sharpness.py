@@ -49,7 +49,7 @@ def sharpness(image: npt.NDArray[Any]) -> float:
 
 
 def _power(plane: npt.NDArray[np.float32], band: tuple[float, float]) -> float:
-    """Return the variance of a difference of Gaussians, wide ones on a picture that was made smaller first."""
+    """Return the variance of a difference of Gaussians, wide ones on a picture that was made smaller."""
     import cv2
 
     step = max(1, min(int(band[0] / 1.5), *(n // 8 for n in plane.shape)))

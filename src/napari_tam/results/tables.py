@@ -129,6 +129,12 @@ def _text_columns() -> set[str]:
         *columns.GATE_COLUMNS,
         *columns.CELL_TYPE_COLUMNS,
         *columns.AGREEMENT_COLUMNS,
+        *columns.TRAFFIC_COLUMNS,
+        *columns.TRANSFER_COLUMNS,
+        *columns.ASSOCIATION_COLUMNS,
+        *columns.UPTAKE_POLARISATION_COLUMNS,
+        *columns.DOSE_RESPONSE_COLUMNS,
+        *columns.POWER_COLUMNS,
     )
     return {"source", "status", "error", *(column.name for column in known if column.kind == "text")}
 

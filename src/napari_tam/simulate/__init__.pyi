@@ -1,10 +1,20 @@
+from .coculture import Coculture, write_coculture
 from .movie import Movie, write_movies
-from .parameters import MarkerStain, MovieParameters, SceneParameters, VolumeParameters, random_parameters
+from .parameters import (
+    ExosomeLabel,
+    MarkerStain,
+    MovieParameters,
+    SceneParameters,
+    VolumeParameters,
+    random_parameters,
+)
 from .plate import Plate, write_plate
 from .scene import Scene, write_fields
 from .scene3d import Scene3D, write_volumes
 
 __all__ = [
+    "Coculture",
+    "ExosomeLabel",
     "MarkerStain",
     "Movie",
     "MovieParameters",
@@ -14,6 +24,7 @@ __all__ = [
     "SceneParameters",
     "VolumeParameters",
     "random_parameters",
+    "write_coculture",
     "write_fields",
     "write_movies",
     "write_plate",

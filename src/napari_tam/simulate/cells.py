@@ -10,6 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from napari_tam.simulate.tumours import draw_islands
+
 if TYPE_CHECKING:
     from numpy.random import Generator
 
@@ -37,6 +39,9 @@ class Phenotype:
     tips: float
     bumps: float
 
+
+#: The types of cells. Only macrophages have a phenotype.
+MACROPHAGE, TUMOUR = "macrophage", "tumour"
 
 PHENOTYPES = {
     "M1": Phenotype(axis_ratio=(1.18, 0.10), spread=1.08, tips=0.0, bumps=4.0),
@@ -110,7 +115,10 @@ def _is_cut(body: Body, shape: tuple[int, int]) -> bool:
 
 
 def draw_cells(p: SceneParameters, rng: Generator) -> Population:
-    """Place cells one after the other; a later cell may cover `p.overlap` of an earlier one."""
+    """Place cells one after the other; a later cell may cover `p.overlap` of an earlier one.
+
+    Tumour cells, if there are any, come first; then the cells' table has the column cell_type.
+    """
     shape = p.shape
     labels: Labels = np.zeros(shape, np.uint16)
     diameter_px = p.cell_diameter_um / p.pixel_size_um
@@ -118,8 +126,15 @@ def draw_cells(p: SceneParameters, rng: Generator) -> Population:
     rows: list[tuple[str, float]] = []
     areas: list[int] = []
     centres: list[Points] = []
+    for body in draw_islands(p, rng) if p.tumour_share > 0 else ():
+        bodies.append(body)
+        areas.append(int(body[2].sum()))
+        corner = np.array([body[0].start, body[1].start])
+        centres.append(np.argwhere(body[2]).mean(axis=0) + corner)
+        rows.append(("", _axis_ratio(body[2])))
+        labels[body[:2]][body[2]] = len(bodies)
     low, high = np.full(2, -0.2 * diameter_px), np.array(shape) + 0.2 * diameter_px
-    for _ in range(p.cells_per_field):
+    for _ in range(p.cells_per_field - len(bodies)):
         name = "M1" if rng.random() < p.m1_fraction else "M2"
         kind = PHENOTYPES[name]
         ratio = max(1.0, float(np.exp(rng.normal(np.log(kind.axis_ratio[0]), kind.axis_ratio[1]))))
@@ -160,7 +175,15 @@ def draw_cells(p: SceneParameters, rng: Generator) -> Population:
             "axis_ratio": [rows[k][1] for k in present],
         }
     )
+    if p.tumour_share > 0:
+        phenotypes["cell_type"] = np.where(phenotypes["phenotype"] == "", TUMOUR, MACROPHAGE)
     return Population(renumber[labels], [bodies[k] for k in present], phenotypes)
+
+
+def _axis_ratio(mask: Mask) -> float:
+    """Return long over short axis of the ellipse with a mask's second moments."""
+    values = np.linalg.eigvalsh(np.cov(np.argwhere(mask).T) + np.eye(2) / 12)
+    return float(np.sqrt(values[1] / values[0]))
 
 
 def _one_piece(labels: Labels) -> Labels:

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_tam.simulate import optics
+from napari_tam.simulate.cells import MACROPHAGE
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -19,20 +20,18 @@ if TYPE_CHECKING:
 
 Image = npt.NDArray[np.float32]
 
-MACROPHAGE, TUMOUR = "macrophage", "tumour"
 
-
-def draw_types(p: SceneParameters, phenotypes: pd.DataFrame, rng: Generator) -> pd.DataFrame:
+def carried(p: SceneParameters, phenotypes: pd.DataFrame) -> pd.DataFrame:
     """Return the cells with their `cell_type`, and a column for every marker: whether they carry it.
 
     M1 and M2 are macrophages: a marker of M1 is carried by no tumour cell.
     """
-    tumour = rng.random(len(phenotypes)) < p.tumour_share
-    kinds = np.where(tumour, TUMOUR, MACROPHAGE)
-    states = np.where(tumour, "", phenotypes["phenotype"].to_numpy(str))
-    cells = phenotypes.assign(cell_type=kinds)
+    cells = phenotypes if "cell_type" in phenotypes else phenotypes.assign(cell_type=MACROPHAGE)
+    kinds, states = (cells[name].to_numpy(str) for name in ("cell_type", "phenotype"))
     for marker in p.markers:
-        cells[marker.name] = np.isin(kinds, marker.carried_by) | np.isin(states, marker.carried_by)
+        cells = cells.assign(
+            **{marker.name: np.isin(kinds, marker.carried_by) | np.isin(states, marker.carried_by)}
+        )
     return cells
 
 
@@ -40,7 +39,9 @@ def marker_stains(p: SceneParameters, labels: Labels, cells: pd.DataFrame, rng: 
     """Return the photons of every marker: in the cytoplasm and the membrane of cells, blurred and mixed.
 
     Light of a cell spreads into those that it touches by the blur (`blur_um`); a share of every marker's
-    light, `marker_bleed`, is seen in the channels of all others.
+    light, `marker_bleed`, is seen in the channels of all others. Tumour exosomes that a macrophage took up
+    (the column `polarised`: how far they moved ln(M2 / M1)) make its M2 markers brighter and its M1 markers
+    darker by half of that each.
     """
     edge = np.zeros(p.shape, np.uint8)
     for shift in ((0, 1), (1, 0), (0, -1), (-1, 0)):
@@ -49,12 +50,16 @@ def marker_stains(p: SceneParameters, labels: Labels, cells: pd.DataFrame, rng: 
     width = max(0.7, 0.04 * p.cell_diameter_um / p.pixel_size_um)
     grain = np.exp(0.2 * optics.texture(p.shape, max(1.0, 2 * width), rng))
     number = int(labels.max()) + 1
+    moved = np.zeros(number)
+    if "polarised" in cells:
+        moved[cells["label"].to_numpy(int)] = cells["polarised"].to_numpy(float) / 2
     pure = []
     for marker in p.markers:
-        carried = np.zeros(number, bool)
-        carried[cells["label"].to_numpy(int)] = cells[marker.name].to_numpy(bool)
-        level = np.where(carried, marker.photons, 0.0) if marker.stained else np.zeros(number)
+        has_it = np.zeros(number, bool)
+        has_it[cells["label"].to_numpy(int)] = cells[marker.name].to_numpy(bool)
+        level = np.where(has_it, marker.photons, 0.0) if marker.stained else np.zeros(number)
         level = (level + marker.dark_photons) * np.exp(rng.normal(0, marker.spread, number))
+        level *= np.exp(moved * (("M2" in marker.carried_by) - int("M1" in marker.carried_by)))
         level[0] = 0
         pattern = (1 - marker.membrane) + 3 * marker.membrane * np.exp(-depth / width)
         stain = np.asarray(level[labels] * pattern * grain, np.float32)

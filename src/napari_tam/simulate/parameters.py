@@ -41,6 +41,41 @@ class MarkerStain:
 
 
 @dataclass(frozen=True)
+class ExosomeLabel:
+    """Exosomes of one label, which cells of one type give and the others take up.
+
+    A recipient whose edge is at the distance d from that of the nearest donor cell holds on average
+    ``puncta_per_cell * (far + (1 - far) * exp(-d / decay_um))`` puncta, times its area over the mean area of
+    the field's cells, times its own appetite (`SceneParameters.uptake_spread`).
+
+    Attributes
+    ----------
+    name
+        Of the label and its channel.
+    given_by
+        The type of the donor cells: ``tumour`` or ``macrophage``.
+    puncta_per_cell
+        Mean number in a recipient that touches a donor.
+    decay_um
+        The distance in which the transfer falls to 1/e.
+    far
+        What a recipient far from all donors takes up, relative to one that touches a donor.
+    kept
+        Mean number of puncta of this label that a donor cell has itself.
+    free_per_field
+        Puncta between the cells.
+    """
+
+    name: str
+    given_by: str
+    puncta_per_cell: float = 20.0
+    decay_um: float = 20.0
+    far: float = 0.1
+    kept: float = 6.0
+    free_per_field: float = 15.0
+
+
+@dataclass(frozen=True)
 class SceneParameters:
     """What a field looks like. Lengths in µm, intensities in photons.
 
@@ -94,7 +129,11 @@ class SceneParameters:
     m2_uptake: float = 1.0  # uptake of an M2 cell over that of an M1 cell of the same area
     dye_particles_per_cell: float = 0.0  # dye without exosome, as bright as a punctum
     aggregate_cells: float = 0.0  # share of cells that hold an aggregate
-    tumour_share: float = 0.0  # share of the cells that are tumour cells; they look like the others
+    tumour_share: float = 0.0  # share of the cells that are tumour cells: polygonal, in islands
+    tumour_diameter_um: float = 18.0  # from the centre of one to that of its neighbour
+    island_cells: float = 6.0  # mean number of tumour cells in an island
+    labels: tuple[ExosomeLabel, ...] = ()  # exosomes of cells in the place of those of the medium
+    polarises: float = 0.0  # ln(light of M2 markers / light of M1 markers) that a tumour punctum adds
     markers: tuple[MarkerStain, ...] = ()  # a channel for each, after all others
     marker_bleed: float = 0.0  # fraction of a marker's light seen in the channels of the others
     whole_cells: bool = False  # no cell is cut by the border: fields lie side by side with a known truth

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_tam.simulate import cells as shapes
-from napari_tam.simulate import lysosomes, markers, optics, puncta, stains
+from napari_tam.simulate import lysosomes, markers, optics, puncta, stains, transfer
 from napari_tam.simulate.parameters import SceneParameters
 
 if TYPE_CHECKING:
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from numpy.random import Generator
 
 CHANNEL_NAMES = ("CD11b", "DAPI", "exosome")
+
+#: What stains the cells where not all of them are macrophages.
+ALL_CELLS_NAME = "CellMask"
 
 #: Name of the fourth channel of a scene that has lysosomes.
 LYSOSOME_NAME = "LysoTracker"
@@ -37,17 +40,20 @@ class Scene:
     Attributes
     ----------
     image
-        CYX uint16: cell stain, nuclear stain, exosomes; lysosomes, if there are any; and the markers.
+        CYX uint16: cell stain, nuclear stain, exosomes (of the first label); lysosomes, if there are any;
+        exosomes of further labels; and the markers. `channel_names` has the names.
     cells, nuclei
         YX uint16 labels; a nucleus carries the label of its cell (two nuclei share it).
     puncta
         One row per punctum: y_px, x_px, cell (0 = outside), amplitude_photons (height of the
         Gaussian), sigma_px, aggregate (0 or 1); and, in a scene with lysosomes, lysosome: the
-        label of the lysosome under it (0 = none). Where they are, not where a channel shift shows them.
+        label of the lysosome under it (0 = none). Where they are, not where a channel shift shows them. With
+        labels also exosome_label.
     phenotypes
         One row per cell: label, phenotype ("M1" or "M2"), axis_ratio of the drawn body; with an
-        `uptake_share` below 1 also takes_up; with markers cell_type ("macrophage" or "tumour") and, for
-        each marker, whether the cell carries it.
+        `uptake_share` below 1 also takes_up; with markers or tumour cells cell_type ("macrophage" or
+        "tumour", which has no phenotype) and, for each marker, whether the cell carries it; with labels what
+        `napari_tam.simulate.transfer.draw_transfer` says.
     lysosomes
         YX labels of the lysosomes, or None.
     light
@@ -74,38 +80,59 @@ class Scene:
         cell = optics.blur(stains.cell_stain(p, population, nuclei, rng), blur_px)
         nucleus = optics.blur(stains.nuclear_stain(p, nuclei, rng), blur_px)
         phenotypes, appetite = puncta.draw_appetite(p, population.phenotypes, rng)
-        spots = puncta.draw_puncta(p, labels, nuclei, rng, appetite)
+        if p.labels:
+            spots, phenotypes = transfer.draw_transfer(p, labels, nuclei, phenotypes, rng)
+        else:
+            spots = puncta.draw_puncta(p, labels, nuclei, rng, appetite)
         organelles = None
         if p.lysosomes_per_cell > 0:
             # A stream of its own: the other channels are those of the scene without lysosomes.
             own = rng.spawn(1)[0]
             organelles = lysosomes.draw_lysosomes(p, labels, nuclei, own)
             spots = lysosomes.colocalise(p, spots, organelles, own)
-        seen = spots.assign(
-            y_px=spots["y_px"] + p.channel_shift_um[0] / p.pixel_size_um,
-            x_px=spots["x_px"] + p.channel_shift_um[1] / p.pixel_size_um,
-        )
-        exosome = optics.render_spots(p.shape, seen)
-        faint = optics.blur(stains.haze(p, labels, nuclei, rng), 2 * blur_px)
-        exosome += optics.moved(faint, p.channel_shift_um, p.pixel_size_um)
-        exosome += p.bleed_through * cell
+        exosomes = []
+        for label in p.labels or (None,):
+            here = spots if label is None else spots[spots[transfer.LABEL] == label.name]
+            faint = optics.blur(stains.haze(p, labels, nuclei, rng), 2 * blur_px)
+            exosomes.append(_exosome_stain(p, here, faint) + p.bleed_through * cell)
         light = optics.illumination(p.shape, p.illumination, rng, p.light_centre)
-        image = [
-            optics.camera(light * (channel + p.background_photons), p.gain, p.offset, p.read_noise, rng)
-            for channel in (cell, nucleus, exosome)
-        ]
+
+        def seen(photons: npt.NDArray[np.float32], noise: Generator) -> npt.NDArray[np.uint16]:
+            lit = light * (photons + p.background_photons)
+            return optics.camera(lit, p.gain, p.offset, p.read_noise, noise)
+
+        image = [seen(channel, rng) for channel in (cell, nucleus, exosomes[0])]
         if organelles is not None:
-            stain = optics.blur(organelles.photons, p.spot_sigma_um / p.pixel_size_um)
-            stain = light * (stain + p.background_photons)
-            image.append(optics.camera(stain, p.gain, p.offset, p.read_noise, own))
+            image.append(seen(optics.blur(organelles.photons, p.spot_sigma_um / p.pixel_size_um), own))
+        image += [seen(channel, rng) for channel in exosomes[1:]]
         if p.markers:
             own = rng.spawn(1)[0]
-            phenotypes = markers.draw_types(p, phenotypes, own)
-            for stain in markers.marker_stains(p, labels, phenotypes, own):
-                lit = light * (stain + p.background_photons)
-                image.append(optics.camera(lit, p.gain, p.offset, p.read_noise, own))
+            phenotypes = markers.carried(p, phenotypes)
+            image += [seen(stain, own) for stain in markers.marker_stains(p, labels, phenotypes, own)]
         marked = None if organelles is None else organelles.labels
         return cls(np.stack(image), labels, nuclei, spots, phenotypes, p, marked, light)
+
+    @property
+    def channel_names(self) -> list[str]:
+        """Names of the channels, in their order."""
+        p = self.parameters
+        cell, nucleus, exosome = CHANNEL_NAMES
+        first, *others = [label.name for label in p.labels] or [exosome]
+        names = [ALL_CELLS_NAME if p.tumour_share > 0 else cell, nucleus, first]
+        names += [] if self.lysosomes is None else [LYSOSOME_NAME]
+        return [*names, *others, *(marker.name for marker in p.markers)]
+
+
+def _exosome_stain(
+    p: SceneParameters, spots: pd.DataFrame, faint: npt.NDArray[np.float32]
+) -> npt.NDArray[np.float32]:
+    """Return the photons of exosome puncta and haze, moved by the channel shift."""
+    moved = spots.assign(
+        y_px=spots["y_px"] + p.channel_shift_um[0] / p.pixel_size_um,
+        x_px=spots["x_px"] + p.channel_shift_um[1] / p.pixel_size_um,
+    )
+    stain = optics.render_spots(p.shape, moved)
+    return stain + optics.moved(faint, p.channel_shift_um, p.pixel_size_um)
 
 
 def write_fields(
@@ -146,8 +173,6 @@ def write_scene(scene: Scene, stem: Path) -> Path:
     import tifffile
 
     image = stem.with_name(f"{stem.name}.ome.tif")
-    names = [*CHANNEL_NAMES, *([] if scene.lysosomes is None else [LYSOSOME_NAME])]
-    names += [marker.name for marker in scene.parameters.markers]
     um = scene.parameters.pixel_size_um
     pixels: dict[str, Any] = {
         "PhysicalSizeX": um,
@@ -159,7 +184,7 @@ def write_scene(scene: Scene, stem: Path) -> Path:
         image,
         scene.image,
         compression="zlib",
-        metadata={"axes": "CYX", "Channel": {"Name": names}, **pixels},
+        metadata={"axes": "CYX", "Channel": {"Name": scene.channel_names}, **pixels},
     )
     tifffile.imwrite(f"{stem}_masks.tif", scene.cells, compression="zlib")
     tifffile.imwrite(f"{stem}_nuclei.tif", scene.nuclei, compression="zlib")

@@ -58,11 +58,11 @@ def mixed_test(both: Groups, cells: pd.DataFrame, readout: str, *, paired: bool)
     ).dropna()
     groups = [_units_of(data[data["group"] == name]) for name in ("A", "B")]
     if paired:
-        found = _combined(*_differences(*groups))
+        found = combined(*_differences(*groups))
         effect, error, freedom = found.mean, np.sqrt(found.variance), float(found.units - 1)
     else:
         first, second = (
-            _combined(table["mean"].to_numpy(float), table["variance"].to_numpy(float)) for table in groups
+            combined(table["mean"].to_numpy(float), table["variance"].to_numpy(float)) for table in groups
         )
         effect, error = second.mean - first.mean, np.sqrt(first.variance + second.variance)
         a, b = ((mean.variance * mean.units, mean.units) for mean in (first, second))
@@ -104,18 +104,20 @@ def _differences(first: pd.DataFrame, second: pd.DataFrame) -> tuple[_Floats, _F
 
 
 @dataclass(frozen=True)
-class _Mean:
+class Mean:
+    """A mean of units, its variance, and the number of units."""
+
     mean: float
     variance: float
     units: int
 
 
-def _combined(values: _Floats, variances: _Floats) -> _Mean:
+def combined(values: _Floats, variances: _Floats) -> Mean:
     """Return the weighted mean of units, and its variance by Knapp and Hartung (2003, Stat Med 22:2693)."""
     weights = 1 / (variances + _between(values, variances))
     mean = float((weights * values).sum() / weights.sum())
     spread = float((weights * (values - mean) ** 2).sum()) / (len(values) - 1)
-    return _Mean(mean, spread / float(weights.sum()), len(values))
+    return Mean(mean, spread / float(weights.sum()), len(values))
 
 
 def _between(values: _Floats, variances: _Floats) -> float:

@@ -24,7 +24,7 @@ _WIDEST = 8.0
 _LEAST = 1e-12
 
 
-def welch_freedom(a: tuple[float, int], b: tuple[float, int]) -> float:
+def welch_freedom(a: tuple[Any, int], b: tuple[Any, int]) -> Any:
     """Return the degrees of freedom of a difference of two means, by Satterthwaite.
 
     At most those that equal variances would give: where the smaller group happens to vary little, the formula
@@ -33,10 +33,17 @@ def welch_freedom(a: tuple[float, int], b: tuple[float, int]) -> float:
     Parameters
     ----------
     a, b
-        Variance of a unit, and number of units, of each group.
+        Variance of a unit (or those of many experiments), and number of units, of each group.
     """
     first, second = a[0] / a[1], b[0] / b[1]
-    return float(_freedom(np.array(first / (first + second)), a[1], b[1]))
+    return _freedom(first / (first + second), a[1], b[1])[()]
+
+
+def welch_reach(a: tuple[Any, int], b: tuple[Any, int], level: float) -> Any:
+    """Return the t that the interval of a level reaches to (beyond it p is below the level), as `welch_p`."""
+    from scipy import special
+
+    return -special.stdtrit(welch_freedom(a, b), _nominal(level, a[1], b[1]) / 2)
 
 
 def welch_p(
@@ -58,13 +65,12 @@ def welch_p(
     """
     from scipy import special
 
-    freedom = welch_freedom(a, b)
-    nominal = 2 * float(special.stdtr(freedom, -abs(statistic)))
+    nominal = 2 * float(special.stdtr(welch_freedom(a, b), -abs(statistic)))
     p = _largest(nominal, a[1], b[1]) if nominal > _LEAST else nominal
-    return p, float(-special.stdtrit(freedom, _nominal(level, a[1], b[1]) / 2))
+    return p, float(welch_reach(a, b, level))
 
 
-def _freedom(part: _Floats, n_a: int, n_b: int) -> _Floats:
+def _freedom(part: Any, n_a: int, n_b: int) -> _Floats:
     """Degrees of freedom where the first group has this part of the variance of the difference."""
     equal = n_b / (n_a + n_b)
 
