@@ -97,7 +97,7 @@ def analyse_on(
         tell = on_progress or (lambda _progress: None)
         learnt = learn_threshold(names, settings, models, out, layout=layout, resume=resume, tell=tell)
         settings = learnt.settings
-        record = Record(out, settings, models, names, command, threshold=learnt.threshold, background=True)
+        record = Record(out, settings, models, names, command, thresholds=learnt.thresholds, background=True)
         work = Work(record.parts, settings, models, record.analysis, resume, retry_failed, len(paths))
         rows: dict[Path, list[Row] | None] = dict.fromkeys(paths)
         with _in_order(record, rows), connected(cluster) as client:

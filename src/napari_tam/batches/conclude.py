@@ -20,6 +20,8 @@ from napari_tam.columns import (
 )
 from napari_tam.errors import InputError
 from napari_tam.io.layout import read_layout, well_of
+from napari_tam.label_columns import label_decision_columns
+from napari_tam.markers.labels import LABEL, labels_of, of_label
 from napari_tam.markers.names import markers_in
 from napari_tam.results import tables
 from napari_tam.results.lock import locked_results
@@ -124,7 +126,9 @@ def _conclude(folder: Path, settings: Settings, layout: Layout | None) -> Conclu
     )
     for name in decisions.cells:
         cells[name] = decisions.cells[name].array
-    cells["positive"] = cells["positive"].where(chosen)
+    for label in ("", *labels_of(cells.columns)):
+        name = of_label("positive", label)
+        cells[name] = cells[name].where(chosen)
     replicates = replicate_table(cells[chosen], settings)
     comparisons = compare(cells[chosen], replicates, settings)
     more = dict(marked.tables)
@@ -205,7 +209,7 @@ def _compare_again(folder: Path, settings: Settings) -> tuple[pd.DataFrame, pd.D
             fix="run 'napari-tam uptake RESULTS --layout FILE' first",
         )
     cells = found.cells.to_pandas()
-    for column in (*LAYOUT_COLUMNS, *DECISION_COLUMNS):
+    for column in (*LAYOUT_COLUMNS, *DECISION_COLUMNS, *label_decision_columns(labels_of(cells.columns))):
         if column.kind == "maybe_flag":
             cells[column.name] = cells[column.name].astype("boolean")
     cells = cells[analysed(cells, settings)].reset_index(drop=True)
@@ -256,7 +260,8 @@ class _Tables:
             counted = [name for name in read.images.column_names if name.startswith(TYPE_COUNT)]
             read.images = _without(read.images, [*_LAYOUT_NAMES, *counted])
             marked = gated_columns(markers_in(read.cells.column_names))
-            decided = [column.name for column in (*DECISION_COLUMNS, *marked, *TYPE_COLUMNS)]
+            by_label = label_decision_columns(labels_of(read.cells.column_names))
+            decided = [column.name for column in (*DECISION_COLUMNS, *by_label, *marked, *TYPE_COLUMNS)]
             read.cells = _without(read.cells, [*_LAYOUT_NAMES, *decided])
             read.puncta = _without(read.puncta, [column.name for column in PUNCTUM_DECISION_COLUMNS])
         return read
@@ -293,7 +298,9 @@ def _notes(thresholds: pd.DataFrame, layout: Layout | None, unknown: list[str]) 
     notes = []
     for row in thresholds.to_dict("records"):
         if row["note"]:
-            notes.append((f"plate {row['plate']}: " if row["plate"] else "") + str(row["note"]))
+            about = f"plate {row['plate']}, " if row["plate"] else ""
+            about += f"{row[LABEL]}, " if LABEL in row else ""
+            notes.append((f"{about[:-2]}: " if about else "") + str(row["note"]))
     if unknown:
         notes.append(f"the layout says nothing about {len(unknown)} images: {some(unknown)}")
     return notes

@@ -115,7 +115,7 @@ def analyse_files(
         learnt = learn_threshold(names, settings, models, out, layout=layout, resume=resume, tell=tell)
         settings = learnt.settings
         record = Record(
-            out, settings, models, names, command, threshold=learnt.threshold, background=jobs > 0
+            out, settings, models, names, command, thresholds=learnt.thresholds, background=jobs > 0
         )
         if not resume:
             with contextlib.suppress(OSError):
