@@ -24,6 +24,7 @@ from napari_tam.label_columns import label_decision_columns
 from napari_tam.markers.labels import LABEL, labels_of, of_label
 from napari_tam.markers.names import markers_in
 from napari_tam.results import tables
+from napari_tam.results.folder import OK
 from napari_tam.results.lock import locked_results
 from napari_tam.results.siblings import compare_fields, told
 from napari_tam.settings import Settings
@@ -140,6 +141,8 @@ def _conclude(folder: Path, settings: Settings, layout: Layout | None) -> Conclu
         at = found.images.column_names.index(name)
         found.images = found.images.set_column(at, name, _arrow(beside[[name]]).column(name))
     found.images = _extend(found.images, marked.images)
+    if "phenotype" in cells and (settings.types or found.were_typed):
+        found.images = _recounted(found.images, cells[chosen] if settings.types else cells)
     found.cells = _extend(found.cells, cells[_LAYOUT_NAMES + list(decisions.cells) + list(marked.cells)])
     found.puncta = _extend(found.puncta, decisions.puncta)
     # nothing of this was written so far; now everything is, as it belongs together
@@ -240,6 +243,8 @@ class _Tables:
     images: pa.Table
     cells: pa.Table
     puncta: pa.Table
+    #: Whether counts of images were those of cell types.
+    were_typed: bool = False
 
     @classmethod
     def read(cls, folder: Path, *, bare: bool = True) -> _Tables:
@@ -258,6 +263,7 @@ class _Tables:
         )
         if bare:
             counted = [name for name in read.images.column_names if name.startswith(TYPE_COUNT)]
+            read.were_typed = bool(counted)
             read.images = _without(read.images, [*_LAYOUT_NAMES, *counted])
             marked = gated_columns(markers_in(read.cells.column_names))
             by_label = label_decision_columns(labels_of(read.cells.column_names))
@@ -272,6 +278,26 @@ class _Tables:
         tables.write_csv(folder / "puncta.csv", self.puncta)
         tables.write_parquet(folder / "puncta.parquet", self.puncta)
         tables.write_csv(folder / "images.csv", self.images)
+
+
+def _recounted(images: pa.Table, cells: pd.DataFrame) -> pa.Table:
+    """Return images.csv with the counts and means of phenotypes of these cells."""
+    import pandas as pd
+
+    from napari_tam.phenotype.classify import phenotype_summary
+    from napari_tam.phenotype.colours import classes_of
+
+    classes = classes_of(cells)
+    known = images.column("status").to_pandas() == OK
+    rows = []
+    for name, done in zip(images["image"].to_pylist(), known, strict=True):
+        rows.append(phenotype_summary(cells[cells["image"] == name], classes) if done else {})
+    counted = pd.DataFrame(rows)
+    for name in [name for name in counted.columns if name in images.column_names]:
+        values = counted[name].astype("Int64") if name.startswith("cells_") else counted[name]
+        at = images.column_names.index(name)
+        images = images.set_column(at, name, _arrow(values.to_frame()).column(name))
+    return images
 
 
 def _described(images: list[str], layout: Layout | None) -> pd.DataFrame:
