@@ -46,6 +46,7 @@ from napari_tam.columns import (
     traffic_cell_columns,
     type_count_columns,
 )
+from napari_tam.label_columns import LABEL_PUNCTA_COLUMNS, LABEL_SUMMARY_COLUMNS, together_columns
 from napari_tam.settings import Settings
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -104,6 +105,10 @@ COLUMNS_HEAD = """# Columns
 Every column of the result tables. "Counts" are the image's own intensity units. A mean over nothing (a cell
 without puncta) is missing; a count or a sum is 0. Files written beside these: see the README.
 
+With several exosome channels every column about exosomes (groups puncta, place, partners and decision, and
+light, background and saturation of the exosome channel) is there once a label as well, with the label's name
+behind it: `puncta_count_GFP`, `exosome_integrated_PKH26`. Those without a name are of the first label.
+
 The Parquet files hold types and names as they are. In the CSV files texts are in quotes, missing values are
 empty, and a text that a spreadsheet could run (it begins with `=`, `+`, `-`, `@`, a tab or an apostrophe) has
 an apostrophe in front. So an image that is called `nan`, `001` or `=a` reads back right with:
@@ -147,6 +152,9 @@ def columns_page() -> str:
             *phenotype_summary_columns(),
             *type_count_columns(),
         ),
+        "cells.csv with several exosome channels: further columns": together_columns(),
+        "puncta.csv with several exosome channels: further columns": LABEL_PUNCTA_COLUMNS,
+        "images.csv with several exosome channels: further columns": LABEL_SUMMARY_COLUMNS,
         "cells.csv of volumes: further columns": VOLUME_CELL_COLUMNS,
         "puncta.csv of volumes: further columns": VOLUME_PUNCTA_COLUMNS,
         "images.csv of volumes: further columns": VOLUME_SUMMARY_COLUMNS,

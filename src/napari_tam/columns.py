@@ -855,8 +855,9 @@ LAYOUT_COLUMNS: tuple[Column, ...] = (
         "text",
         "",
         "layout",
-        "What the well is a control for: dye_only, no_exosome, untreated, vehicle, m0, m1, m2, positive; of "
-        "markers unstained, isotype, fmo, or one marker's fmo:CD86; or empty.",
+        "What the well is a control for: dye_only, no_exosome (of one label among several: dye_only:PKH26), "
+        "untreated, vehicle, m0, m1, m2, positive; of markers unstained, isotype, fmo, or one marker's "
+        "fmo:CD86; or empty.",
     ),
 )
 

@@ -16,11 +16,13 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from napari_tam.errors import InputError, nearest
-from napari_tam.markers.names import AND, MARKER, is_marker_role, listed, slug
+from napari_tam.markers.labels import EXOSOME, is_exosome_role
+from napari_tam.markers.names import AND, MARKER, is_marker_role, listed, same_marker, slug
 from napari_tam.markers.rules import read_rule
 
-#: What a channel can be, besides a marker, of which there are any number (`napari_tam.markers.names`). Of an
-#: ``extra`` channel only the mean over the cell is measured.
+#: What a channel can be, besides a marker, of which there are any number (`napari_tam.markers.names`).
+#: Several exosome channels have roles of their own (`napari_tam.markers.labels`). Of an ``extra`` channel
+#: only the mean over the cell is measured.
 ROLES = ("cell", "nucleus", "exosome", "lysosome", "extra")
 
 #: What a cell is called that several rules fit, or none: no names of types.
@@ -38,8 +40,8 @@ LONGEST_NAME, LONGEST_PATH = 255, 4096
 
 
 def is_role(role: str) -> bool:
-    """Tell whether a channel of a field can have this role: one of `ROLES`, or that of a marker."""
-    return role in ROLES or is_marker_role(role)
+    """Tell whether a channel of a field can have this role: one of `ROLES`, that of a marker or a label."""
+    return role in ROLES or is_marker_role(role) or is_exosome_role(role)
 
 
 def type_names(text: str) -> list[str]:
@@ -73,6 +75,18 @@ def split_bleed_through(name: str) -> tuple[str, str]:
     """Return source and target of ``cell_into_exosome``; target is empty if it is no such name."""
     source, _, target = name.partition("_into_")
     return source, target
+
+
+def _no_exosomes_among_markers(exosomes: int | str, markers: int | str) -> None:
+    """Raise ValueError if a channel is given as both."""
+    for named, channel in listed(exosomes):
+        for other, at in listed(markers):
+            same_name = same_marker(named or str(channel), other or str(at))
+            if same_name or str(channel).casefold() == str(at).casefold():
+                raise ValueError(
+                    f"{named or channel} is given as exosome and as marker: the light of exosomes is "
+                    "measured as such, so take it out of the markers"
+                )
 
 
 def _short(text: str) -> str:
@@ -120,8 +134,9 @@ class Settings(BaseModel):
     channels: dict[str, int | str] = _setting(
         {},
         "Which channel plays which role: role (cell, nucleus, exosome, lysosome, extra, marker) to channel "
-        "index (from 0) or name. Several markers are joined: marker=CD86+CD206, or CD86:3+CD206:4 where the "
-        "file names no channels. Empty: guessed from the channel names (never markers).",
+        "index (from 0) or name. Several markers or exosome labels are joined: marker=CD86+CD206, "
+        "exosome=GFP+PKH26, or CD86:3+CD206:4 where the file names no channels. Empty: guessed from the "
+        "channel names (never markers, and one exosome channel).",
         group="image",
         enters="read",
         common=True,
@@ -192,7 +207,8 @@ class Settings(BaseModel):
     bleed_through: dict[str, Annotated[float, Field(ge=0, lt=1)]] = _setting(
         {},
         "Fraction of a channel's light that is seen in another one and taken out of it, e.g. "
-        "cell_into_exosome: 0.03. Empty: as calibrated in the corrections folder.",
+        "cell_into_exosome: 0.03, or exosome_GFP_into_exosome_PKH26: 0.05. Empty: as calibrated in the "
+        "corrections folder.",
         group="corrections",
         enters="correct",
         pairs="SOURCE_into_TARGET=FRACTION",
@@ -339,6 +355,14 @@ class Settings(BaseModel):
         enters="measure",
         common=True,
     )
+    puncta_thresholds: dict[str, Annotated[float, Field(gt=0, le=1000)]] = _setting(
+        {},
+        "With several exosome channels: the puncta_threshold of each label that has one of its own. Empty: "
+        "that of puncta_threshold for all; unset there, each label's is found by itself.",
+        group="puncta",
+        enters="measure",
+        pairs="LABEL=CONTRAST",
+    )
     puncta_false_per_cell: float = _setting(
         0.2,
         "With puncta_threshold unset and control wells (dye_only, no_exosome) in the layout: a cell of "
@@ -425,6 +449,16 @@ class Settings(BaseModel):
         enters="measure",
         ge=0,
         le=1000,
+    )
+
+    label_distance_um: Annotated[float, Field(gt=0, le=100)] | None = _setting(
+        None,
+        "With several exosome channels: puncta of two labels nearer than this (in a volume in y and x and, "
+        "by the widths' ratio, z) count as being in one place. Unset: the larger of their typical full "
+        "widths at half maximum, which is what the microscope resolves.",
+        group="place",
+        enters="measure",
+        unit="µm",
     )
 
     marker_rim_um: float = _setting(
@@ -735,6 +769,8 @@ class Settings(BaseModel):
         for name, channel in listed(channels[MARKER]) if MARKER in channels else ():
             if not slug(name or str(channel)):
                 raise ValueError(f"marker = {channels[MARKER]}: a marker without a name")
+        if MARKER in channels and EXOSOME in channels:
+            _no_exosomes_among_markers(channels[EXOSOME], channels[MARKER])
         return channels
 
     @field_validator("channels", mode="before")
@@ -743,8 +779,8 @@ class Settings(BaseModel):
         if not isinstance(channels, dict):
             return channels
         for role, given in channels.items():
-            if isinstance(given, list) and role != MARKER:
-                raise ValueError(f"{role} = {given}: only markers can be several channels so far")
+            if isinstance(given, list) and role not in (MARKER, EXOSOME):
+                raise ValueError(f"{role} = {given}: only exosomes and markers can be several channels")
         return {
             role: AND.join(map(str, given)) if isinstance(given, list) else given
             for role, given in channels.items()
@@ -764,13 +800,14 @@ class Settings(BaseModel):
             raise ValueError(f"there are rules for {len(rules)} phenotypes, and it takes two")
         return rules
 
-    @field_validator("gates")
+    @field_validator("gates", "puncta_thresholds")
     @classmethod
-    def _gates_of_markers(cls, gates: dict[str, float]) -> dict[str, float]:
-        for name in gates:
+    def _limits_of_channels(cls, limits: dict[str, float], info: ValidationInfo) -> dict[str, float]:
+        what = "a marker" if info.field_name == "gates" else "an exosome label"
+        for name in limits:
             if not slug(name):
-                raise ValueError(f"'{name}' cannot be the name of a marker")
-        return gates
+                raise ValueError(f"'{name}' cannot be the name of {what}")
+        return limits
 
     @field_validator("analyse_types")
     @classmethod
@@ -913,6 +950,11 @@ class Settings(BaseModel):
             raise InputError(
                 "; ".join(problems), where=where, fix="'napari-tam settings' describes all settings"
             ) from error
+
+    def threshold_of(self, label: str) -> float | None:
+        """Return the puncta_threshold of an exosome label (empty: the only one); None: to be found."""
+        own = [value for name, value in self.puncta_thresholds.items() if label and same_marker(name, label)]
+        return own[0] if own else self.puncta_threshold
 
     @classmethod
     def entered_by(cls, name: str) -> tuple[str, ...]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import fakes
 import numpy as np
@@ -13,7 +14,15 @@ from napari_tam.batches.conclude import OF_COMMUNICATION, OF_MARKERS
 from napari_tam.cli import analyse as cli_analyse
 from napari_tam.cli import uptake as cli_uptake
 from napari_tam.cli.main import main
-from napari_tam.columns import DECISION_COLUMNS, gated_columns, marker_columns
+from napari_tam.columns import (
+    DECISION_COLUMNS,
+    build_table,
+    gated_columns,
+    marker_columns,
+    phenotype_columns,
+)
+from napari_tam.report.cautions import cautions
+from napari_tam.report.reading import read_data
 from napari_tam.results import tables
 
 if TYPE_CHECKING:
@@ -150,11 +159,15 @@ def test_results_without_markers_are_as_before(images: Path, tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        (["--types", "macrophage=CD68+"], "rule of macrophage (CD68+) names a marker that was not measured"),
+        (
+            ["--types", "macrophage=CD200+"],
+            "macrophage (CD200+) names the marker CD200, which is not measured (did you mean 'CD206'?)",
+        ),
+        (["--marker-phenotypes", "M1=CD206-,M2=Cd200+"], "names the marker Cd200, which is not measured"),
         (["--types", "macrophage=CD206"], "is no marker with + or - behind it"),
         (["--types", "macrophage"], "is no TYPE=RULE"),
         (["--types", "tumour=EpCAM+"], "no rule in types says what a macrophage is"),
-        (["--gates", "CD68=3"], "the marker CD68 was not measured"),
+        (["--gates", "CD68=3"], "the setting gates names the marker CD68, which is not measured"),
         (["--gates", "CD68=x"], "gates.CD68"),
     ],
 )
@@ -165,3 +178,64 @@ def test_what_cannot_be_is_one_sentence(
     assert run("analyse", images / "a.ome.tif", "--out", out, *CHANNELS, *options) != 0
     error = capsys.readouterr().err
     assert told in error and "Traceback" not in error
+    # before the first image
+    assert not (out / "images.csv").exists()
+
+
+def test_a_marker_that_only_the_layout_names_is_told_before_anything_is_analysed(
+    images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    layout = tmp_path / "layout.csv"
+    layout.write_text(LAYOUT.replace("unstained", "fmo:CD200"))
+    out = tmp_path / "out"
+    assert run("analyse", images, "--out", out, "--layout", layout, *CHANNELS) != 0
+    assert "control_role fmo:CD200 names the marker CD200, which is not measured" in capsys.readouterr().err
+    assert not (out / "images.csv").exists()
+
+
+def test_a_rule_that_no_cell_meets_is_in_the_summary_and_the_report(
+    images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rules = ["--types", "macrophage=EpCAM-,dendritic=EpCAM+ CD206+"]
+    layout = ["--layout", images / "layout.csv"]
+    assert run("analyse", images, "--out", tmp_path / "out", *layout, *CHANNELS, *rules) == 0
+    assert "no cell is called dendritic: no cell fits its rule (EpCAM+ CD206+)" in capsys.readouterr().out
+    found = cautions(read_data(tmp_path / "out"))
+    assert any(each.startswith("No cell is called dendritic: none meets its rule") for each in found)
+    assert not any("macrophage" in each for each in found)
+
+
+class _ByLabel:
+    """Calls odd cells M1 and even ones M2."""
+
+    classes = ("M1", "M2")
+
+    def classify(self, field: Any, cells: Any, nuclei: Any, table: Any, settings: Any) -> Any:
+        odd = table["label"].to_numpy() % 2 == 1
+        values = {"p_m1": odd * 0.8 + 0.1, "p_m2": 0.9 - odd * 0.8, "phenotype_reason": ""}
+        values["phenotype"] = np.where(odd, "M1", "M2")
+        return build_table(phenotype_columns(), values, len(table))
+
+
+def test_phenotypes_of_images_are_those_of_the_types_asked_for(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_phenotypes = replace(fakes.models(), phenotype=_ByLabel())
+    monkeypatch.setattr(cli_analyse, "load_models", lambda settings: with_phenotypes)
+    out, layout = tmp_path / "out", ["--layout", images / "layout.csv"]
+    run("analyse", images, "--out", out, *layout, *CHANNELS)
+    plain = (out / "images.csv").read_bytes()
+    counted = tables.read_csv(out / "images.csv").set_index("image")
+    assert counted.loc["a", ["cells_m1", "cells_m2"]].tolist() == [2, 1]
+    run("uptake", out, *RULES)
+    cells = tables.read_csv(out / "cells.csv")
+    table = tables.read_csv(out / "images.csv").set_index("image")
+    for name, part in cells[cells["cell_type"] == "macrophage"].groupby("image"):
+        for phenotype in ("M1", "M2"):
+            assert table.loc[name, f"cells_{phenotype.lower()}"] == (part["phenotype"] == phenotype).sum()
+        assert table.loc[name, "p_m1_mean"] == pytest.approx(part["p_m1"].mean())
+    assert table.loc["a", ["cells_m1", "cells_m2"]].sum() == 2
+    # what a cell's shape says stays on record
+    assert (cells["phenotype"] != "").all()
+    run("uptake", out, "--types", "", "--marker-phenotypes", "")
+    assert (out / "images.csv").read_bytes() == plain

@@ -8,6 +8,7 @@ import pytest
 from marked_cells import cells_of, images_of, light
 
 from napari_tam.celltypes.gates import find_gates
+from napari_tam.celltypes.marked import mark
 from napari_tam.columns import GATE_COLUMNS
 from napari_tam.errors import InputError
 from napari_tam.settings import Settings
@@ -139,7 +140,12 @@ def test_the_part_of_the_cell_can_be_chosen() -> None:
 
 @pytest.mark.parametrize("where", ["settings", "layout"])
 def test_a_marker_that_was_not_measured_is_told(where: str) -> None:
-    cells, _ = plate(("fmo:CD99",) if where == "layout" else ("fmo",))
-    settings = Settings(gates={"CD99": 1.0}) if where == "settings" else Settings()
-    with pytest.raises(InputError, match=r"CD99 was not measured \(measured are CD86, HLA_DR\)"):
-        find_gates(cells, images_of(cells), settings)
+    cells, _ = plate(("fmo:CD87",) if where == "layout" else ("fmo",))
+    settings = Settings(gates={"CD87": 1.0}) if where == "settings" else Settings()
+    with pytest.raises(InputError) as caught:
+        mark(cells, images_of(cells), settings)
+    who = "the layout's control_role fmo:CD87" if where == "layout" else "the setting gates"
+    assert str(caught.value).startswith(
+        f"{who} names the marker CD87, which is not measured (did you mean 'CD86'?); "
+        "measured are CD86, HLA_DR"
+    )

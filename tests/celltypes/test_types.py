@@ -93,7 +93,7 @@ def test_a_rule_with_a_marker_that_was_not_measured_is_told(field: str) -> None:
     cells = culture()
     settings = Settings(**{field: {"macrophage": "CD68+", "other": "EpCAM+"}})
     with pytest.raises(
-        InputError, match=r"rule of macrophage \(CD68\+\) names a marker that was not measured"
+        InputError, match=r"macrophage \(CD68\+\) names the marker CD68, which is not measured"
     ):
         mark(cells, images_of(cells), settings)
 

@@ -46,7 +46,7 @@ def test_nothing_asked_for_is_the_very_same_field() -> None:
     given_ = field(cell=cells_image(), exosome=cells_image(1))
     done = correct(given_, NONE)
     assert done.field is given_
-    assert done.raw_exosome is None
+    assert done.raw_exosomes == {}
 
 
 def test_a_flat_field_is_undone_and_the_mean_level_and_dark_level_stay() -> None:
@@ -193,4 +193,4 @@ def test_every_plane_of_a_stack_is_corrected_alike() -> None:
         np.testing.assert_allclose(
             three.field.channels["exosome"][z], one.field.channels["exosome"], atol=0.1
         )
-        np.testing.assert_array_equal(three.raw_exosome[z], one.raw_exosome)
+        np.testing.assert_array_equal(three.raw_exosomes["exosome"][z], one.raw_exosomes["exosome"])

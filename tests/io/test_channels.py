@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from napari_tam.errors import InputError
 from napari_tam.io.channels import assign_roles, guess_roles, list_channels
+from napari_tam.markers.labels import exosomes_in, label_of
 from napari_tam.markers.names import is_marker_role, marker_of, marker_role, same_marker, slug
 
 if TYPE_CHECKING:
@@ -220,9 +221,41 @@ def test_markers_that_cannot_be_are_told(markers: str, told: str) -> None:
     assert str(caught.value).startswith("folder/a.tif: ") and told in str(caught.value)
 
 
-def test_several_exosome_channels_are_not_possible_yet() -> None:
-    with pytest.raises(InputError, match="only markers can be several channels so far"):
-        assign_roles({"exosome": "PKH26+CD86"}, STAINS, 6, "a.tif")
+@pytest.mark.parametrize(
+    ("exosomes", "found"),
+    [
+        ("PKH26+CD86", {"exosome_PKH26": 2, "exosome_CD86": 3}),
+        ("cd86+pkh26", {"exosome_CD86": 3, "exosome_PKH26": 2}),
+        ("2+4", {"exosome_PKH26": 2, "exosome_HLA_DR": 4}),
+        ("tumour:2+own:3", {"exosome_tumour": 2, "exosome_own": 3}),
+        ("PKH26", {"exosome": 2}),
+        ("2", {"exosome": 2}),
+        ("a+b", {"exosome": 5}),
+    ],
+)
+def test_exosome_channels_are_listed_in_their_order(exosomes: str, found: dict[str, int]) -> None:
+    roles = assign_roles({"exosome": exosomes}, STAINS, 6, "a.tif")
+    assert roles == {"cell": 0, "nucleus": 1} | found
+    assert list(roles)[2:] == list(found)
+    assert list(exosomes_in(roles)) == ([""] if len(found) == 1 else [label_of(role) for role in found])
+
+
+@pytest.mark.parametrize(
+    ("channels", "told"),
+    [
+        ({"exosome": "PKH26+CD99"}, "no channel is called 'CD99'"),
+        ({"exosome": "PKH26+PKH26"}, "the exosome labels 'PKH26' and 'PKH26' are one channel"),
+        ({"exosome": "a:2+A:3"}, "one channel or have one name"),
+        ({"exosome": "PKH26+CD86", "marker": "3"}, "is given two roles, exosome and marker"),
+        ({"exosome": "PKH26+DAPI", "nucleus": 1}, "is given two roles, exosome_DAPI and nucleus"),
+        ({"exosome": "PKH26+Mean:3"}, "the exosome label 'Mean' would make columns that mean something else"),
+        ({"lysosome": "PKH26+CD86"}, "only exosomes and markers can be several channels"),
+    ],
+)
+def test_exosome_channels_that_cannot_be_are_told(channels: dict[str, int | str], told: str) -> None:
+    with pytest.raises(InputError) as caught:
+        assign_roles(channels, STAINS, 6, "a.tif")
+    assert told in str(caught.value)
 
 
 @given(st.text(max_size=20))

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from label_images import QUICK, disc
 
 from napari_tam.columns import CELL_COLUMNS
-from napari_tam.measure.colocalisation import colocalise
+from napari_tam.measure.colocalisation import CellPixels, colocalise
 from napari_tam.measure.place import boundary_distance
 from napari_tam.measure.regions import Regions
 from napari_tam.settings import Settings
@@ -42,7 +42,8 @@ def found(
 ) -> dict[str, npt.NDArray[Any]]:
     regions = Regions(cells() if labels is None else labels)
     flat = np.array([y * regions.shape[1] + x for y, x in puncta], np.int64)
-    return colocalise(exosome, lysosome, regions, boundary_distance(regions), flat, settings)
+    pixels = CellPixels.of(regions, boundary_distance(regions), None) if len(regions) else None
+    return colocalise(exosome, lysosome, regions, pixels, flat, settings)
 
 
 def test_the_same_spots_coincide_and_others_do_not() -> None:
@@ -175,7 +176,7 @@ def test_with_a_nucleus_the_control_keeps_the_distance_from_it() -> None:
     flat = np.array([y * SHAPE[1] + x for y, x in spots])
     distance, plane = boundary_distance(regions), lysosome.astype(np.float32)
     with_it, without = (
-        colocalise(channel(0, spots), plane, regions, distance, flat, NOISE, given_)
+        colocalise(channel(0, spots), plane, regions, CellPixels.of(regions, distance, given_), flat, NOISE)
         for given_ in (nuclei, None)
     )
     assert with_it["lysosome_overlap_random"] == pytest.approx([1, 1], abs=0.1)

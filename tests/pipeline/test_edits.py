@@ -17,19 +17,19 @@ FOUND = np.array([[10.0, 10.0], [20.0, 20.5], [30.25, 30.0]])
 
 def test_what_was_added_and_removed_is_found() -> None:
     now = np.array([[10.0, 10.0], [30.25, 30.0], [44.0, 4.0]])
-    added, removed = puncta_edits(FOUND, now, Edits())
+    added, removed = puncta_edits(FOUND, now, Edits().removed)
     assert added.tolist() == [[44.0, 4.0]]
     assert removed.tolist() == [[20.0, 20.5]]
 
 
 def test_what_was_removed_earlier_stays_removed_unless_it_is_put_back() -> None:
     before = Edits(removed=np.array([[50.0, 50.0], [10.0, 10.0]]))
-    _, removed = puncta_edits(FOUND, FOUND, before)
+    _, removed = puncta_edits(FOUND, FOUND, before.removed)
     assert removed.tolist() == [[50.0, 50.0]]
 
 
 def test_nothing_changed_is_no_correction() -> None:
-    added, removed = puncta_edits(FOUND, FOUND.copy(), Edits())
+    added, removed = puncta_edits(FOUND, FOUND.copy(), Edits().removed)
     assert not Edits(added=added, removed=removed).any
 
 

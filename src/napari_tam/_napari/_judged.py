@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from napari_tam.markers.labels import LABEL, rows_of
 from napari_tam.puncta.selection import KEPT, reasons, select, threshold_for
 from napari_tam.puncta.threshold import Threshold, by_user
 
@@ -22,30 +23,33 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Automatic:
-    """The threshold that an image's own candidates tell; finding it takes a tenth of a second.
+    """The thresholds that an image's own candidates tell; finding one takes a tenth of a second.
 
     Attributes
     ----------
     candidates, score
         What it was found from: the candidates with at least this score.
-    threshold
-        The threshold.
+    thresholds
+        The thresholds by exosome label (empty for a single one).
     """
 
     candidates: pd.DataFrame
     score: float
-    threshold: Threshold
+    thresholds: dict[str, Threshold]
 
 
 def find_automatic(
     candidates: pd.DataFrame, settings: Settings, before: Automatic | None = None
 ) -> Automatic:
-    """Return the threshold that candidates tell; `before` if that was found from the same ones."""
+    """Return the thresholds that candidates tell; `before` if that was found from the same ones."""
     score = settings.puncta_score
     if before is not None and before.candidates is candidates and before.score == score:
         return before
-    unset = settings.updated(puncta_threshold=None)
-    return Automatic(candidates, score, threshold_for(candidates, unset))
+    unset = settings.updated(puncta_threshold=None, puncta_thresholds={})
+    labels = list(dict.fromkeys(candidates[LABEL])) if LABEL in candidates else [""]
+    return Automatic(
+        candidates, score, {label: threshold_for(rows_of(candidates, label), unset) for label in labels}
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,9 +82,12 @@ class Judged:
         return int((self.contrast < self.threshold.value).sum()) if self.threshold.value > 1 else 0
 
 
-def judge(candidates: pd.DataFrame, settings: Settings, automatic: Threshold) -> Judged:
-    """Say which candidates are puncta; `automatic` is the threshold where the settings leave it open."""
-    asked = settings.puncta_threshold
+def judge(candidates: pd.DataFrame, settings: Settings, automatic: Threshold, label: str = "") -> Judged:
+    """Say which candidates are puncta; `automatic` is the threshold where the settings leave it open.
+
+    The candidates are those of one exosome label (empty for a single one).
+    """
+    asked = settings.threshold_of(label)
     threshold = automatic if asked is None else by_user(asked)
     open_to_it = reasons(candidates, settings, Threshold()) == KEPT
     return Judged(
@@ -92,13 +99,17 @@ def judge(candidates: pd.DataFrame, settings: Settings, automatic: Threshold) ->
     )
 
 
-def batch_threshold(folder: Path | None) -> Threshold | None:
-    """Return the threshold that a batch found for all images of a results folder, by its record."""
+def batch_threshold(folder: Path | None, label: str = "") -> Threshold | None:
+    """Return the threshold that a batch found for all images of a results folder, by its record.
+
+    That of an exosome label; empty for a single one.
+    """
     if folder is None:
         return None
     try:
         record = json.loads((folder / "run.json").read_text("utf-8"))
-        threshold = Threshold.from_dict(record["puncta_threshold"])
+        known = record["puncta_thresholds"][label] if label else record["puncta_threshold"]
+        threshold = Threshold.from_dict(known)
     except (OSError, ValueError, KeyError, TypeError, IndexError):  # none, or of an older version
         return None
     return None if threshold.rule == "given" else threshold

@@ -13,7 +13,9 @@ import pint
 from napari_tam._napari._label_colours import small
 from napari_tam.errors import InputError
 from napari_tam.installation import bundled
+from napari_tam.io.field import missing_roles
 from napari_tam.io.tiff_metadata import Metadata
+from napari_tam.markers.labels import is_exosome_role, labels_of, rows_of
 from napari_tam.markers.names import is_marker_role
 
 if TYPE_CHECKING:
@@ -30,6 +32,14 @@ COLORMAPS = {"cell": "gray", "nucleus": "blue", "exosome": "magenta", "lysosome"
 
 #: That of marker channels.
 MARKER_COLORMAP = "cyan"
+
+#: Those of several exosome labels, in their order (as in the pictures, `napari_tam.results.overlay`), and the
+#: colours of their puncta.
+LABEL_COLORMAPS = ("magenta", "green", "bop orange", "bop blue")
+_LABEL_BORDERS = ("#FF80F2", "#80FFAC", "#FFCB80", "#80DEFF")
+
+#: Key of the puncta among the layers of a result; of the second label and further ones with its name behind.
+PUNCTA = "puncta"
 
 #: Layer attributes that define its world coordinates; results take them from their image.
 _PLACEMENT = ("scale", "translate", "rotate", "shear", "affine", "units")
@@ -176,7 +186,7 @@ def check_images(channels: Mapping[str, Channel]) -> None:
                 where=f"layer '{channel.layer.name}'",
                 fix="Choose the image itself",
             )
-    missing = [role for role in ("cell", "exosome") if role not in channels]
+    missing = missing_roles(channels)
     if missing:
         raise InputError(
             f"no layer is chosen for the role {' and '.join(missing)}",
@@ -189,7 +199,7 @@ def check_images(channels: Mapping[str, Channel]) -> None:
         layer = channel.layer
         where = f"layer '{layer.name}'"
         # a marker may be the stain of the cells as well, but is no exosome
-        if channel in seen and (seen[channel] == "exosome" or not is_marker_role(role)):
+        if channel in seen and (is_exosome_role(seen[channel]) or not is_marker_role(role)):
             raise InputError(
                 f"the layer is chosen for two roles, {seen[channel]} and {role}",
                 where=where,
@@ -244,12 +254,35 @@ def result_layers(
         arguments = {"name": f"{kind} ({image})", "features": features, "opacity": 0.5, **common}
         arguments["visible"] = kind == "cells"
         layers.append((data, arguments, "labels"))
-    puncta = analysis.puncta
-    appearance = {"size": 5, "symbol": "disc", "face_color": "transparent", "border_color": "yellow"}
-    appearance |= {"border_width": 0.15, "border_width_is_relative": True}
-    arguments = {"name": f"puncta ({image})", "features": puncta, **appearance, **common}
-    layers.append((positions(puncta), arguments, "points"))
+    labels_ = labels_of(analysis.table.columns)
+    for number, label in enumerate(labels_ or [""]):
+        puncta = rows_of(analysis.puncta, label).reset_index(drop=True)
+        colour = _LABEL_BORDERS[number % len(_LABEL_BORDERS)] if label else "yellow"
+        appearance = {"size": 5, "symbol": "disc", "face_color": "transparent", "border_color": colour}
+        appearance |= {"border_width": 0.15, "border_width_is_relative": True}
+        name = f"puncta {label}".strip()
+        arguments = {"name": f"{name} ({image})", "features": puncta, **appearance, **common}
+        layers.append((positions(puncta), arguments, "points"))
     return layers
+
+
+def kind_of(layer_name: str, labels: Sequence[str]) -> str:
+    """Return the key of a layer that `result_layers` made among those of its result.
+
+    Parameters
+    ----------
+    layer_name
+        Its name.
+    labels
+        The exosome labels; none for a single exosome channel.
+    """
+    kind = layer_name.partition(" (")[0]
+    return PUNCTA if labels and kind == f"{PUNCTA} {labels[0]}" else kind
+
+
+def puncta_key(number: int, label: str) -> str:
+    """Return the key of a label's puncta among the layers of a result; `number` is the label's place."""
+    return PUNCTA if number == 0 else f"{PUNCTA} {label}"
 
 
 def positions(puncta: pd.DataFrame) -> Any:
@@ -276,11 +309,16 @@ def layers_of(field: Field) -> list[LayerData]:
     sample = field.source is None or field.source.parent == SAMPLES
     source = None if sample else str(field.source)
     layers: list[LayerData] = []
+    colormaps = COLORMAPS | {
+        role: LABEL_COLORMAPS[number % len(LABEL_COLORMAPS)]
+        for number, (label, role) in enumerate(field.exosomes.items())
+        if label
+    }
     for role, plane in field.channels.items():
         low, high = np.percentile(plane.astype(np.float32), (1, 99.8))
         arguments = {
             "name": f"{field.name} {role}",
-            "colormap": COLORMAPS.get(role, MARKER_COLORMAP),
+            "colormap": colormaps.get(role, MARKER_COLORMAP),
             "blending": "additive",
             "contrast_limits": (float(low), float(max(high, low + 1))),
             "scale": (field.pixel_size_um,) * 2,

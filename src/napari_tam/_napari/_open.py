@@ -9,16 +9,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from napari.utils.notifications import show_warning
 
-from napari_tam._napari._layers import KEY, layers_of, positions, result_layers
+from napari_tam._napari._layers import KEY, kind_of, layers_of, positions, result_layers
 from napari_tam._napari._session import Found
 from napari_tam.errors import InputError
 from napari_tam.io.listing import name_of
 from napari_tam.io.masks.find import NONE
+from napari_tam.markers.labels import EXOSOME, labels_of, rows_of
+from napari_tam.markers.names import AND, listed
 from napari_tam.pipeline.edits import Edits, near
 from napari_tam.results.edits import read_edits
 from napari_tam.results.folder import OK, mask_path, read_mask, read_results
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from napari_tam._napari._layers import LayerData
     from napari_tam._napari._session import Session
     from napari_tam.batches.run import Outcome
@@ -48,7 +52,8 @@ def read_found(folder: Path, image: str) -> Found:
     field = Field(image, {}, float(str(row["pixel_size_um"])))
     try:
         if source := str(row["source"] or ""):
-            field = _read_field(Path(source), image, settings)
+            labels = labels_of(results.cells.columns)
+            field = _read_field(Path(source), image, _with_labels(settings, labels))
     except InputError as error:
         show_warning(f"Only masks and puncta of {image} are shown: {error}")
     table, puncta = (
@@ -56,6 +61,13 @@ def read_found(folder: Path, image: str) -> Found:
     )
     cells, nuclei = _masks(folder, image)
     return _found(folder, Analysis(field, settings, cells, nuclei, table, puncta, dict(row), {}))
+
+
+def _with_labels(settings: Settings, labels: Sequence[str]) -> Settings:
+    """Return settings that read the exosome channels that results have; the plugin's own name no channels."""
+    if not labels or len(listed(settings.channels.get(EXOSOME, ""))) > 1:
+        return settings
+    return settings.updated(channels={**settings.channels, EXOSOME: AND.join(labels)})
 
 
 def found_of(folder: Path, outcome: Outcome) -> Found:
@@ -79,7 +91,7 @@ def layers_of_found(found: Found) -> list[LayerData]:
     field = found.analysis.raw
     layers = [] if field is None else layers_of(field)
     for data, arguments, kind in result_layers(found.analysis, found.name, found.where):
-        role = arguments["name"].partition(" ")[0]
+        role = kind_of(arguments["name"], labels_of(found.analysis.table.columns))
         known = {**arguments["metadata"][KEY], "kind": role, "opened": found}
         layers.append((data, {**arguments, "metadata": {KEY: known}}, kind))
     return layers
@@ -132,8 +144,12 @@ def _found(folder: Path, analysis: Analysis) -> Found:
 def _made_with(edits: Edits, analysis: Analysis) -> Edits:
     """Return the corrections that results were made with: those on disk may be newer, or discarded since."""
     notes = str(analysis.summary.get("notes"))
-    at = positions(analysis.puncta)
-    if near(edits.added, at).all() and not near(at, edits.removed).any():
+    labels = labels_of(analysis.table.columns) or [""]
+    held = True
+    for number, label in enumerate(labels):
+        at, (added, removed) = positions(rows_of(analysis.puncta, label)), edits.of(label, number)
+        held &= bool(near(added, at).all() and not near(at, removed).any())
+    if held:
         made = replace(edits, cells=None, nuclei=None)
     else:
         made = Edits()
@@ -147,7 +163,7 @@ def _made_with(edits: Edits, analysis: Analysis) -> Edits:
 
 
 def _parts(edits: Edits) -> tuple[Any, ...]:
-    return edits.cells, edits.nuclei, edits.added, edits.removed
+    return edits.cells, edits.nuclei, edits.added, edits.removed, edits.others
 
 
 def _masks(folder: Path, image: str) -> tuple[Any, Any]:

@@ -15,8 +15,9 @@ from qtpy.QtCore import QTimer
 
 from napari_tam._napari._column_colours import colour_column, colour_rows
 from napari_tam._napari._label_colours import CellColours
-from napari_tam._napari._layers import KEY, positions, result_layers
+from napari_tam._napari._layers import KEY, kind_of, positions, puncta_key, result_layers
 from napari_tam._napari._preload import draw_letters
+from napari_tam.markers.labels import labels_of, rows_of
 from napari_tam.pipeline.edits import Edits
 
 if TYPE_CHECKING:
@@ -56,9 +57,10 @@ class Found:
     folder
         Where its results belong; None: not known.
     automatic
-        The threshold that its own candidates tell, once it was found.
+        The thresholds that its own candidates tell, once they were found.
     layers
-        ``cells``, ``nuclei``, ``puncta`` and ``left out`` → layer.
+        ``cells``, ``nuclei``, ``puncta`` (of the second exosome label ``puncta PKH26``) and ``left out`` →
+        layer.
     selected
         Labels of the highlighted cells; empty: all alike.
     column, legend
@@ -185,16 +187,17 @@ class Session:
 
     def preview(self, found: Found, spots: pd.DataFrame) -> None:
         """Show other puncta at once; the tables follow with `put`."""
-        layer = found.layers.get("puncta")
-        if layer is not None and layer in self.viewer.layers:
-            _move_points(layer, spots)
+        for number, label in enumerate(labels_of(found.analysis.table.columns) or [""]):
+            layer = found.layers.get(puncta_key(number, label))
+            if layer is not None and layer in self.viewer.layers:
+                _move_points(layer, rows_of(spots, label).reset_index(drop=True))
 
     def _show(self, found: Found) -> Iterator[None]:
         """Update the layers, or add those that are missing; yields after each."""
         add = {"labels": self.viewer.add_labels, "points": self.viewer.add_points}
         active = self.viewer.layers.selection.active
         for data, arguments, kind in result_layers(found.analysis, found.name, found.where):
-            name = arguments["name"].partition(" ")[0]
+            name = kind_of(arguments["name"], labels_of(found.analysis.table.columns))
             layer = found.layers.get(name)
             if layer is None or layer not in self.viewer.layers:
                 visible = arguments.pop("visible", True)

@@ -23,7 +23,6 @@ from napari_tam._napari._tabs._plot import PlotTab
 from napari_tam._napari._tabs._puncta import PunctaPanel
 from napari_tam.errors import InputError
 from napari_tam.io.field import Field
-from napari_tam.markers.names import is_marker_role
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -61,7 +60,7 @@ class AnalyseWidget(Panel):
         self.picker = ChannelPicker(viewer)
         self.settings_form = SettingsForm()
         self.form = self.settings_form.entries
-        self.puncta = PunctaPanel(self.session, self.form["puncta_threshold"])
+        self.puncta = PunctaPanel(self.session, self.form["puncta_threshold"], self.form["puncta_thresholds"])
         self._run = button("Run", "Analyse the chosen channels; only what changed is done again.", self.run)
         self._cancel = button("Cancel", "Stop within a moment; no layer is changed.", self.cancel)
         self._cancel.setEnabled(False)
@@ -254,11 +253,11 @@ class AnalyseWidget(Panel):
         except InputError as error:
             self._say(str(error))
             return
-        judged = self.puncta.show_image(found, settings)
-        if judged is not None:  # else it was opened from a folder: they are looked for once more
+        puncta = self.puncta.show_image(found, settings)
+        if puncta is not None:  # else it was opened from a folder: they are looked for once more
             field, edits = found.analysis.field, found.edits
-            exosome = field.channels["exosome"]
-            self.session.preview(found, edits.apply(judged.puncta, exosome, field.pixel_size_um, settings))
+            images = {label: field.channels[role] for label, role in field.exosomes.items()}
+            self.session.preview(found, edits.apply(puncta, images, field.pixel_size_um, settings))
         self._later.start()
 
     def _target(self) -> Found | None:
@@ -284,8 +283,8 @@ class AnalyseWidget(Panel):
             if (known := layer.metadata.get(KEY, {})).get("image") == found.name and "role" in known
         }
         if mine:
-            markers = {role: layer for role, layer in mine.items() if is_marker_role(str(role))}
-            self.choose({role: mine.get(role) for role in self.picker.roles} | markers)
+            further = {role: layer for role, layer in mine.items() if str(role) not in self.picker.roles}
+            self.choose({role: mine.get(role) for role in self.picker.roles} | further)
         self.settings_form.take(found.analysis.settings)
         self._later.stop()
         self._on_changed()

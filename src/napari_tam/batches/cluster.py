@@ -12,6 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from napari_tam.batches.asked import check_markers
 from napari_tam.batches.dask_clusters import connected
 from napari_tam.batches.outcome import BatchProgress, Outcome
 from napari_tam.batches.run import saving
@@ -93,11 +94,12 @@ def analyse_on(
     """
     paths = list(dict.fromkeys(paths))
     names = unique_names(paths, settings.files)
+    check_markers(names, settings, layout)
     with locked(out):
         tell = on_progress or (lambda _progress: None)
         learnt = learn_threshold(names, settings, models, out, layout=layout, resume=resume, tell=tell)
         settings = learnt.settings
-        record = Record(out, settings, models, names, command, threshold=learnt.threshold, background=True)
+        record = Record(out, settings, models, names, command, thresholds=learnt.thresholds, background=True)
         work = Work(record.parts, settings, models, record.analysis, resume, retry_failed, len(paths))
         rows: dict[Path, list[Row] | None] = dict.fromkeys(paths)
         with _in_order(record, rows), connected(cluster) as client:

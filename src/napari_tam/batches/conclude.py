@@ -21,8 +21,11 @@ from napari_tam.columns import (
 )
 from napari_tam.errors import InputError
 from napari_tam.io.layout import read_layout, well_of
+from napari_tam.label_columns import label_decision_columns
+from napari_tam.markers.labels import LABEL, labels_of, of_label
 from napari_tam.markers.names import markers_in
 from napari_tam.results import tables
+from napari_tam.results.folder import OK
 from napari_tam.results.lock import locked_results
 from napari_tam.results.siblings import compare_fields, told
 from napari_tam.settings import Settings
@@ -133,7 +136,9 @@ def _conclude(folder: Path, settings: Settings, layout: Layout | None) -> Conclu
     )
     for name in decisions.cells:
         cells[name] = decisions.cells[name].array
-    cells["positive"] = cells["positive"].where(chosen)
+    for label in ("", *labels_of(cells.columns)):
+        name = of_label("positive", label)
+        cells[name] = cells[name].where(chosen)
     replicates = replicate_table(cells[chosen], settings)
     comparisons = compare(cells[chosen], replicates, settings)
     more = dict(marked.tables)
@@ -150,6 +155,8 @@ def _conclude(folder: Path, settings: Settings, layout: Layout | None) -> Conclu
         at = found.images.column_names.index(name)
         found.images = found.images.set_column(at, name, _arrow(beside[[name]]).column(name))
     found.images = _extend(found.images, marked.images)
+    if "phenotype" in cells and (settings.types or found.were_typed):
+        found.images = _recounted(found.images, cells[chosen] if settings.types else cells)
     found.cells = _extend(found.cells, cells[_LAYOUT_NAMES + list(decisions.cells) + list(marked.cells)])
     found.cells = _extend(found.cells, traffic.cells)
     found.puncta = _extend(found.puncta, decisions.puncta)
@@ -240,7 +247,7 @@ def analysed_cells(folder: Path, settings: Settings) -> pd.DataFrame:
             fix="run 'napari-tam uptake RESULTS --layout FILE' first",
         )
     cells: pd.DataFrame = found.cells.to_pandas()
-    for column in (*LAYOUT_COLUMNS, *DECISION_COLUMNS):
+    for column in (*LAYOUT_COLUMNS, *DECISION_COLUMNS, *label_decision_columns(labels_of(cells.columns))):
         if column.kind == "maybe_flag":
             cells[column.name] = cells[column.name].astype("boolean")
     chosen: pd.DataFrame = cells[analysed(cells, settings)].reset_index(drop=True)
@@ -266,6 +273,8 @@ class _Tables:
     images: pa.Table
     cells: pa.Table
     puncta: pa.Table
+    #: Whether counts of images were those of cell types.
+    were_typed: bool = False
 
     @classmethod
     def read(cls, folder: Path, *, bare: bool = True) -> _Tables:
@@ -284,9 +293,11 @@ class _Tables:
         )
         if bare:
             counted = [name for name in read.images.column_names if name.startswith(TYPE_COUNT)]
+            read.were_typed = bool(counted)
             read.images = _without(read.images, [*_LAYOUT_NAMES, *counted])
             marked = gated_columns(markers_in(read.cells.column_names))
-            decided = [column.name for column in (*DECISION_COLUMNS, *marked, *TYPE_COLUMNS)]
+            by_label = label_decision_columns(labels_of(read.cells.column_names))
+            decided = [column.name for column in (*DECISION_COLUMNS, *by_label, *marked, *TYPE_COLUMNS)]
             decided += [name for name in read.cells.column_names if name.startswith(OF_DONORS)]
             read.cells = _without(read.cells, [*_LAYOUT_NAMES, *decided])
             read.puncta = _without(read.puncta, [column.name for column in PUNCTUM_DECISION_COLUMNS])
@@ -298,6 +309,26 @@ class _Tables:
         tables.write_csv(folder / "puncta.csv", self.puncta)
         tables.write_parquet(folder / "puncta.parquet", self.puncta)
         tables.write_csv(folder / "images.csv", self.images)
+
+
+def _recounted(images: pa.Table, cells: pd.DataFrame) -> pa.Table:
+    """Return images.csv with the counts and means of phenotypes of these cells."""
+    import pandas as pd
+
+    from napari_tam.phenotype.classify import phenotype_summary
+    from napari_tam.phenotype.colours import classes_of
+
+    classes = classes_of(cells)
+    known = images.column("status").to_pandas() == OK
+    rows = []
+    for name, done in zip(images["image"].to_pylist(), known, strict=True):
+        rows.append(phenotype_summary(cells[cells["image"] == name], classes) if done else {})
+    counted = pd.DataFrame(rows)
+    for name in [name for name in counted.columns if name in images.column_names]:
+        values = counted[name].astype("Int64") if name.startswith("cells_") else counted[name]
+        at = images.column_names.index(name)
+        images = images.set_column(at, name, _arrow(values.to_frame()).column(name))
+    return images
 
 
 def _described(images: list[str], layout: Layout | None) -> pd.DataFrame:
@@ -324,7 +355,9 @@ def _notes(thresholds: pd.DataFrame, layout: Layout | None, unknown: list[str]) 
     notes = []
     for row in thresholds.to_dict("records"):
         if row["note"]:
-            notes.append((f"plate {row['plate']}: " if row["plate"] else "") + str(row["note"]))
+            about = f"plate {row['plate']}, " if row["plate"] else ""
+            about += f"{row[LABEL]}, " if LABEL in row else ""
+            notes.append((f"{about[:-2]}: " if about else "") + str(row["note"]))
     if unknown:
         notes.append(f"the layout says nothing about {len(unknown)} images: {some(unknown)}")
     return notes

@@ -8,6 +8,7 @@ from concurrent.futures import CancelledError
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from napari_tam.batches.asked import check_markers
 from napari_tam.batches.outcome import ERROR_LOG, BatchProgress, Outcome, explain
 from napari_tam.batches.threads import executor, read_ahead
 from napari_tam.batches.threshold import learn_threshold
@@ -101,7 +102,7 @@ def analyse_files(
     ------
     InputError
         If the results folder cannot be written, or another run is using it, or a folder with masks is
-        missing.
+        missing, or a marker that a rule, a gate or the layout names.
     """
     from napari_tam.results.lock import locked
 
@@ -110,12 +111,13 @@ def analyse_files(
     names = unique_names(paths, settings.files)
     if any(getattr(network, "one_at_a_time", False) for network in (models.cells, models.nuclei)):
         jobs = min(jobs, 1)
+    check_markers(names, settings, layout)
     with locked(out):
         tell = on_progress or (lambda _progress: None)
         learnt = learn_threshold(names, settings, models, out, layout=layout, resume=resume, tell=tell)
         settings = learnt.settings
         record = Record(
-            out, settings, models, names, command, threshold=learnt.threshold, background=jobs > 0
+            out, settings, models, names, command, thresholds=learnt.thresholds, background=jobs > 0
         )
         if not resume:
             with contextlib.suppress(OSError):

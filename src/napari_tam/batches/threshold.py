@@ -15,7 +15,9 @@ from napari_tam import files
 from napari_tam.batches.outcome import BatchProgress
 from napari_tam.batches.work import ALL_STEPS
 from napari_tam.io.images import read_fields
-from napari_tam.io.layout import NO_EXOSOMES
+from napari_tam.io.layout import without_exosomes
+from napari_tam.markers.labels import EXOSOME, rows_of
+from napari_tam.markers.names import listed
 from napari_tam.pipeline.candidates import candidates_in_cells, candidates_of
 from napari_tam.pipeline.tiles import is_large
 from napari_tam.progress import Progress
@@ -51,16 +53,21 @@ class Learnt:
     Attributes
     ----------
     settings
-        The settings with the threshold.
-    threshold
-        It, and where it comes from.
+        The settings with the thresholds.
+    thresholds
+        They, and where they come from, by exosome label (empty for a single one).
     candidates
         Candidates that were found on the way, by the names of their fields.
     """
 
     settings: Settings
-    threshold: Threshold
+    thresholds: dict[str, Threshold]
     candidates: dict[str, pd.DataFrame] = field(default_factory=dict)
+
+    @property
+    def threshold(self) -> Threshold:
+        """The threshold of the first label."""
+        return next(iter(self.thresholds.values()))
 
 
 def learn_threshold(
@@ -100,59 +107,92 @@ def learn_threshold(
     """
     if settings.puncta_threshold is not None:
         (out / THRESHOLD_FILE).unlink(missing_ok=True)
-        return Learnt(settings, by_user(settings.puncta_threshold))
-    controls = _controls(names, layout)
+        return Learnt(settings, {"": by_user(settings.puncta_threshold)})
+    controls = _Controls(names, layout)
     depends = (
-        analysis_hash(settings, models) + f" {settings.puncta_false_per_cell:g} {sorted(controls.values())}"
+        analysis_hash(settings, models)
+        + f" {settings.puncta_false_per_cell:g} {sorted(controls.of_any().values())}"
     )
     known = _read(out, depends, len(names)) if resume else None
     if known is not None:
-        return Learnt(settings.updated(puncta_threshold=known.value), known)
+        return Learnt(_with(settings, known), known)
     search = _Search(settings, models, tell)
-    threshold = search.controls(controls) if controls else None
-    threshold = threshold or search.populations(names)
-    record = {**threshold.as_dict(), "files": len(names), "depends": depends}
+    thresholds = search.find(names, controls)
+    first, *others = thresholds
+    record = {**thresholds[first].as_dict(), "files": len(names), "depends": depends}
+    if first:
+        record |= {"label": first, "others": {label: thresholds[label].as_dict() for label in others}}
     files.write_json(out / THRESHOLD_FILE, record)
-    return Learnt(settings.updated(puncta_threshold=threshold.value), threshold, search.found)
+    return Learnt(_with(settings, thresholds), thresholds, search.found)
+
+
+def _with(settings: Settings, thresholds: Mapping[str, Threshold]) -> Settings:
+    """Return the settings with what was learnt."""
+    if "" in thresholds:
+        return settings.updated(puncta_threshold=thresholds[""].value)
+    return settings.updated(puncta_thresholds={label: each.value for label, each in thresholds.items()})
+
+
+def read_thresholds(out: Path) -> dict[str, Threshold]:
+    """Return the thresholds of a results folder by exosome label (empty for a single one).
+
+    Nothing if they were set by the user, or there are none.
+    """
+    record = _record(out)
+    return {} if record is None else record[0]
 
 
 def read_threshold(out: Path) -> Threshold | None:
-    """Return the threshold of a results folder; None if it was set by the user, or there is none."""
-    record = _record(out)
-    return None if record is None else record[0]
+    """Return the threshold of the first label; None as `read_thresholds`."""
+    return next(iter(read_thresholds(out).values()), None)
 
 
 def settled(settings: Settings, out: Path) -> Settings:
-    """Return the settings with the threshold of a results folder, where they leave it open."""
-    known = read_threshold(out) if settings.puncta_threshold is None else None
-    return settings if known is None else settings.updated(puncta_threshold=known.value)
+    """Return the settings with the thresholds of a results folder, where they leave them open."""
+    record = _record(out) if settings.puncta_threshold is None else None
+    return settings if record is None else _with(settings, record[0])
 
 
-def _record(out: Path) -> tuple[Threshold, str, int] | None:
-    """Return what the folder says: the threshold, what it depends on, and the number of files."""
+def _record(out: Path) -> tuple[dict[str, Threshold], str, int] | None:
+    """Return what the folder says: the thresholds, what they depend on, and the number of files."""
     try:
         record = json.loads((out / THRESHOLD_FILE).read_text("utf-8"))
-        return Threshold.from_dict(record), str(record["depends"]), int(record["files"])
-    except (OSError, ValueError, KeyError, TypeError, IndexError):  # none, or damaged: it is learnt anew
+        thresholds = {str(record.get("label", "")): Threshold.from_dict(record)}
+        others = record.get("others", {}).items()
+        thresholds |= {str(label): Threshold.from_dict(each) for label, each in others}
+        return thresholds, str(record["depends"]), int(record["files"])
+    # none, or damaged: it is learnt anew
+    except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError):
         return None
 
 
-def _read(out: Path, depends: str, count: int) -> Threshold | None:
+def _read(out: Path, depends: str, count: int) -> dict[str, Threshold] | None:
     record = _record(out)
     if record is None or record[1] != depends:
         return None
-    threshold, _, before = record
-    few = threshold.rule != "controls" and threshold.puncta < ENOUGH
-    return None if few and count >= 2 * before else threshold
+    thresholds, _, before = record
+    few = any(each.rule in ("populations", "none") and each.puncta < ENOUGH for each in thresholds.values())
+    return None if few and count >= 2 * before else thresholds
 
 
-def _controls(names: Mapping[Path, str], layout: Layout | None) -> dict[Path, str]:
-    """Return the files of wells whose cells were given no exosomes, by the names of the files."""
-    if layout is None:
-        return {}
-    table = layout.columns_of(list(names.values()))
-    chosen = table["control_role"].isin(NO_EXOSOMES).to_numpy()
-    return {path: name for (path, name), is_one in zip(names.items(), chosen, strict=True) if is_one}
+class _Controls:
+    """The files of wells whose cells were given no exosomes."""
+
+    def __init__(self, names: Mapping[Path, str], layout: Layout | None) -> None:
+        self._names = dict(names)
+        self._roles = None if layout is None else layout.columns_of(list(names.values()))["control_role"]
+
+    def of_any(self) -> dict[Path, str]:
+        """Return those without exosomes of some label, by the names of the files."""
+        return self.of("")
+
+    def of(self, label: str) -> dict[Path, str]:
+        """Return those of a label, and of all labels."""
+        if self._roles is None:
+            return {}
+        chosen = without_exosomes(self._roles, label).to_numpy(bool)
+        named = zip(self._names.items(), chosen, strict=True)
+        return {path: name for (path, name), is_one in named if is_one}
 
 
 class _Search:
@@ -162,38 +202,66 @@ class _Search:
         self.settings, self.models, self.tell = settings, models, tell
         #: Candidates by the names of their fields.
         self.found: dict[str, pd.DataFrame] = {}
+        #: The same with the cells they lie in, of control wells.
+        self.in_cells: dict[str, tuple[pd.DataFrame, npt.NDArray[np.bool_], int]] = {}
 
-    def populations(self, names: Mapping[Path, str]) -> Threshold:
+    def find(self, names: Mapping[Path, str], controls: _Controls) -> dict[str, Threshold]:
+        """Learn the threshold of every exosome label (empty for a single one)."""
+        told: dict[str, Threshold] = {}
+        for label in self._labels(names):
+            given = self.settings.threshold_of(label)
+            wells = controls.of(label)
+            threshold = by_user(given) if given is not None else None
+            threshold = threshold or (self.controls(wells, label) if wells else None)
+            told[label] = threshold or self.populations(names, label)
+        return told
+
+    def _labels(self, names: Mapping[Path, str]) -> list[str]:
+        """Return the exosome labels as an image says they are called."""
+        if len(listed(self.settings.channels.get(EXOSOME, ""))) > 1:
+            for one in self._fields(names, MOST):
+                return list(one.exosomes)
+        return [""]
+
+    def populations(self, names: Mapping[Path, str], label: str) -> Threshold:
         """Learn from fields spread over all files."""
         contrast: list[npt.NDArray[np.float64]] = []
         images: list[str] = []
         for one in self._fields(names, MOST):
             try:
-                table = candidates_of(one, self.settings, self.models)
+                table = self.found[one.name] if one.name in self.found else self._candidates(one)
+                own = rows_of(table, label)
+                sure = sure_ones(own, self.settings.puncta_score)
             except Exception:  # it fails with its reason when its turn comes
                 continue
-            if not is_large(one):
-                self.found[one.name] = table
-            sure = sure_ones(table, self.settings.puncta_score)
-            contrast.append(table.loc[sure, "contrast"].to_numpy(np.float64))
+            contrast.append(own.loc[sure, "contrast"].to_numpy(np.float64))
             images.append(one.name)
             if sum(map(len, contrast)) >= ENOUGH:
                 break
         return from_populations(np.concatenate([np.zeros(0), *contrast]), tuple(images))
 
-    def controls(self, names: Mapping[Path, str]) -> Threshold | None:
+    def _candidates(self, one: Field) -> pd.DataFrame:
+        table = candidates_of(one, self.settings, self.models)
+        if not is_large(one):
+            self.found[one.name] = table
+        return table
+
+    def controls(self, names: Mapping[Path, str], label: str) -> Threshold | None:
         """Learn from the fields of control wells; None if they hold too few cells."""
         contrast: list[npt.NDArray[np.float64]] = []
         images: list[str] = []
         cells = 0
         for one in self._fields(names, MOST_CONTROLS):
             try:
-                table, inside, count = candidates_in_cells(one, self.settings, self.models)
+                if one.name not in self.in_cells:
+                    self.in_cells[one.name] = candidates_in_cells(one, self.settings, self.models)
+                table, inside, count = self.in_cells[one.name]
             except Exception:  # it fails with its reason when its turn comes
                 continue
             if not is_large(one):
                 self.found[one.name] = table
-            sure = inside & sure_ones(table, self.settings.puncta_score)
+            own = inside & (table.index.isin(rows_of(table, label).index))
+            sure = own & sure_ones(table, self.settings.puncta_score)
             contrast.append(table.loc[sure, "contrast"].to_numpy(np.float64))
             images.append(one.name)
             cells += count

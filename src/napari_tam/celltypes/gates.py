@@ -14,7 +14,6 @@ import numpy.typing as npt
 from napari_tam.celltypes.mixture import RULE, suggested_gate
 from napari_tam.celltypes.types import controls_of_markers
 from napari_tam.columns import GATE_COLUMNS, build_table, positive_column
-from napari_tam.errors import InputError
 from napari_tam.io.layout import marker_control
 from napari_tam.markers.names import marker_role, markers_in, same_marker
 from napari_tam.uptake.from_control import threshold_from_control
@@ -48,19 +47,16 @@ def find_gates(
         A column `positive_column` for every marker (missing without a gate), one row per cell; and
         `GATE_COLUMNS`, one row per plate and marker.
 
-    Raises
-    ------
-    InputError
-        If the settings or the layout name a marker that was not measured.
     """
     import pandas as pd
 
     markers = markers_in(cells.columns)
-    given = {_known(name, markers, "gates"): value for name, value in settings.gates.items()}
-    for role in images["control_role"].unique():
-        kind, name = marker_control(role)
-        if name:
-            _known(name, markers, f"control_role {kind}:{name} in the layout")
+    given = {
+        marker: value
+        for name, value in settings.gates.items()
+        for marker in markers
+        if same_marker(marker, name)
+    }
     stained = ~controls_of_markers(cells)
     rows: list[dict[str, Any]] = []
     flags = {}
@@ -88,19 +84,6 @@ def find_gates(
         GATE_COLUMNS, {name: [(blank | row)[name] for row in rows] for name in names}, len(rows)
     )
     return pd.DataFrame(flags, index=pd.RangeIndex(len(cells))), table
-
-
-def _known(name: str, markers: list[str], where: str) -> str:
-    """Return a marker by the name that a user gave it."""
-    found = [marker for marker in markers if same_marker(marker, name)]
-    if not found:
-        listing = f"measured are {', '.join(markers)}" if markers else "no marker was measured"
-        raise InputError(
-            f"the marker {name} was not measured ({listing})",
-            where=where,
-            fix=f"name it among the channels, e.g. --channels …,marker={name}, or correct the name",
-        )
-    return found[0]
 
 
 def _controls_of(marker: str, roles: pd.Series[str]) -> list[tuple[str, int]]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from napari_tam.celltypes.asked import check_asked
 from napari_tam.celltypes.gates import find_gates
 from napari_tam.celltypes.types import cell_types, controls_of_markers, marker_phenotypes
 from napari_tam.columns import CELL_TYPE_COLUMNS, build_table, type_count_columns
@@ -63,6 +64,7 @@ def mark(cells: pd.DataFrame, images: pd.DataFrame, settings: Settings) -> Marke
     control = any(marker_control(str(role))[0] for role in images["control_role"].unique())
     if not (markers_in(cells.columns) or wanted or control):
         return Marked()
+    check_asked(settings, images["control_role"], markers_in(cells.columns))
     positive, gates = find_gates(cells, images, settings)
     notes = [_said(row) for row in gates.to_dict("records") if row["note"]]
     columns = positive.copy()

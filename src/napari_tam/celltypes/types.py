@@ -8,7 +8,6 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_tam.columns import positive_column
-from napari_tam.errors import InputError
 from napari_tam.io.layout import marker_control
 from napari_tam.markers.names import markers_in
 from napari_tam.markers.rules import read_rule
@@ -49,26 +48,17 @@ def by_rules(
 
     Raises
     ------
-    InputError
-        If a rule names a marker that was not measured.
+    KeyError
+        If a rule names a marker that was not measured (`napari_tam.celltypes.asked`).
     """
-    markers = markers_in(cells.columns)
     known = {
         marker.casefold(): positive[positive_column(marker)].to_numpy(np.float64, na_value=np.nan)
-        for marker in markers
+        for marker in markers_in(cells.columns)
     }
     fits = []
     notes = []
     for name in sorted(rules):
         rule = read_rule(rules[name])
-        for marker in rule.markers:
-            if marker not in known:
-                listing = f"measured are {', '.join(markers)}" if markers else "no marker was measured"
-                raise InputError(
-                    f"the rule of {name} ({rule.text}) names a marker that was not measured ({listing})",
-                    where=f"marker {marker}",
-                    fix="name it among the channels (--channels …,marker=NAME), or correct the rule",
-                )
         fits.append(rule.fits(known))
         if len(cells) and not (fits[-1] == 1).any():
             why = "its gates are missing (gates.csv)" if np.isnan(fits[-1]).all() else "no cell fits its rule"

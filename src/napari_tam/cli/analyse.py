@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 
 from napari_tam.batches.conclude import conclude
 from napari_tam.batches.dispatch import analyse_batch
-from napari_tam.batches.threshold import read_threshold
+from napari_tam.batches.threshold import read_thresholds
 from napari_tam.cli.console import INTERRUPTED, SOME_FAILED
 from napari_tam.cli.inputs import find_images
 from napari_tam.cli.uptake import print_conclusions, print_report
+from napari_tam.markers.labels import labels_counted, of_label
 from napari_tam.pipeline.models import load_models
 from napari_tam.puncta.threshold import LOWEST
 from napari_tam.results.folder import OK, PENDING, prepare
@@ -136,8 +137,8 @@ class Tally:
         self.fields = 0
         self.kept = 0
         self.cells = 0
-        self.puncta_inside = 0
-        self.puncta_outside = 0
+        #: Puncta in cells and outside, by exosome label (empty for a single one).
+        self.puncta: dict[str, list[int]] = {}
         self.errors: list[str] = []
         self.notes: Counter[str] = Counter()
 
@@ -150,8 +151,11 @@ class Tally:
         self.fields += 1
         self.kept += outcome.kept
         self.cells += row["cells"]
-        self.puncta_outside += row["puncta_outside"]
-        self.puncta_inside += row["puncta"] - row["puncta_outside"]
+        for label in labels_counted(row) or [""]:
+            found, outside = (row[of_label(name, label)] for name in ("puncta", "puncta_outside"))
+            total = self.puncta.setdefault(label, [0, 0])
+            total[0] += found - outside
+            total[1] += outside
         self.notes.update(filter(None, str(row.get("notes") or "").split("; ")))
 
     def print(self, out: Path, settings: Settings) -> None:
@@ -160,13 +164,17 @@ class Tally:
         earlier = f" ({self.kept} of them by an earlier run)" if self.kept else ""
         print(f"images   {self.fields} analysed{earlier}{failed}")
         if self.fields:
-            median = f", median {_median_puncta(out):g} puncta a cell" if self.cells else ""
-            total = self.puncta_inside + self.puncta_outside
+            several = len(self.puncta) > 1
+            median = f", median {_median_puncta(out):g} puncta a cell" if self.cells and not several else ""
             print(f"cells    {self.cells:,}{median}")
-            print(f"puncta   {total:,}: {self.puncta_inside:,} in cells, {self.puncta_outside:,} outside")
-            threshold = read_threshold(out)
-            if threshold is not None and threshold.value > LOWEST:
-                print(f"         counted from contrast {threshold.value:g} on: {threshold.reason}")
+            thresholds = read_thresholds(out)
+            for label, (inside, outside) in self.puncta.items():
+                name = f"{label}, " if label else ""
+                each = f", median {_median_puncta(out, label):g} a cell" if self.cells and several else ""
+                print(f"puncta   {name}{inside + outside:,}: {inside:,} in cells, {outside:,} outside{each}")
+                threshold = thresholds.get(label)
+                if threshold is not None and threshold.value > LOWEST:
+                    print(f"         counted from contrast {threshold.value:g} on: {threshold.reason}")
         print(f"tables   {out / 'cells.csv'}, puncta.csv, images.csv")
         if settings.overlays and self.fields:
             print(f"pictures {out / 'overlays'}")
@@ -177,10 +185,11 @@ class Tally:
             print(f"failed   {error}", file=sys.stderr)
 
 
-def _median_puncta(out: Path) -> float:
+def _median_puncta(out: Path, label: str = "") -> float:
     import pandas as pd
 
-    return float(pd.read_parquet(out / "cells.parquet", columns=["puncta_count"])["puncta_count"].median())
+    name = of_label("puncta_count", label)
+    return float(pd.read_parquet(out / "cells.parquet", columns=[name])[name].median())
 
 
 def _print_missing(out: Path) -> None:

@@ -14,6 +14,7 @@ from napari_tam.correct.folder import write_corrections
 from napari_tam.errors import InputError
 from napari_tam.io.images import list_images, read_fields
 from napari_tam.io.tiff import reading
+from napari_tam.markers.labels import is_exosome_role
 from napari_tam.settings import ROLES, Settings, is_role
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ def _flat_field(arguments: argparse.Namespace, settings: Settings) -> None:
             planes.setdefault(role, []).append(plane)
     found: dict[str, FlatField] = {}
     # The exosome channel first: sparse light shows the dark level best, and the others take it over.
-    for role in sorted(planes, key=lambda role: (role != "exosome", [*ROLES, role].index(role))):
+    for role in sorted(planes, key=lambda role: (not is_exosome_role(role), [*ROLES, role].index(role))):
         if arguments.reference:
             if dark is None:
                 raise InputError("a --reference needs the dark level", fix="give --dark, e.g. --dark 100")

@@ -150,6 +150,7 @@ def _pairs(text: str, option: str, form: str) -> dict[str, str]:
                 "SOURCE_into_TARGET=FRACTION": "--bleed-through cell_into_exosome=0.03",
                 "ROLE=Y:X": "--channel-shift exosome=0.2:-0.1",
                 "MARKER=GATE": "--gates CD86=250",
+                "LABEL=CONTRAST": "--puncta-thresholds GFP=6,PKH26=8",
                 "TYPE=RULE": '--types "macrophage=CD11b+,tumour=EpCAM+ CD11b-"',
                 "PHENOTYPE=RULE": "--marker-phenotypes M1=CD86+,M2=CD206+",
             }

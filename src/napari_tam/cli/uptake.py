@@ -13,6 +13,7 @@ from napari_tam.cli.options import add_options, chosen_settings
 from napari_tam.cli.track import print_kinetics
 from napari_tam.files import write_text
 from napari_tam.io.layout import read_layout
+from napari_tam.markers.labels import LABEL, labels_of, of_label
 from napari_tam.results.lock import locked_results
 
 if TYPE_CHECKING:
@@ -115,20 +116,14 @@ def print_conclusions(found: Conclusions, folder: Path) -> None:
     for row in found.thresholds.to_dict("records"):
         if math.isfinite(row["threshold"]):
             plate = f"plate {row['plate']}: " if row["plate"] else ""
+            plate = f"{row[LABEL]}, {plate}" if row["plate"] and LABEL in row else plate
+            plate = f"{row[LABEL]}: " if not plate and LABEL in row else plate
             print(
                 f"positive {plate}{row['readout']} above {row['threshold']:.4g} "
                 f"({row['rule']}, {row['control_cells']} cells)"
             )
-    flags = found.cells["positive"].astype("boolean")
-    if flags.notna().any():
-        groups = [found.cells[name] for name in ("condition", "control_role")]
-        for key, called in flags.dropna().groupby(groups):
-            condition, role = (str(part) for part in key)
-            name = " ".join(filter(None, [condition, f"({role})" if role else ""])) or "(not in the layout)"
-            print(f"         {called.mean():6.1%} of {len(called):,} cells  {name}")
-    aggregates = found.cells["aggregate_count"].sum()
-    if aggregates:
-        print(f"         {int(aggregates):,} aggregates in cells (puncta.csv says which)")
+    for label in labels_of(found.cells.columns) or [""]:
+        _print_shares(found, label)
     print_markers(found)
     tested = int((found.comparisons["test"] != "").sum())
     if tested:
@@ -137,6 +132,21 @@ def print_conclusions(found: Conclusions, folder: Path) -> None:
     for note in found.notes:
         print(f"note     {note}")
     sys.stdout.flush()
+
+
+def _print_shares(found: Conclusions, label: str) -> None:
+    """Print the share of positive cells of every condition, and the aggregates of an exosome label."""
+    about = f"  {label}" if label else ""
+    flags = found.cells[of_label("positive", label)].astype("boolean")
+    if flags.notna().any():
+        groups = [found.cells[name] for name in ("condition", "control_role")]
+        for key, called in flags.dropna().groupby(groups):
+            condition, role = (str(part) for part in key)
+            name = " ".join(filter(None, [condition, f"({role})" if role else ""])) or "(not in the layout)"
+            print(f"         {called.mean():6.1%} of {len(called):,} cells  {name}{about}")
+    aggregates = found.cells[of_label("aggregate_count", label)].sum()
+    if aggregates:
+        print(f"         {int(aggregates):,} aggregates in cells (puncta.csv says which){about}")
 
 
 def print_markers(found: Conclusions) -> None:

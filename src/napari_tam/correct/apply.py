@@ -8,6 +8,7 @@ plane is corrected alike.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from dataclasses import field as later
 from typing import TYPE_CHECKING, Any
 
 import cv2
@@ -16,6 +17,7 @@ import numpy.typing as npt
 
 from napari_tam.correct.folder import Corrections
 from napari_tam.errors import InputError
+from napari_tam.markers.labels import EXOSOME, is_exosome_role
 from napari_tam.markers.names import is_marker_role
 from napari_tam.settings import split_bleed_through
 
@@ -31,8 +33,9 @@ if TYPE_CHECKING:
 Plane = npt.NDArray[np.generic]
 Float = npt.NDArray[np.float32]
 
-#: The channels whose intensities are measured, besides markers; the networks scale the others themselves.
-MEASURED_ROLES = ("exosome", "lysosome", "extra")
+#: The channels whose intensities are measured, besides exosomes and markers; the networks scale the others
+#: themselves.
+MEASURED_ROLES = ("lysosome", "extra")
 
 #: Bins of the histogram whose peak is the background.
 MODE_BINS = 256
@@ -49,15 +52,15 @@ class Corrected:
     ----------
     field
         The corrected field, float32 where something was changed.
-    raw_exosome
-        The exosome channel as it was read (moved by whole pixels if it was shifted): saturation is
-        judged on it. None if nothing was changed.
+    raw_exosomes
+        The exosome channels as they were read (moved by whole pixels if they were shifted), by role:
+        saturation is judged on them. Empty if nothing was changed.
     window, findings
         See `napari_tam.io.check.Looked`.
     """
 
     field: Field
-    raw_exosome: Plane | None = None
+    raw_exosomes: dict[str, Plane] = later(default_factory=dict)
     window: Window | None = None
     findings: tuple[Finding, ...] = ()
 
@@ -88,30 +91,35 @@ def correct(field: Field, settings: Settings, corrections: Corrections | None = 
     known = corrections or Corrections()
     channels: dict[str, Plane] = dict(field.channels)
     notes: list[str] = []
-    raw: Plane | None = channels.get("exosome")
-    flats = {role: flat for role, flat in known.flat_field.items() if role in channels}
+    raw = {role: channel for role, channel in channels.items() if is_exosome_role(role)}
+    # of several exosome channels, one that is called by no label is the first
+    first = {EXOSOME: next(iter(raw), EXOSOME)}
+    flats = {first.get(role, role): flat for role, flat in known.flat_field.items()}
+    flats = {role: flat for role, flat in flats.items() if role in channels}
     for role, flat in flats.items():
         channels[role] = flatten(channels[role], flat, where=field.name)
     if flats:
         notes.append(f"flat field corrected: {', '.join(flats)}")
-    for role, (y, x) in (settings.channel_shift_um or known.channel_shift_um).items():
+    for said, (y, x) in (settings.channel_shift_um or known.channel_shift_um).items():
+        role = first.get(said, said)
         if role in channels and (y or x):
             pixels = (y / field.pixel_size_um, x / field.pixel_size_um)
             channels[role] = shifted(channels[role], pixels)
-            if role == "exosome" and raw is not None:
-                raw = _rolled(raw, pixels)
+            if role in raw:
+                raw[role] = _rolled(raw[role], pixels)
             notes.append(f"{role} channel moved by {y:.3g} µm in y and {x:.3g} µm in x")
-    fractions = _present(settings.bleed_through or known.bleed_through, channels)
+    fractions = _present(settings.bleed_through or known.bleed_through, channels, first)
     if fractions:
         channels |= unmix(channels, fractions, where=field.name)
         listing = (
             f"{value:.2%} of {source} out of {target}" for (source, target), value in fractions.items()
         )
         notes.append(f"bleed-through removed: {', '.join(listing)}")
-    if absent := [name for name in settings.bleed_through if not _present({name: 1.0}, channels)]:
+    if absent := [name for name in settings.bleed_through if not _present({name: 1.0}, channels, first)]:
         notes.append(f"bleed-through not removed, as a channel is missing: {', '.join(absent)}")
     if settings.background_method != "none":
-        roles = [role for role in (*MEASURED_ROLES, *filter(is_marker_role, channels)) if role in channels]
+        wanted = (*raw, *MEASURED_ROLES, *filter(is_marker_role, channels))
+        roles = [role for role in wanted if role in channels]
         for role in roles:
             channels[role] = _without_background(channels[role], field.pixel_size_um, settings)
         how = "mode" if settings.background_method == "mode" else "rolling ball"
@@ -160,9 +168,14 @@ def _rolled(image: Plane, shift_px: tuple[float, float]) -> Plane:
     return moved
 
 
-def _present(fractions: Mapping[str, float], channels: Mapping[str, Any]) -> dict[tuple[str, str], float]:
+def _present(
+    fractions: Mapping[str, float], channels: Mapping[str, Any], other_names: Mapping[str, str]
+) -> dict[tuple[str, str], float]:
     """Return the fractions between channels that are there, by source and target."""
-    pairs = {split_bleed_through(name): value for name, value in fractions.items()}
+    pairs = {}
+    for name, value in fractions.items():
+        source, target = split_bleed_through(name)
+        pairs[other_names.get(source, source), other_names.get(target, target)] = value
     return {pair: value for pair, value in pairs.items() if value and all(role in channels for role in pair)}
 
 

@@ -11,8 +11,11 @@ import pandas as pd
 from napari_tam import columns
 from napari_tam.extras import need
 from napari_tam.files import replacing
+from napari_tam.label_columns import label_columns, label_decision_columns, together_columns
+from napari_tam.markers.labels import labels_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
     from napari_tam.columns import Column
@@ -22,8 +25,8 @@ if TYPE_CHECKING:
 _ABOUT = {"keys", "layout", "phenotype", "time"}
 
 
-def known_columns() -> dict[str, Column]:
-    """Return all columns that cells.csv can have, by name."""
+def known_columns(names: Iterable[str] = ()) -> dict[str, Column]:
+    """Return all columns that cells.csv can have, by name; `names` tell the exosome labels that there are."""
     known = (
         *columns.CELL_COLUMNS,
         *columns.VOLUME_CELL_COLUMNS,
@@ -32,12 +35,21 @@ def known_columns() -> dict[str, Column]:
         *columns.DECISION_COLUMNS,
         *columns.TIME_COLUMNS,
     )
-    return {column.name: column for column in known}
+    labels = labels_of(names)
+    by_label = (
+        *label_columns(labels, volume=True),
+        *label_decision_columns(labels),
+        *together_columns(labels),
+    )
+    return {column.name: column for column in (*known, *by_label)}
 
 
-def is_readout(name: str, values: pd.Series[Any]) -> bool:
-    """Return whether a column of cells.csv is a number that was measured (flags and texts are not)."""
-    column = known_columns().get(name)
+def is_readout(name: str, values: pd.Series[Any], known: Mapping[str, Column]) -> bool:
+    """Return whether a column of cells.csv is a number that was measured (flags and texts are not).
+
+    `known` is what `known_columns` gives for its table.
+    """
+    column = known.get(name)
     if column is None:  # a user's own column, or the probability of a user's own class
         return pd.api.types.is_numeric_dtype(values) and values.dtype != bool and not name.startswith("p_")
     return column.kind in ("number", "integer", "maybe_integer") and column.group not in _ABOUT
@@ -57,8 +69,8 @@ def to_anndata(results: Results) -> Any:
         If anndata is not installed.
     """
     anndata = need("anndata", "anndata", "writing .h5ad")
-    cells, known = results.cells, known_columns()
-    readouts = [name for name in cells.columns if is_readout(name, cells[name])]
+    cells, known = results.cells, known_columns(results.cells.columns)
+    readouts = [name for name in cells.columns if is_readout(name, cells[name], known)]
     names = cells["image"].astype(str) + ":" + cells["label"].astype(str)
     obs = pd.DataFrame(
         {

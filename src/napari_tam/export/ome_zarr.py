@@ -13,7 +13,9 @@ import numpy.typing as npt
 from napari_tam.errors import InputError
 from napari_tam.extras import need
 from napari_tam.files import OutputError
+from napari_tam.markers.labels import label_of
 from napari_tam.results.folder import mask_path
+from napari_tam.results.overlay import label_colour
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -149,7 +151,10 @@ def _write_image(root: Any, results: Results, image: str, version: str) -> None:
 
     sizes = [1.0, *scale]
     meta = _write_levels(root, pixels, shape, channels[0].dtype, "c" + axes, sizes, image, version, mean=True)
-    meta["omero"] = {"channels": [_channel(role, root["0"], c) for c, role in enumerate(field.channels)]}
+    colours = {role: _colour(list(field.exosomes), role) for role in field.channels}
+    meta["omero"] = {
+        "channels": [_channel(role, colours[role], root["0"], c) for c, role in enumerate(field.channels)]
+    }
     _set(root, meta, version)
     kinds = [kind for kind in ("cells", "nuclei") if mask_path(results.folder, image, kind).exists()]
     if kinds:
@@ -261,7 +266,14 @@ def _smaller_of(array: Any, *, mean: bool) -> Callable[[tuple[int, ...], slice],
     return pixels
 
 
-def _channel(role: str, array: Any, number: int) -> dict[str, Any]:
+def _colour(labels: list[str], role: str) -> str:
+    """Return the colour of a channel as RRGGBB; several exosome labels have those of the pictures."""
+    if label := label_of(role):
+        return "".join(f"{value:02X}" for value in label_colour(labels, label))
+    return _COLOURS.get(role, "FFFFFF")
+
+
+def _channel(role: str, colour: str, array: Any, number: int) -> dict[str, Any]:
     step = max(4, max(array.shape) // 2048)
     data = np.asarray(array[(number, ..., slice(None, None, step), slice(None, None, step))])
     low, high = (float(np.percentile(data, q)) for q in (1, 99.8))
@@ -269,7 +281,7 @@ def _channel(role: str, array: Any, number: int) -> dict[str, Any]:
     least, most = (float(ends.min), float(ends.max)) if ends else (float(data.min()), float(data.max()))
     return {
         "label": role,
-        "color": _COLOURS.get(role, "FFFFFF"),
+        "color": colour,
         "active": True,
         "window": {"start": low, "end": max(high, low + 1e-6), "min": least, "max": most},
     }

@@ -186,7 +186,8 @@ def tidy(results: Results) -> pd.DataFrame:
         keys = [c.name for c in columns.REPLICATE_COLUMNS if c.name in wide and c.name != "positive_fraction"]
     else:
         cells = results.cells
-        readouts = [name for name in cells.columns.astype(str) if is_readout(name, cells[name])]
+        known = known_columns(cells.columns)
+        readouts = [name for name in cells.columns.astype(str) if is_readout(name, cells[name], known)]
         groups = cells.groupby("image", sort=False)
         wide = groups[readouts].mean().reset_index()
         wide.insert(1, "cells", groups.size().to_numpy())
@@ -194,7 +195,7 @@ def tidy(results: Results) -> pd.DataFrame:
     wide = wide.rename(columns={"unit": "experimental_unit"})
     keys = ["experimental_unit" if key == "unit" else key for key in keys]
     long = wide.melt(keys, var_name="readout", value_name="value").dropna(subset=["value"])
-    units = {name: column.unit for name, column in known_columns().items()}
+    units = {name: column.unit for name, column in known_columns(results.cells.columns).items()}
     long["unit"] = [units.get(name, "") for name in long["readout"]]
     return long.reset_index(drop=True)
 

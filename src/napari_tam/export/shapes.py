@@ -11,7 +11,9 @@ import numpy as np
 from napari_tam.errors import InputError
 from napari_tam.extras import need
 from napari_tam.files import replacing
+from napari_tam.markers.labels import LABEL, labels_of, of_label, rows_of
 from napari_tam.results.outlines import outlines
+from napari_tam.results.overlay import label_colour
 from napari_tam.volume.projection import project_labels
 
 if TYPE_CHECKING:
@@ -35,7 +37,8 @@ def write_geojson(path: Path, results: Results, image: str) -> None:
     Coordinates are pixels of the full image, (0, 0) being the corner of the first pixel. A cell is a
     QuPath cell object with its nucleus, its number columns as measurements and its phenotype as class
     (``M1``, or ``M1: Positive`` and ``M1: Negative`` where a control tells); a punctum is a point
-    detection of class ``punctum`` or ``aggregate``. Volumes are shown from above.
+    detection of class ``punctum`` or ``aggregate``, with several exosome labels ``GFP: punctum``. Volumes
+    are shown from above.
 
     Raises
     ------
@@ -61,7 +64,8 @@ def write_rois(path: Path, results: Results, image: str) -> None:
     Every connected part of a cell or nucleus is a polygon named ``cell_0012`` or ``nucleus_0012`` (a
     second part: ``cell_0012_2``), with corners on pixel edges as ImageJ's wand sets them; a polygon of
     ImageJ has no holes, so these are filled. The puncta of every cell are a multi-point named
-    ``puncta_0012``, those outside ``puncta_outside``.
+    ``puncta_0012``, those outside ``puncta_outside``; with several exosome labels ``puncta_0012_GFP``, in
+    the labels' colours.
 
     Raises
     ------
@@ -79,16 +83,11 @@ def write_rois(path: Path, results: Results, image: str) -> None:
             for k, polygon in enumerate(polygons, 1):
                 name = f"{kind}_{number:04d}" + (f"_{k}" if k > 1 else "")
                 rois.append(_roi(roifile, polygon[0], name, colour))
-    puncta = results.puncta[results.puncta["image"] == image]
-    for label, group in puncta.groupby("label"):
-        number = int(str(label))
-        name = f"puncta_{number:04d}" if number else "puncta_outside"
-        # ImageJ's points lie in the middle of a pixel at .5
-        points = group[["x_px", "y_px"]].to_numpy(np.float32) + 0.5
-        roi = roifile.ImagejRoi.frompoints(points, name=name)
-        roi.roitype = roifile.ROI_TYPE.POINT
-        roi.options |= roifile.ROI_OPTIONS.SUB_PIXEL_RESOLUTION
-        rois.append(roi)
+    exosomes = labels_of(results.cells.columns)
+    for exosome in exosomes or [""]:
+        own = rows_of(results.puncta, exosome)
+        rgb = label_colour(exosomes, exosome) if exosome else None
+        rois += _points(roifile, own[own["image"] == image], exosome, rgb)
     with replacing(path) as part:
         roifile.roiwrite(part.with_name(part.name + ".zip"), rois, mode="w")
         part.with_name(part.name + ".zip").replace(part)
@@ -99,6 +98,23 @@ def _roi(roifile: Any, ring: Ring, name: str, colour: bytes) -> Any:
     roi.roitype = roifile.ROI_TYPE.POLYGON
     roi.stroke_color = colour
     return roi
+
+
+def _points(
+    roifile: Any, puncta: pd.DataFrame, exosome: str, colour: tuple[int, int, int] | None
+) -> Iterator[Any]:
+    """Yield the puncta of an exosome label (empty: the only one), those of each cell together."""
+    for label, group in puncta.groupby("label"):
+        number = int(str(label))
+        name = f"puncta_{number:04d}" if number else "puncta_outside"
+        # ImageJ's points lie in the middle of a pixel at .5
+        points = group[["x_px", "y_px"]].to_numpy(np.float32) + 0.5
+        roi = roifile.ImagejRoi.frompoints(points, name=of_label(name, exosome))
+        roi.roitype = roifile.ROI_TYPE.POINT
+        roi.options |= roifile.ROI_OPTIONS.SUB_PIXEL_RESOLUTION
+        if colour is not None:
+            roi.stroke_color = bytes((255, *colour))
+        yield roi
 
 
 def _masks(results: Results, image: str) -> tuple[Labels, Labels | None]:
@@ -156,7 +172,7 @@ def _features(
             "geometry": {"type": "Point", "coordinates": [punctum["x_px"] + 0.5, punctum["y_px"] + 0.5]},
             "properties": {
                 "objectType": "detection",
-                "classification": {"name": "aggregate" if punctum.get("aggregate") is True else "punctum"},
+                "classification": {"name": _class_of_punctum(punctum)},
                 "measurements": _measurements(punctum, {"label": "cell"}),
             },
         }
@@ -176,6 +192,11 @@ def _class_of(row: dict[str, Any]) -> str | None:
         return base
     sign = "Positive" if row["positive"] else "Negative"
     return sign if base is None else f"{base}: {sign}"
+
+
+def _class_of_punctum(punctum: dict[str, Any]) -> str:
+    name = "aggregate" if punctum.get("aggregate") is True else "punctum"
+    return f"{punctum[LABEL]}: {name}" if LABEL in punctum else name
 
 
 def _measurements(row: dict[str, Any], kept: dict[str, str] | None = None) -> dict[str, float]:

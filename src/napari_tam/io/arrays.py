@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_tam.errors import InputError
-from napari_tam.io.field import Field
+from napari_tam.io.field import Field, missing_roles
 from napari_tam.io.masks.find import mask_folders
+from napari_tam.label_columns import reserved_labels
+from napari_tam.markers.labels import EXOSOME, exosome_role, is_exosome_role, labels_in
 from napari_tam.markers.names import MARKER, listed, marker_role
-from napari_tam.settings import REQUIRED_ROLES, ROLES, is_role
+from napari_tam.settings import ROLES, is_role
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -53,7 +55,7 @@ def field_of_arrays(
     channels = _channels(image, settings, name, axes)
     for role, plane in channels.items():
         if not is_role(role):
-            known = ", ".join((*ROLES, "marker_NAME"))
+            known = ", ".join((*ROLES, "exosome_LABEL", "marker_NAME"))
             raise InputError(f"'{role}' is no channel role", where=name, fix=f"known: {known}")
         if plane.ndim != len(axes) or plane.dtype.kind not in "buif" or not plane.size:
             raise InputError(
@@ -63,7 +65,8 @@ def field_of_arrays(
             )
         if plane.dtype.kind == "f" and not np.isfinite(plane).all():
             raise InputError(f"pixels of the {role} channel are NaN or infinite", where=name)
-    missing = [role for role in REQUIRED_ROLES if role not in channels]
+    _check_labels(channels, name)
+    missing = missing_roles(channels)
     if not missing and len({plane.shape for plane in channels.values()}) > 1:
         raise InputError("the channels differ in size", where=name)
     return Field(name, channels, settings.pixel_size_um, z_step_um=settings.z_step_um if volume else None)
@@ -85,10 +88,13 @@ def _channels(
             where=name,
             fix="give e.g. Settings(channels={'cell': 0, 'nucleus': 1, 'exosome': 2})",
         )
-    wanted = {role: index for role, index in settings.channels.items() if role != MARKER}
-    for said, channel in listed(settings.channels[MARKER]) if MARKER in settings.channels else ():
-        index = int(channel) if isinstance(channel, int) or channel.isdecimal() else channel
-        wanted[marker_role(said or str(channel))] = index
+    wanted = {role: index for role, index in settings.channels.items() if role not in (MARKER, EXOSOME)}
+    for kind, role_of in ((EXOSOME, exosome_role), (MARKER, marker_role)):
+        items = listed(settings.channels[kind]) if kind in settings.channels else []
+        for said, channel in items:
+            index = int(channel) if isinstance(channel, int) or channel.isdecimal() else channel
+            single = kind == EXOSOME and len(items) < 2
+            wanted[EXOSOME if single else role_of(said or str(channel))] = index
     channels = {}
     for role, index in wanted.items():
         if not isinstance(index, int) or not 0 <= index < image.shape[0]:
@@ -99,6 +105,27 @@ def _channels(
             )
         channels[role] = _whole(image[index])
     return channels
+
+
+def _check_labels(channels: Mapping[str, Any], name: str) -> None:
+    """Raise InputError for exosome channels that cannot stand beside each other."""
+    labels = labels_in(channels)
+    bad = [label for label in labels if label.casefold() in reserved_labels()]
+    if bad:
+        raise InputError(
+            f"the exosome label '{bad[0]}' would make columns that mean something else",
+            where=name,
+            fix=f"call it e.g. {exosome_role(bad[0] + '_dye')}",
+        )
+    exosomes = [role for role in channels if is_exosome_role(role)]
+    if labels and len(exosomes) != len(labels):
+        raise InputError(
+            "one exosome channel has a label and another has none", where=name, fix="call all exosome_LABEL"
+        )
+    if len(labels) == 1:
+        raise InputError(
+            f"a single exosome channel needs no label ({exosomes[0]})", where=name, fix="call it exosome"
+        )
 
 
 def _whole(plane: npt.NDArray[Any]) -> npt.NDArray[Any]:

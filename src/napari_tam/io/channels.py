@@ -7,7 +7,9 @@ import re
 from typing import TYPE_CHECKING
 
 from napari_tam.errors import InputError
-from napari_tam.markers.names import AND, MARKER, listed, marker_of, marker_role, same_marker, slug
+from napari_tam.label_columns import reserved_labels
+from napari_tam.markers.labels import EXOSOME, exosome_role, exosomes_in, is_exosome_role
+from napari_tam.markers.names import AND, MARKER, listed, marker_role, same_marker, slug
 from napari_tam.settings import REQUIRED_ROLES, ROLES
 
 if TYPE_CHECKING:
@@ -183,7 +185,8 @@ def assign_roles(
     Returns
     -------
     dict
-        Role to channel index; at least those of `required`, and a role for every marker
+        Role to channel index; at least those of `required`. Of several exosome channels each has a role
+        (`napari_tam.markers.labels.exosome_role`) in the place of ``exosome``, and so has every marker
         (`napari_tam.markers.names.marker_role`) after the others. A channel has one role at most, but a
         marker may be the stain of the cells (CD11b) or of another role that is not the exosomes.
 
@@ -204,11 +207,12 @@ def assign_roles(
             fix=f"{advice}; {hint}" if hint else advice,
         )
     roles: dict[str, int] = {}
-    for role, channel in wanted.items():
-        if role == MARKER:
+    labels = _exosomes(wanted.get(EXOSOME, ""), padded, aliases, listing, where)
+    for role, channel in [*((role, index) for role, index in labels.items()), *wanted.items()]:
+        if role == MARKER or (role == EXOSOME and labels):
             continue
-        known = aliases if isinstance(channel, str) and channel in aliases else padded
-        index = _find(role, channel, list(known), listing, where)
+        called = aliases if isinstance(channel, str) and channel in aliases else padded
+        index = _find(role, channel, list(called), listing, where)
         taken = next((other for other, i in roles.items() if i == index), None)
         if taken is not None:
             raise InputError(
@@ -217,20 +221,25 @@ def assign_roles(
                 fix=f"give each role a channel of its own; the channels are {listing}",
             )
         roles[role] = index
-    markers = _markers(wanted[MARKER], padded, aliases, listing, where) if MARKER in wanted else {}
+    markers = {}
+    if MARKER in wanted:
+        named = _named(MARKER, wanted[MARKER], padded, aliases, listing, where)
+        markers = {marker_role(name): index for name, index in named.items()}
     free = ["" if i in roles.values() else name for i, name in enumerate(padded)]
     guessed = guess_roles(["" if i in markers.values() else name for i, name in enumerate(free)])
     # a stain that is measured as a marker may show the cells all the same
     guessed = guess_roles(free) | guessed
-    roles |= {role: i for role, i in guessed.items() if role not in roles}
+    known = {*roles, EXOSOME} if labels else set(roles)
+    roles |= {role: i for role, i in guessed.items() if role not in known}
+    exosomes = exosomes_in(roles).values()
     for index in markers.values():
-        if index == roles.get("exosome"):
+        if index in [roles[role] for role in exosomes]:
             raise InputError(
                 f"channel {channel_label(names, index)} is given two roles, exosome and marker",
                 where=where,
                 fix="the light of exosomes is measured as such: take it out of the markers",
             )
-    missing = [role for role in required if role not in roles]
+    missing = [role for role in required if role not in {*roles, *known}]
     if missing:
         raise InputError(
             f"cannot tell which channel is the {' and which the '.join(missing)}; the channels are {listing}",
@@ -238,37 +247,64 @@ def assign_roles(
             fix="say it by index or name, e.g. --channels cell=0,nucleus=1,exosome=2, or under 'channels' in"
             " the settings file",
         )
-    return {role: roles[role] for role in ROLES if role in roles} | markers
+    found: dict[str, int] = {}
+    for role in ROLES:
+        if role == EXOSOME:
+            found |= {each: roles[each] for each in exosomes}
+        elif role in roles:
+            found[role] = roles[role]
+    return found | markers
 
 
-def _markers(
+def _exosomes(
     given: int | str, names: list[str], aliases: Sequence[str], listing: str, where: object
 ) -> dict[str, int]:
-    """Return the roles of the markers that a setting lists, with their channels."""
-    markers: dict[str, int] = {}
+    """Return the roles of several exosome channels with their channels; nothing for a single one."""
+    if isinstance(given, int) or not given.strip() or len(_items(given, names, aliases)) < 2:
+        return {}
+    labels = _named(EXOSOME, given, names, aliases, listing, where)
+    for name in labels:
+        if name.casefold() in reserved_labels():
+            raise InputError(
+                f"the exosome label '{name}' would make columns that mean something else",
+                where=where,
+                fix=f"give it a name with its channel: exosome={name}_dye:{labels[name]}+…",
+            )
+    return {exosome_role(name): index for name, index in labels.items()}
+
+
+def _items(given: int | str, names: Sequence[str], aliases: Sequence[str]) -> list[tuple[str, int | str]]:
+    """Return the channels that a setting lists; a channel's own name may hold a plus or a colon."""
     called = [name.casefold() for name in (*names, *aliases)]
-    # a channel's own name may hold a plus or a colon
     whole = isinstance(given, int) or given.strip().casefold() in called
-    for said, channel in [("", given)] if whole else listed(given):
+    return [("", given)] if whole else listed(given)
+
+
+def _named(
+    kind: str, given: int | str, names: list[str], aliases: Sequence[str], listing: str, where: object
+) -> dict[str, int]:
+    """Return the channels of a setting that lists markers or exosomes, by their names in columns."""
+    found: dict[str, int] = {}
+    what = "marker" if kind == MARKER else "exosome label"
+    for said, channel in _items(given, names, aliases):
         known = aliases if isinstance(channel, str) and channel in aliases else names
-        index = _find(MARKER, channel, list(known), listing, where)
+        index = _find(kind, channel, list(known), listing, where)
         named = said or names[index] or str(index)
         if not slug(named):
             raise InputError(
-                f"the name of the marker '{named}' has no letter or number",
+                f"the name of the {what} '{named}' has no letter or number",
                 where=where,
-                fix="call it marker=NAME:3",
+                fix=f"call it {kind}=NAME:3",
             )
-        role = marker_role(named)
-        for other, at in markers.items():
-            if at == index or same_marker(other, role):
+        for other, at in found.items():
+            if at == index or same_marker(other, named):
                 raise InputError(
-                    f"the markers '{marker_of(other)}' and '{slug(named)}' are one channel or have one name",
+                    f"the {what}s '{other}' and '{slug(named)}' are one channel or have one name",
                     where=where,
-                    fix=f"give each marker once, with a name of its own (NAME:3); the channels are {listing}",
+                    fix=f"give each once, with a name of its own (NAME:3); the channels are {listing}",
                 )
-        markers[role] = index
-    return markers
+        found[slug(named)] = index
+    return found
 
 
 def _find(role: str, channel: int | str, names: list[str], listing: str, where: object) -> int:
@@ -287,8 +323,8 @@ def _find(role: str, channel: int | str, names: list[str], listing: str, where: 
         if matches:
             return matches[0]
         if not re.fullmatch(r"[+-]?\d+", wanted):
-            if AND in wanted and role != MARKER:
-                fix = f"only markers can be several channels so far: give one channel as {role}; {fix}"
+            if AND in wanted and role != MARKER and not is_exosome_role(role):
+                fix = f"only exosomes and markers can be several channels: give one as {role}; {fix}"
             close = difflib.get_close_matches(wanted, [name for name in known if name], n=1, cutoff=0.5)
             guess = f"did you mean '{names[known.index(close[0])]}'? " if close else ""
             raise InputError(

@@ -5,7 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from napari_tam.markers.labels import EXOSOME, exosomes_in
+from napari_tam.settings import REQUIRED_ROLES
+
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
     import numpy as np
@@ -21,7 +25,7 @@ class Field:
     name
         Name of the image in every table and file name; unique within a run.
     channels
-        Role (see `napari_tam.settings.ROLES`) to a YX (volume: ZYX) array of finite numbers, of the file's
+        Role (see `napari_tam.settings.is_role`) to a YX (volume: ZYX) array of finite numbers, of the file's
         own dtype and intensity; all of one shape.
     pixel_size_um
         Edge length of a (square) pixel in µm.
@@ -60,3 +64,15 @@ class Field:
         """Number of planes of a volume, 1 for a plane."""
         first = next(iter(self.channels.values()))
         return first.shape[0] if first.ndim > 2 else 1
+
+    @property
+    def exosomes(self) -> dict[str, str]:
+        """The exosome channels, in their order: label (empty for a single one) to role."""
+        return exosomes_in(self.channels)
+
+
+def missing_roles(roles: Iterable[str]) -> list[str]:
+    """Return the required roles that are not among roles."""
+    there = list(roles)
+    known = {*there, EXOSOME} if exosomes_in(there) else set(there)
+    return [role for role in REQUIRED_ROLES if role not in known]

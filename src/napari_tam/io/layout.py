@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_tam.columns import LAYOUT_COLUMNS
 from napari_tam.errors import InputError, nearest, one_line, some
+from napari_tam.markers.names import same_marker
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 #: Columns that can tell independent experiments apart, the largest unit first.
 GROUPS = ("donor", "plate", "replicate")
 
-#: Cells of these controls were given no exosomes.
+#: Cells of these controls were given no exosomes; of one of several labels: ``dye_only:PKH26``.
 NO_EXOSOMES = ("dye_only", "no_exosome")
 
 #: Controls of markers, which lack a stain or have an antibody that binds nothing; of one marker:
@@ -261,11 +262,38 @@ def marker_control(role: str) -> tuple[str, str]:
     return (kind, marker) if kind in MARKER_CONTROLS else ("", "")
 
 
+def exosome_control(role: str) -> tuple[str, str]:
+    """Return which control of exosomes a control_role is, and of which label: ``("dye_only", "PKH26")``.
+
+    The label is empty for a control of all exosomes; both are, if it is no control of exosomes.
+    """
+    kind, _, label = role.partition(":")
+    return (kind, label) if kind in NO_EXOSOMES else ("", "")
+
+
+def without_exosomes(roles: pd.Series[str], label: str = "") -> pd.Series[bool]:
+    """Tell which of the control roles are of cells that were given no exosomes.
+
+    Parameters
+    ----------
+    roles
+        The column control_role.
+    label
+        An exosome label: controls of this label and of all. Empty: those of any label.
+    """
+    found = {
+        role: bool((control := exosome_control(str(role)))[0])
+        and (not label or not control[1] or same_marker(control[1], label))
+        for role in roles.unique()
+    }
+    return roles.map(found).astype(bool)
+
+
 def _role(text: str, path: Path) -> str:
-    kind, colon, marker = (part.strip() for part in text.partition(":"))
+    kind, colon, name = (part.strip() for part in text.partition(":"))
     role = re.sub(r"[\s-]+", "_", kind.casefold())
-    if colon and marker_control(role)[0] and marker:
-        return f"{role}:{marker}"
+    if colon and (marker_control(role)[0] or exosome_control(role)[0]) and name:
+        return f"{role}:{name}"
     role = re.sub(r"[\s-]+", "_", text.casefold())
     if role and role not in CONTROL_ROLES:
         raise InputError(

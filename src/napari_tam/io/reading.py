@@ -16,6 +16,7 @@ from napari_tam.io.masks.find import given_masks, mask_folders
 from napari_tam.io.planes import LazyPlane, Series, check_memory, check_space
 from napari_tam.io.stack import CHANNEL_COUNTS
 from napari_tam.io.tiff_metadata import pixel_size, z_step
+from napari_tam.markers.labels import EXOSOME, is_exosome_role
 from napari_tam.markers.names import MARKER, is_marker_role, listed
 from napari_tam.settings import REQUIRED_ROLES, ROLES
 
@@ -66,8 +67,9 @@ class Plan:
                     fix=f"analyse it in one piece: --tile-px {min(max(self.stack.shape), 32_768)}",
                 )
         else:
-            markers = len(listed(settings.channels[MARKER])) if MARKER in settings.channels else 0
-            check_memory(self.stack, min(n_channels, len(ROLES) + markers), budget, planes)
+            lists = [settings.channels[kind] for kind in (MARKER, EXOSOME) if kind in settings.channels]
+            more = sum(len(listed(channels)) for channels in lists)
+            check_memory(self.stack, min(n_channels, len(ROLES) + more), budget, planes)
         self.stack.check_complete()
         self.names = metadata.channel_names
         self.roles = assign_roles(
@@ -84,6 +86,7 @@ class Plan:
         self.frame_interval_min = settings.frame_interval_min or metadata.frame_interval_min
         self.projection = settings.z_projection
         told = {*settings.channels, *filter(is_marker_role, self.roles)}
+        told |= set(filter(is_exosome_role, self.roles)) if EXOSOME in settings.channels else set()
         guessed = {role: i for role, i in self.roles.items() if role not in told}
         if guessed:
             listing = ", ".join(f"{role} = {self.names[i]}" for role, i in guessed.items())
@@ -118,7 +121,7 @@ class Plan:
                 channels[role] = plane
                 continue
             called = channel_label(self.names, index)
-            if role in self.required:
+            if role in self.required or (is_exosome_role(role) and EXOSOME in self.required):
                 raise InputError(
                     f"the {role} channel ({called}) has the value {first} everywhere",
                     where=self.path,

@@ -30,10 +30,13 @@ class Rule:
         As it was written.
     alternatives
         Of each alternative the markers (casefolded slugs), and whether they must be positive.
+    names
+        The markers as they were written (slugs), each once.
     """
 
     text: str
     alternatives: tuple[tuple[tuple[str, bool], ...], ...]
+    names: tuple[str, ...] = ()
 
     @property
     def markers(self) -> tuple[str, ...]:
@@ -71,15 +74,17 @@ def read_rule(text: str) -> Rule:
         If it is none: one sentence that says what is wrong.
     """
     alternatives = []
+    written: dict[str, str] = {}
     for part in text.split("|"):
         terms: dict[str, bool] = {}
         for term in part.replace(",", " ").split():
             name, sign = slug(term[:-1]).casefold(), term[-1]
             if sign not in "+-" or not name:
                 raise ValueError(f"'{term}' is no marker with + or - behind it; write e.g. CD11b+ EpCAM-")
+            written.setdefault(name, slug(term[:-1]))
             if terms.setdefault(name, sign == "+") != (sign == "+"):
                 raise ValueError(f"'{part.strip()}' wants {term[:-1]} both positive and negative")
         if not terms:
             raise ValueError("an empty rule fits every cell; write e.g. CD11b+ EpCAM-")
         alternatives.append(tuple(terms.items()))
-    return Rule(text.strip(), tuple(alternatives))
+    return Rule(text.strip(), tuple(alternatives), tuple(written.values()))

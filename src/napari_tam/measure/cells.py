@@ -5,17 +5,22 @@ Definitions of all columns: `napari_tam.columns`.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from napari_tam.columns import CELL_COLUMNS, PUNCTA_COLUMNS, build_table, marker_columns
+from napari_tam.columns import CELL_COLUMNS, PUNCTA_COLUMNS, SUMMARY_COLUMNS, build_table, marker_columns
+from napari_tam.label_columns import label_columns, together_columns
+from napari_tam.markers.labels import LABEL, is_exosome_role, of_label, rows_of
 from napari_tam.markers.names import is_marker_role, marker_of
-from napari_tam.measure.colocalisation import colocalise
+from napari_tam.measure.colocalisation import CellPixels, colocalise
 from napari_tam.measure.groups import means, medians
 from napari_tam.measure.intensity import background, contrast_to_noise, focus_score, saturated_fractions
+from napari_tam.measure.labels import label_distance, nearest_other, together
 from napari_tam.measure.markers import measure_markers
 from napari_tam.measure.place import (
     boundary_distance,
@@ -29,6 +34,8 @@ from napari_tam.measure.shape import inscribed_radius, shape
 from napari_tam.settings import ROLES
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from napari_tam.io.field import Field
     from napari_tam.measure.intensity import Background
     from napari_tam.settings import Settings
@@ -42,34 +49,36 @@ def measure(
     nuclei: npt.NDArray[Any] | None,
     spots: pd.DataFrame,
     settings: Settings,
-    raw_exosome: npt.NDArray[Any] | None = None,
+    raw_exosomes: Mapping[str, npt.NDArray[Any]] | None = None,
 ) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, object]]:
     """Measure every cell and every punctum of a field.
 
     Parameters
     ----------
     field
-        The image; it must have the roles cell and exosome.
+        The image; it must have the role cell, and one exosome channel or several.
     cells
         YX labels of the cells, 0 = background.
     nuclei
         YX labels of the nuclei, or None without a nuclear stain.
     spots
         Puncta: `y_px`, `x_px` (pixel centres at integers) and the detector's other columns
-        (`napari_tam.columns.PUNCTA_COLUMNS`); missing columns become NaN, others are kept.
+        (`napari_tam.columns.PUNCTA_COLUMNS`); missing columns become NaN, others are kept. With several
+        exosome channels `napari_tam.markers.labels.LABEL` says which one a punctum is of.
     settings
-        `perinuclear_distance_um`, `central_radius`, `marker_rim_um` and those of the co-localisation are
-        used.
-    raw_exosome
-        The exosome channel before corrections, which judges saturation; None: that of `field`.
+        `perinuclear_distance_um`, `central_radius`, `marker_rim_um`, `label_distance_um` and those of the
+        co-localisation are used.
+    raw_exosomes
+        The exosome channels before corrections by role, which judge saturation; None: those of `field`.
 
     Returns
     -------
     table, puncta, summary
-        One row per label (`CELL_COLUMNS`, then `marker_columns` of the field's markers), ascending; one row
-        per punctum in the order of `spots` (`PUNCTA_COLUMNS`, then further ones of `spots`); and the
-        field's summary statistics (`SUMMARY_COLUMNS`, then `marker_summary_columns`). Without cells or
-        puncta the tables have all columns and no rows.
+        One row per label (`CELL_COLUMNS`, then `marker_columns` of the field's markers, and with several
+        exosome channels `napari_tam.label_columns.label_columns` and `together_columns`), ascending; one row
+        per punctum in the order of `spots` (`PUNCTA_COLUMNS`, then further ones of `spots`), label after
+        label; and the field's summary statistics (`SUMMARY_COLUMNS`, then `marker_summary_columns` and
+        `label_summary_columns`). Without cells or puncta the tables have all columns and no rows.
 
     Raises
     ------
@@ -78,28 +87,18 @@ def measure(
     """
     check_labels(cells, nuclei, field.shape)
     regions = Regions(cells)
-    nuclear = None if nuclei is None else Regions(nuclei)
-    owner = None if nuclear is None else nucleus_owners(nuclear, regions)
     distance = boundary_distance(regions)
-    exosome = field.channels["exosome"]
-    level = background(exosome, regions, distance)
-
-    puncta, rank = _puncta(field, regions, distance, nuclear, owner, spots)
+    shared = _Shared(field, regions, distance, nuclei, settings)
+    raw = raw_exosomes or {}
+    parts = {
+        label: _measure_exosomes(shared, role, rows_of(spots, label), raw.get(role))
+        for label, role in field.exosomes.items()
+    }
+    first = next(iter(parts.values()))
     values: _Columns = {"label": regions.ids}
-    values |= shape(regions, distance, field.pixel_size_um)
-    values |= puncta_of_cells(puncta, rank, values["area_um2"], settings)
-    values |= cell_intensities(field.channels, regions, level)
-    values |= _nuclei_of_cells(nuclear, owner, values["area_um2"], field.pixel_size_um)
-    if "lysosome" in field.channels:
-        at = rank >= 0
-        row, col = nearest_pixel(puncta["y_px"].to_numpy(), puncta["x_px"].to_numpy(), regions.shape)
-        centroids = (row * regions.shape[1] + col)[at]
-        values |= colocalise(
-            exosome, field.channels["lysosome"], regions, distance, centroids, settings, nuclei
-        )
-    values["saturated_fraction"], saturated = saturated_fractions(
-        exosome if raw_exosome is None else raw_exosome, regions
-    )
+    values |= shared.shape | first.values
+    values |= cell_means(field.channels, regions)
+    values |= _nuclei_of_cells(shared.nuclear, shared.owner, values["area_um2"], field.pixel_size_um)
     values["focus_score"] = focus_score(field.channels["cell"], regions, values["cell_mean"])
     values["contrast_to_noise"] = contrast_to_noise(
         field.channels["cell"], regions, values["cell_mean"], distance
@@ -107,22 +106,131 @@ def measure(
     values["touches_border"] = regions.touches_border
     values["contact_fraction"] = regions.contacts / regions.crossings[:2].sum(axis=0)
     marked, marker_levels = measure_markers(field, regions, distance, nuclei, settings)
-    markers = [marker_of(role) for role in field.channels if is_marker_role(role)]
-    columns = (*CELL_COLUMNS, *marker_columns(markers))
+    columns = (
+        *CELL_COLUMNS,
+        *marker_columns([marker_of(role) for role in field.channels if is_marker_role(role)]),
+    )
     values |= marked
     table = build_table(columns, {"image": field.name, "frame": field.frame, **values}, len(regions))
-
+    notes = dict.fromkeys(note for part in parts.values() for note in part.notes)
     summary = {
-        **_counts(field, regions, nuclear, rank),
+        "image": field.name,
+        "frame": field.frame,
+        "cells": len(regions),
+        "nuclei": None if shared.nuclear is None else len(shared.nuclear),
+        **first.summary,
+        "cell_area_fraction": float(regions.area.sum() / regions.labels.size),
+        "cells_touching_border": int(regions.touches_border.sum()),
+        "focus_score": _median(values["focus_score"]),
+        "notes": "; ".join([*field.notes, *notes]),
+        **marker_levels,
+    }
+    listed = [column.name for column in SUMMARY_COLUMNS]
+    summary = {name: summary[name] for name in (*listed, *marker_levels)}
+    if len(parts) == 1:
+        return table, first.puncta, summary
+    table = with_labels(table, {label: part.values for label, part in parts.items()})
+    summary |= labelled({label: part.summary for label, part in parts.items()})
+    puncta = stacked({label: part.puncta for label, part in parts.items()})
+    rank = np.concatenate([part.rank for part in parts.values()])
+    limit_um = label_distance(puncta, settings)
+    places = puncta[["y_px", "x_px"]].to_numpy(np.float64) * field.pixel_size_um
+    puncta["other_label_um"] = nearest_other(places, rank, puncta[LABEL])
+    found = together(
+        list(parts), puncta, places, rank, regions, shared.pixels, limit_um, field.pixel_size_um, settings
+    )
+    table = pd.concat([table, build_table(together_columns(list(parts)), found, len(regions))], axis=1)
+    return table, puncta, summary | {"label_distance_um": limit_um}
+
+
+@dataclass(frozen=True)
+class _Shared:
+    """What is the same for all exosome channels of a field."""
+
+    field: Field
+    regions: Regions
+    distance: npt.NDArray[np.float32]
+    nuclei: npt.NDArray[Any] | None
+    settings: Settings
+
+    @cached_property
+    def nuclear(self) -> Regions | None:
+        return None if self.nuclei is None else Regions(self.nuclei)
+
+    @cached_property
+    def owner(self) -> Ints | None:
+        return None if self.nuclear is None else nucleus_owners(self.nuclear, self.regions)
+
+    @cached_property
+    def shape(self) -> _Columns:
+        return shape(self.regions, self.distance, self.field.pixel_size_um)
+
+    @cached_property
+    def pixels(self) -> CellPixels | None:
+        """The pixels as they are turned inside their cells; None without cells."""
+        return CellPixels.of(self.regions, self.distance, self.nuclei) if len(self.regions) else None
+
+
+@dataclass(frozen=True)
+class _Exosomes:
+    """What is measured of one exosome channel: columns of the cells, puncta with their cells, summary."""
+
+    values: _Columns
+    puncta: pd.DataFrame
+    rank: Ints
+    summary: dict[str, object]
+    notes: tuple[str, ...]
+
+
+def _measure_exosomes(
+    shared: _Shared, role: str, spots: pd.DataFrame, raw: npt.NDArray[Any] | None
+) -> _Exosomes:
+    """Measure one exosome channel."""
+    field, regions, settings = shared.field, shared.regions, shared.settings
+    exosome = field.channels[role]
+    level = background(exosome, regions, shared.distance)
+    puncta, rank = _puncta(field, regions, shared.distance, shared.nuclear, shared.owner, spots)
+    values = puncta_of_cells(puncta, rank, shared.shape["area_um2"], settings)
+    values |= exosome_intensities(exosome, regions, level)
+    if "lysosome" in field.channels:
+        at = rank >= 0
+        row, col = nearest_pixel(puncta["y_px"].to_numpy(), puncta["x_px"].to_numpy(), regions.shape)
+        centroids = (row * regions.shape[1] + col)[at]
+        values |= colocalise(exosome, field.channels["lysosome"], regions, shared.pixels, centroids, settings)
+    values["saturated_fraction"], saturated = saturated_fractions(exosome if raw is None else raw, regions)
+    summary = {
+        **counts(rank),
         "exosome_background": level.median,
         "exosome_background_mean": level.mean,
         "exosome_background_method": level.method,
         "saturated_fraction": saturated,
-        "focus_score": _median(values["focus_score"]),
-        "notes": "; ".join([*field.notes, *level.notes]),
-        **marker_levels,
     }
-    return table, puncta, summary
+    return _Exosomes(values, puncta, rank, summary, level.notes)
+
+
+def with_labels(table: pd.DataFrame, values: Mapping[str, _Columns], *, volume: bool = False) -> pd.DataFrame:
+    """Return a table of cells with the columns of several labels, which are given by label and column."""
+    named = {of_label(name, label): own for label, each in values.items() for name, own in each.items()}
+    columns = label_columns(list(values), volume=volume)
+    return pd.concat([table, build_table(columns, named, len(table))], axis=1)
+
+
+def labelled(summaries: Mapping[str, Mapping[str, object]]) -> dict[str, object]:
+    """Return the summaries of several labels, by label, as one with the columns of each."""
+    return {of_label(name, label): own for label, each in summaries.items() for name, own in each.items()}
+
+
+def stacked(puncta: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """Return the puncta of several labels, by label, as one table that names the label."""
+    parts = [table.assign(**{LABEL: label}) for label, table in puncta.items()]
+    filled = [part for part in parts if len(part)] or parts[:1]
+    return pd.concat(filled, ignore_index=True)
+
+
+def counts(rank: Ints) -> dict[str, object]:
+    """Return the counts of puncta; `rank` has the cell of each, -1 = outside."""
+    inside = int((rank >= 0).sum())
+    return {"puncta": len(rank), "puncta_in_cells": inside, "puncta_outside": len(rank) - inside}
 
 
 def check_labels(cells: npt.NDArray[Any], nuclei: npt.NDArray[Any] | None, shape: tuple[int, ...]) -> None:
@@ -130,22 +238,6 @@ def check_labels(cells: npt.NDArray[Any], nuclei: npt.NDArray[Any] | None, shape
     for name, labels in (("cell", cells), ("nucleus", nuclei)):
         if labels is not None and labels.shape != shape:
             raise ValueError(f"the {name} labels are {labels.shape}, the image is {shape}")
-
-
-def _counts(field: Field, regions: Regions, nuclei: Regions | None, rank: Ints) -> dict[str, object]:
-    """Return the summary's keys and counts; `rank` has the cell of every punctum, -1 = outside."""
-    inside = int((rank >= 0).sum())
-    return {
-        "image": field.name,
-        "frame": field.frame,
-        "cells": len(regions),
-        "nuclei": None if nuclei is None else len(nuclei),
-        "puncta": len(rank),
-        "puncta_in_cells": inside,
-        "puncta_outside": len(rank) - inside,
-        "cell_area_fraction": float(regions.area.sum() / regions.labels.size),
-        "cells_touching_border": int(regions.touches_border.sum()),
-    }
 
 
 def _median(values: Floats) -> float:
@@ -216,19 +308,20 @@ def puncta_of_cells(puncta: pd.DataFrame, rank: Ints, area_um2: Floats, settings
     }
 
 
-def cell_intensities(
-    channels: dict[str, npt.NDArray[np.generic]], regions: Regions, level: Background
-) -> _Columns:
-    """Return the whole-cell sums and means of all channels (YX, by role)."""
-    columns: _Columns = {}
-    for role in ROLES:
-        if role in channels:
-            total = regions.sums(channels[role])
-            columns[f"{role}_mean"] = total / regions.area
-            if role == "exosome":
-                columns["exosome_integrated"] = total - regions.area * level.median
-                columns["ctcf"] = total - regions.area * level.mean
-    return columns
+def cell_means(channels: Mapping[str, npt.NDArray[np.generic]], regions: Regions) -> _Columns:
+    """Return the whole-cell means of all channels (YX, by role) but exosomes and markers."""
+    roles = [role for role in ROLES if role in channels and not is_exosome_role(role)]
+    return {f"{role}_mean": regions.sums(channels[role]) / regions.area for role in roles}
+
+
+def exosome_intensities(image: npt.NDArray[np.generic], regions: Regions, level: Background) -> _Columns:
+    """Return the whole-cell mean and sums of an exosome channel (YX)."""
+    total = regions.sums(image)
+    return {
+        "exosome_mean": total / regions.area,
+        "exosome_integrated": total - regions.area * level.median,
+        "ctcf": total - regions.area * level.mean,
+    }
 
 
 def _nuclei_of_cells(

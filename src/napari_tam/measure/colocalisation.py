@@ -8,6 +8,7 @@ depth below the cell's edge), so that the gathering of both around the nucleus c
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import cv2
@@ -42,7 +43,7 @@ _MAD_TO_SD = 1.4826
 
 
 @dataclass(frozen=True)
-class _Pixels:
+class CellPixels:
     """The pixels of all cells, ordered by cell, shell and angle around the cell's centroid.
 
     Attributes
@@ -66,7 +67,16 @@ class _Pixels:
     @classmethod
     def of(
         cls, regions: Regions, distance: npt.NDArray[np.float32], nuclei: npt.NDArray[Any] | None
-    ) -> _Pixels:
+    ) -> CellPixels:
+        """Order the pixels of cells (at least one).
+
+        Parameters
+        ----------
+        regions, distance
+            The cells and their `napari_tam.measure.place.boundary_distance`.
+        nuclei
+            YX labels of the nuclei, if there are any.
+        """
         width = regions.shape[1]
         flat = np.flatnonzero(regions.labels > 0)
         rank = regions.rank_of(flat)
@@ -92,6 +102,13 @@ class _Pixels:
         start = np.cumsum(size) - size
         ends = np.append(0, np.cumsum(regions.area)).astype(np.int64)
         return cls(flat[order], ends, start[shell], size[shell], rank[order])
+
+    @cached_property
+    def place(self) -> Ints:
+        """Where each pixel of the image stands among these; 0 for those in no cell."""
+        place = np.zeros(int(self.flat.max()) + 1, np.int64)
+        place[self.flat] = np.arange(len(self.flat))
+        return place
 
     def total(self, values: npt.NDArray[Any]) -> Floats:
         """Sum one value per pixel over each cell."""
@@ -135,7 +152,7 @@ class _Signal:
     noise: Floats
 
     @classmethod
-    def of(cls, image: Image, pixels: _Pixels) -> _Signal:
+    def of(cls, image: Image, pixels: CellPixels) -> _Signal:
         plane = image.astype(np.float32)
         light = plane.ravel()[pixels.flat]
         blurred = np.asarray(cv2.GaussianBlur(plane, (0, 0), SMOOTHING_PX), np.float32)
@@ -157,10 +174,9 @@ def colocalise(
     exosome: Image,
     lysosome: Image,
     regions: Regions,
-    distance: npt.NDArray[np.float32],
+    pixels: CellPixels | None,
     puncta: Ints,
     settings: Settings,
-    nuclei: npt.NDArray[Any] | None = None,
 ) -> dict[str, npt.NDArray[Any]]:
     """Measure the co-localisation of two channels inside each cell.
 
@@ -171,34 +187,28 @@ def colocalise(
     ----------
     exosome, lysosome
         YX channels.
-    regions, distance
-        The cells and their `napari_tam.measure.place.boundary_distance`.
+    regions, pixels
+        The cells, and their pixels; None without cells, of which nothing is measured.
     puncta
         Flat position of the pixel under the centroid of each punctum that lies in a cell.
     settings
         `colocalisation_threshold`, `colocalisation_k` and `colocalisation_randomisations`.
-    nuclei
-        YX labels of the nuclei, if there are any.
 
     Returns
     -------
     dict
         The columns of `napari_tam.columns` of the group "partners", one value per cell.
     """
-    cells = len(regions)
-    if not cells:
+    if pixels is None:
         return {}
-    pixels = _Pixels.of(regions, distance, nuclei)
     first, second = (_Signal.of(image, pixels) for image in (exosome, lysosome))
     limits = _thresholds(first, second, settings)
     above = [part.smooth > limit[pixels.rank] for part, limit in zip((first, second), limits, strict=True)]
-    place = np.zeros(regions.labels.size, np.int64)
-    place[pixels.flat] = np.arange(len(pixels.flat))
-    spots = place[puncta]
+    spots = pixels.place[puncta]
     m1 = _Overlap(np.flatnonzero(above[0]), first.light, above[1])
     m2 = _Overlap(np.flatnonzero(above[1]), second.light, above[0])
     objects = _Overlap(spots, None, above[1])
-    turns = _turns(settings.colocalisation_randomisations)
+    turns = rotations(settings.colocalisation_randomisations)
     return {
         "lysosome_pearson": _pearson(first.light, second.light, pixels),
         "manders_m1": m1.share(pixels),
@@ -221,11 +231,11 @@ class _Overlap:
     light: npt.NDArray[np.float32] | None
     mask: npt.NDArray[np.bool_]
 
-    def share(self, pixels: _Pixels) -> Floats:
+    def share(self, pixels: CellPixels) -> Floats:
         """Return the share in each cell; NaN for a cell that has none of these pixels."""
         return self._mean(self.mask[self.at].astype(np.float64), pixels)
 
-    def by_chance(self, pixels: _Pixels, turns: Floats) -> Floats:
+    def by_chance(self, pixels: CellPixels, turns: Floats) -> Floats:
         """Return the mean share over all rotations; NaN without rotations."""
         if not len(turns):
             return np.full(len(pixels.first) - 1, np.nan)
@@ -234,7 +244,7 @@ class _Overlap:
             hits += self.mask[pixels.turned(self.at, turn)]
         return self._mean(hits / len(turns), pixels)
 
-    def _mean(self, values: Floats, pixels: _Pixels) -> Floats:
+    def _mean(self, values: Floats, pixels: CellPixels) -> Floats:
         cells = len(pixels.first) - 1
         rank = pixels.rank[self.at]
         weight = np.ones(len(self.at)) if self.light is None else self.light[self.at].astype(np.float64)
@@ -243,13 +253,13 @@ class _Overlap:
         return np.divide(on_mask, total, out=np.full(cells, np.nan), where=total > 0)
 
 
-def _turns(number: int) -> Floats:
+def rotations(number: int) -> Floats:
     """Return rotations as shares of the full circle, by stratified sampling (one from each equal part)."""
     rng = np.random.default_rng(SEED)
     return LEAST_TURN + (1 - 2 * LEAST_TURN) * (np.arange(number) + rng.random(number)) / max(number, 1)
 
 
-def _pearson(first: Image, second: Image, pixels: _Pixels) -> Floats:
+def _pearson(first: Image, second: Image, pixels: CellPixels) -> Floats:
     """Return Pearson's correlation over all pixels of each cell; NaN where a channel is flat."""
     count = np.diff(pixels.first)
     # reduceat adds up in pairs, in double precision

@@ -30,6 +30,7 @@ PART_PX = 2048
 def candidates_of(field: Field, settings: Settings, models: Models) -> pd.DataFrame:
     """Return the candidates of a field (`napari_tam.puncta.detect.CANDIDATE_COLUMNS`), after its corrections.
 
+    With several exosome channels `napari_tam.markers.labels.LABEL` says which one a row is of.
     Of an image that is read piece by piece, those in a part from its middle.
     """
     return _steps(field, settings, models, ("correct", "puncta")).candidates
@@ -52,7 +53,7 @@ def _steps(field: Field, settings: Settings, models: Models, names: tuple[str, .
     if field.z_step_um is not None:
         models = stack_models(models, field.z_step_um)
     # The threshold is what is looked for: none is learnt from each field.
-    settings = settings.updated(puncta_threshold=LOWEST)
+    settings = settings.updated(puncta_threshold=LOWEST, puncta_thresholds={})
     state = State(field, settings, models, Edits(), Segmented())
     for step in TABLE:
         if step.name in names:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
+from napari_tam.markers.labels import LABEL, rows_of
+
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import pandas as pd
 
     from napari_tam.settings import Settings
@@ -36,13 +40,17 @@ class Edits:
     cells, nuclei
         Label images (YX) that take the place of the networks'; None: as found.
     added, removed
-        (N, 2) positions (y, x) in pixels of puncta that were added and removed.
+        (N, 2) positions (y, x) in pixels of puncta that were added and removed; of several exosome labels
+        those of the first.
+    others
+        Those of the other labels: label to (added, removed).
     """
 
     cells: Labels | None = None
     nuclei: Labels | None = None
     added: Points = field(default_factory=_none)
     removed: Points = field(default_factory=_none)
+    others: dict[str, tuple[Points, Points]] = field(default_factory=dict)
 
     @property
     def any(self) -> bool:
@@ -52,7 +60,23 @@ class Edits:
     @property
     def puncta(self) -> bool:
         """Whether puncta were added or removed."""
-        return bool(len(self.added) or len(self.removed))
+        return any(len(points) for points in (*self._all(0), *self._all(1)))
+
+    def _all(self, which: int) -> list[Points]:
+        """Return what was added (0) or removed (1) of every label."""
+        return [(self.added, self.removed)[which], *(each[which] for each in self.others.values())]
+
+    def of(self, label: str, number: int) -> tuple[Points, Points]:
+        """Return what was added and removed of a label, the number of which is `number`."""
+        return (self.added, self.removed) if number == 0 else self.others.get(label, (_none(), _none()))
+
+    def with_puncta(self, label: str, number: int, added: Points, removed: Points) -> Edits:
+        """Return these corrections with others of the puncta of a label."""
+        if number == 0:
+            return replace(self, added=added, removed=removed)
+        kept = {name: each for name, each in self.others.items() if name != label}
+        own = {label: (added, removed)} if len(added) or len(removed) else {}
+        return replace(self, others=kept | own)
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -63,36 +87,63 @@ class Edits:
             if labels is not None
         ]
         if self.puncta:
-            said.append(f"{len(self.added)} puncta added and {len(self.removed)} removed by hand")
+            added, removed = (sum(map(len, self._all(which))) for which in (0, 1))
+            said.append(f"{added} puncta added and {removed} removed by hand")
         return tuple(said)
 
     def apply(
-        self, spots: pd.DataFrame, image: npt.NDArray[Any], pixel_size_um: float, settings: Settings
+        self,
+        spots: pd.DataFrame,
+        images: Mapping[str, npt.NDArray[Any]],
+        pixel_size_um: float,
+        settings: Settings,
     ) -> pd.DataFrame:
         """Return the puncta without the removed ones and with the added ones, which are measured.
 
         Parameters
         ----------
         spots
-            What a detector found above its thresholds.
-        image
-            (Y, X) the exosome channel.
+            What a detector found above its thresholds; with several labels
+            `napari_tam.markers.labels.LABEL` tells them apart.
+        images
+            (Y, X) exosome channels by label (empty for a single one).
         """
         if not self.puncta:
             return spots
         import pandas as pd
 
-        from napari_tam.puncta.detect import measure_spots
+        tables = [
+            _corrected(rows_of(spots, label), self.of(label, number), image, pixel_size_um, settings, label)
+            for number, (label, image) in enumerate(images.items())
+        ]
+        filled = [table for table in tables if len(table)] or tables[:1]
+        return pd.concat(filled, ignore_index=True)
 
-        at = spots[["y_px", "x_px"]].to_numpy(np.float64)
-        kept = spots[~near(at, self.removed)]
-        if not len(self.added):
-            return kept.reset_index(drop=True)
-        scores = np.full(len(self.added), BY_HAND, np.float32)
-        new = measure_spots(image, self.added, scores, pixel_size_um, settings)
-        # Where a person put it, it stays: the fit may wander to a brighter neighbour.
-        new[["y_px", "x_px"]] = self.added
-        return new if kept.empty else pd.concat([kept, new], ignore_index=True)
+
+def _corrected(
+    spots: pd.DataFrame,
+    points: tuple[Points, Points],
+    image: npt.NDArray[Any],
+    pixel_size_um: float,
+    settings: Settings,
+    label: str,
+) -> pd.DataFrame:
+    """Return the puncta of one exosome channel after its corrections."""
+    import pandas as pd
+
+    from napari_tam.puncta.detect import measure_spots
+
+    added, removed = points
+    at = spots[["y_px", "x_px"]].to_numpy(np.float64)
+    kept = spots[~near(at, removed)].reset_index(drop=True)
+    if not len(added):
+        return kept
+    scores = np.full(len(added), BY_HAND, np.float32)
+    new = measure_spots(image, added, scores, pixel_size_um, settings)
+    # Where a person put it, it stays: the fit may wander to a brighter neighbour.
+    new[["y_px", "x_px"]] = added
+    new = new.assign(**{LABEL: label}) if label else new
+    return new if kept.empty else pd.concat([kept, new], ignore_index=True)
 
 
 def near(points: Points, others: Points) -> npt.NDArray[np.bool_]:
@@ -106,7 +157,7 @@ def near(points: Points, others: Points) -> npt.NDArray[np.bool_]:
     return found
 
 
-def puncta_edits(found: Points, now: Points, before: Edits) -> tuple[Points, Points]:
+def puncta_edits(found: Points, now: Points, removed_before: Points) -> tuple[Points, Points]:
     """Find out which puncta a person added and removed.
 
     Parameters
@@ -115,14 +166,14 @@ def puncta_edits(found: Points, now: Points, before: Edits) -> tuple[Points, Poi
         (N, 2) positions that the detector gives.
     now
         (M, 2) positions as the person left them.
-    before
-        Earlier corrections; what they removed stays removed unless it is there again.
+    removed_before
+        (K, 2) positions of what was removed earlier: it stays removed unless it is there again.
 
     Returns
     -------
     added, removed
     """
     added = now[~near(now, found)]
-    removed = np.concatenate([found[~near(found, now)], before.removed])
+    removed = np.concatenate([found[~near(found, now)], removed_before])
     removed = removed[~near(removed, now)]
     return added, np.unique(removed, axis=0).reshape(-1, 2)

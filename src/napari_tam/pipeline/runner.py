@@ -6,6 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 from napari_tam.errors import InputError
+from napari_tam.io.field import missing_roles
 from napari_tam.pipeline.analysis import Analysis, Segmented
 from napari_tam.pipeline.edits import Edits
 from napari_tam.pipeline.models import stack_models
@@ -14,7 +15,6 @@ from napari_tam.pipeline.state import State
 from napari_tam.pipeline.steps import TABLE
 from napari_tam.pipeline.tiles import is_large, steps_of_tiles
 from napari_tam.progress import Progress
-from napari_tam.settings import REQUIRED_ROLES
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -51,7 +51,7 @@ def run_steps(
         If a required role has no channel, or a correction does not fit the image, or an image that is
         analysed in tiles was corrected by hand.
     """
-    missing = [role for role in REQUIRED_ROLES if role not in field.channels]
+    missing = missing_roles(field.channels)
     if missing:
         raise InputError(
             f"no channel for the role {' and '.join(missing)}",

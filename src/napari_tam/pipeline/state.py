@@ -41,8 +41,9 @@ class State:
     cells, diameter_um, diameter_doubt, judged
         By ``cells``: labels, the diameter that they were found with, why its estimate is unsure, and how each
         of them was found (`napari_tam.columns.JUDGED`, by label); None if nobody knows.
-    candidates, threshold, spots
-        By ``puncta``: before the thresholds; the one for the contrast; and after them.
+    candidates, thresholds, spots
+        By ``puncta``: before the thresholds; those for the contrast, by exosome label; and after them. With
+        several exosome channels `napari_tam.markers.labels.LABEL` says which one a row is of.
     table, puncta, summary
         By ``measure``.
     phenotypes
@@ -61,7 +62,7 @@ class State:
     judged: pd.DataFrame | None = None
     diameter_doubt: str = ""
     candidates: pd.DataFrame = later(init=False)
-    threshold: Threshold = later(init=False)
+    thresholds: dict[str, Threshold] = later(init=False)
     spots: pd.DataFrame = later(init=False)
     table: pd.DataFrame = later(init=False)
     puncta: pd.DataFrame = later(init=False)

@@ -16,10 +16,11 @@ import pandas as pd
 from napari_tam.columns import JUDGED
 from napari_tam.correct.apply import correct
 from napari_tam.io.check import look
+from napari_tam.markers.labels import LABEL, of_label, rows_of
 from napari_tam.measure.cells import measure
 from napari_tam.measure.sharpness import sharpness
 from napari_tam.phenotype.classify import phenotype_summary
-from napari_tam.puncta.selection import false_share, select, threshold_for
+from napari_tam.puncta.selection import false_share, select_by_label
 from napari_tam.volume.measure import measure_volume
 from napari_tam.volume.projection import project_field, project_labels
 
@@ -185,10 +186,15 @@ def _nuclei_of_earlier_run(state: State) -> bool:
 
 
 def _find_candidates(state: State) -> None:
-    exosome = state.inside.channels["exosome"]
-    found = state.models.puncta.candidates(exosome, state.field.pixel_size_um, state.settings)
+    channels, um = state.inside.channels, state.field.pixel_size_um
+    tables = []
+    for label, role in state.field.exosomes.items():
+        found = state.models.puncta.candidates(channels[role], um, state.settings)
+        tables.append(found.assign(**{LABEL: label}) if label else found)
+    filled = [table for table in tables if len(table)] or tables[:1]
+    found = tables[0] if len(tables) == 1 else pd.concat(filled, ignore_index=True)
     window = state.corrected.window
-    state.candidates = found if window is None else window.moved(found, state.field.pixel_size_um)
+    state.candidates = found if window is None else window.moved(found, um)
 
 
 def _keep_candidates(state: State, earlier: Analysis) -> None:
@@ -205,19 +211,19 @@ def _candidates_known(state: State) -> bool:
 
 def _select_spots(state: State) -> None:
     """Apply the thresholds, then what was corrected by hand."""
-    state.threshold = threshold_for(state.candidates, state.settings)
-    found = select(state.candidates, state.settings, state.threshold)
-    exosome = state.field.channels["exosome"]
-    state.spots = state.edits.apply(found, exosome, state.field.pixel_size_um, state.settings)
+    exosomes = state.field.exosomes
+    found, state.thresholds = select_by_label(state.candidates, state.settings, list(exosomes))
+    channels = {label: state.field.channels[role] for label, role in exosomes.items()}
+    state.spots = state.edits.apply(found, channels, state.field.pixel_size_um, state.settings)
 
 
 def _measure(state: State) -> None:
     measuring = measure if state.field.z_step_um is None else measure_volume
-    field, raw, window = state.inside, state.corrected.raw_exosome, state.corrected.window
+    field, raw, window = state.inside, state.corrected.raw_exosomes, state.corrected.window
     cells, nuclei, spots = state.cells, state.nuclei, state.spots
     if window is not None:
         cells, nuclei = window.of(cells), None if nuclei is None else window.of(nuclei)
-        raw = None if raw is None else window.of(raw)
+        raw = {role: window.of(image) for role, image in raw.items()}
         spots = window.moved(spots, field.pixel_size_um, back=True)
     findings = state.findings
     field = replace(field, notes=(*field.notes, *(each.sentence for each in findings)))
@@ -236,15 +242,21 @@ def _measure(state: State) -> None:
     )
     state.summary["findings"] = " ".join(dict.fromkeys(each.code for each in findings))
     state.summary["cell_diameter_um"] = state.diameter_um
-    state.summary["puncta_threshold"] = state.threshold.value
     # The score of the other method is no chance.
     known = state.settings.puncta_method == "network"
-    state.summary["puncta_false_share"] = false_share(state.spots) if known else float("nan")
+    for number, (label, threshold) in enumerate(state.thresholds.items()):
+        told = {
+            "puncta_threshold": threshold.value,
+            "puncta_false_share": false_share(rows_of(state.spots, label)) if known else float("nan"),
+        }
+        state.summary |= {of_label(name, label): value for name, value in told.items()}
+        # without a name: those of the first label
+        state.summary |= told if number == 0 else {}
     state.summary["cell_diameter_doubt"] = state.diameter_doubt
-    told = [str(state.summary["notes"]), *state.edits.notes]
+    notes = [str(state.summary["notes"]), *state.edits.notes]
     if state.diameter_doubt:
-        told.append(f"the estimate of the cell diameter is unsure ({state.diameter_doubt}): better give it")
-    state.summary["notes"] = "; ".join(filter(None, told))
+        notes.append(f"the estimate of the cell diameter is unsure ({state.diameter_doubt}): better give it")
+    state.summary["notes"] = "; ".join(filter(None, notes))
 
 
 def _classify(state: State) -> None:

@@ -17,9 +17,10 @@ import numpy.typing as npt
 import pandas as pd
 
 from napari_tam.io.planes import LazyPlane
-from napari_tam.measure.intensity import BACKGROUND_MARGIN_PX
+from napari_tam.markers.labels import LABEL, of_label, rows_of
 from napari_tam.pipeline.analysis import Analysis
 from napari_tam.pipeline.tile_labels import LabelStore, Tile, tiles_of
+from napari_tam.pipeline.tile_levels import Level, free_pixels, levels_of
 from napari_tam.puncta.selection import false_share
 
 if TYPE_CHECKING:
@@ -36,10 +37,6 @@ if TYPE_CHECKING:
 
 #: A punctum this close to a seam may be found in both tiles (px).
 PUNCTUM_JITTER_PX = 2.0
-#: Sums of cells from which a background is taken, and where it is in the summary.
-LEVELS = {"exosome_integrated": "exosome_background", "ctcf": "exosome_background_mean"}
-#: Every so many rows and columns are looked at for the background.
-BACKGROUND_STEP = 4
 #: A tile with less contrast than this share of the whole image's has no cells: a network would find
 #: some in the noise.
 BLANK = 0.1
@@ -123,7 +120,7 @@ def _analyse_tiles(
     tiles = tiles_of(field.shape, settings.tile_px, margin)
     ranges = {role: _range(field.channels[role], tiles) for role in field.channels}
     diameters: dict[str, float | None] = {}
-    parts = _Parts()
+    parts = _Parts(levels_of(field))
     for number, tile in enumerate(tiles):
         own = {
             kind: _TileSegmenter(getattr(models, kind), store, tile, ranges[role], diameters.get(kind))
@@ -170,14 +167,15 @@ def _range(channel: Any, tiles: list[Tile]) -> float:
 class _Parts:
     """The tables of the tiles so far."""
 
-    def __init__(self) -> None:
+    def __init__(self, levels: list[Level]) -> None:
+        self.levels = levels
         self.cells: list[pd.DataFrame] = []
         self.inside: list[pd.DataFrame] = []
         self.outside: list[pd.DataFrame] = []
         self.summaries: list[tuple[int, dict[str, object]]] = []
         self.findings: dict[str, str] = {}
         self.sentences: set[str] = set()
-        self.free: list[npt.NDArray[Any]] = []
+        self.free: list[dict[str, npt.NDArray[Any]]] = []
         self.seconds: defaultdict[str, float] = defaultdict(float)
 
     def add(self, number: int, tile: Tile, analysis: Analysis, first: int) -> None:
@@ -188,10 +186,10 @@ class _Parts:
         table["centroid_x_px"] += x0
         # the sums without a background: that of the picture is known at the end
         area = table["area_um2"] / analysis.field.pixel_size_um**2
-        for column, level in LEVELS.items():
-            table[column] += area * float(analysis.summary[level])  # type: ignore[arg-type]
+        for level in self.levels:
+            level.add(table, area, float(analysis.summary[level.name]))  # type: ignore[arg-type]
         self.cells.append(table)
-        self.free.append(_free(analysis, tile))
+        self.free.append(free_pixels(analysis, tile, list(dict.fromkeys(each.role for each in self.levels))))
         for finding in analysis.corrected.findings if analysis.corrected is not None else ():
             self.findings.setdefault(finding.code, finding.sentence)
             self.sentences.add(finding.sentence)
@@ -221,20 +219,16 @@ class _Parts:
         puncta = pd.concat(_filled([inside, outside]), ignore_index=True)
         puncta = puncta[_once(puncta, len(inside))].drop(columns="_tile").reset_index(drop=True)
         cells = pd.concat(_filled(self.cells), ignore_index=True)
-        for column, level in zip(LEVELS, self.background(), strict=True):
-            cells[column] -= cells["area_um2"] / pixel_size_um**2 * level
+        area, found = cells["area_um2"] / pixel_size_um**2, self.backgrounds()
+        for level in self.levels:
+            level.add(cells, area, -found[level.name])
         return cells, puncta
 
-    def background(self) -> tuple[float, float]:
-        """Return median and mean of the whole picture's exosome channel outside the cells."""
-        values = np.concatenate(self.free)
-        if len(values):
-            return float(np.median(values)), float(values.mean(dtype=np.float64))
-        median, mean = (
-            float(np.nanmedian([float(each[name]) for _, each in self.summaries]))  # type: ignore[arg-type]
-            for name in LEVELS.values()
-        )
-        return median, mean
+    def backgrounds(self) -> dict[str, float]:
+        """Return the backgrounds of the whole picture by their columns in the images table."""
+        told = [each for _, each in self.summaries]
+        free = {role: np.concatenate([part[role] for part in self.free]) for role in self.free[0]}
+        return {level.name: level.of(free[level.role], told) for level in self.levels}
 
     def summary(
         self,
@@ -244,14 +238,13 @@ class _Parts:
         stores: dict[str, LabelStore],
         models: Models,
     ) -> dict[str, object]:
-        """Return the row of the whole image; backgrounds are the median of the tiles'."""
+        """Return the row of the whole image."""
         last = self.summaries[-1][1]
         weights = np.array([pixels for pixels, _ in self.summaries], float)
 
         def values(name: str) -> npt.NDArray[np.float64]:
             return np.array([float(each[name]) for _, each in self.summaries])  # type: ignore[arg-type]
 
-        inside = int((puncta["label"] > 0).sum())
         notes = dict.fromkeys(
             note for _, each in self.summaries for note in str(each["notes"]).split("; ") if note
         )
@@ -273,18 +266,14 @@ class _Parts:
             **last,
             "cells": len(table),
             "nuclei": stores["nuclei"].count if "nuclei" in stores else None,
-            "puncta": len(puncta),
-            "puncta_in_cells": inside,
-            "puncta_outside": len(puncta) - inside,
             "cell_area_fraction": stores["cells"].pixels / float(np.prod(field.shape)),
             "cells_touching_border": int(table["touches_border"].sum()),
-            **dict(zip(LEVELS.values(), self.background(), strict=True)),
+            **self.backgrounds(),
+            **self._by_label(field, puncta, weights, network=network),
             "findings": " ".join(self.findings),
-            "saturated_fraction": float(np.average(values("saturated_fraction"), weights=weights)),
             "sharpness": _middle(values("sharpness")),
             "cell_signal": _middle(values("cell_signal")),
             "focus_score": float(focus.median()) if len(focus) else float("nan"),
-            "puncta_false_share": false_share(puncta) if network else float("nan"),
             "cell_diameter_um": float(diameters.max(initial=0.0)),
             "cell_diameter_doubt": next(
                 (d for _, each in self.summaries if (d := each["cell_diameter_doubt"])), ""
@@ -292,26 +281,34 @@ class _Parts:
             "notes": "; ".join(told),
         }
 
+    def _by_label(
+        self, field: Field, puncta: pd.DataFrame, weights: npt.NDArray[np.float64], *, network: bool
+    ) -> dict[str, object]:
+        """Return what the row says of each exosome label; without a name that of the first."""
+        found: dict[str, object] = {}
+        for number, label in enumerate(field.exosomes):
+            own = rows_of(puncta, label)
+            inside = int((own["label"] > 0).sum())
+            clipped = [float(each[of_label("saturated_fraction", label)]) for _, each in self.summaries]  # type: ignore[arg-type]
+            told = {
+                "puncta": len(own),
+                "puncta_in_cells": inside,
+                "puncta_outside": len(own) - inside,
+                "saturated_fraction": float(np.average(clipped, weights=weights)),
+                "puncta_false_share": false_share(own) if network else float("nan"),
+            }
+            found |= {of_label(name, label): value for name, value in told.items()}
+            found |= told if number == 0 else {}
+        if len(field.exosomes) > 1:
+            limits = np.array([float(each["label_distance_um"]) for _, each in self.summaries])  # type: ignore[arg-type]
+            found["label_distance_um"] = _middle(limits)
+        return found
+
 
 def _middle(values: npt.NDArray[np.float64]) -> float:
     """Return the median of the values that are known."""
     known = values[np.isfinite(values)]
     return float(np.median(known)) if known.size else float("nan")
-
-
-def _free(analysis: Analysis, tile: Tile) -> npt.NDArray[Any]:
-    """Return some of the exosome channel's pixels in a tile's core that are no cell, clear of their edges."""
-    import cv2
-
-    core = tuple(
-        slice(own.start - start, own.stop - start) for own, start in zip(tile.core, tile.origin, strict=True)
-    )
-    size = 2 * BACKGROUND_MARGIN_PX + 1
-    near = cv2.dilate((analysis.cells > 0).astype(np.uint8), np.ones((size, size), np.uint8))
-    every = slice(None, None, BACKGROUND_STEP)
-    values = analysis.field.channels["exosome"][core][every, every]
-    free: npt.NDArray[Any] = values[near[core][every, every] == 0]
-    return free
 
 
 def _filled(tables: list[pd.DataFrame]) -> list[pd.DataFrame]:
@@ -327,10 +324,11 @@ def _once(puncta: pd.DataFrame, kept: int) -> npt.NDArray[np.bool_]:
     if not len(puncta):
         return once
     tile = puncta["_tile"].to_numpy()
+    label = puncta[LABEL].to_numpy(object) if LABEL in puncta else np.zeros(len(puncta), object)
     pairs: Iterator[tuple[int, int]] = iter(
         sorted(cKDTree(puncta[["y_px", "x_px"]].to_numpy()).query_pairs(PUNCTUM_JITTER_PX))
     )
     for first, second in pairs:
-        if tile[first] != tile[second] and second >= kept and once[first]:
+        if tile[first] != tile[second] and label[first] == label[second] and second >= kept and once[first]:
             once[second] = False
     return once

@@ -6,9 +6,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from napari_tam.markers.labels import rows_of
 from napari_tam.puncta.threshold import Threshold, by_user, from_populations
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import numpy.typing as npt
     import pandas as pd
 
@@ -32,10 +35,21 @@ def sure_ones(candidates: pd.DataFrame, score: float) -> npt.NDArray[np.bool_]:
     return ((candidates["reason"] == KEPT) & (candidates["score"] >= score)).to_numpy(bool)
 
 
-def threshold_for(candidates: pd.DataFrame, settings: Settings) -> Threshold:
-    """Return the threshold of the settings, or the one that the image's own candidates tell."""
-    if settings.puncta_threshold is not None:
-        return by_user(settings.puncta_threshold)
+def threshold_for(candidates: pd.DataFrame, settings: Settings, label: str = "") -> Threshold:
+    """Return the threshold of the settings, or the one that the image's own candidates tell.
+
+    Parameters
+    ----------
+    candidates
+        Those of one exosome channel.
+    settings
+        ``puncta_threshold``, ``puncta_thresholds`` and ``puncta_score``.
+    label
+        The exosome label; empty where there is one exosome channel.
+    """
+    given = settings.threshold_of(label)
+    if given is not None:
+        return by_user(given)
     sure = sure_ones(candidates, settings.puncta_score)
     return from_populations(candidates.loc[sure, "contrast"].to_numpy(np.float64))
 
@@ -70,6 +84,32 @@ def select(candidates: pd.DataFrame, settings: Settings, threshold: Threshold | 
     kept = reasons(candidates, settings, threshold) == KEPT
     chosen: pd.DataFrame = candidates[kept].drop(columns="reason").reset_index(drop=True)
     return chosen
+
+
+def select_by_label(
+    candidates: pd.DataFrame, settings: Settings, labels: Sequence[str]
+) -> tuple[pd.DataFrame, dict[str, Threshold]]:
+    """Return the puncta among the candidates of all exosome channels, and the threshold of each.
+
+    Parameters
+    ----------
+    candidates
+        What the detector gives; with several labels, `napari_tam.markers.labels.LABEL` tells them apart.
+    settings
+        As for `select` and `threshold_for`.
+    labels
+        The labels; one that is empty for a single exosome channel.
+    """
+    import pandas as pd
+
+    thresholds = {}
+    found = []
+    for label in labels:
+        own = rows_of(candidates, label)
+        thresholds[label] = threshold_for(own, settings, label)
+        found.append(select(own, settings, thresholds[label]))
+    filled = [table for table in found if len(table)] or found[:1]
+    return filled[0] if len(filled) == 1 else pd.concat(filled, ignore_index=True), thresholds
 
 
 def false_share(puncta: pd.DataFrame) -> float:

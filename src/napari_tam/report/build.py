@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from napari_tam import files
+from napari_tam.report.labels import about, labels_in
 from napari_tam.report.reading import read_data
 from napari_tam.report.style import MissingData
 from napari_tam.results import tables
@@ -73,7 +74,9 @@ def write_report(folder: Path) -> Report:
     from napari_tam.report.figures import FIGURES
     from napari_tam.report.page import Shown, data_address, render
 
-    data = read_data(folder)
+    whole = read_data(folder)
+    labels = labels_in(whole)
+    data = about(whole, labels[0])
     place = folder / "figures"
     try:
         place.mkdir(exist_ok=True)
@@ -81,13 +84,17 @@ def write_report(folder: Path) -> Report:
         raise files.OutputError(place, error) from error
     shown: list[Shown] = []
     left_out: list[tuple[str, str]] = []
-    for plan in FIGURES:
-        paths = {kind: place / f"{plan.name}.{kind}" for kind in ("png", "svg", "csv")}
+    # the figures of exosomes once a label, that of the first without its name in the files'
+    plans = [(plan, label) for plan in FIGURES for label in (labels if plan.of_exosomes else labels[:1])]
+    for plan, label in plans:
+        name = plan.name if label == labels[0] else f"{plan.name}_{label}"
+        title = f"{plan.title}: {label}" if label and plan.of_exosomes else plan.title
+        paths = {kind: place / f"{name}.{kind}" for kind in ("png", "svg", "csv")}
         try:
-            drawn = plan.draw(data)
+            drawn = plan.draw(data if label == labels[0] else about(whole, label))
         except MissingData as why:
             if data.gates is not None or not plan.of_markers:
-                left_out.append((plan.title, str(why)))
+                left_out.append((title, str(why)))
             _remove(paths.values())
             continue
         dpi = PICTURE_DPI if drawn.picture else DPI
@@ -96,7 +103,7 @@ def write_report(folder: Path) -> Report:
         _write_bytes(paths["png"], png)
         write_table(paths["csv"], drawn.table)
         source = data_address(svg, png, picture=drawn.picture)
-        shown.append(Shown(plan.name, plan.title, plan.section, drawn.caption, source))
+        shown.append(Shown(name, title, plan.section, drawn.caption, source))
     path = folder / "report.html"
     files.write_text(path, render(data, shown, left_out))
     return Report(path, tuple(figure.name for figure in shown), tuple(left_out))

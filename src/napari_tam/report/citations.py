@@ -16,6 +16,8 @@ _REFERENCES = {
     "nanoparticles. Biochim Biophys Acta Biomembr 2018;1860:1350-1361. PubMed 29551275",
     "Manders et al. 1993": "Manders EMM, Verbeek FJ, Aten JA. Measurement of co-localization of objects in "
     "dual-colour confocal images. J Microsc 1993;169:375-382",
+    "Bolte and Cordelières 2006": "Bolte S, Cordelières FP. A guided tour into subcellular colocalization "
+    "analysis in light microscopy. J Microsc 2006;224:213-232",
     "Costes et al. 2004": "Costes SV, Daelemans D, Cho EH, et al. Automatic and quantitative measurement of "
     "protein-protein colocalization in live cells. Biophys J 2004;86:3993-4003",
     "Lord et al. 2020": "Lord SJ, Velle KB, Mullins RD, Fritz-Laylin LK. SuperPlots: communicating "

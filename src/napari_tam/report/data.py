@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from napari_tam.io.layout import NO_EXOSOMES, well_of
+from napari_tam.io.layout import well_of, without_exosomes
 from napari_tam.phenotype.classify import UNCERTAIN
 from napari_tam.puncta.threshold import Threshold
 from napari_tam.report.readouts import GROUP
@@ -40,6 +40,8 @@ class ReportData:
         How the results were made; defaults and {} where that is not on record.
     problems
         Sentences about what could not be read.
+    label
+        The exosome label that columns without a name are about; empty where there is one exosome channel.
     """
 
     folder: Path
@@ -57,6 +59,7 @@ class ReportData:
     settings: Settings = field(default_factory=Settings)
     run: dict[str, Any] = field(default_factory=dict)
     problems: tuple[str, ...] = ()
+    label: str = ""
 
     @cached_property
     def results(self) -> Results:
@@ -87,14 +90,14 @@ class ReportData:
         """The cells that are not of a negative control."""
         if not self.has("control_role"):
             return self.cells
-        return self.cells[~self.cells["control_role"].isin(NO_EXOSOMES)]
+        return self.cells[~without_exosomes(self.cells["control_role"], self.label)]
 
     @cached_property
     def control(self) -> pd.DataFrame:
         """The cells of the negative controls (dye only, no exosomes)."""
         if not self.has("control_role"):
             return self.cells.iloc[:0]
-        return self.cells[self.cells["control_role"].isin(NO_EXOSOMES)]
+        return self.cells[without_exosomes(self.cells["control_role"], self.label)]
 
     @cached_property
     def has_layout(self) -> bool:
@@ -125,14 +128,14 @@ class ReportData:
                     part = part.mask(part == "", role.where(is_stated(role), ""))
                 groups = part.astype(str)
                 if "control_role" in table:  # a condition's control wells are a group of their own
-                    named = table["control_role"].isin(NO_EXOSOMES) & (groups != role)
+                    named = without_exosomes(table["control_role"]) & (groups != role)
                     mark = " (" + table["control_role"].astype(str).str.replace("_", " ") + ")"
                     groups = groups.where(~named, groups + mark)
             elif self._varies(name):
                 texts = {x: f"dose {x:g}" if name == "dose" else f"{x:g} h" for x in values.dropna().unique()}
                 part = values.map(texts).fillna("").astype(str)
                 if name == "dose" and "control_role" in table:  # that a control has none is in its name
-                    part = part.mask(table["control_role"].isin(NO_EXOSOMES) & (values == 0), "")
+                    part = part.mask(without_exosomes(table["control_role"]) & (values == 0), "")
                 groups = groups + np.where((groups != "") & (part != ""), ", ", "") + part
         return groups
 
@@ -143,7 +146,7 @@ class ReportData:
         keys = [name for name in GROUP if self.has(name)]
         firsts = table.drop_duplicates("_group")
         negative = (
-            ~firsts["control_role"].isin(NO_EXOSOMES)
+            ~without_exosomes(firsts["control_role"])
             if self.has("control_role")
             else pd.Series(True, firsts.index)
         )

@@ -86,4 +86,22 @@ def marker_cautions(data: ReportData) -> list[str]:
     for _, row in uncertain.iterrows():
         if isinstance(row["note"], str) and row["note"] and np.isfinite(row["gate"]):
             found.append(f"Marker {row['marker']}: {row['note']}.")
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys([*found, *_empty_rules(data)]))
+
+
+def _empty_rules(data: ReportData) -> list[str]:
+    """Return a sentence for every rule that no cell meets."""
+    found = []
+    for column, rules in (
+        ("cell_type", data.settings.types),
+        ("marker_phenotype", data.settings.marker_phenotypes),
+    ):
+        if column not in data.every_cell or data.every_cell.empty:
+            continue
+        called = set(data.every_cell[column].dropna().astype(str))
+        found += [
+            f"No cell is called {name}: none meets its rule ({rule}), or a gate that it needs is missing."
+            for name, rule in sorted(rules.items())
+            if name not in called
+        ]
+    return found

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_tam.io.layout import NO_EXOSOMES
+from napari_tam.io.layout import exosome_control
 from napari_tam.io.masks.find import NONE
 from napari_tam.networks.cards import MODELS_FOLDER, PHENOTYPE, SMALL_CELLS
 from napari_tam.puncta.threshold import LOWEST
 from napari_tam.report.citations import Methods
 from napari_tam.report.data import as_number
+from napari_tam.report.labels import about, label_methods, labels_in
 from napari_tam.report.marker_text import marker_methods
 from napari_tam.report.reading import read_data
 from napari_tam.report.readouts import label_of
@@ -41,7 +42,8 @@ def methods_text(folder: Path) -> str:
     InputError
         If it is no results folder.
     """
-    return methods(read_data(folder)).text()
+    data = read_data(folder)
+    return methods(about(data, labels_in(data)[0])).text()
 
 
 def methods(data: ReportData) -> Methods:
@@ -177,7 +179,7 @@ def _cells(found: Methods, data: ReportData) -> None:
 def _contrast(data: ReportData) -> str:
     """Say which contrast puncta have at least, and why."""
     threshold = data.puncta_threshold
-    value = data.settings.puncta_threshold if threshold is None else threshold.value
+    value = data.settings.threshold_of(data.label) if threshold is None else threshold.value
     if value is None or value <= LOWEST:
         return ""
     why = {
@@ -215,6 +217,7 @@ def _puncta(found: Methods, data: ReportData) -> None:
         f"Puncta are called central below {s.central_radius:g} of the relative radius and perinuclear within "
         f"{s.perinuclear_distance_um:g} µm of the nucleus; distances are Euclidean, in µm.",
         _partners(found, data),
+        label_methods(found, data),
     )
 
 
@@ -269,7 +272,7 @@ def _controls(found: Methods, data: ReportData) -> None:
     names = ", ".join(dict.fromkeys(str(rule) for rule in rules["rule"]))
     readouts = ", ".join(dict.fromkeys(label_of(str(name)) for name in rules["readout"]))
     cells = int(as_number(rules["control_cells"]).sum())
-    roles = {str(role) for role in rules["control_role"]} & set(NO_EXOSOMES)
+    roles = {exosome_control(str(role))[0] for role in rules["control_role"]}
     dye = (
         f" Dye without exosomes forms particles that look like labelled exosomes "
         f"{found.cite('Pužar Dominkuš et al. 2018')}; this control accounts for them."

@@ -12,6 +12,7 @@ from napari_tam.installation import __version__
 from napari_tam.report import numbers
 from napari_tam.report.cautions import cautions
 from napari_tam.report.figures import FIGURES, QUALITY
+from napari_tam.report.labels import label_sentence, label_table
 from napari_tam.report.methods import methods
 from napari_tam.report.quality import CHECKS, score_fields
 
@@ -71,6 +72,7 @@ def _content(data: ReportData, figures: list[Shown], left_out: list[tuple[str, s
     sections = [(_id(name), name) for name in names]
     conditions = numbers.condition_table(data)
     contents = [("cautions", "Read this first")]
+    contents += [("labels", "Exosome labels")] if label_sentence(data) else []
     contents += [("conditions", "Conditions")] if conditions[1] else []
     contents += [section for section in sections if section[1] != QUALITY]
     contents += [(_id(QUALITY), QUALITY), ("methods", "Methods"), ("settings", "Settings and versions")]
@@ -89,6 +91,8 @@ def _content(data: ReportData, figures: list[Shown], left_out: list[tuple[str, s
         "cautions": cautions(data),
         "failed": numbers.failed_table(data),
         "conditions": conditions,
+        "labels": label_table(data),
+        "label_sentence": label_sentence(data),
         "thresholds": thresholds,
         "tests": tests,
         "corrections": _corrections(data),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -35,7 +35,9 @@ def read_data(folder: Path) -> ReportData:
             fix="give the --out folder of 'napari-tam analyse'",
         )
     problems: list[str] = []
-    more = {name: _optional(folder / f"{name}.csv", texts, problems) for name, texts in TEXTS.items()}
+    more: dict[str, Any] = {
+        name: _optional(folder / f"{name}.csv", texts, problems) for name, texts in TEXTS.items()
+    }
     cells, images, puncta = (
         _as_texts(read_csv(folder / f"{name}.csv"), CELL_TEXTS) for name in ("cells", "images", "puncta")
     )

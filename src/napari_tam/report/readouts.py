@@ -57,5 +57,11 @@ LABELS = {
 
 
 def label_of(readout: str) -> str:
-    """Return what an axis says about a readout."""
-    return LABELS.get(readout, readout.replace("_", " "))
+    """Return what an axis says about a readout; of a column of one exosome label with the label behind."""
+    if readout in LABELS:
+        return LABELS[readout]
+    known = [name for name in LABELS if readout.startswith(f"{name}_")]
+    if known:
+        name = max(known, key=len)
+        return f"{LABELS[name]}, {readout.removeprefix(f'{name}_')}"
+    return readout.replace("_", " ")

@@ -4,7 +4,8 @@
 
     edits/<image>_cells.tif   edits/<image>_nuclei.tif   edits/<image>_puncta.csv
 
-The table has the columns change (added, removed), y_px and x_px.
+The table has the columns change (added, removed), y_px and x_px; with corrections of a second exosome label
+also exosome_label, empty for the first.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import numpy as np
 
 from napari_tam.errors import InputError
 from napari_tam.files import make_folder, write_text
+from napari_tam.markers.labels import LABEL
 from napari_tam.pipeline.edits import Edits
 from napari_tam.results.folder import read_mask, write_mask
 
@@ -51,9 +53,15 @@ def save_edits(folder: Path, image: str, edits: Edits, pixel_size_um: float) -> 
             write_mask(path, labels, pixel_size_um)
     path = place / f"{image}_puncta.csv"
     if edits.puncta:
-        rows = [("added", y, x) for y, x in edits.added] + [("removed", y, x) for y, x in edits.removed]
-        lines = [f"{change},{float(y)!r},{float(x)!r}" for change, y, x in rows]
-        write_text(path, "\n".join(["change,y_px,x_px", *lines]) + "\n")
+        parts = {"": (edits.added, edits.removed), **edits.others}
+        lines = [
+            f"{change},{float(y)!r},{float(x)!r}" + (f",{label}" if edits.others else "")
+            for label, points in parts.items()
+            for change, own in zip(("added", "removed"), points, strict=True)
+            for y, x in own
+        ]
+        head = "change,y_px,x_px" + (f",{LABEL}" if edits.others else "")
+        write_text(path, "\n".join([head, *lines]) + "\n")
     else:
         path.unlink(missing_ok=True)
     return place
@@ -82,7 +90,8 @@ def read_edits(folder: Path, image: str, shape: tuple[int, ...]) -> Edits | None
                 fix="delete the file, or choose another results folder",
             )
     points = _read_points(place / f"{image}_puncta.csv")
-    edits = Edits(masks["cells"], masks["nuclei"], *points)
+    first = points.pop("")
+    edits = Edits(masks["cells"], masks["nuclei"], *first, others=points)
     return edits if edits.any else None
 
 
@@ -97,17 +106,24 @@ def edits_hash(folder: Path, image: str) -> str:
     return "" if empty else digest.hexdigest()
 
 
-def _read_points(path: Path) -> tuple[Points, Points]:
+def _read_points(path: Path) -> dict[str, tuple[Points, Points]]:
+    """Return what was added and removed by exosome label; the first label's key is empty."""
+    none = np.zeros((0, 2))
     if not path.exists():
-        return np.zeros((0, 2)), np.zeros((0, 2))
+        return {"": (none, none)}
     import pandas as pd
 
     try:
-        table = pd.read_csv(path)
-        parts = [
-            table.loc[table["change"] == change, ["y_px", "x_px"]].to_numpy(np.float64)
-            for change in ("added", "removed")
-        ]
+        table = pd.read_csv(path, dtype={LABEL: str}, keep_default_na=False)
+        labels = table[LABEL] if LABEL in table else pd.Series("", index=table.index)
+        found = {}
+        for label in ("", *sorted(set(labels) - {""})):
+            own = table[labels == label]
+            added, removed = (
+                own.loc[own["change"] == change, ["y_px", "x_px"]].to_numpy(np.float64)
+                for change in ("added", "removed")
+            )
+            found[label] = added, removed
     except (OSError, ValueError, KeyError) as error:
         raise InputError(f"the corrected puncta cannot be read ({error})", where=path) from error
-    return parts[0], parts[1]
+    return found

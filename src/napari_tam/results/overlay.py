@@ -4,6 +4,9 @@ Cell stain in grey, nuclei in blue, exosomes in magenta; cell outlines yellow, n
 light blue; with phenotypes, cell outlines orange (the first class, M1), light blue (the second, M2)
 or grey (uncertain), and nucleus outlines violet; puncta in a cell as white circles, puncta outside
 every cell as orange ones. Yellow, blue, white and orange stay apart for colour-blind eyes too.
+
+With several exosome labels each has a colour of its own, for its light and its puncta (`LABEL_COLOURS`):
+circles in a cell, diamonds outside every cell.
 """
 
 from __future__ import annotations
@@ -19,11 +22,14 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_tam.errors import InputError
+from napari_tam.markers.labels import EXOSOME, rows_of
 from napari_tam.pipeline.tile_labels import forget
 from napari_tam.pipeline.tiles import is_large
 from napari_tam.volume.projection import project_field, project_labels
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import pandas as pd
     from PIL import ImageFont
 
@@ -42,6 +48,11 @@ NUCLEUS_OUTLINE: Colour = (86, 180, 233)
 NUCLEUS_BESIDE_PHENOTYPES: Colour = (140, 130, 255)
 INSIDE: Colour = (255, 255, 255)
 OUTSIDE: Colour = (255, 130, 0)
+
+#: Colours of several exosome labels, in their order.
+LABEL_COLOURS: tuple[Colour, ...] = ((255, 0, 230), (0, 255, 90), (255, 150, 0), (0, 190, 255))
+#: Circles are drawn that much paler than the light of their label, so that they stand out from it.
+_PALER = 0.55
 
 #: How much of red, green and blue each channel adds, the share of its dimmest pixels (per cent) that is
 #: shown black, and its gamma: the square root lets a dim cell be seen that was missed.
@@ -84,7 +95,9 @@ def overlay(analysis: Analysis, *, numbers: bool = True) -> Picture:
         # light blue is the second class where there are phenotypes
         nucleus = NUCLEUS_OUTLINE if colours is None else NUCLEUS_BESIDE_PHENOTYPES
         picture[_outline(_nearest(project_labels(analysis.nuclei), shape))] = nucleus
-    _draw_puncta(picture, analysis.puncta, scale)
+    for label in field.exosomes or ("",):
+        own = rows_of(analysis.puncta, label)
+        _draw_puncta(picture, own, scale, label_colour(list(field.exosomes), label) if label else None)
     if numbers:
         _draw_numbers(picture, cells)
     _draw_scale_bar(picture, field.pixel_size_um / scale)
@@ -97,7 +110,8 @@ def _reduced(analysis: Analysis) -> Analysis:
     step = max(1, max(field.shape) // (2 * MAX_SIDE_PX))
     strip = step * max(1, 1024 // step)  # not each tile of a file decoded many times
     height, width = (n // step for n in field.shape)
-    channels = {role: np.empty((height, width), np.float32) for role in field.channels if role in _CHANNELS}
+    shown = [role for role in field.channels if role in _drawn(field)]
+    channels = {role: np.empty((height, width), np.float32) for role in shown}
     for y in range(0, height * step, strip):
         stop = min(y + strip, height * step)
         for role, small in channels.items():
@@ -153,7 +167,7 @@ def composite(field: Field, shape: tuple[int, int]) -> Picture:
     import cv2
 
     bands = [np.zeros(shape, np.uint8) for _ in range(3)]
-    for role, (colour, dimmest, gamma) in _CHANNELS.items():
+    for role, (colour, dimmest, gamma) in _drawn(field).items():
         if role in field.channels:
             grey = _stretch(_resize(field.channels[role], shape), dimmest)
             curve = 255 * (np.arange(256) / 255) ** gamma
@@ -161,6 +175,23 @@ def composite(field: Field, shape: tuple[int, int]) -> Picture:
                 if weight:
                     cv2.add(band, cv2.LUT(grey, (weight * curve).astype(np.uint8)), dst=band)
     return np.stack(bands, axis=-1)
+
+
+def _drawn(field: Field) -> dict[str, tuple[tuple[float, ...], float, float]]:
+    """Return the channels to draw; of several exosome labels each in its colour."""
+    exosomes = field.exosomes
+    if len(exosomes) < 2:
+        return dict(_CHANNELS)
+    _, dimmest, gamma = _CHANNELS[EXOSOME]
+    drawn: dict[str, tuple[tuple[float, ...], float, float]] = dict(_CHANNELS)
+    for label, role in exosomes.items():
+        drawn[role] = tuple(value / 255 for value in label_colour(list(exosomes), label)), dimmest, gamma
+    return drawn
+
+
+def label_colour(labels: Sequence[str], label: str) -> Colour:
+    """Return the colour of an exosome label, the same in all pictures; labels after the fourth share them."""
+    return LABEL_COLOURS[list(labels).index(label) % len(LABEL_COLOURS)]
 
 
 def _scale(height: int, width: int) -> float:
@@ -217,7 +248,7 @@ def _outline(labels: npt.NDArray[np.int32]) -> npt.NDArray[np.bool_]:
     return edge
 
 
-def _draw_puncta(picture: Picture, puncta: pd.DataFrame, scale: float) -> None:
+def _draw_puncta(picture: Picture, puncta: pd.DataFrame, scale: float, colour: Colour | None) -> None:
     import cv2
 
     # pixel centres are whole numbers, at any scale; 3 more bits for sub-pixel circles
@@ -225,8 +256,15 @@ def _draw_puncta(picture: Picture, puncta: pd.DataFrame, scale: float) -> None:
     y = (puncta["y_px"].to_numpy(float) + 0.5) * scale - 0.5
     places = np.rint(np.stack([x, y], axis=1) * 8).astype(int).tolist()
     radius = round(8 * max(4.0, 2.5 * scale))
+    paler = None if colour is None else tuple(round(255 - _PALER * (255 - value)) for value in colour)
     for place, inside in zip(places, (puncta["label"].to_numpy() > 0).tolist(), strict=True):
-        cv2.circle(picture, place, radius, INSIDE if inside else OUTSIDE, 1, cv2.LINE_AA, 3)
+        if paler is None:
+            cv2.circle(picture, place, radius, INSIDE if inside else OUTSIDE, 1, cv2.LINE_AA, 3)
+        elif inside:
+            cv2.circle(picture, place, radius, paler, 1, cv2.LINE_AA, 3)
+        else:
+            at, size = (round(place[0] / 8), round(place[1] / 8)), round(radius / 4)
+            cv2.drawMarker(picture, at, paler, cv2.MARKER_DIAMOND, size, 1, cv2.LINE_AA)
 
 
 def _draw_numbers(picture: Picture, cells: npt.NDArray[np.int32]) -> None:

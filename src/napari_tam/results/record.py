@@ -70,8 +70,9 @@ class Record:
         The files to analyse, and their names.
     command
         The command line, for `run.json`.
-    threshold
-        The threshold of the puncta, and where it comes from, for `run.json`.
+    thresholds
+        The thresholds of the puncta by exosome label (empty for a single one), and where they come from, for
+        `run.json`.
     background
         Whether tables that are saved while the run goes on are written by a thread.
 
@@ -89,7 +90,7 @@ class Record:
         pending: Mapping[Path, str],
         command: Sequence[str] = (),
         *,
-        threshold: Threshold | None = None,
+        thresholds: Mapping[str, Threshold] | None = None,
         background: bool = False,
     ) -> None:
         results.prepare(out)
@@ -100,7 +101,7 @@ class Record:
         self._settings = settings
         self._models = models
         self._command = list(command)
-        self._threshold = threshold
+        self._thresholds = dict(thresholds or {})
         self._started = datetime.now().astimezone()
         self._clock = time.perf_counter()
         self._saved = time.perf_counter()
@@ -228,13 +229,20 @@ class Record:
             "device": self._models.device,
             "engine": self._models.engine,
             "models": self._models.hashes,
-            "puncta_threshold": None if self._threshold is None else self._threshold.as_dict(),
+            **_thresholds(self._thresholds),
             "python": platform.python_version(),
             "platform": platform.platform(),
             "processors": os.cpu_count(),
             "versions": {"napari-tam": __version__, **versions(LIBRARIES)},
             "notes": list(notes),
         }
+
+
+def _thresholds(found: Mapping[str, Threshold]) -> dict[str, Any]:
+    """Return the threshold of the first label, and where there are several those of all."""
+    told = {label: threshold.as_dict() for label, threshold in found.items()}
+    first = next(iter(told.values()), None)
+    return {"puncta_threshold": first} | ({"puncta_thresholds": told} if len(told) > 1 else {})
 
 
 def image_row(analysis: Analysis, seconds: float) -> Row:

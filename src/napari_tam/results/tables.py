@@ -111,7 +111,7 @@ def read_arrow(path: Path) -> pa.Table:
 
 def _text_columns() -> set[str]:
     """Names of the columns that hold texts, whatever they look like."""
-    from napari_tam import columns
+    from napari_tam import columns, label_columns
 
     known = (
         *columns.CELL_COLUMNS,
@@ -135,6 +135,7 @@ def _text_columns() -> set[str]:
         *columns.UPTAKE_POLARISATION_COLUMNS,
         *columns.DOSE_RESPONSE_COLUMNS,
         *columns.POWER_COLUMNS,
+        *label_columns.LABEL_PUNCTA_COLUMNS,
     )
     return {"source", "status", "error", *(column.name for column in known if column.kind == "text")}
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from napari_tam.columns import COMPARISON_COLUMNS, build_table
 from napari_tam.errors import InputError, nearest
-from napari_tam.io.layout import NO_EXOSOMES
+from napari_tam.io.layout import without_exosomes
 from napari_tam.uptake.fraction_tests import fraction_anova, fraction_test, paired_fraction_test
 from napari_tam.uptake.group_tests import (
     LEAST_UNITS,
@@ -28,7 +28,7 @@ from napari_tam.uptake.group_tests import (
 from napari_tam.uptake.mixed_model import mixed_test
 from napari_tam.uptake.replicates import (
     KEYS,
-    POSITIVE,
+    is_share,
     readouts_of,
     unit_names,
     unit_of,
@@ -62,12 +62,12 @@ def compare(cells: pd.DataFrame, table: pd.DataFrame, settings: Settings) -> pd.
     """
     rows: list[_Row] = []
     unit = unit_of(cells, settings)
-    use = table[~table["control_role"].isin(NO_EXOSOMES) & (table["condition"] != "")]
+    use = table[~without_exosomes(table["control_role"]) & (table["condition"] != "")]
     use = use[(use["cells"] >= settings.comparison_min_cells) & (use["unit"] != "")]
     everyone = use[use["phenotype"] == ""]
     for readout in readouts_of(cells, settings):
         if not np.isfinite(everyone[readout].to_numpy(float)).any():
-            why = "no cell was called positive or negative" if readout == POSITIVE else "it has no values"
+            why = "no cell was called positive or negative" if is_share(readout) else "it has no values"
             rows.append(_untested(readout, "", f"not tested: {why}" if len(everyone) else _nothing(table)))
             continue
         rows += _between(everyone, readout, unit, cells, settings)
@@ -151,7 +151,7 @@ def _between(
             row: _Row
             if broken:
                 row = both.untested(broken)
-            elif readout == POSITIVE:
+            elif is_share(readout):
                 row = (
                     paired_fraction_test(both)
                     if paired
@@ -227,7 +227,7 @@ def _cells(phenotype: str) -> str:
 
 
 def _anova(readout: str, values: Sequence[pd.Series[float]], cells: Sequence[pd.Series[float]]) -> _Row:
-    if readout != POSITIVE:
+    if not is_share(readout):
         return anova(values)
     groups = zip(values, cells, strict=True)
     return fraction_anova([(each.to_numpy(float), many[each.index].to_numpy(float)) for each, many in groups])
@@ -277,7 +277,7 @@ def _phenotypes(table: pd.DataFrame, readout: str, unit: str) -> Iterator[_Row]:
             both = Groups(
                 a, b, values[a], values[b], *(_counts_as(found[_cells(x)], found["unit"]) for x in (a, b))
             )
-            row = paired_fraction_test(both) if readout == POSITIVE else paired_test(both)
+            row = paired_fraction_test(both) if is_share(readout) else paired_test(both)
             yield {
                 "readout": readout,
                 "comparison": f"{b} - {a} {place}",

@@ -14,16 +14,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 from napari_tam.columns import DECISION_COLUMNS, PUNCTUM_DECISION_COLUMNS, THRESHOLD_COLUMNS, build_table
-from napari_tam.io.layout import NO_EXOSOMES
+from napari_tam.errors import InputError
+from napari_tam.io.layout import NO_EXOSOMES, exosome_control
+from napari_tam.label_columns import as_first
+from napari_tam.markers.labels import LABEL, labels_of, of_label, rows_of
+from napari_tam.markers.names import same_marker
 from napari_tam.uptake.equivalents import count_by_light, crowding, unknown
 from napari_tam.uptake.from_control import threshold_from_control
 from napari_tam.uptake.singles import Single, single_puncta
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from napari_tam.settings import Settings
 
 Floats = npt.NDArray[np.float64]
@@ -46,11 +49,12 @@ class Decisions:
     Attributes
     ----------
     cells
-        `DECISION_COLUMNS`, one row per cell.
+        `DECISION_COLUMNS`, one row per cell; with several labels those of the first, and
+        `napari_tam.label_columns.label_decision_columns`.
     puncta
         `PUNCTUM_DECISION_COLUMNS`, one row per punctum.
     thresholds
-        `THRESHOLD_COLUMNS`, one row per plate.
+        `THRESHOLD_COLUMNS`, one row per plate; with several labels one for each of them, named in `LABEL`.
     """
 
     cells: pd.DataFrame
@@ -59,7 +63,7 @@ class Decisions:
 
 
 def decide(cells: pd.DataFrame, puncta: pd.DataFrame, images: pd.DataFrame, settings: Settings) -> Decisions:
-    """Flag aggregates and positive cells.
+    """Flag aggregates and positive cells; with several exosome labels for each of them by itself.
 
     Parameters
     ----------
@@ -71,7 +75,52 @@ def decide(cells: pd.DataFrame, puncta: pd.DataFrame, images: pd.DataFrame, sett
         image, plate and control_role; one row per image.
     settings
         The groups uptake and comparison are used.
+
+    Raises
+    ------
+    InputError
+        If the layout names a control of a label that was not measured.
     """
+    labels = labels_of(cells.columns)
+    _check_controls(images["control_role"], labels)
+    if not labels:
+        return _decide(cells, puncta, images, settings, "")
+    of_puncta: list[pd.DataFrame] = []
+    found: dict[str, Decisions] = {}
+    for label in labels:
+        own = rows_of(puncta, label)
+        found[label] = _decide(as_first(cells, label), own.reset_index(drop=True), images, settings, label)
+        of_puncta.append(found[label].puncta.set_axis(own.index))
+    first = found[labels[0]].cells
+    named = [
+        each.cells.set_axis([of_label(str(name), label) for name in each.cells], axis=1)
+        for label, each in found.items()
+    ]
+    thresholds = [each.thresholds.assign(**{LABEL: label}) for label, each in found.items()]
+    return Decisions(
+        pd.concat([first, *named], axis=1),
+        pd.concat(of_puncta).reindex(puncta.index),
+        pd.concat(thresholds, ignore_index=True),
+    )
+
+
+def _check_controls(roles: pd.Series[str], labels: list[str]) -> None:
+    """Raise InputError for a control of a label that is not there."""
+    for role in roles.unique():
+        kind, name = exosome_control(str(role))
+        if name and not any(same_marker(name, label) for label in labels):
+            listing = f"the labels are {', '.join(labels)}" if labels else "there is one exosome channel"
+            raise InputError(
+                f"the layout has a control of the exosome label {name}, which was not measured ({listing})",
+                where=f"control_role {role}",
+                fix=f"write {kind}, or one of the labels behind it" if labels else f"write {kind}",
+            )
+
+
+def _decide(
+    cells: pd.DataFrame, puncta: pd.DataFrame, images: pd.DataFrame, settings: Settings, label: str
+) -> Decisions:
+    """Decide for one label; its columns are those without a name."""
     plates = dict(zip(images["image"], images["plate"], strict=True))
     plate_of = puncta["image"].map(plates).fillna("").to_numpy(object)
     aggregate = np.full(len(puncta), np.nan)
@@ -89,7 +138,7 @@ def decide(cells: pd.DataFrame, puncta: pd.DataFrame, images: pd.DataFrame, sett
     for plate in sorted(set(images["plate"])) or [""]:
         here = (cells["plate"] == plate).to_numpy()
         row = _threshold(
-            readout[here], cells.loc[here, "control_role"], images[images["plate"] == plate], settings
+            readout[here], cells.loc[here, "control_role"], images[images["plate"] == plate], settings, label
         )
         single = singles.get(plate)
         row["single_intensity"] = np.nan if single is None else single.intensity
@@ -137,8 +186,6 @@ def _by_light(
     settings: Settings,
 ) -> tuple[dict[str, Floats], dict[str, Floats]]:
     """Return puncta_equivalents with their limits, of the cells and of the puncta that are no aggregates."""
-    import pandas as pd
-
     keys = ["image", "label"]
     owner = pd.MultiIndex.from_frame(cells[keys]).get_indexer(pd.MultiIndex.from_frame(puncta[keys]))
     of_cells, of_puncta = np.full((3, len(cells)), np.nan), np.full((3, len(puncta)), np.nan)
@@ -169,8 +216,6 @@ def readout_without_aggregates(cells: pd.DataFrame, counts: Floats, sums: Floats
 
 def _per_cell(cells: pd.DataFrame, puncta: pd.DataFrame, aggregate: Floats) -> tuple[Floats, Floats]:
     """Return number and summed intensity of each cell's aggregates; NaN where they are not known."""
-    import pandas as pd
-
     keys = ["image", "label"]
     table = puncta[keys].assign(
         count=aggregate, light=np.where(aggregate > 0, puncta["intensity"].to_numpy(np.float64), 0.0)
@@ -185,12 +230,20 @@ def _per_cell(cells: pd.DataFrame, puncta: pd.DataFrame, aggregate: Floats) -> t
 
 
 def _threshold(
-    readout: Floats, roles: pd.Series[str], images: pd.DataFrame, settings: Settings
+    readout: Floats, roles: pd.Series[str], images: pd.DataFrame, settings: Settings, label: str
 ) -> dict[str, Any]:
     """Learn the threshold of one plate; a row of thresholds.csv without the plate."""
     wanted = NO_EXOSOMES if settings.positive_control == "auto" else (settings.positive_control,)
-    there = set(images["control_role"])
-    role = next((name for name in wanted if name in there), "")
+    there = [(exosome_control(str(role)), str(role)) for role in sorted(set(images["control_role"]))]
+    # a control of this label alone before one of all labels
+    known = [
+        role
+        for kind in wanted
+        for own in (True, False)
+        for (control, name), role in there
+        if control == kind and (bool(name) and same_marker(name, label) if own else not name)
+    ]
+    role = known[0] if known else ""
     values = readout[(roles == role).to_numpy()] if role else np.zeros(0)
     values = values[np.isfinite(values)]
     row: dict[str, Any] = {
@@ -217,12 +270,8 @@ def _threshold(
 
 def _flags(values: Floats) -> pd.Series[bool]:
     """Return 1, 0 and NaN as flags."""
-    import pandas as pd
-
     return pd.Series(values).map({1.0: True, 0.0: False}).astype("boolean")
 
 
 def _whole(values: Floats) -> pd.Series[int]:
-    import pandas as pd
-
     return pd.Series(values).astype("Int64")

@@ -8,6 +8,7 @@ import numpy as np
 
 from napari_tam.columns import REPLICATE_COLUMNS, build_table
 from napari_tam.errors import InputError, nearest
+from napari_tam.markers.labels import labels_of, of_label
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -17,7 +18,8 @@ if TYPE_CHECKING:
 _Row = dict[str, Any]
 
 
-#: The share of positive cells, which is no column of cells.csv.
+#: The share of positive cells, which is no column of cells.csv; of one label among several
+#: positive_fraction_GFP.
 POSITIVE = "positive_fraction"
 
 #: What a row of replicates.csv is about.
@@ -36,7 +38,7 @@ def readouts_of(cells: pd.DataFrame, settings: Settings) -> list[str]:
         If one is no number column of the cells.
     """
     wanted = dict.fromkeys(name.strip() for name in settings.comparison_readouts.split(","))
-    numbers = [POSITIVE, *cells.select_dtypes("number").columns]
+    numbers = [*_shares(cells), *cells.select_dtypes("number").columns]
     for name in filter(None, wanted):
         if name not in numbers:
             raise InputError(
@@ -45,6 +47,17 @@ def readouts_of(cells: pd.DataFrame, settings: Settings) -> list[str]:
                 fix="name positive_fraction or number columns of cells.csv",
             )
     return [name for name in wanted if name]
+
+
+def is_share(readout: str) -> bool:
+    """Tell whether a readout is a share of positive cells."""
+    return readout == POSITIVE or readout.startswith(f"{POSITIVE}_")
+
+
+def _shares(cells: pd.DataFrame) -> dict[str, str]:
+    """Return the shares of positive cells, with the columns that they are of."""
+    labels = ("", *labels_of(cells.columns))
+    return {of_label(POSITIVE, label): of_label("positive", label) for label in labels}
 
 
 def unit_of(cells: pd.DataFrame, settings: Settings) -> str:
@@ -75,6 +88,7 @@ def replicate_table(cells: pd.DataFrame, settings: Settings) -> pd.DataFrame:
     """
     import pandas as pd
 
+    shares = _shares(cells)
     names = [name for name in readouts_of(cells, settings) if name != POSITIVE]
     unit = unit_of(cells, settings)
     cells = cells.assign(unit=unit_names(cells, unit))
@@ -87,9 +101,9 @@ def replicate_table(cells: pd.DataFrame, settings: Settings) -> pd.DataFrame:
         for values, group in known.groupby(keys, sort=True, dropna=False):
             row: _Row = dict(zip(keys, values, strict=True))
             row |= {"phenotype": phenotype, "cells": len(group)}
-            flags = group["positive"].astype("boolean")
-            row[POSITIVE] = float(flags.mean()) if flags.notna().any() else np.nan
-            row |= {name: float(group[name].mean()) for name in names}
+            for name in (POSITIVE, *names):
+                own = group[shares[name]].astype("boolean") if name in shares else group[name]
+                row[name] = float(own.mean()) if own.notna().any() else np.nan
             rows.append(row)
     listed = [column.name for column in REPLICATE_COLUMNS]
     table = build_table(REPLICATE_COLUMNS, {name: [row[name] for row in rows] for name in listed}, len(rows))

@@ -6,6 +6,7 @@ replaced, and those of `napari_tam.columns.VOLUME_CELL_COLUMNS` and `VOLUME_PUNC
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,14 +15,29 @@ import pandas as pd
 
 from napari_tam.columns import PUNCTA_COLUMNS, VOLUME_CELL_COLUMNS, VOLUME_PUNCTA_COLUMNS, build_table
 from napari_tam.io.saturation import saturation_level
-from napari_tam.measure.cells import cell_intensities, check_labels, measure, puncta_of_cells
+from napari_tam.label_columns import label_columns
+from napari_tam.markers.labels import LABEL, is_exosome_role, of_label, rows_of
+from napari_tam.measure.cells import (
+    cell_means,
+    check_labels,
+    counts,
+    exosome_intensities,
+    labelled,
+    measure,
+    puncta_of_cells,
+    stacked,
+)
+from napari_tam.measure.colocalisation import CellPixels
 from napari_tam.measure.intensity import background
-from napari_tam.measure.place import nucleus_owners
+from napari_tam.measure.labels import label_distance, nearest_other, together
+from napari_tam.measure.place import boundary_distance, nucleus_owners
 from napari_tam.measure.regions import Floats, Ints, Regions
 from napari_tam.volume.place import Surfaces, assign, deepest_points, nucleus_distance_um
 from napari_tam.volume.projection import project_field, project_labels
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from napari_tam.io.field import Field
     from napari_tam.settings import Settings
 
@@ -37,7 +53,7 @@ def measure_volume(
     nuclei: npt.NDArray[Any] | None,
     spots: pd.DataFrame,
     settings: Settings,
-    raw_exosome: npt.NDArray[Any] | None = None,
+    raw_exosomes: Mapping[str, npt.NDArray[Any]] | None = None,
 ) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, object]]:
     """Measure every cell and every punctum of a volume.
 
@@ -51,8 +67,8 @@ def measure_volume(
         Puncta: `z_px`, `y_px`, `x_px` and what the detector knows of them.
     settings
         `membrane_distance_um`, `spot_sigma_z_um`, `perinuclear_distance_um` and `central_radius` are used.
-    raw_exosome
-        The exosome channel before corrections, which judges saturation; None: that of `field`.
+    raw_exosomes
+        The exosome channels before corrections by role, which judge saturation; None: those of `field`.
 
     Returns
     -------
@@ -78,49 +94,119 @@ def measure_volume(
     nuclear = None if nuclei is None else Regions(nuclei.reshape(-1, shape[2]))
     owner = None if nuclear is None else nucleus_owners(nuclear, regions)
     surfaces = Surfaces(cells, regions.ids, voxel)
-    membrane_um = membrane_distance(spots, settings, um)
-    puncta, rank = _puncta(field, cells, regions, surfaces, nuclei, owner, spots, membrane_um)
-
-    values = _solid(cells, regions, surfaces, voxel)
-    values |= puncta_of_cells(puncta, rank, table["area_um2"].to_numpy(), settings)
-    values |= _located(puncta, rank, len(regions))
-    values["puncta_per_um3"] = values["puncta_count"] / values["volume_um3"]
     clear = _clear_of(Regions(flat_cells), field.planes)
-    level = background(field.channels["exosome"].reshape(-1, shape[2]), regions, clear)
-    stacked = {role: stack.reshape(-1, shape[2]) for role, stack in field.channels.items()}
-    values |= cell_intensities(stacked, regions, level)
-    clipped = _clipped(field.channels["exosome"] if raw_exosome is None else raw_exosome)
-    values["saturated_fraction"] = regions.sums(clipped.reshape(-1, shape[2])) / regions.area
+    volume = _Volume(field, cells, regions, surfaces, nuclei, owner, clear, settings)
+    raw = raw_exosomes or {}
+    area = table["area_um2"].to_numpy()
+    solid = _solid(cells, regions, surfaces, voxel)
+    sizes = area, solid["volume_um3"]
+    parts = {
+        label: _measure_exosomes(volume, role, rows_of(spots, label), raw.get(role), sizes)
+        for label, role in field.exosomes.items()
+    }
+    first = next(iter(parts.values()))
+    values = solid | first.values
+    stacks = {role: stack for role, stack in field.channels.items() if not is_exosome_role(role)}
+    values |= cell_means({role: stack.reshape(-1, shape[2]) for role, stack in stacks.items()}, regions)
     if nuclear is not None and owner is not None:
         values |= _nuclei(nuclear, owner, len(regions), float(voxel.prod()))
     nuclear_volume = values.get("nucleus_volume_um3", np.full(len(regions), np.nan))
     values["nucleus_cell_volume_ratio"] = nuclear_volume / values["volume_um3"]
     table = _with_volumes(table, values)
+    notes = dict.fromkeys(note for part in parts.values() for note in part.notes)
     summary |= {
         "nuclei": None if nuclear is None else len(nuclear),
-        **_counts(rank),
+        **first.summary,
+        "notes": "; ".join([*field.notes, *notes, *_cut_note(table)]),
+        "planes": field.planes,
+        "z_step_um": step,
+    }
+    if len(parts) == 1:
+        return table, first.puncta, summary
+    puncta = stacked({label: part.puncta for label, part in parts.items()})
+    table = _with_label_volumes(table, parts)
+    summary |= labelled({label: part.summary for label, part in parts.items()})
+    limit_um = summary["label_distance_um"] = label_distance(puncta, settings)
+    rank = np.concatenate([part.rank for part in parts.values()])
+    places = puncta[["z_um", "y_um", "x_um"]].to_numpy(np.float64)
+    # as wide along z as it is in y and x, so that one distance is resolved in all directions
+    taller = float((puncta["width_z_um"] / puncta["width_um"]).median()) if len(puncta) else 1.0
+    places[:, 0] /= taller if np.isfinite(taller) else 1.0
+    puncta["other_label_um"] = nearest_other(places, rank, puncta[LABEL])
+    flat = Regions(flat_cells)
+    pixels = CellPixels.of(flat, boundary_distance(flat), flat_nuclei) if len(flat) else None
+    table = table.assign(**together(list(parts), puncta, places, rank, flat, pixels, limit_um, um, settings))
+    return table, puncta, summary
+
+
+@dataclass(frozen=True)
+class _Volume:
+    """What is the same for all exosome channels of a volume."""
+
+    field: Field
+    cells: npt.NDArray[Any]
+    regions: Regions
+    surfaces: Surfaces
+    nuclei: npt.NDArray[Any] | None
+    owner: Ints | None
+    clear: npt.NDArray[np.float32]
+    settings: Settings
+
+
+@dataclass(frozen=True)
+class _Exosomes:
+    """What is measured of one exosome channel: columns of the cells, puncta with their cells, summary."""
+
+    values: _Columns
+    puncta: pd.DataFrame
+    rank: Ints
+    summary: dict[str, object]
+    notes: tuple[str, ...]
+
+
+def _measure_exosomes(
+    volume: _Volume,
+    role: str,
+    spots: pd.DataFrame,
+    raw: npt.NDArray[Any] | None,
+    sizes: tuple[Floats, Floats],
+) -> _Exosomes:
+    """Measure one exosome channel; `sizes` are area (µm²) and volume (µm³) of the cells."""
+    field, regions, settings = volume.field, volume.regions, volume.settings
+    stack = field.channels[role]
+    membrane_um = membrane_distance(spots, settings, field.pixel_size_um)
+    puncta, rank = _puncta(
+        field, volume.cells, regions, volume.surfaces, volume.nuclei, volume.owner, spots, membrane_um
+    )
+    values = puncta_of_cells(puncta, rank, sizes[0], settings)
+    values |= _located(puncta, rank, len(regions))
+    values["puncta_per_um3"] = values["puncta_count"] / sizes[1]
+    width = stack.shape[2]
+    level = background(stack.reshape(-1, width), regions, volume.clear)
+    values |= exosome_intensities(stack.reshape(-1, width), regions, level)
+    clipped = _clipped(stack if raw is None else raw)
+    values["saturated_fraction"] = regions.sums(clipped.reshape(-1, width)) / regions.area
+    summary = {
+        **counts(rank),
         "exosome_background": level.median,
         "exosome_background_mean": level.mean,
         "exosome_background_method": level.method,
         "saturated_fraction": float(clipped.mean()),
-        "notes": "; ".join([*field.notes, *level.notes, *_cut_note(table)]),
-        "planes": field.planes,
-        "z_step_um": step,
         "membrane_distance_um": membrane_um,
         "puncta_internal": int((puncta["location"] == "inside").sum()),
         "puncta_membrane": int((puncta["location"] == "membrane").sum()),
     }
-    return table, puncta, summary
+    return _Exosomes(values, puncta, rank, summary, level.notes)
 
 
-def _counts(rank: Ints) -> dict[str, object]:
-    """Return the counts of puncta; `rank` has the cell of each, -1 = outside."""
-    inside = int((rank >= 0).sum())
-    return {
-        "puncta": len(rank),
-        "puncta_in_cells": inside,
-        "puncta_outside": len(rank) - inside,
-    }
+def _with_label_volumes(table: pd.DataFrame, parts: Mapping[str, _Exosomes]) -> pd.DataFrame:
+    """Return a table whose columns of the labels are those of the volume, not of the projection."""
+    named = {of_label(name, label): own for label, part in parts.items() for name, own in part.values.items()}
+    known = {column.name for column in label_columns(list(parts))}
+    table = table.assign(**{name: own for name, own in named.items() if name in known})
+    further = [column for column in label_columns(list(parts), volume=True) if column.name not in known]
+    added = build_table(further, {column.name: named[column.name] for column in further}, len(table))
+    return pd.concat([table, added], axis=1)
 
 
 def _clipped(image: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
@@ -163,8 +249,6 @@ def membrane_distance(spots: pd.DataFrame, settings: Settings, least_um: float) 
 
 def _clear_of(flat: Regions, planes: int) -> npt.NDArray[np.float32]:
     """Distance of each voxel's column to the cells' projection, as `intensity.background` wants it."""
-    from napari_tam.measure.place import boundary_distance
-
     distance = np.where(flat.labels > 0, 0, boundary_distance(flat)).astype(np.float32)
     return np.tile(distance, (planes, 1))
 

@@ -17,11 +17,12 @@ from napari_tam._napari._layers import Channel, file_facts, pixel_size_um
 from napari_tam.errors import InputError
 from napari_tam.io.channels import guess_roles
 from napari_tam.io.stack import CHANNEL_COUNTS
+from napari_tam.markers.labels import EXOSOME, exosome_role, label_of
 from napari_tam.markers.names import MARKER, is_marker_role, marker_role
 from napari_tam.settings import ROLES
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Mapping
 
     import napari.viewer
 
@@ -69,10 +70,11 @@ class ChannelPicker(QWidget):
             combo.addItem("–")
             combo.currentIndexChanged.connect(lambda _, role=role: self._on_choice(role))
             form.addRow(role, combo)
-        self.markers = QListWidget()
-        self.markers.setToolTip("Markers to measure in every cell: tick any number (CD86, CD206, EpCAM).")
-        self.markers.setMaximumHeight(4 * self.markers.fontMetrics().height())
-        self.markers.itemChanged.connect(lambda _: self.changed.emit())
+        self.others = self._list(
+            "Further exosome labels, each counted by itself: tick those besides the one that is chosen above."
+        )
+        form.addRow("more exosomes", self.others)
+        self.markers = self._list("Markers to measure in every cell: tick any number (CD86, CD206, EpCAM).")
         form.addRow(MARKER, self.markers)
         self.pixel_size = Number(0, 1000)
         self.pixel_size.setSpecialValueText("?")
@@ -102,9 +104,9 @@ class ChannelPicker(QWidget):
             combo.blockSignals(True)
             combo.clear()
             combo.addItems(["–", *(choice.text for choice in choices)])
-            combo.setCurrentIndex(self._index(chosen.get(role)))
+            combo.setCurrentIndex(self._index(first_exosome(chosen, role)))
             combo.blockSignals(False)
-        self._offer_markers({channel for role, channel in chosen.items() if is_marker_role(role)})
+        self._offer(chosen)
         if "cell" in chosen and "cell" not in self.chosen():
             self.pixel_size.setValue(0)
         self._fresh = [choice for choice in choices if choice in new or choice in self._fresh]
@@ -122,11 +124,31 @@ class ChannelPicker(QWidget):
         """Return the chosen channels by role."""
         found = {role: combo.currentIndex() for role, combo in self.roles.items()}
         chosen = {role: self._choices[index - 1].channel for role, index in found.items() if index > 0}
-        for index, choice in enumerate(self._choices):
-            item = self.markers.item(index)
-            if item is not None and item.checkState() == Qt.CheckState.Checked:
-                chosen[marker_role(choice.marker)] = choice.channel
-        return chosen
+        further = [choice for choice in self._ticked(self.others) if choice.channel != chosen.get(EXOSOME)]
+        if EXOSOME in chosen and further:
+            at = list(chosen).index(EXOSOME)
+            first = self._choices[self.roles[EXOSOME].currentIndex() - 1]
+            labels = {exosome_role(choice.marker): choice.channel for choice in (first, *further)}
+            items = [item for item in chosen.items() if item[0] != EXOSOME]
+            chosen = dict([*items[:at], *labels.items(), *items[at:]])
+        return chosen | {marker_role(choice.marker): choice.channel for choice in self._ticked(self.markers)}
+
+    def _list(self, tip: str) -> QListWidget:
+        """Return a list of channels to tick."""
+        made = QListWidget()
+        made.setToolTip(tip)
+        made.setMaximumHeight(4 * made.fontMetrics().height())
+        made.itemChanged.connect(lambda _: self.changed.emit())
+        return made
+
+    def _ticked(self, listed: QListWidget) -> list[Choice]:
+        """Return what is ticked in a list."""
+        items = ((choice, listed.item(index)) for index, choice in enumerate(self._choices))
+        return [
+            choice
+            for choice, item in items
+            if item is not None and item.checkState() == Qt.CheckState.Checked
+        ]
 
     def planes(self) -> dict[str, Channel]:
         """Return the chosen channels; of stacks and movies the plane that is shown, if that is ticked."""
@@ -138,32 +160,39 @@ class ChannelPicker(QWidget):
 
     def choose(self, wanted: Mapping[str, Image | Channel | None]) -> None:
         """Choose layers or channels by role; None leaves a role open."""
-        before = {channel for role, channel in self.chosen().items() if is_marker_role(role)}
-        markers = set(before)
+        before = self.chosen()
+        ticked = {role: channel for role, channel in before.items() if role not in self.roles}
+        labels = [role for role, channel in wanted.items() if label_of(role) and channel is not None]
+        if labels or EXOSOME in wanted:  # other labels than before
+            ticked = {role: channel for role, channel in ticked.items() if not label_of(role)}
         for role, given in wanted.items():
             channel = Channel(given) if isinstance(given, Image) else given
             if channel is not None and self._index(channel) == 0:
                 self._choices.append(Choice(channel, channel.name))
                 for combo in self.roles.values():
                     combo.addItem(channel.name)
-            if role in self.roles:
-                self.roles[role].setCurrentIndex(self._index(channel))
+            if role in self.roles or role in labels[:1]:
+                if role == EXOSOME and labels:
+                    continue
+                self.roles[EXOSOME if role in labels else role].setCurrentIndex(self._index(channel))
             elif channel is not None:
-                markers.add(channel)
-        self._offer_markers(markers)
-        if markers != before:
+                ticked[role] = channel
+        self._offer(ticked)
+        if self.chosen() != before:
             self.changed.emit()
 
-    def _offer_markers(self, ticked: Collection[Channel]) -> None:
-        """List all channels as possible markers, some of them ticked."""
-        self.markers.blockSignals(True)
-        self.markers.clear()
-        for choice in self._choices:
-            item = QListWidgetItem(choice.text)
-            state = Qt.CheckState.Checked if choice.channel in ticked else Qt.CheckState.Unchecked
-            item.setCheckState(state)
-            self.markers.addItem(item)
-        self.markers.blockSignals(False)
+    def _offer(self, chosen: Mapping[str, Channel]) -> None:
+        """List all channels as possible markers and exosomes; those with such roles are ticked."""
+        for listed, is_its in ((self.markers, is_marker_role), (self.others, label_of)):
+            ticked = {channel for role, channel in chosen.items() if is_its(role)}
+            listed.blockSignals(True)
+            listed.clear()
+            for choice in self._choices:
+                item = QListWidgetItem(choice.text)
+                state = Qt.CheckState.Checked if choice.channel in ticked else Qt.CheckState.Unchecked
+                item.setCheckState(state)
+                listed.addItem(item)
+            listed.blockSignals(False)
 
     def _on_changed(self) -> None:
         self.only_shown.setVisible(any(channel.is_stack for channel in self.chosen().values()))
@@ -180,6 +209,13 @@ class ChannelPicker(QWidget):
                 self.pixel_size.setValue(0)
                 show_error(str(error))
         self.changed.emit()
+
+
+def first_exosome(chosen: Mapping[str, Channel], role: str) -> Channel | None:
+    """Return the channel of a role in the form, where the first of several exosome labels is the exosomes."""
+    if role != EXOSOME or role in chosen:
+        return chosen.get(role)
+    return next((channel for name, channel in chosen.items() if label_of(name)), None)
 
 
 def _choices(layers: list[Image]) -> list[Choice]:

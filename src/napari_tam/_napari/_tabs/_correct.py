@@ -10,9 +10,10 @@ from napari.utils.notifications import show_error
 from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
 
 from napari_tam._napari._controls import button, row
-from napari_tam._napari._layers import positions
+from napari_tam._napari._layers import PUNCTA, positions, puncta_key
 from napari_tam._napari._tabs._train_cells import TrainCells
 from napari_tam.errors import InputError
+from napari_tam.markers.labels import labels_of, rows_of
 from napari_tam.pipeline.edits import Edits, near, puncta_edits
 from napari_tam.results.edits import save_edits
 
@@ -94,12 +95,15 @@ class CorrectTab(QWidget):
         """Make a layer active and select its tool."""
         found = self._found()
         layer = found.layers.get(kind) if found is not None else None
+        active = self._session.viewer.layers.selection.active
+        if kind == PUNCTA and found is not None and active in _puncta_layers(found):
+            layer = active  # of the label that the user has chosen
         if layer is None or layer not in self._session.viewer.layers:
             show_error(f"There is no layer of {kind} to correct: run an analysis first")
             return
         layer.visible = True
         self._session.viewer.layers.selection.active = layer
-        if kind == "puncta":
+        if kind == PUNCTA:
             layer.mode = "add"
         else:
             layer.mode = "paint"
@@ -155,6 +159,11 @@ class CorrectTab(QWidget):
         self.state.setText(f"{found.name}: {said}")
 
 
+def _puncta_layers(found: Found) -> list[Any]:
+    """Return the layers of puncta of a result, one an exosome label."""
+    return [layer for kind, layer in found.layers.items() if kind.partition(" ")[0] == PUNCTA]
+
+
 def corrections(found: Found) -> Edits:
     """Compare a result's layers with its analysis; what differs is a correction.
 
@@ -163,8 +172,6 @@ def corrections(found: Found) -> Edits:
     InputError
         If a layer was removed or has another size.
     """
-    from napari_tam.puncta.selection import select
-
     analysis, edits = found.analysis, found.edits
     for kind in ("cells", "nuclei"):
         known: Any = getattr(analysis, kind)
@@ -177,17 +184,31 @@ def corrections(found: Found) -> Edits:
         if not np.array_equal(data, known):
             labels = data.astype(np.uint32)
             edits = replace(edits, cells=labels) if kind == "cells" else replace(edits, nuclei=labels)
-    layer = found.layers.get("puncta")
-    if layer is not None:
-        now = np.asarray(layer.data, np.float64)[:, -2:]
-        height, width = analysis.cells.shape  # the image itself may be gone
-        if len(now) and ((now < -0.5) | (now > (height - 0.5, width - 0.5))).any():
-            raise InputError("a punctum lies outside of the image", where=layer.name, fix="Delete it")
-        if not np.array_equal(now, positions(analysis.puncta)):
-            base = select(analysis.candidates, analysis.settings) if analysis.candidates is not None else None
-            found_at = positions(analysis.puncta if base is None else base)
-            if base is None:  # read back from a folder: its puncta hold those that were added before
-                found_at = found_at[~near(found_at, analysis.edits.added)]
-            added, removed = puncta_edits(found_at, now, edits)
-            edits = replace(edits, added=added, removed=removed)
+    for number, label in enumerate(labels_of(analysis.table.columns) or [""]):
+        edits = _corrected_puncta(found, edits, number, label)
     return edits
+
+
+def _corrected_puncta(found: Found, edits: Edits, number: int, label: str) -> Edits:
+    """Add what was corrected in the puncta of an exosome label (empty: the only one) to corrections."""
+    from napari_tam.puncta.selection import select, threshold_for
+
+    analysis, layer = found.analysis, found.layers.get(puncta_key(number, label))
+    if layer is None:
+        return edits
+    now = np.asarray(layer.data, np.float64)[:, -2:]
+    height, width = analysis.cells.shape  # the image itself may be gone
+    if len(now) and ((now < -0.5) | (now > (height - 0.5, width - 0.5))).any():
+        raise InputError("a punctum lies outside of the image", where=layer.name, fix="Delete it")
+    puncta = rows_of(analysis.puncta, label)
+    if np.array_equal(now, positions(puncta)):
+        return edits
+    if analysis.candidates is not None:
+        own = rows_of(analysis.candidates, label)
+        threshold = threshold_for(own, analysis.settings, label)
+        found_at = positions(select(own, analysis.settings, threshold))
+    else:  # read back from a folder: its puncta hold those that were added before
+        found_at = positions(puncta)
+        found_at = found_at[~near(found_at, analysis.edits.of(label, number)[0])]
+    added, removed = puncta_edits(found_at, now, edits.of(label, number)[1])
+    return edits.with_puncta(label, number, added, removed)

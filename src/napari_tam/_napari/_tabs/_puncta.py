@@ -5,20 +5,23 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING, Any
 
+import pandas as pd
 from qtpy.QtWidgets import QCheckBox, QLabel, QVBoxLayout, QWidget
 
-from napari_tam._napari._controls import button, row
+from napari_tam._napari._controls import Combo, button, row
 from napari_tam._napari._judged import batch_threshold, find_automatic, judge
 from napari_tam._napari._layers import KEY
 from napari_tam._napari._left_out import COLOURS, LEFT_OUT, LeftOut, counts
+from napari_tam._napari._results import fill
 from napari_tam._napari._tabs._threshold_plot import ThresholdPlot
+from napari_tam.markers.labels import labels_of, rows_of
 from napari_tam.puncta.selection import REASONS
+from napari_tam.puncta.threshold import Threshold
 
 if TYPE_CHECKING:
     from napari_tam._napari._judged import Judged
     from napari_tam._napari._session import Found, Session
     from napari_tam._napari._tabs._form import Entry
-    from napari_tam.puncta.threshold import Threshold
     from napari_tam.settings import Settings
 
 #: The puncta's own colour, a yellow that is visible on light themes too.
@@ -37,16 +40,23 @@ class PunctaPanel(QWidget):
     ----------
     session
         The viewer's results.
-    entry
-        The setting `puncta_threshold` in the form, which a dragged line changes.
+    entry, entries
+        The settings `puncta_threshold` and, with several exosome labels, `puncta_thresholds` in the form,
+        which a dragged line changes.
     """
 
-    def __init__(self, session: Session, entry: Entry) -> None:
+    def __init__(self, session: Session, entry: Entry, entries: Entry) -> None:
         super().__init__()
-        self._session, self._entry = session, entry
+        self._session, self._entry, self._entries = session, entry, entries
+        self.label = Combo()
+        self.label.setToolTip("The exosome label whose candidates and threshold are shown.")
+        self.label.activated.connect(lambda _: self._on_label())
+        self.label.setVisible(False)
+        self._image: Found | None = None
+        self._settings: Settings | None = None
         self._left_out = LeftOut(session)
         self._shown: tuple[Found, Judged] | None = None
-        self._of_batch: tuple[Found, Threshold | None] | None = None
+        self._of_batch: tuple[Found, str, Threshold | None] | None = None
         self.plot = ThresholdPlot(_KEPT, COLOURS["contrast"])
         self.plot.setToolTip(
             "<qt>How far candidates stand out, in SD of the structure around them. Drag the line: puncta are "
@@ -69,13 +79,20 @@ class PunctaPanel(QWidget):
         self.legend.setVisible(False)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        for part in (self.plot, self.text, row(self.switch, self.automatic), self.legend):
+        for part in (self.label, self.plot, self.text, row(self.switch, self.automatic), self.legend):
             layout.addWidget(part)
         session.viewer.layers.events.removed.connect(self._on_removed)
         self.clear()
 
-    def show_image(self, found: Found, settings: Settings) -> Judged | None:
-        """Show an image's candidates under some settings; returns them, or None where they are not known."""
+    def show_image(self, found: Found, settings: Settings) -> pd.DataFrame | None:
+        """Show an image's candidates under some settings.
+
+        Returns its puncta, of all exosome labels; or None where the candidates are not known.
+        """
+        labels = labels_of(found.analysis.table.columns)
+        fill(self.label, labels, self.label.currentText())
+        self.label.setVisible(bool(labels))
+        self._image, self._settings = found, settings
         candidates = found.analysis.candidates
         if candidates is None:
             self._show_unknown(found, settings)
@@ -83,7 +100,12 @@ class PunctaPanel(QWidget):
         if found.automatic is None or found.automatic.candidates is not candidates:
             found.automatic = find_automatic(candidates, settings)
         # That of another score is found by the run that follows: meanwhile the line stays where it is.
-        judged = judge(candidates, settings, found.automatic.threshold)
+        automatic = found.automatic.thresholds
+        each = {
+            label: judge(rows_of(candidates, label), settings, automatic.get(label, Threshold()), label)
+            for label in labels or [""]
+        }
+        judged = each[self.label.currentText() if labels else ""]
         self._shown = found, judged
         batch = self._batch(found)
         self.plot.show_contrasts(judged.contrast, judged.threshold.value, batch.value if batch else None)
@@ -91,11 +113,11 @@ class PunctaPanel(QWidget):
         self.setEnabled(True)
         if self.switch.isChecked():
             self._left_out.show(found, judged)
-        return judged
+        return pd.concat([one.puncta for one in each.values()], ignore_index=True)
 
     def clear(self) -> None:
         """Show no image."""
-        self._shown = None
+        self._shown = self._image = None
         self.plot.clear()
         self.text.setText(_EMPTY)
         self.legend.setText("")
@@ -103,11 +125,13 @@ class PunctaPanel(QWidget):
 
     def set_automatic(self) -> None:
         """Leave the threshold open again."""
+        self._entries.value = self._others()
         self._entry.value = None
 
     def _show_unknown(self, found: Found, settings: Settings) -> None:
         """Of an image opened from a folder, only the puncta are known."""
-        puncta, asked = found.analysis.puncta, settings.puncta_threshold
+        label = self.label.currentText()
+        puncta, asked = rows_of(found.analysis.puncta, label), settings.threshold_of(label)
         batch = self._batch(found)
         if "contrast" not in puncta:
             self.clear()
@@ -121,9 +145,19 @@ class PunctaPanel(QWidget):
         self.setEnabled(True)
 
     def _batch(self, found: Found) -> Threshold | None:
-        if self._of_batch is None or self._of_batch[0] is not found:
-            self._of_batch = found, batch_threshold(found.folder)
-        return self._of_batch[1]
+        label = self.label.currentText()
+        if self._of_batch is None or self._of_batch[0] is not found or self._of_batch[1] != label:
+            self._of_batch = found, label, batch_threshold(found.folder, label)
+        return self._of_batch[2]
+
+    def _others(self) -> dict[str, float]:
+        """Return the thresholds of the labels that are not shown, as the form has them."""
+        known = self._entries.value if isinstance(self._entries.value, dict) else {}
+        return {name: value for name, value in known.items() if name != self.label.currentText()}
+
+    def _on_label(self) -> None:
+        if self._image is not None and self._settings is not None:
+            self.show_image(self._image, self._settings)
 
     def _explain(self, judged: Judged, batch: Threshold | None) -> None:
         threshold = judged.threshold
@@ -140,7 +174,10 @@ class PunctaPanel(QWidget):
         self.legend.setText("<br>".join(["Left out:", *lines]) if lines else "Nothing was left out.")
 
     def _on_moved(self, value: float) -> None:
-        self._entry.value = value
+        if self.label.currentText():
+            self._entries.value = {**self._others(), self.label.currentText(): value}
+        else:
+            self._entry.value = value
 
     def _on_switch(self, on: bool) -> None:
         self.legend.setVisible(on)

@@ -38,6 +38,8 @@ class Plan:
         Draws it, or raises `napari_tam.report.style.MissingData`.
     of_markers
         Whether a report without markers does not even say that it is left out.
+    of_exosomes
+        Whether there is one for every exosome label.
     """
 
     name: str
@@ -45,28 +47,47 @@ class Plan:
     section: str
     draw: Callable[[ReportData], Drawn]
     of_markers: bool = False
+    of_exosomes: bool = False
 
 
 UPTAKE, PHENOTYPE, PLACE, QUALITY = "Uptake", "Phenotype and shape", "Place in the cell", "Quality control"
 COMPARISON = "Comparisons"
 
 FIGURES = (
-    Plan("superplot_puncta", "Puncta per cell", UPTAKE, superplot_count),
-    Plan("superplot_intensity", "Intensity of the puncta per cell", UPTAKE, superplot_intensity),
-    Plan("positive_fraction", "Positive cells", UPTAKE, positive_fraction),
-    Plan("control_distribution", "The control and its threshold", UPTAKE, control_distribution),
-    Plan("dose_curve", "Uptake by dose", UPTAKE, dose_curve),
+    Plan("superplot_puncta", "Puncta per cell", UPTAKE, superplot_count, of_exosomes=True),
+    Plan(
+        "superplot_intensity",
+        "Intensity of the puncta per cell",
+        UPTAKE,
+        superplot_intensity,
+        of_exosomes=True,
+    ),
+    Plan("positive_fraction", "Positive cells", UPTAKE, positive_fraction, of_exosomes=True),
+    Plan(
+        "control_distribution",
+        "The control and its threshold",
+        UPTAKE,
+        control_distribution,
+        of_exosomes=True,
+    ),
+    Plan("dose_curve", "Uptake by dose", UPTAKE, dose_curve, of_exosomes=True),
     Plan("uptake_curve", "Uptake over time", UPTAKE, uptake_curve),
     Plan("comparisons", "Differences between conditions", COMPARISON, comparisons),
-    Plan("uptake_by_phenotype", "Uptake by phenotype", PHENOTYPE, uptake_by_phenotype),
-    Plan("elongation", "Uptake and elongation", PHENOTYPE, elongation),
+    Plan("uptake_by_phenotype", "Uptake by phenotype", PHENOTYPE, uptake_by_phenotype, of_exosomes=True),
+    Plan("elongation", "Uptake and elongation", PHENOTYPE, elongation, of_exosomes=True),
     Plan("marker_gates", "Markers and their gates", PHENOTYPE, marker_gates, True),
     Plan(
         "shape_against_markers", "Phenotype by shape and by markers", PHENOTYPE, shape_against_markers, True
     ),
-    Plan("place", "Where the puncta lie", PLACE, place),
-    Plan("contrast_distribution", "How far the puncta stand out", QUALITY, contrast_distribution),
-    Plan("gallery", "Cells from low to high uptake", QUALITY, gallery),
-    Plan("plate_map", "The plate", QUALITY, plate_map),
+    Plan("place", "Where the puncta lie", PLACE, place, of_exosomes=True),
+    Plan(
+        "contrast_distribution",
+        "How far the puncta stand out",
+        QUALITY,
+        contrast_distribution,
+        of_exosomes=True,
+    ),
+    Plan("gallery", "Cells from low to high uptake", QUALITY, gallery, of_exosomes=True),
+    Plan("plate_map", "The plate", QUALITY, plate_map, of_exosomes=True),
     Plan("worst_fields", "Fields that scored worst", QUALITY, worst_fields),
 )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from napari_tam.io.layout import NO_EXOSOMES
+from napari_tam.io.layout import without_exosomes
 from napari_tam.report.data import ReportData, as_number, is_stated
 from napari_tam.report.readouts import label_of
 from napari_tam.report.style import (
@@ -63,7 +63,7 @@ def _draw(axis: Axes, data: ReportData, rule: pd.Series[Any], *, named: bool) ->
     values = _without_aggregates(cells, readout)
     kinds = {
         "control": values[role.isin([r.strip() for r in roles])],
-        "other cells": values[~role.isin(NO_EXOSOMES)],
+        "other cells": values[~without_exosomes(role, data.label)],
     }
     values = np.concatenate([v[np.isfinite(v)] for v in kinds.values()])
     edges = _edges(values, threshold)

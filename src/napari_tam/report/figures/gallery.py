@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_tam.errors import InputError
+from napari_tam.markers.labels import EXOSOME, exosome_role
 from napari_tam.report.data import ReportData, as_number, whole
 from napari_tam.report.style import INK, SMALL, Drawn, MissingData, new_figure, plain
 from napari_tam.results.overlay import scale_bar_um
@@ -80,11 +81,13 @@ def gallery(data: ReportData) -> Drawn:
 class _Source:
     """An image and its mask."""
 
-    def __init__(self, field: Field, mask: npt.NDArray[Any]) -> None:
+    def __init__(self, field: Field, mask: npt.NDArray[Any], label: str) -> None:
+        exosome = exosome_role(label) if label else EXOSOME
+        shown = {exosome: EXOSOME, "cell": "cell"}
         self.planes: dict[str, npt.NDArray[Any]] = {
-            role: plane if plane.ndim == 2 else plane.max(axis=0)  # a volume is shown as its projection
+            shown[role]: plane if plane.ndim == 2 else plane.max(axis=0)  # a volume: its projection
             for role, plane in field.channels.items()
-            if role in DIMMEST
+            if role in shown
         }
         self.mask = mask
         self.pixel_um = field.pixel_size_um
@@ -106,7 +109,7 @@ def _open_sources(data: ReportData, cells: pd.DataFrame) -> tuple[dict[str, _Sou
         if mask is None or mask.shape[-2:] != field.shape[-2:]:
             lost[name] = "its mask is missing or of another size"
         else:
-            found[name] = _Source(field, mask)
+            found[name] = _Source(field, mask, data.label)
     return found, lost
 
 

@@ -26,7 +26,7 @@ def contrast_distribution(data: ReportData) -> Drawn:
     learnt = counts.size == len(EDGES) - 1 and counts.sum() > 0
     if not learnt:
         counts = _counts(data, edges)
-    value = threshold.value if threshold is not None else data.settings.puncta_threshold or LOWEST
+    value = threshold.value if threshold is not None else data.settings.threshold_of(data.label) or LOWEST
     figure, axes = new_figure(2.5, 1, 1)
     axis = axes[0, 0]
     left_out = edges[:-1] < value
