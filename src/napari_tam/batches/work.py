@@ -16,7 +16,7 @@ from napari_tam.files import OutputError
 from napari_tam.io.channel_search import files_of
 from napari_tam.io.images import read_fields
 from napari_tam.io.masks.find import mask_files
-from napari_tam.memory import give_back_memory
+from napari_tam.networks.memory import give_back_memory
 from napari_tam.pipeline.analysis import Segmented
 from napari_tam.pipeline.runner import run_steps
 from napari_tam.pipeline.steps import STEPS

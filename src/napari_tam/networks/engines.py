@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 
 from napari_tam.errors import InputError, one_line
-from napari_tam.memory import give_back_memory
+from napari_tam.networks.memory import give_back_memory
 from napari_tam.networks.openvino_import import openvino
 from napari_tam.stopping import checkpoint
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from napari_tam.memory import give_back_memory, malloc_trim
+from napari_tam.networks.memory import give_back_memory, malloc_trim
 
 
 @pytest.mark.skipif(malloc_trim() is None, reason="only glibc keeps what was freed")
