@@ -14,6 +14,7 @@ from napari_tam.cli.main import main
 from napari_tam.results.folder import read_results
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 
@@ -47,6 +48,21 @@ def test_the_same_command_goes_on_and_says_so(tmp_path: Path, capsys: pytest.Cap
     assert run(images, "--out", out) == 0
     assert "3 analysed (1 of them by an earlier run)" in capsys.readouterr().out
     assert read_results(out).cells["image"].unique().tolist() == ["B02", "B03", "B04"]
+
+
+def test_a_run_that_ends_before_its_first_table_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def pressed(*_: object, **__: object) -> Iterator[None]:
+        raise KeyboardInterrupt
+        yield
+
+    monkeypatch.setattr(cli_analyse, "analyse_batch", pressed)
+    assert run(plate(tmp_path / "in"), "--out", tmp_path / "out") == 130
+    said = capsys.readouterr()
+    assert "interrupted: before the first image" in said.err
+    assert "the same command goes on from here" in said.err
+    assert "cells.csv" not in said.out
 
 
 def test_a_dry_run_of_what_was_never_analysed_loads_no_network(

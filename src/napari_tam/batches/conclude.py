@@ -21,6 +21,7 @@ from napari_tam.columns import (
 )
 from napari_tam.errors import InputError
 from napari_tam.io.layout import read_layout, well_of
+from napari_tam.io.plates import plate_of
 from napari_tam.label_columns import label_decision_columns
 from napari_tam.markers.labels import LABEL, labels_of, of_label
 from napari_tam.markers.names import markers_in
@@ -123,7 +124,9 @@ def _conclude(folder: Path, settings: Settings, layout: Layout | None) -> Conclu
     if followed.movies or "track" in found.cells.column_names:
         found = _Tables.read(folder)
     cells, puncta = found.cells.to_pandas(), found.puncta.to_pandas()
-    about = _described(names, layout)
+    about = _described(
+        names, layout, [each or "" for each in found.images["source"].to_pylist()], settings.files
+    )
     described = cells[["image"]].merge(about, on="image", how="left", validate="many_to_one")
     cells = cells.assign(**{name: described[name].to_numpy() for name in _LAYOUT_NAMES})
     marked = mark(cells, about, settings)
@@ -331,15 +334,19 @@ def _recounted(images: pa.Table, cells: pd.DataFrame) -> pa.Table:
     return images
 
 
-def _described(images: list[str], layout: Layout | None) -> pd.DataFrame:
-    """Return image, the layout's columns and whether the layout is about it, for each image."""
+def _described(images: list[str], layout: Layout | None, sources: list[str], how: str) -> pd.DataFrame:
+    """Return image, the layout's columns and whether the layout is about it, for each image.
+
+    Without a layout, well and plate are what the images' names tell.
+    """
     import pandas as pd
 
     if layout is None:
         table = pd.DataFrame({"image": images})
         for column in LAYOUT_COLUMNS:
             table[column.name] = float("nan") if column.kind == "number" else ""
-        return table.assign(well=[well_of(name) for name in images], described=False)
+        plates = [plate_of(name, source, how) for name, source in zip(images, sources, strict=True)]
+        return table.assign(well=[well_of(name) for name in images], plate=plates, described=False)
     known = layout.columns_of(images)
     rows = layout.describe(images)
     others = [name for name in layout.rows.columns if name not in ("image", "well")]
@@ -351,7 +358,10 @@ def _notes(thresholds: pd.DataFrame, layout: Layout | None, unknown: list[str]) 
     from napari_tam.errors import some
 
     if layout is None:
-        return ["no layout: nothing says what the images are, so no cell is called positive"]
+        return [
+            "no layout: nothing says what the images are, so no cell is called positive ('napari-tam layout' "
+            "writes one to fill in)"
+        ]
     notes = []
     for row in thresholds.to_dict("records"):
         if row["note"]:

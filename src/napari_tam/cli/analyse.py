@@ -175,7 +175,8 @@ class Tally:
                 threshold = thresholds.get(label)
                 if threshold is not None and threshold.value > LOWEST:
                     print(f"         counted from contrast {threshold.value:g} on: {threshold.reason}")
-        print(f"tables   {out / 'cells.csv'}, puncta.csv, images.csv")
+        if (out / "images.csv").exists():
+            print(f"tables   {out / 'cells.csv'}, puncta.csv, images.csv")
         if settings.overlays and self.fields:
             print(f"pictures {out / 'overlays'}")
         for note, number in self.notes.items():
@@ -193,6 +194,9 @@ def _median_puncta(out: Path, label: str = "") -> float:
 
 
 def _print_missing(out: Path) -> None:
+    if not (out / "images.csv").exists():
+        print("interrupted: before the first image", file=sys.stderr)
+        return
     images = read_csv(out / "images.csv")
     missing = images.loc[images["status"] == PENDING, "image"].tolist()
     names = ", ".join(missing[:SHOWN]) + (f" and {len(missing) - SHOWN} more" if len(missing) > SHOWN else "")

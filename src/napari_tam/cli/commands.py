@@ -116,6 +116,15 @@ COMMANDS = (
         "again at any time.",
     ),
     Command(
+        "layout",
+        "Write the plate layout of images, to fill in",
+        module="layout",
+        run="write_layout",
+        options="add_layout_options",
+        more="One row a well, by the images' names; the columns condition, dose, time, donor, replicate and "
+        "control_role are empty.",
+    ),
+    Command(
         "uptake",
         "Decide again which cells are positive, and compare again",
         module="uptake",

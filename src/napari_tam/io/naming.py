@@ -121,7 +121,7 @@ NAMINGS = (
     ),
     _naming(
         "ScanR",
-        r"^((?P<well_name>[^-]+)--)?W(?P<well_number>\d+)--P(?P<site>\d+)--Z(?P<z>\d+)--T(?P<time>\d+)--(?P<channel>[^/]+?)",
+        r"^((?P<well_name>[^-]+)--|--)?W(?P<well_number>\d+)--P(?P<site>\d+)--Z(?P<z>\d+)--T(?P<time>\d+)--(?P<channel>[^/]+?)",
         "Olympus ScanR: A1--W00001--P00001--Z00000--T00000--DAPI.tif",
     ),
     _naming(
