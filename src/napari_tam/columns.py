@@ -1179,8 +1179,8 @@ POWER_COLUMNS: tuple[Column, ...] = (
         "number",
         "",
         "power",
-        "The same if replicates differ by as much as the pilot leaves possible: the upper limit of the variance "
-        "of replicates' means, one-sided, 80 % (chi-squared).",
+        "The same if replicates differ by as much as the pilot leaves possible: the upper limit of the "
+        "variance of replicates' means, one-sided, 80 % (chi-squared).",
     ),
     Column(
         "between",

@@ -86,7 +86,7 @@ def write_report(folder: Path) -> Report:
         try:
             drawn = plan.draw(data)
         except MissingData as why:
-            if data.gates is not None or not plan.of_markers:
+            if not plan.needs or getattr(data, plan.needs) is not None:
                 left_out.append((plan.title, str(why)))
             _remove(paths.values())
             continue
