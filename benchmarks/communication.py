@@ -24,8 +24,8 @@ from napari_tam.evaluate.matching import match_cells
 from napari_tam.io.layout import read_layout
 from napari_tam.results.folder import read_mask, read_results
 from napari_tam.settings import Settings
-from napari_tam.simulate.coculture import LABELS, MARKERS, Coculture, write_coculture
-from napari_tam.simulate.scene import Scene
+from napari_tam.simulate.coculture import LABELS, MARKERS, Coculture, draw_coculture, layout_csv
+from napari_tam.simulate.scene import Scene, write_scene
 from napari_tam.simulate.tables import CocultureTables, DoseTables
 from napari_tam.traffic.association import association as spatial_association
 from napari_tam.traffic.communicate import communicate
@@ -36,7 +36,7 @@ from napari_tam.uptake.group_tests import Groups, welch_test
 from napari_tam.uptake.power import power, spread_of
 
 SEED = 2027
-TYPES = {"macrophage": "CD11b+ EpCAM-", "tumour": "EpCAM+ CD11b-"}
+TYPES = {"macrophage": "CD11b+", "tumour": "EpCAM+ CD11b-"}
 CHANNELS = "cell=CellMask,nucleus=DAPI,exosome={},marker=CD11b+EpCAM+CD86+CD206"
 TABLES = Settings(types=TYPES, marker_phenotypes={"M1": "CD86+", "M2": "CD206+"}, neighbour_radius_um=20)
 
@@ -51,17 +51,27 @@ def verdict(good: bool) -> str:
 class Images:
     """The co-culture of the image parts: drawn, analysed for both labels, matched with its truth."""
 
-    def __init__(self, folder: Path, fields: int) -> None:
+    def __init__(self, folder: Path, fields: int, size: int) -> None:
         self.folder, self.images = folder, folder / "images"
-        if not (self.images / "settings.yaml").exists():
-            list(write_coculture(self.images, Coculture(fields=fields), SEED))
+        base = Coculture().scene
+        cells = round(base.cells_per_field * size**2 / base.shape[0] ** 2)
+        culture = Coculture(fields=fields, scene=replace(base, shape=(size, size), cells_per_field=cells))
+        if not (self.images / "layout.csv").exists():
+            self.images.mkdir(parents=True, exist_ok=True)
+            layout = layout_csv(culture, SEED).splitlines(keepends=True)
+            for well, number, scene in draw_coculture(culture, SEED):
+                # of the controls one field of each marker's will do
+                if well.control_role == "" or (well.control_role.startswith("fmo") and number == 1):
+                    write_scene(scene, self.images / f"coculture_{well.name}_f{number}")
+            kept = [line for line in layout if "dye_only" not in line]
+            (self.images / "layout.csv").write_text("".join(kept), encoding="utf-8")
         self.runs = {label.name: self._analyse(label.name, folder / label.name) for label in LABELS}
 
     def _analyse(self, label: str, out: Path) -> Path:
         giver = next(each.given_by for each in LABELS if each.name == label)
         if (out / "traffic.csv").exists():
             return out
-        arguments = ["analyse", self.images, "--out", out, "--layout", self.images / "layout.csv"]
+        arguments = ["batch", self.images, "--out", out, "--layout", self.images / "layout.csv"]
         arguments += ["--channels", CHANNELS.format(label), "--no-overlays", "--donor-types", giver]
         arguments += ["--types", ",".join(f"{name}={rule}" for name, rule in TYPES.items())]
         arguments += ["--analyse-types", "macrophage" if giver == "tumour" else "tumour"]
@@ -387,7 +397,6 @@ def speed() -> Part:
     from napari_tam.io.images import read_fields
     from napari_tam.pipeline.models import load_models
     from napari_tam.pipeline.runner import run
-    from napari_tam.simulate.scene import write_scene
 
     plain = "cell=CellMask,nucleus=DAPI,exosome=GFP"
     names = ("cell", "nucleus", "exosome", "marker")
@@ -430,7 +439,8 @@ def speed() -> Part:
 def main() -> None:
     """Measure and publish."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--fields", type=int, default=3, help="images a well of the image parts")
+    parser.add_argument("--fields", type=int, default=4, help="images a well of the image parts")
+    parser.add_argument("--size", type=int, default=1024, help="their side in pixels")
     parser.add_argument("--runs", type=int, default=200, help="experiments of each design of tables")
     parser.add_argument("--only", help="parts to run, separated by commas; the others keep their figures")
     parser.add_argument("--folder", type=Path, help="keep images and results here, and take what is there")
@@ -441,7 +451,7 @@ def main() -> None:
 
         def drawn() -> Images:
             if not images:
-                images.append(Images(folder, args.fields))
+                images.append(Images(folder, args.fields, args.size))
             return images[0]
 
         parts = {

@@ -1034,7 +1034,7 @@ TRAFFIC_COLUMNS: tuple[Column, ...] = (
         "µm",
         "fit",
         "Lower end of its 95 % interval: the replicates are drawn anew 200 times, standard error of ln L × "
-        "Student's t × √(n / (n - 1)).",
+        "Student's t × √(n / (n - 1)); at least that of drawing the cells anew within each replicate.",
     ),
     Column("decay_high", "number", "µm", "fit", "Upper end."),
     Column(

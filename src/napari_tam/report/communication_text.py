@@ -111,9 +111,10 @@ def _curve(data: ReportData) -> Iterator[str]:
         if not math.isfinite(row["decay_um"]):
             yield f"Distance. {takers.capitalize()} and their distance to the nearest {giver}: {row['note']}."
             continue
+        far = row["offset"] if row["offset"] > 0.005 * row["amplitude"] else 0.0
         yield (
             f"Distance. {takers.capitalize()} take up less the further away the nearest {giver} is: "
-            f"from {row['amplitude'] + row['offset']:.3g} {name} beside one to {row['offset']:.3g} far from "
+            f"from {row['amplitude'] + row['offset']:.3g} {name} beside one to {far:.3g} far from "
             f"all{_of(label)}. The decay length is {row['decay_um']:.3g} µm"
             f"{interval(row, 'decay_low', 'decay_high')}: at this distance 37 % of what the neighbour adds "
             f"is left. Distances are {row['distance_kind']}."
@@ -142,11 +143,10 @@ def _association(data: ReportData) -> Iterator[str]:
         tested = (
             f"{interval(row, 'ci_low', 'ci_high')}, {chance(row['p'])}" if math.isfinite(row["p"]) else ""
         )
-        doubt = "" if row["p"] < 0.05 else ", which chance may do"
+        doubt = "" if row["p"] < 0.05 else ": chance alone may give that"
         if row["question"] == "neighbours":
-            more = "as many" if ratio >= 1 else "only as many"
             yield (
-                f"Neighbours. Within {row['radius_um']:g} µm, {takers} have {ratio:.2f} times {more} "
+                f"Neighbours. Within {row['radius_um']:g} µm, {takers} have {ratio:.2f} times as many "
                 f"{many(row['donors'])} as they would have if the types were dealt out by chance to the "
                 f"cells where they are{tested}{doubt}."
             )

@@ -361,7 +361,7 @@ def dose_response(data: ReportData) -> Drawn:
             axis.set_xticks(steps, [f"{x:g}" for x in steps])
             axis.minorticks_off()
         axis.set(xlabel="dose (unit of the layout)", ylabel=label_of(readout), ylim=(0, None), xlim=(0, None))
-    axes[0, -1].legend(fontsize=SMALL, frameon=False)
+    axes[0, 0].legend(fontsize=SMALL, frameon=False, loc="upper left")
     caption = (
         "Means of replicates over the dose (0: controls without exosomes), and the four-parameter logistic; "
         "dashed: the dose of the half effect (EC50), where the doses tell it."
