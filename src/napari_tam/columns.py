@@ -1035,7 +1035,7 @@ TRAFFIC_COLUMNS: tuple[Column, ...] = (
         "µm",
         "fit",
         "Lower end of its 95 % interval: the replicates are drawn anew 200 times, standard error of ln L × "
-        "Student's t × √(n / (n - 1)).",
+        "Student's t × √(n / (n - 1)); at least that of drawing the cells anew within each replicate.",
     ),
     Column("decay_high", "number", "µm", "fit", "Upper end."),
     Column(
@@ -1180,8 +1180,8 @@ POWER_COLUMNS: tuple[Column, ...] = (
         "number",
         "",
         "power",
-        "The same if replicates differ by as much as the pilot leaves possible: upper limit of the variance "
-        "of replicates' means, one-sided, 80 % (chi-squared).",
+        "The same if replicates differ by as much as the pilot leaves possible: the upper limit of the "
+        "variance of replicates' means, one-sided, 80 % (chi-squared).",
     ),
     Column(
         "between",

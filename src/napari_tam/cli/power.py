@@ -97,9 +97,8 @@ def power(arguments: argparse.Namespace) -> int:
 def _spread_in_words(readout: str, spread: Spread) -> str:
     if spread.share:
         return (
-            f"{readout}: {spread.within:.1%} positive, replicates differ by "
-            f"{100 * spread.between:.1f} points (SD, {spread.freedom} degrees of freedom), "
-            f"{spread.cells} cells each"
+            f"{readout}: {spread.within:.1%} positive, replicates differ by {100 * spread.between:.1f} "
+            f"points (SD, {spread.freedom} degrees of freedom), {spread.cells} cells each"
         )
     how = "pairs of the same donor" if spread.paired else "replicates"
     return (

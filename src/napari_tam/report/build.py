@@ -93,7 +93,7 @@ def write_report(folder: Path) -> Report:
         try:
             drawn = plan.draw(data if label == labels[0] else about(whole, label))
         except MissingData as why:
-            if data.gates is not None or not plan.of_markers:
+            if not plan.needs or getattr(data, plan.needs) is not None:
                 left_out.append((title, str(why)))
             _remove(paths.values())
             continue

@@ -10,6 +10,7 @@ from napari_tam.errors import some
 from napari_tam.io.check import CODES
 from napari_tam.io.pictures import NO_MEASUREMENT
 from napari_tam.networks.cards import PHENOTYPE
+from napari_tam.report.communication_text import communication_cautions
 from napari_tam.report.data import as_number, uncertain_share
 from napari_tam.report.marker_text import marker_cautions
 from napari_tam.report.quality import score_fields
@@ -48,6 +49,7 @@ def cautions(data: ReportData) -> list[str]:
     found += _of_design(data)
     found += _of_puncta(data)
     found += marker_cautions(data)
+    found += communication_cautions(data)
     found += _of_phenotypes(data)
     found += _of_pictures(data)
     found += _of_fields(data)

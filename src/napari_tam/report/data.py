@@ -34,8 +34,10 @@ class ReportData:
         As in the folder; with cell types those of the types that are analysed, without controls of markers.
     thresholds, replicates, comparisons, kinetics
         The tables of uptake and comparison; None where there is none.
-    gates, cell_types, marker_agreement, every_cell
-        Those of markers, None without; and the cells of all types and controls.
+    gates, cell_types, marker_agreement, every_cell, every_punctum
+        Those of markers, None without; and the cells of all types and controls, and their puncta.
+    traffic, transfer_matrix, spatial_association, uptake_polarisation, dose_response
+        Those of communication; None without types that give, or without doses.
     settings, run
         How the results were made; defaults and {} where that is not on record.
     problems
@@ -55,7 +57,13 @@ class ReportData:
     gates: pd.DataFrame | None = None
     cell_types: pd.DataFrame | None = None
     marker_agreement: pd.DataFrame | None = None
+    traffic: pd.DataFrame | None = None
+    transfer_matrix: pd.DataFrame | None = None
+    spatial_association: pd.DataFrame | None = None
+    uptake_polarisation: pd.DataFrame | None = None
+    dose_response: pd.DataFrame | None = None
     every_cell: pd.DataFrame = field(default_factory=pd.DataFrame)
+    every_punctum: pd.DataFrame = field(default_factory=pd.DataFrame)
     settings: Settings = field(default_factory=Settings)
     run: dict[str, Any] = field(default_factory=dict)
     problems: tuple[str, ...] = ()

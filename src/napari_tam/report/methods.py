@@ -16,6 +16,7 @@ from napari_tam.io.masks.find import NONE
 from napari_tam.networks.cards import MODELS_FOLDER, PHENOTYPE, SMALL_CELLS
 from napari_tam.puncta.threshold import LOWEST
 from napari_tam.report.citations import Methods
+from napari_tam.report.communication_text import communication_methods
 from napari_tam.report.data import as_number
 from napari_tam.report.labels import about, label_methods, labels_in
 from napari_tam.report.marker_text import marker_methods
@@ -55,6 +56,7 @@ def methods(data: ReportData) -> Methods:
     _phenotypes(found, data)
     found.add(*marker_methods(data))
     _controls(found, data)
+    found.add(*communication_methods(data))
     _time(found, data)
     _statistics(found, data)
     return found

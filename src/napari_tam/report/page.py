@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from napari_tam.installation import __version__
 from napari_tam.report import numbers
 from napari_tam.report.cautions import cautions
-from napari_tam.report.figures import FIGURES, QUALITY
+from napari_tam.report.communication_text import words
+from napari_tam.report.figures import COMMUNICATION, FIGURES, QUALITY
 from napari_tam.report.labels import label_sentence, label_table
 from napari_tam.report.methods import methods
 from napari_tam.report.quality import CHECKS, score_fields
@@ -68,6 +69,8 @@ def _content(data: ReportData, figures: list[Shown], left_out: list[tuple[str, s
     tests, thresholds = numbers.comparison_tables(data), numbers.threshold_table(data)
     used = {figure.section for figure in figures}
     used |= {"Comparisons"} if tests else set()
+    told = [tuple(text.split(". ", 1)) for text in words(data)]
+    used |= {COMMUNICATION} if told else set()
     names = [name for name in dict.fromkeys(plan.section for plan in FIGURES) if name in used]
     sections = [(_id(name), name) for name in names]
     conditions = numbers.condition_table(data)
@@ -95,6 +98,7 @@ def _content(data: ReportData, figures: list[Shown], left_out: list[tuple[str, s
         "label_sentence": label_sentence(data),
         "thresholds": thresholds,
         "tests": tests,
+        "communication": told,
         "corrections": _corrections(data),
         "kinetics": numbers.kinetics_table(data),
         "rules": [check.rule for check in CHECKS],

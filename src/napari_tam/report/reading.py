@@ -58,7 +58,7 @@ def read_data(folder: Path) -> ReportData:
         run = json.loads((folder / "run.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         problems.append(f"The record of the run (run.json) cannot be read: {one_line(error)}.")
-    every_cell = cells
+    every_cell, every_punctum = cells, puncta
     chosen = analysed(cells, settings)
     if not chosen.all():
         cells = cells[chosen].reset_index(drop=True)
@@ -72,6 +72,7 @@ def read_data(folder: Path) -> ReportData:
         puncta,
         **more,
         every_cell=every_cell,
+        every_punctum=every_punctum,
         settings=settings,
         run=run,
         problems=tuple(problems),

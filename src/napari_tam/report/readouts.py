@@ -20,6 +20,11 @@ TEXTS = {
     "gates": ("plate", "marker", "readout", "rule", "control_role", "note"),
     "cell_types": ("condition", "donor", "plate", "replicate", "control_role", "unit", "cell_type"),
     "marker_agreement": ("condition", "by_shape", "by_markers"),
+    "traffic": ("condition", "exosome_label", "donors", "recipients", "readout", "note"),
+    "transfer_matrix": ("condition", "exosome_label", "donors", "place"),
+    "spatial_association": ("condition", "exosome_label", "donors", "recipients", "question", "unit", "note"),
+    "uptake_polarisation": ("condition", "exosome_label", "score", "readout", "unit", "note"),
+    "dose_response": ("condition", "readout", "note"),
 }
 
 CELL_TEXTS = tuple(name for name in LAYOUT if name not in ("dose", "time"))

@@ -33,7 +33,7 @@ _ROWS = "BCDEFG"
 SETTINGS = """\
 # Settings for the simulated co-culture beside this file; all others keep their defaults.
 channels: {cell: CellMask, nucleus: DAPI, exosome: GFP, marker: [CD11b, EpCAM, CD86, CD206]}
-types: {macrophage: CD11b+ EpCAM-, tumour: EpCAM+ CD11b-}
+types: {macrophage: CD11b+, tumour: EpCAM+ CD11b-}
 marker_phenotypes: {M1: CD86+, M2: CD206+}
 """
 

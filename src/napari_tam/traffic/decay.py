@@ -93,7 +93,8 @@ def fit_decay(distance: Floats, uptake: Floats, unit: npt.NDArray[np.object_], s
     are common. By Poisson quasi-likelihood, in which the variance grows with the mean (McCullagh & Nelder
     1989, Generalized Linear Models, chapter 9): right for means whatever the spread between cells. Interval:
     the replicates are drawn anew `DRAWS` times; standard error of the logarithm × Student's t with n - 1
-    degrees of freedom × √(n / (n - 1)), because few replicates differ too little among themselves.
+    degrees of freedom × √(n / (n - 1)), because few replicates differ too little among themselves; and at
+    least what drawing the cells anew within each replicate gives.
 
     Parameters
     ----------
@@ -113,7 +114,8 @@ def fit_decay(distance: Floats, uptake: Floats, unit: npt.NDArray[np.object_], s
     if not uptake.sum() or np.ptp(distance) <= 0:
         what = "no recipient took anything up" if not uptake.sum() else "all recipients are equally far"
         return Decay(units=len(names), note=f"no decay length: {what}")
-    grouped = _group(distance, uptake, unit, names)
+    cells = _Cells.of(distance, uptake, unit, names)
+    grouped = cells.grouped()
     longest = float(distance.max())
     length, far = _fitted(grouped, longest)
     level = grouped.levels(_shape(grouped.distance, length, far))
@@ -128,10 +130,10 @@ def fit_decay(distance: Floats, uptake: Floats, unit: npt.NDArray[np.object_], s
         offset=float(level.mean()) * far,
         units=len(names),
     )
-    return _with_interval(found, grouped, longest, far, seed)
+    return _with_interval(found, cells, longest, far, seed)
 
 
-def _with_interval(found: Decay, grouped: _Grouped, longest: float, far: float, seed: int) -> Decay:
+def _with_interval(found: Decay, cells: _Cells, longest: float, far: float, seed: int) -> Decay:
     from dataclasses import replace
 
     from scipy import stats
@@ -141,31 +143,60 @@ def _with_interval(found: Decay, grouped: _Grouped, longest: float, far: float, 
         note = f"no interval: fewer than {LEAST_UNITS} replicates ({number})"
         return replace(found, note=note)
     rng = np.random.default_rng(seed)
-    logs = []
+    grouped = cells.grouped()
+    start = (found.length, far)
+    by_unit: list[float] = []
+    by_cell: list[float] = []
     for _ in range(DRAWS):
         rows = rng.integers(0, number, number)
         drawn = _Grouped(grouped.distance, grouped.uptake[rows], grouped.cells[rows])
-        if drawn.uptake.sum() > 0:
-            logs.append(np.log(_fitted(drawn, longest, (found.length, far))[0]))
-    error = float(np.std(logs, ddof=1)) * np.sqrt(number / (number - 1))
-    reach = float(stats.t.ppf(0.975, number - 1)) * error
+        for logs, each in ((by_unit, drawn), (by_cell, cells.drawn(rng))):
+            if each.uptake.sum() > 0:
+                logs.append(float(np.log(_fitted(each, longest, start)[0])))
+    error = float(np.std(by_unit, ddof=1)) * np.sqrt(number / (number - 1))
+    # few replicates may agree by chance: they cannot be surer than their cells
+    reach = max(float(stats.t.ppf(0.975, number - 1)) * error, 1.96 * float(np.std(by_cell, ddof=1)))
     return replace(
         found,
         low=float(found.length * np.exp(-reach)),
         high=float(found.length * np.exp(min(reach, 50.0))),
-        note="interval: replicates drawn anew",
+        note="interval: replicates, and cells within them, drawn anew",
     )
 
 
-def _group(distance: Floats, uptake: Floats, unit: npt.NDArray[np.object_], names: list[str]) -> _Grouped:
-    step = float(distance.max()) * _STEP
-    places, where = np.unique(np.round(distance / step), return_inverse=True)
-    row = np.searchsorted(np.array(names, object).astype(str), unit.astype(str))
-    size = len(names), len(places)
-    sums, cells = np.zeros(size), np.zeros(size)
-    np.add.at(sums, (row, where), uptake)
-    np.add.at(cells, (row, where), 1.0)
-    return _Grouped(places * step, sums, cells)
+@dataclass(frozen=True)
+class _Cells:
+    """Recipients: number of their place among the distances, uptake, and number of their replicate."""
+
+    places: Floats
+    place: npt.NDArray[np.int64]
+    uptake: Floats
+    unit: npt.NDArray[np.int64]
+    units: int
+
+    @classmethod
+    def of(cls, distance: Floats, uptake: Floats, unit: npt.NDArray[np.object_], names: list[str]) -> _Cells:
+        step = float(distance.max()) * _STEP
+        places, place = np.unique(np.round(distance / step), return_inverse=True)
+        row = np.searchsorted(np.array(names, object).astype(str), unit.astype(str))
+        order = np.argsort(row, kind="stable")
+        return cls(places * step, place[order], uptake[order], row[order], len(names))
+
+    def grouped(self, chosen: npt.NDArray[np.int64] | None = None) -> _Grouped:
+        """Return all cells, or some of them, by replicate and distance."""
+        at = np.arange(len(self.unit)) if chosen is None else chosen
+        size = (self.units, len(self.places))
+        where = self.unit[at] * size[1] + self.place[at]
+        sums = np.bincount(where, self.uptake[at], size[0] * size[1])
+        cells: Floats = np.bincount(where, np.ones(len(where)), size[0] * size[1])
+        return _Grouped(self.places, sums.reshape(size), cells.reshape(size))
+
+    def drawn(self, rng: np.random.Generator) -> _Grouped:
+        """Return cells that are drawn anew within each replicate."""
+        counts = np.bincount(self.unit, minlength=self.units)
+        starts = np.concatenate([[0], np.cumsum(counts)[:-1]])
+        own = np.floor(rng.random(len(self.unit)) * counts[self.unit]).astype(np.int64)
+        return self.grouped(starts[self.unit] + own)
 
 
 def _shape(distance: Floats, length: float, far: float) -> Floats:

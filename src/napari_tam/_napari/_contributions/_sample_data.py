@@ -22,6 +22,12 @@ def second_field() -> list[LayerData]:
     return field_layers(_sample("field_02.ome.tif"))
 
 
+def coculture() -> list[LayerData]:
+    """Return the channels of the sample co-culture as napari layer data."""
+    settings = Settings.from_yaml(_sample("coculture") / "settings.yaml")
+    return layers_of(next(read_fields(_sample("coculture") / "coculture_01.ome.tif", settings)))
+
+
 def field_layers(path: Path) -> list[LayerData]:
     """Return one image layer for every channel of the (first) field in a file, scaled in µm."""
     return layers_of(next(read_fields(path, Settings())))

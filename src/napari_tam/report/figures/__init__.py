@@ -5,6 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from napari_tam.report.figures.communication import (
+    communication_map,
+    dose_response,
+    polarisation_by_uptake,
+    spatial_association,
+    transfer_matrix,
+    uptake_by_distance,
+)
 from napari_tam.report.figures.comparison import comparisons
 from napari_tam.report.figures.control import control_distribution
 from napari_tam.report.figures.curves import dose_curve, uptake_curve
@@ -36,8 +44,9 @@ class Plan:
         In the report.
     draw
         Draws it, or raises `napari_tam.report.style.MissingData`.
-    of_markers
-        Whether a report without markers does not even say that it is left out.
+    needs
+        The table (of `napari_tam.report.data.ReportData`) without which a report does not even say that the
+        figure is left out.
     of_exosomes
         Whether there is one for every exosome label.
     """
@@ -46,12 +55,12 @@ class Plan:
     title: str
     section: str
     draw: Callable[[ReportData], Drawn]
-    of_markers: bool = False
+    needs: str = ""
     of_exosomes: bool = False
 
 
 UPTAKE, PHENOTYPE, PLACE, QUALITY = "Uptake", "Phenotype and shape", "Place in the cell", "Quality control"
-COMPARISON = "Comparisons"
+COMPARISON, COMMUNICATION = "Comparisons", "Communication"
 
 FIGURES = (
     Plan("superplot_puncta", "Puncta per cell", UPTAKE, superplot_count, of_exosomes=True),
@@ -75,10 +84,32 @@ FIGURES = (
     Plan("comparisons", "Differences between conditions", COMPARISON, comparisons),
     Plan("uptake_by_phenotype", "Uptake by phenotype", PHENOTYPE, uptake_by_phenotype, of_exosomes=True),
     Plan("elongation", "Uptake and elongation", PHENOTYPE, elongation, of_exosomes=True),
-    Plan("marker_gates", "Markers and their gates", PHENOTYPE, marker_gates, True),
+    Plan("marker_gates", "Markers and their gates", PHENOTYPE, marker_gates, "gates"),
     Plan(
-        "shape_against_markers", "Phenotype by shape and by markers", PHENOTYPE, shape_against_markers, True
+        "shape_against_markers",
+        "Phenotype by shape and by markers",
+        PHENOTYPE,
+        shape_against_markers,
+        "gates",
     ),
+    Plan("communication_map", "Who is where", COMMUNICATION, communication_map, "traffic"),
+    Plan("transfer_matrix", "Who holds whose exosomes", COMMUNICATION, transfer_matrix, "transfer_matrix"),
+    Plan("uptake_by_distance", "Uptake by distance", COMMUNICATION, uptake_by_distance, "traffic"),
+    Plan(
+        "spatial_association",
+        "Neighbours, against chance",
+        COMMUNICATION,
+        spatial_association,
+        "spatial_association",
+    ),
+    Plan(
+        "polarisation_by_uptake",
+        "Polarisation and uptake",
+        COMMUNICATION,
+        polarisation_by_uptake,
+        "uptake_polarisation",
+    ),
+    Plan("dose_response", "Dose and response", COMMUNICATION, dose_response, "dose_response"),
     Plan("place", "Where the puncta lie", PLACE, place, of_exosomes=True),
     Plan(
         "contrast_distribution",
