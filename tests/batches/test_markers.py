@@ -98,7 +98,8 @@ def test_types_follow_from_images_and_uptake_is_that_of_macrophages(
     light = cells.loc[stained].groupby("label")["marker_EpCAM_mean"].mean()
     assert light.to_numpy() == pytest.approx(sorted(EPCAM), abs=3)
     added = [column.name for column in (*DECISION_COLUMNS, *gated_columns(["EpCAM", "CD206"]))]
-    assert list(cells.columns[-len(added) - 2 :]) == [*added, "cell_type", "marker_phenotype"]
+    further = ["cell_type", "marker_phenotype", "polarisation"]
+    assert list(cells.columns[-len(added) - 3 :]) == [*added, *further]
     tumour = stained & (cells["marker_EpCAM_mean"] > 100)
     assert (cells.loc[tumour, "cell_type"] == "tumour").all()
     assert (cells.loc[stained & ~tumour, "cell_type"] == "macrophage").all()

@@ -15,7 +15,7 @@ from napari_tam._napari._controls import Combo, button, row
 from napari_tam._napari._layers import label_features
 from napari_tam._napari._results import fill
 from napari_tam._napari._tabs._gate_plot import GatePlot
-from napari_tam.columns import LAYOUT_COLUMNS, positive_column
+from napari_tam.columns import LAYOUT_COLUMNS, TYPE_COLUMNS, positive_column
 from napari_tam.errors import InputError
 from napari_tam.markers.names import marker_role, markers_in
 
@@ -158,12 +158,13 @@ class GatesTab(QWidget):
             column.name: np.nan if column.kind == "number" else "" for column in LAYOUT_COLUMNS
         }
         images = pd.DataFrame({"image": [found.name], "plate": "", "control_role": ""})
-        marked = mark(table.assign(**about, image=found.name), images, settings.updated(gates=gates))
+        described = table.assign(image=found.name, **about)
+        marked = mark(described, images, settings.updated(gates=gates))
         if "gates" in marked.tables:
             known = marked.tables["gates"].set_index("marker")["gate"]
             gates.update({str(name): float(known[name]) for name in known.index[known.notna()]})
-        added = {name: marked.cells[name].array for name in marked.cells}
-        gone = [name for name in ("cell_type", "marker_phenotype") if name not in added and name in table]
+        added = {str(name): marked.cells[name].array for name in marked.cells}
+        gone = [c.name for c in TYPE_COLUMNS if c.name not in added and c.name in table]
         found.analysis = replace(
             found.analysis,
             table=table.drop(columns=gone).assign(**added),
