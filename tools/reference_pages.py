@@ -46,7 +46,7 @@ from napari_tam.columns import (
     traffic_cell_columns,
     type_count_columns,
 )
-from napari_tam.label_columns import LABEL_PUNCTA_COLUMNS, LABEL_SUMMARY_COLUMNS, together_columns
+from napari_tam.io.label_columns import LABEL_PUNCTA_COLUMNS, LABEL_SUMMARY_COLUMNS, together_columns
 from napari_tam.settings import Settings
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -900,6 +900,19 @@ TYPE_COLUMNS: tuple[Column, ...] = (
         "The phenotype whose rule (setting marker_phenotypes) fits; double positive, if both do; double "
         "negative, if neither does; empty as cell_type is.",
     ),
+    Column(
+        "polarisation",
+        "number",
+        "",
+        "markers",
+        "How far the cell leans to the markers of the second phenotype (M2) from those of the first (M1): "
+        "c(M2) - c(M1), c the mean over the markers of a rule of ± log2(light / gate) (- where it must be "
+        "negative; light below gate / 32 counts as that), as z-score of the plate. Mean and SD are those of "
+        "the "
+        "wells m0, untreated and vehicle if they hold 20 analysed cells, else of all analysed cells. Missing "
+        "where a gate is, and in the markers' controls.",
+        "z-score by controls: Birmingham et al. 2009, Nat Methods 6:569",
+    ),
 )
 
 #: gates.csv: one row per plate and marker.
@@ -961,6 +974,21 @@ AGREEMENT_COLUMNS: tuple[Column, ...] = (
     ),
     Column("kappa_high", "number", "", "agreement", "Upper end: the replicates are drawn anew 2000 times."),
     Column("units", "integer", "", "agreement", "Independent experiments (replicates) with such cells."),
+    Column(
+        "auc",
+        "number",
+        "",
+        "agreement",
+        "Area under the ROC curve of the shape's probability of the second phenotype (p_m2) against the "
+        "phenotype by markers: the chance that of two cells, one of each, that of the second has the larger "
+        "one. 0.5 is chance, 1 tells all apart. Cells whose shape is uncertain count as well.",
+        "Hanley & McNeil 1982, Radiology 143:29",
+    ),
+    Column(
+        "auc_low", "number", "", "agreement", "Lower end of its 95 % interval; with 3 replicates or more."
+    ),
+    Column("auc_high", "number", "", "agreement", "Upper end: the replicates are drawn anew 2000 times."),
+    Column("auc_cells", "integer", "", "agreement", "Cells with either phenotype by markers."),
 )
 
 

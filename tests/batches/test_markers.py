@@ -98,7 +98,7 @@ def test_types_follow_from_images_and_uptake_is_that_of_macrophages(
     light = cells.loc[stained].groupby("label")["marker_EpCAM_mean"].mean()
     assert light.to_numpy() == pytest.approx(sorted(EPCAM), abs=3)
     added = [column.name for column in (*DECISION_COLUMNS, *gated_columns(["EpCAM", "CD206"]))]
-    added += ["cell_type", "marker_phenotype", "donor_distance_um", "donor_neighbours"]
+    added += ["cell_type", "marker_phenotype", "polarisation", "donor_distance_um", "donor_neighbours"]
     assert list(cells.columns[-len(added) :]) == added
     # the tumour cell lies below the two macrophages; the markers' control has no types
     near = cells["donor_distance_um"]

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from labelled import LABELS
 
 from napari_tam.io.field import Field
-from napari_tam.label_columns import OF_IMAGES
+from napari_tam.io.label_columns import OF_IMAGES
 from napari_tam.markers.labels import LABEL, of_label, rows_of
 from napari_tam.pipeline.edits import Edits
 from napari_tam.pipeline.runner import run, run_steps

@@ -19,6 +19,7 @@ from napari_tam._napari._session import Found, Session
 from napari_tam._napari._tabs._channels import ChannelPicker
 from napari_tam._napari._tabs._correct import CorrectTab
 from napari_tam._napari._tabs._form import SettingsForm
+from napari_tam._napari._tabs._gates import GatesTab
 from napari_tam._napari._tabs._plot import PlotTab
 from napari_tam._napari._tabs._puncta import PunctaPanel
 from napari_tam.errors import InputError
@@ -68,6 +69,7 @@ class AnalyseWidget(Panel):
         self._status = QLabel("Open an image with a cell stain and an exosome label, or press “Try it”.")
         self._status.setWordWrap(True)
         self.plot = PlotTab(self.session)
+        self.gates = GatesTab(self.session, self.settings_form.settings, self.form["gates"])
         self.correct = CorrectTab(self.session, self.measure_again, self.job, self._use_cells_model)
         self._teach: TeachTab | None = None
         self._teach_page = QWidget()  # until the tab is looked at
@@ -75,7 +77,8 @@ class AnalyseWidget(Panel):
         self.tabs = QTabWidget()
         self.tabs.addTab(column(self.picker, self.settings_form), "Analyse")
         self.tabs.addTab(column(self.puncta), "Puncta")
-        for tab, title in ((self.plot, "Plot"), (self.correct, "Correct"), (self._teach_page, "Teach")):
+        more = (self.plot, "Plot"), (self.gates, "Gates"), (self.correct, "Correct")
+        for tab, title in (*more, (self._teach_page, "Teach")):
             self.tabs.addTab(tab, title)
         self.tabs.currentChanged.connect(self._on_tab)
         layout = QVBoxLayout(self)

@@ -20,9 +20,9 @@ from napari_tam.columns import (
     gated_columns,
 )
 from napari_tam.errors import InputError
+from napari_tam.io.label_columns import label_decision_columns
 from napari_tam.io.layout import read_layout, well_of
 from napari_tam.io.plates import plate_of
-from napari_tam.label_columns import label_decision_columns
 from napari_tam.markers.labels import LABEL, labels_of, of_label
 from napari_tam.markers.names import markers_in
 from napari_tam.results import tables

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from napari_tam.columns import AGREEMENT_COLUMNS, build_table
+from napari_tam.columns import AGREEMENT_COLUMNS, build_table, class_column
 from napari_tam.uptake.replicates import unit_names, unit_of
 
 if TYPE_CHECKING:
@@ -17,12 +17,14 @@ if TYPE_CHECKING:
 
     from napari_tam.settings import Settings
 
+Floats = npt.NDArray[np.float64]
+
 #: How often replicates are drawn anew for the interval, and the fewest that it takes.
 DRAWS, LEAST_UNITS = 2000, 3
 
 
 def agreement(cells: pd.DataFrame, settings: Settings) -> pd.DataFrame:
-    """Return marker_agreement.csv: the confusion of both phenotypes, and Cohen's kappa.
+    """Return marker_agreement.csv: the confusion of both phenotypes, Cohen's kappa and the ROC's area.
 
     Cells that either calls otherwise than the two phenotypes (uncertain, double positive, not known) are left
     out. The interval draws independent experiments, not cells.
@@ -43,12 +45,19 @@ def agreement(cells: pd.DataFrame, settings: Settings) -> pd.DataFrame:
             for column in ("phenotype", "marker_phenotype")
         )
         known = (shape.notna() & markers.notna()).to_numpy(bool)
+        # of the second phenotype, as the shape's model calls it
+        chance = cells.get(f"p_{class_column(names[1])}")
+        p = np.full(len(cells), np.nan) if chance is None else chance.to_numpy(np.float64)
+        told = markers.notna().to_numpy(bool) & np.isfinite(p)
         unit = unit_names(cells, unit_of(cells, settings)).to_numpy(object)
         groups = ["", *sorted(set(cells["condition"]) - {""})]
         for condition in groups:
-            here = known & ((cells["condition"] == condition).to_numpy(bool) | (condition == ""))
+            chosen = (cells["condition"] == condition).to_numpy(bool) | (condition == "")
+            here = known & chosen
             a, b = shape[here].to_numpy(np.int64), markers[here].to_numpy(np.int64)
-            rows += _rows(condition, names, a, b, unit[here])
+            second = markers[told & chosen].to_numpy(np.int64)
+            area = _area(p[told & chosen], second, unit[told & chosen])
+            rows += [row | area for row in _rows(condition, names, a, b, unit[here])]
     columns = [column.name for column in AGREEMENT_COLUMNS]
     return build_table(AGREEMENT_COLUMNS, {name: [row[name] for row in rows] for name in columns}, len(rows))
 
@@ -85,6 +94,33 @@ def _rows(
         for i in (0, 1)
         for j in (0, 1)
     ]
+
+
+def _area(p: Floats, second: npt.NDArray[np.int64], unit: npt.NDArray[np.object_]) -> dict[str, Any]:
+    """Return the area under the ROC curve of p against the phenotype, and its interval over the units."""
+    units = sorted(set(unit) - {""})
+    # how often a cell of the second phenotype in one unit has more than one of the first in another
+    firsts, seconds = ([np.sort(p[(second == k) & (unit == name)]) for name in units or [""]] for k in (0, 1))
+    wins = np.array([[_wins(high, low) for low in firsts] for high in seconds])
+    counts = np.array([[len(part) for part in parts] for parts in (firsts, seconds)], np.float64)
+    low = high = np.nan
+    if len(units) >= LEAST_UNITS:
+        drawn = np.random.default_rng(0).integers(0, len(units), (DRAWS, len(units)))
+        weights = np.array([np.bincount(row, minlength=len(units)) for row in drawn], np.float64)
+        total = np.einsum("di,ij,dj->d", weights, wins, weights)
+        pairs = (weights @ counts[0]) * (weights @ counts[1])
+        found = total[pairs > 0] / pairs[pairs > 0]
+        if len(found):
+            low, high = (float(value) for value in np.quantile(found, (0.025, 0.975)))
+    pairs_in_all = counts[0].sum() * counts[1].sum()
+    area = float(wins.sum() / pairs_in_all) if pairs_in_all else np.nan
+    return {"auc": area, "auc_low": low, "auc_high": high, "auc_cells": int(counts.sum())}
+
+
+def _wins(high: Floats, low: Floats) -> float:
+    """Return in how many pairs the first has more than the second, ties as half; `low` is sorted."""
+    below, not_above = (np.searchsorted(low, high, side) for side in ("left", "right"))
+    return float((below + not_above).sum() / 2)
 
 
 def _confusion(shape: npt.NDArray[np.int64], markers: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:

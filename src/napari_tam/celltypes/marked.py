@@ -10,7 +10,8 @@ import pandas as pd
 
 from napari_tam.celltypes.asked import check_asked
 from napari_tam.celltypes.gates import find_gates
-from napari_tam.celltypes.types import cell_types, controls_of_markers, marker_phenotypes
+from napari_tam.celltypes.polarisation import polarisation
+from napari_tam.celltypes.types import analysed, cell_types, controls_of_markers, marker_phenotypes
 from napari_tam.columns import CELL_TYPE_COLUMNS, build_table, type_count_columns
 from napari_tam.io.layout import marker_control
 from napari_tam.markers.names import markers_in
@@ -83,6 +84,9 @@ def mark(cells: pd.DataFrame, images: pd.DataFrame, settings: Settings) -> Marke
         names, more = marker_phenotypes(cells, positive, settings)
         columns["marker_phenotype"] = np.where(unknown, "", names)
         notes += more
+        about = cells.assign(**{name: columns[name] for name in ("cell_type",) if name in columns})
+        score = polarisation(cells, gates, analysed(about, settings), settings)
+        columns["polarisation"] = np.where(unknown, np.nan, score)
     return Marked(columns, counts, tables, tuple(notes))
 
 

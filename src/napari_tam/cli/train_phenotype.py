@@ -57,6 +57,7 @@ def train(arguments: argparse.Namespace) -> int:
         start,
         allow_single_group=arguments.allow_single_group,
         min_probability=Settings().phenotype_min_probability,
+        shuffle=arguments.markers,
         tell=lambda text: print(f"... {text}", flush=True),
     )
     source = f"--labels {arguments.labels}" if arguments.labels else f"--controls {arguments.controls}"

@@ -11,7 +11,7 @@ import pandas as pd
 from napari_tam import columns
 from napari_tam.extras import need
 from napari_tam.files import replacing
-from napari_tam.label_columns import label_columns, label_decision_columns, together_columns
+from napari_tam.io.label_columns import label_columns, label_decision_columns, together_columns
 from napari_tam.markers.labels import labels_of
 
 if TYPE_CHECKING:

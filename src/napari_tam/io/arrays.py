@@ -9,8 +9,8 @@ import numpy as np
 
 from napari_tam.errors import InputError
 from napari_tam.io.field import Field, missing_roles
+from napari_tam.io.label_columns import reserved_labels
 from napari_tam.io.masks.find import mask_folders
-from napari_tam.label_columns import reserved_labels
 from napari_tam.markers.labels import EXOSOME, exosome_role, is_exosome_role, labels_in
 from napari_tam.markers.names import MARKER, listed, marker_role
 from napari_tam.settings import ROLES, is_role

@@ -7,7 +7,7 @@ import re
 from typing import TYPE_CHECKING
 
 from napari_tam.errors import InputError
-from napari_tam.label_columns import reserved_labels
+from napari_tam.io.label_columns import reserved_labels
 from napari_tam.markers.labels import EXOSOME, exosome_role, exosomes_in, is_exosome_role
 from napari_tam.markers.names import AND, MARKER, listed, marker_role, same_marker, slug
 from napari_tam.settings import REQUIRED_ROLES, ROLES

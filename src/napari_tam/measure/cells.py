@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from napari_tam.columns import CELL_COLUMNS, PUNCTA_COLUMNS, SUMMARY_COLUMNS, build_table, marker_columns
-from napari_tam.label_columns import label_columns, together_columns
+from napari_tam.io.label_columns import label_columns, together_columns
 from napari_tam.markers.labels import LABEL, is_exosome_role, of_label, rows_of
 from napari_tam.markers.names import is_marker_role, marker_of
 from napari_tam.measure.colocalisation import CellPixels, colocalise
@@ -75,8 +75,8 @@ def measure(
     -------
     table, puncta, summary
         One row per label (`CELL_COLUMNS`, then `marker_columns` of the field's markers, and with several
-        exosome channels `napari_tam.label_columns.label_columns` and `together_columns`), ascending; one row
-        per punctum in the order of `spots` (`PUNCTA_COLUMNS`, then further ones of `spots`), label after
+        exosome channels `napari_tam.io.label_columns.label_columns` and `together_columns`), ascending; one
+        row per punctum in the order of `spots` (`PUNCTA_COLUMNS`, then further ones of `spots`), label after
         label; and the field's summary statistics (`SUMMARY_COLUMNS`, then `marker_summary_columns` and
         `label_summary_columns`). Without cells or puncta the tables have all columns and no rows.
 

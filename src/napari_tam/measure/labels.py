@@ -1,6 +1,6 @@
 """Puncta of several exosome labels in a cell: how many of one have one of another in the same place.
 
-Definitions of the columns: `napari_tam.label_columns.together_columns`.
+Definitions of the columns: `napari_tam.io.label_columns.together_columns`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.spatial import cKDTree
 
-from napari_tam.label_columns import chance_column, together_column
+from napari_tam.io.label_columns import chance_column, together_column
 from napari_tam.markers.labels import LABEL
 from napari_tam.measure.colocalisation import rotations
 from napari_tam.measure.groups import means

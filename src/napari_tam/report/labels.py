@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_tam.label_columns import as_first, chance_column, together_column
+from napari_tam.io.label_columns import as_first, chance_column, together_column
 from napari_tam.markers.labels import LABEL, labels_of, rows_of
 from napari_tam.puncta.threshold import LOWEST
 from napari_tam.report.data import as_number

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -61,7 +61,17 @@ def agreement_sentence(data: ReportData) -> str:
         between += f"{row['kappa_high']:.2f})"
     return (
         f" Shape and markers agree on {row['agree']:.0%} of {int(row['known']):,} cells, Cohen's kappa "
-        f"{row['kappa']:.2f}{between}."
+        f"{row['kappa']:.2f}{between}.{_area_sentence(row)}"
+    )
+
+
+def _area_sentence(row: Any) -> str:
+    if "auc" not in row or not np.isfinite(row["auc"]):
+        return ""
+    interval = f" ({row['auc_low']:.2f} to {row['auc_high']:.2f})" if np.isfinite(row["auc_low"]) else ""
+    return (
+        " The shape's probability tells cells of both phenotypes by markers apart with an area under the "
+        f"ROC curve of {row['auc']:.2f}{interval} ({int(row['auc_cells']):,} cells; 0.5 is chance)."
     )
 
 

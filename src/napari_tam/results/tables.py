@@ -111,7 +111,8 @@ def read_arrow(path: Path) -> pa.Table:
 
 def _text_columns() -> set[str]:
     """Names of the columns that hold texts, whatever they look like."""
-    from napari_tam import columns, label_columns
+    from napari_tam import columns
+    from napari_tam.io import label_columns
 
     known = (
         *columns.CELL_COLUMNS,

@@ -187,8 +187,8 @@ class _Cells:
         at = np.arange(len(self.unit)) if chosen is None else chosen
         size = (self.units, len(self.places))
         where = self.unit[at] * size[1] + self.place[at]
-        sums = np.bincount(where, self.uptake[at], size[0] * size[1])
-        cells: Floats = np.bincount(where, np.ones(len(where)), size[0] * size[1])
+        sums = np.bincount(where, self.uptake[at], size[0] * size[1]).astype(np.float64)
+        cells = np.bincount(where, np.ones(len(where)), size[0] * size[1]).astype(np.float64)
         return _Grouped(self.places, sums.reshape(size), cells.reshape(size))
 
     def drawn(self, rng: np.random.Generator) -> _Grouped:

@@ -37,6 +37,9 @@ LIKE_QUANTILE = 0.99
 #: Shares of the training cells at which the learning curve is taken, besides all.
 CURVE = (0.25, 0.5)
 
+#: How often the judgement is repeated with shuffled classes.
+SHUFFLES = 3
+
 #: A class with fewer cells than this cannot be learnt.
 FEWEST = 10
 
@@ -181,6 +184,30 @@ def held_out(
     return logits, distance
 
 
+def _shuffled(
+    cells: LabelledCells, folds: Ints, recipe: Recipe, start: PhenotypeModel | None
+) -> dict[str, float]:
+    """Judge models of shuffled classes as the real one is judged: what leaks into the judgement shows here.
+
+    Classes are shuffled among the cells of each group, `SHUFFLES` times: every group keeps its mixture.
+    """
+    found = []
+    for number in range(SHUFFLES):
+        rng = np.random.default_rng([recipe.seed, number, 1])
+        truth = cells.truth.copy()
+        for group in np.unique(cells.groups):
+            at = np.flatnonzero(cells.groups == group)
+            truth[at] = truth[rng.permutation(at)]
+        other = replace(cells, truth=truth)
+        logits, _ = held_out(other, folds, replace(recipe, seed=recipe.seed + 100 * (number + 1)), start)
+        found.append(balanced_accuracy(truth, logits.argmax(axis=1)))
+    return {
+        "balanced_accuracy": round(float(np.mean(found)), 4),
+        "chance": round(1 / len(cells.classes), 4),
+        "times": SHUFFLES,
+    }
+
+
 def _by_class(cells: LabelledCells, at: Ints) -> list[Ints]:
     return [at[cells.truth[at] == k] for k in range(len(cells.classes))]
 
@@ -228,6 +255,7 @@ def train(
     *,
     allow_single_group: bool = False,
     min_probability: float = 0.8,
+    shuffle: bool = False,
     tell: Callable[[str], None] = lambda _text: None,
 ) -> tuple[PhenotypeModel, dict[str, Any]]:
     """Cross-validate, calibrate on the cells held out, and fit the final model on all cells.
@@ -240,6 +268,8 @@ def train(
         Go on with a single group: the figures are then those of a random split, and marked so.
     min_probability
         Least probability of a call, for the figures (the setting `phenotype_min_probability`).
+    shuffle
+        Repeat the judgement with shuffled classes, for the report.
     tell
         Called with what is done now.
 
@@ -270,6 +300,10 @@ def train(
     if not single:
         tell("the same by a random split, for comparison")
         mixed, _ = held_out(cells, random_folds(cells.truth, count, recipe.seed), recipe, start)
+    more = {}
+    if shuffle:
+        tell("the same with classes shuffled within each group, which nothing can learn")
+        more["shuffled"] = _shuffled(cells, folds, recipe, start)
     tell("the final model, on all cells")
     unlike = float(np.quantile(distance, LIKE_QUANTILE))
     temperature = fit_temperature(logits, cells.truth)
@@ -278,6 +312,7 @@ def train(
         "grouped_by": "nothing: a single group" if single else cells.grouped_by,
         "independent": not single,
         "folds": count,
+        **more,
         "learning_curve": [
             {"share_of_training_cells": share, "balanced_accuracy": round(value, 4)} for share, value in curve
         ],

@@ -153,6 +153,12 @@ def report_lines(report: dict[str, Any]) -> list[str]:
     ]
     if report["independent"]:
         lines.append(f"by a random split  {report['balanced_accuracy_random_split']:.3f}")
+    if "shuffled" in report:
+        shuffled = report["shuffled"]
+        lines.append(
+            f"classes shuffled   {shuffled['balanced_accuracy']:.3f} (mean of {shuffled['times']}; chance is "
+            f"{shuffled['chance']:.2f}, and more says that the judgement is not fair)"
+        )
     if report["balanced_accuracy_called"] is not None:
         lines.append(
             f"called             {report['share_called']:.1%} of the cells have p ≥ "

@@ -18,8 +18,8 @@ import pandas as pd
 
 from napari_tam.columns import DECISION_COLUMNS, PUNCTUM_DECISION_COLUMNS, THRESHOLD_COLUMNS, build_table
 from napari_tam.errors import InputError
+from napari_tam.io.label_columns import as_first
 from napari_tam.io.layout import NO_EXOSOMES, exosome_control
-from napari_tam.label_columns import as_first
 from napari_tam.markers.labels import LABEL, labels_of, of_label, rows_of
 from napari_tam.markers.names import same_marker
 from napari_tam.uptake.equivalents import count_by_light, crowding, unknown
@@ -50,7 +50,7 @@ class Decisions:
     ----------
     cells
         `DECISION_COLUMNS`, one row per cell; with several labels those of the first, and
-        `napari_tam.label_columns.label_decision_columns`.
+        `napari_tam.io.label_columns.label_decision_columns`.
     puncta
         `PUNCTUM_DECISION_COLUMNS`, one row per punctum.
     thresholds
