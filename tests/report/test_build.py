@@ -62,7 +62,7 @@ class Page(HTMLParser):
 
 
 #: The figures of a report without markers.
-PLANS = [plan for plan in figures.FIGURES if not plan.of_markers]
+PLANS = [plan for plan in figures.FIGURES if not plan.needs]
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from napari_tam.batches.conclude import conclude
 from napari_tam.batches.dispatch import analyse_batch
 from napari_tam.batches.threshold import read_thresholds
 from napari_tam.cli.console import INTERRUPTED, SOME_FAILED
-from napari_tam.cli.inputs import find_images
+from napari_tam.cli.plan import find_images
 from napari_tam.cli.uptake import print_conclusions, print_report
 from napari_tam.markers.labels import labels_counted, of_label
 from napari_tam.pipeline.models import load_models

@@ -1,4 +1,4 @@
-"""``napari-tam batch --dry-run``: what would be done with each image, and why."""
+"""The images that a command was given, and (``napari-tam batch --dry-run``) what would be done with each."""
 
 from __future__ import annotations
 
@@ -6,14 +6,37 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from napari_tam.batches.plan import plan
-from napari_tam.cli.inputs import find_images
+from napari_tam.io.channel_search import described
+from napari_tam.io.layout import read_layout
+from napari_tam.io.listing import list_images, unique_names, unreadable
 from napari_tam.pipeline.models import load_models
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from napari_tam.io.layout import Layout
     from napari_tam.settings import Settings
+
+
+def find_images(
+    images: Sequence[str], settings: Settings, layout: Path | None
+) -> tuple[list[Path], Layout | None]:
+    """Return the images and the layout, by names (no file is opened); print what was left out, and why.
+
+    Raises
+    ------
+    InputError
+        If no image is found, or the layout is about others: before the work, so that a row of a wrong well
+        is found at once.
+    """
+    paths = list_images(images, settings.files, rgb=settings.rgb)
+    for line in [*described(paths, settings.files), *unreadable(images)]:
+        print(f"files    {line}")
+    about = None if layout is None else read_layout(layout)
+    if about is not None:
+        about.check(list(unique_names(paths, settings.files).values()), patterns=False)
+    return paths, about
 
 
 def print_plan(
