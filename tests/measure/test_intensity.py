@@ -8,7 +8,7 @@ import pytest
 from label_images import disc
 from scipy import ndimage
 
-from napari_tam.io.saturation import saturation_level
+from napari_tam.io.check import saturation_level
 from napari_tam.measure.intensity import (
     background,
     contrast_to_noise,

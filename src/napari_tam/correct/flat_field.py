@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from napari_tam.correct.folder import FlatField
 from napari_tam.errors import InputError
-from napari_tam.io.saturation import saturation_level
+from napari_tam.io.check import saturation_level
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

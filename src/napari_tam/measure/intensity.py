@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from napari_tam.io.saturation import saturation_level
+from napari_tam.io.check import saturation_level
 
 if TYPE_CHECKING:
     from napari_tam.measure.regions import Floats, Regions

@@ -14,8 +14,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from napari_tam.columns import PUNCTA_COLUMNS, VOLUME_CELL_COLUMNS, VOLUME_PUNCTA_COLUMNS, build_table
+from napari_tam.io.check import saturation_level
 from napari_tam.io.label_columns import label_columns
-from napari_tam.io.saturation import saturation_level
 from napari_tam.markers.labels import LABEL, is_exosome_role, of_label, rows_of
 from napari_tam.measure.cells import (
     cell_means,
