@@ -40,6 +40,9 @@ TYPES = {"macrophage": "CD11b+", "tumour": "EpCAM+ CD11b-"}
 CHANNELS = "cell=CellMask,nucleus=DAPI,exosome={},marker=CD11b+EpCAM+CD86+CD206"
 TABLES = Settings(types=TYPES, marker_phenotypes={"M1": "CD86+", "M2": "CD206+"}, neighbour_radius_um=20)
 
+#: Replicates of the pilot that the calculation is judged with: few of them would be judged by their chance.
+PILOT = 500
+
 Part = tuple[list[str], dict]
 
 
@@ -313,7 +316,7 @@ def planning(runs: int) -> Part:
         ((0.2, 4, 40, 1.5), (0.3, 5, 60, 1.8), (0.15, 3, 30, 1.5), (0.25, 8, 20, 1.4))
     ):
         rng = np.random.default_rng([SEED, 6, number])
-        pilot = spread_of(_experiment(rng, 60, cells, between, 1.0), "light", Settings())
+        pilot = spread_of(_experiment(rng, PILOT, cells, between, 1.0), "light", Settings())
         stated = power(pilot, effect, replicates, cells)
         found = 0
         for _ in range(runs):
@@ -335,7 +338,7 @@ def planning(runs: int) -> Part:
         "of_pilots_of_4": np.quantile(small, (0.1, 0.5, 0.9)).tolist(),
     }
     lines = [
-        f"Power stated from a pilot of 60 replicates against {runs} experiments (standard error up to "
+        f"Power stated from a pilot of {PILOT} replicates against {runs} experiments (standard error up to "
         f"{100 * np.sqrt(0.25 / runs):.1f} points)",
         *table(["spread", "replicates", "cells", "effect", "stated", "found", "points"], rows),
         f"goal within 5 points: {verdict(worst <= 0.05)}",
@@ -461,7 +464,7 @@ def main() -> None:
             "distance_tables": lambda: distance_tables(args.runs // 2),
             "association": lambda: association(args.runs),
             "dose": lambda: dose(args.runs),
-            "planning": lambda: planning(args.runs),
+            "planning": lambda: planning(5 * args.runs),
             "speed": speed,
         }
         wanted = args.only.split(",") if args.only else list(parts)

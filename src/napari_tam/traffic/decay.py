@@ -187,9 +187,11 @@ class _Cells:
         at = np.arange(len(self.unit)) if chosen is None else chosen
         size = (self.units, len(self.places))
         where = self.unit[at] * size[1] + self.place[at]
-        sums = np.bincount(where, self.uptake[at], size[0] * size[1]).astype(np.float64)
-        cells = np.bincount(where, np.ones(len(where)), size[0] * size[1]).astype(np.float64)
-        return _Grouped(self.places, sums.reshape(size), cells.reshape(size))
+        sums, cells = (
+            np.asarray(np.bincount(where, weights, size[0] * size[1]), np.float64).reshape(size)
+            for weights in (self.uptake[at], np.ones(len(where)))
+        )
+        return _Grouped(self.places, sums, cells)
 
     def drawn(self, rng: np.random.Generator) -> _Grouped:
         """Return cells that are drawn anew within each replicate."""
