@@ -83,8 +83,7 @@ def resolve(light: Float, seeds: Emitters, *, single_sigma: float, rounds: int =
     variance = pixel_variance(rest, light - rest, seeds.take(free) if free.any() else seeds)
     weight = variance.weight(level)
     if not rounds or not free.any():
-        # Nothing is parted; what stands alone is placed as well as its light allows.
-        return Fit(refine(seeds, rest, weight, free & stand_alone(seeds, sigma), rounds=4), weight)
+        return Fit(seeds, weight)
     now = refine(seeds, rest, weight, free, rounds=4)
     weight = pixel_variance(rest, light - rest, now.take(free)).weight(level)
     norm = matched_norm(weight, sigma)

@@ -85,7 +85,7 @@ def resolve_crowds(
     if points_only:
         haze, found = solve_haze(pixels - base, found, fit.weight, ~stand_alone(found, sigma), sigma)
         base = base + haze
-    rows = _rows(table, found, fit.weight, base, pixel_size_um, sigma, share, places_only=not points_only)
+    rows = _rows(table, found, fit.weight, base, pixel_size_um, sigma if points_only else 0.0, share)
     wide = rows["sigma_px"].to_numpy(float)
     rows["vesicle"] = is_vesicle(wide, rows["snr"].to_numpy(float), sigma).astype(float)
     # What was fitted has the width of a single punctum; its own was not measured.
@@ -110,16 +110,11 @@ def _rows(
     pixel_size_um: float,
     sigma: float,
     scale: float,
-    *,
-    places_only: bool,
 ) -> pd.DataFrame:
-    """Table of the emitters found, on the `base` of the background; their light times `scale`.
-
-    With `places_only` light and width stay as they were measured.
-    """
+    """Table of the emitters found, on the `base` of the background; their light times `scale`."""
     alone = stand_alone(found, sigma)
     members = np.bincount(found.parent, minlength=len(table))[found.parent]
-    fitted = (found.sigma == sigma) & (~alone | (members > 1)) & (not places_only)
+    fitted = (found.sigma == sigma) & (~alone | (members > 1))
     error = standard_errors(found, weight)
     rows = table.iloc[found.parent].reset_index(drop=True)
     area = 2 * np.pi * found.sigma**2
