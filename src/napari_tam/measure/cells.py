@@ -75,8 +75,8 @@ def measure(
     -------
     table, puncta, summary
         One row per label (`CELL_COLUMNS`, then `marker_columns` of the field's markers, and with several
-        exosome channels `napari_tam.io.label_columns.label_columns` and `together_columns`), ascending; one row
-        per punctum in the order of `spots` (`PUNCTA_COLUMNS`, then further ones of `spots`), label after
+        exosome channels `napari_tam.io.label_columns.label_columns` and `together_columns`), ascending; one
+        row per punctum in the order of `spots` (`PUNCTA_COLUMNS`, then further ones of `spots`), label after
         label; and the field's summary statistics (`SUMMARY_COLUMNS`, then `marker_summary_columns` and
         `label_summary_columns`). Without cells or puncta the tables have all columns and no rows.
 
