@@ -309,3 +309,44 @@ def test_ticked_markers_are_measured(viewer: Any, models: FakeModels, qtbot: Any
     means = [light[models.cell_labels == label].mean() - np.median(light[outside]) for label in (1, 2)]
     np.testing.assert_allclose(table["marker_HLA_DR_mean"][1:3], means, atol=6)
     assert table["marker_CD11b_mean"].notna().sum() == 2
+
+
+def test_two_exosome_labels_have_layers_and_columns_of_their_own(
+    viewer: Any, models: FakeModels, qtbot: Any, tmp_path: Any
+) -> None:
+    cell, _, first = add_channels(viewer)
+    rng = np.random.default_rng(9)
+    second = viewer.add_image(
+        rng.integers(100, 200, (64, 64), np.uint16),
+        name="GFP", scale=cell.scale, units=cell.units, translate=cell.translate,
+    )  # fmt: skip
+    widget = open_widget(viewer)
+    widget.choose({"exosome_PKH26": first, "exosome_GFP": second})
+    assert [role for role in widget.chosen() if role.startswith("exosome")] == [
+        "exosome_PKH26",
+        "exosome_GFP",
+    ]
+    run(widget, qtbot)
+    table = viewer.layers["cells (CD11b)"].features
+    assert {"puncta_count_PKH26", "puncta_count_GFP", "puncta_with_GFP_PKH26"} <= set(table.columns)
+    for label in ("PKH26", "GFP"):
+        assert len(viewer.layers[f"puncta {label} (CD11b)"].data) == 3
+    # the puncta of one label are corrected, the other's stay
+    layer = viewer.layers["puncta GFP (CD11b)"]
+    layer.data = layer.data[:2]
+    widget.correct.update_measurements()
+    qtbot.waitUntil(lambda: widget.idle, timeout=20_000)
+    found = widget.session.current
+    assert found.analysis.puncta["exosome_label"].value_counts().to_dict() == {"PKH26": 3, "GFP": 2}
+    assert len(found.edits.others["GFP"][1]) == 1 and not len(found.edits.removed)
+    # a threshold is that of the label that is shown
+    widget.puncta.show_image(found, found.analysis.settings)
+    widget.puncta.label.setCurrentText("GFP")
+    widget.puncta.plot.moved.emit(20.0)
+    assert widget.form["puncta_thresholds"].value == {"GFP": 20.0}
+    qtbot.waitUntil(lambda: widget.idle and not widget._later.isActive(), timeout=20_000)
+    assert len(viewer.layers["puncta GFP (CD11b)"].data) == 0
+    assert len(viewer.layers["puncta PKH26 (CD11b)"].data) == 3
+    # without the second label all is as it was
+    widget.choose({"exosome": first})
+    assert "exosome" in widget.chosen() and "exosome_GFP" not in widget.chosen()

@@ -47,7 +47,9 @@ def assert_same_cells(both: pd.DataFrame, alone: pd.DataFrame, label: str) -> No
         )
 
 
-def assert_same_puncta(both: pd.DataFrame, alone: pd.DataFrame, label: str) -> None:
-    """The same of the puncta."""
+def assert_same_puncta(
+    both: pd.DataFrame, alone: pd.DataFrame, label: str, *, check_dtype: bool = True
+) -> None:
+    """The same of the puncta; whole numbers in a CSV file may be read back as integers (`check_dtype`)."""
     own = both[both[LABEL] == label].reset_index(drop=True)
-    pd.testing.assert_frame_equal(own[list(alone.columns)], alone, check_exact=True)
+    pd.testing.assert_frame_equal(own[list(alone.columns)], alone, check_exact=True, check_dtype=check_dtype)

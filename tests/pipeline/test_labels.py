@@ -170,3 +170,47 @@ def test_what_belongs_to_no_label_is_refused() -> None:
     pixels = dict(zip(("cell", "nucleus", "exosome_GFP", "exosome"), labelled.image(), strict=True))
     with pytest.raises(InputError, match="one exosome channel has a label and another has none"):
         analyse(pixels, PLAIN.updated(pixel_size_um=0.5))
+
+
+def test_tiles_give_labels_and_markers_as_the_whole_picture_does(tmp_path: Any) -> None:
+    import tifffile
+
+    from napari_tam.io.images import read_fields
+
+    tiled = PLAIN.updated(
+        tile_px=256,
+        tile_overlap_um=40,
+        channels={"cell": 0, "nucleus": 1, "exosome": "a:2+b:3", "marker": "m:4"},
+    )
+    one = np.concatenate([labelled.image(), labelled.image()[:1] * np.uint16(3)])
+    pixels = np.tile(one, (1, 6, 5))
+    # uneven light: each tile alone would have a background of its own
+    pixels[2:] += np.linspace(0, 60, pixels.shape[2]).astype(np.uint16)
+    path = tmp_path / "a.tif"
+    size = {f"PhysicalSize{axis}": fakes.PIXEL_UM for axis in "XY"}
+    units = {f"PhysicalSize{axis}Unit": "µm" for axis in "XY"}
+    tifffile.imwrite(path, pixels, ome=True, metadata={"axes": "CYX", **size, **units})
+    whole = tiled.updated(tile_px=4096)
+    found = [run(next(read_fields(path, each)), each, fakes.models()) for each in (tiled, whole)]
+    place = ["centroid_y_px", "centroid_x_px"]
+    parts, at_once = (
+        each.table.assign(**each.table[place].round(1)).set_index(place).sort_index() for each in found
+    )
+    assert len(parts) == len(at_once) == 3 * 30
+    assert (parts["puncta_count_a"] == at_once["puncta_count_a"]).all()
+    assert (parts["puncta_count_b"] == at_once["puncta_count_b"]).all()
+    levels = [f"{name}_{label}" for name in ("exosome_integrated", "ctcf") for label in "ab"]
+    for column in (
+        *levels,
+        "exosome_integrated",
+        "marker_m_mean",
+        "marker_m_integrated",
+        "marker_m_rim_mean",
+    ):
+        scale = np.abs(at_once[column].to_numpy()).max()
+        assert np.abs(parts[column].to_numpy() - at_once[column].to_numpy()).max() <= 0.02 * scale, column
+    for name in ("exosome_background_a", "exosome_background_b", "marker_m_background"):
+        assert found[0].summary[name] == pytest.approx(found[1].summary[name], rel=0.01)
+    for name in ("puncta_a", "puncta_b", "puncta_in_cells_b", "puncta_outside_a", "puncta"):
+        assert found[0].summary[name] == found[1].summary[name]
+    assert found[0].summary["puncta"] == found[0].summary["puncta_a"]
