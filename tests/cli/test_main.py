@@ -168,11 +168,25 @@ VALUES: dict[str, tuple[list[str], Any]] = {
     ),
     "analyse_types": (["macrophage,tumour"], "macrophage,tumour"),
     "marker_phenotypes": (["M1=CD86+", "M2=CD206+"], {"M1": "CD86+", "M2": "CD206+"}),
+    "puncta_thresholds": (["GFP=4", "PKH26=5.5"], {"GFP": 4.0, "PKH26": 5.5}),
+    "label_distance_um": (["0.3"], 0.3),
+    "donor_types": (["tumour"], "tumour"),
+    "recipient_types": (["macrophage,tumour"], "macrophage,tumour"),
+    "traffic_readout": (["exosome_integrated"], "exosome_integrated"),
 }
 
-#: Exit status of settings that the image does not fit: it is no volume, has no masks, and (found at the end)
-#: no markers.
-STATUS = {"z_stack": 1, "cells_masks": 1, "nuclei_masks": 1, "gates": 2, "types": 2, "marker_phenotypes": 2}
+#: Exit status of settings that the image does not fit: it is no volume, has no masks.
+STATUS = {"z_stack": 1, "cells_masks": 1, "nuclei_masks": 1}
+#: Settings that say nothing without another one.
+BESIDE = {
+    name: (
+        ["--types", "macrophage=CD11b+", "--types", "tumour=EpCAM+"],
+        {"macrophage": "CD11b+", "tumour": "EpCAM+"},
+    )
+    for name in ("donor_types", "recipient_types")
+}
+#: The image has no markers, which is told before it is analysed.
+REFUSED = ("gates", "types", "marker_phenotypes", "donor_types", "recipient_types")
 
 
 @pytest.mark.parametrize("name", Settings.model_fields)
@@ -188,9 +202,14 @@ def test_every_setting_can_be_given_as_an_option(
     for option in option_names(name):
         flag = option if texts or value is True else option.replace("--", "--no-")
         words = [word for text in texts for word in (flag, text)] or [flag]
-        status = run("analyse", image, "--out", tmp_path / "out", *words)
-        assert status == STATUS.get(name, 0)
-        assert fake_models.pop() == Settings().updated(**{name: value})
+        more, types = BESIDE.get(name, ([], {}))
+        known = Settings().updated(types=types) if types else Settings()
+        status = run("analyse", image, "--out", tmp_path / "out", *words, *more)
+        assert status == (2 if name in REFUSED else STATUS.get(name, 0))
+        assert fake_models.pop() == known.updated(**{name: value})
+        if name in REFUSED:
+            assert not (tmp_path / "out" / "settings.yaml").exists()
+            continue
         # the threshold that was found is written down
         found = {} if name == "puncta_threshold" else {"puncta_threshold": 1.0}
         written = Settings.from_yaml(tmp_path / "out" / "settings.yaml")
