@@ -64,8 +64,10 @@ class Images:
             layout = layout_csv(culture, SEED).splitlines(keepends=True)
             for well, number, scene in draw_coculture(culture, SEED):
                 # of the controls one field of each marker's will do
-                if well.control_role == "" or (well.control_role.startswith("fmo") and number == 1):
-                    write_scene(scene, self.images / f"coculture_{well.name}_f{number}")
+                stem = self.images / f"coculture_{well.name}_f{number}"
+                wanted = not well.control_role or (well.control_role.startswith("fmo") and number == 1)
+                if wanted and not stem.with_name(f"{stem.name}.ome.tif").exists():
+                    write_scene(scene, stem)
             kept = [line for line in layout if "dye_only" not in line]
             (self.images / "layout.csv").write_text("".join(kept), encoding="utf-8")
         self.runs = {label.name: self._analyse(label.name, folder / label.name) for label in LABELS}
