@@ -40,8 +40,8 @@ TYPES = {"macrophage": "CD11b+", "tumour": "EpCAM+ CD11b-"}
 CHANNELS = "cell=CellMask,nucleus=DAPI,exosome={},marker=CD11b+EpCAM+CD86+CD206"
 TABLES = Settings(types=TYPES, marker_phenotypes={"M1": "CD86+", "M2": "CD206+"}, neighbour_radius_um=20)
 
-#: Replicates of the pilot that the calculation is judged with: few of them would be judged by their chance.
-PILOT = 500
+#: Replicates of the pilot, and experiments, that the calculation is judged with: fewer would judge chance.
+PILOT, EXPERIMENTS = 2000, 4000
 
 Part = tuple[list[str], dict]
 
@@ -64,8 +64,10 @@ class Images:
             layout = layout_csv(culture, SEED).splitlines(keepends=True)
             for well, number, scene in draw_coculture(culture, SEED):
                 # of the controls one field of each marker's will do
-                if well.control_role == "" or (well.control_role.startswith("fmo") and number == 1):
-                    write_scene(scene, self.images / f"coculture_{well.name}_f{number}")
+                stem = self.images / f"coculture_{well.name}_f{number}"
+                wanted = not well.control_role or (well.control_role.startswith("fmo") and number == 1)
+                if wanted and not stem.with_name(f"{stem.name}.ome.tif").exists():
+                    write_scene(scene, stem)
             kept = [line for line in layout if "dye_only" not in line]
             (self.images / "layout.csv").write_text("".join(kept), encoding="utf-8")
         self.runs = {label.name: self._analyse(label.name, folder / label.name) for label in LABELS}
@@ -96,7 +98,7 @@ class Images:
         parts = []
         for image, cells in results.cells.groupby("image"):
             true = read_mask(self.images / f"{image}_masks.tif")
-            pairs = np.array(match_cells(true, results.masks(str(image)), 0.5)).reshape(-1, 2)
+            pairs = np.array(match_cells(true, results.masks(str(image)))).reshape(-1, 2)
             own = pd.DataFrame({"true_label": pairs[:, 0], "label": pairs[:, 1]})
             cells_true = self.truth(str(image), "cells").rename(columns=lambda name: f"true_{name}")
             parts.append(cells.merge(own, on="label").merge(cells_true, on="true_label"))
@@ -320,9 +322,8 @@ def planning(runs: int) -> Part:
         stated = power(pilot, effect, replicates, cells)
         found = 0
         for _ in range(runs):
-            drawn = _experiment(rng, replicates, cells, between, effect)
-            means = drawn.groupby(["condition", "replicate"])["light"].mean()
-            found += welch_test(Groups("a", "b", means["c0"], means["c1"]))["p"] < 0.05
+            a, b = (pd.Series(each.mean(axis=1)) for each in _light(rng, replicates, cells, between, effect))
+            found += welch_test(Groups("a", "b", a, b))["p"] < 0.05
         rows.append(
             [f"{between:.0%}", replicates, cells, effect, stated, found / runs, 100 * (stated - found / runs)]
         )
@@ -355,16 +356,25 @@ def _experiment(
 ) -> pd.DataFrame:
     """Draw the cells of two conditions: gamma light (SD half of the mean), log-normal replicates."""
     parts = []
-    sd = np.sqrt(np.log1p(between**2))
-    for k, level in enumerate((1.0, effect)):
-        means = 10 * level * np.exp(rng.normal(-(sd**2) / 2, sd, replicates))
-        light = rng.gamma(4.0, np.repeat(means, cells) / 4.0)
-        unit = np.repeat(np.arange(1, replicates + 1), cells).astype(str)
-        parts.append(pd.DataFrame({"light": light, "replicate": unit, "condition": f"c{k}"}))
+    unit = np.repeat(np.arange(1, replicates + 1), cells).astype(str)
+    for k, light in enumerate(_light(rng, replicates, cells, between, effect)):
+        parts.append(pd.DataFrame({"light": light.ravel(), "replicate": unit, "condition": f"c{k}"}))
     drawn = pd.concat(parts, ignore_index=True)
     return drawn.assign(
         dose=np.nan, time=np.nan, donor="", plate="", well="", control_role="", positive=pd.NA
     )
+
+
+def _light(
+    rng: np.random.Generator, replicates: int, cells: int, between: float, effect: float
+) -> list[np.ndarray]:
+    """Draw the light of both conditions, replicates × cells."""
+    sd = np.sqrt(np.log1p(between**2))
+    found = []
+    for level in (1.0, effect):
+        means = 10 * level * np.exp(rng.normal(-(sd**2) / 2, sd, replicates))
+        found.append(rng.gamma(4.0, means[:, None] / 4.0, (replicates, cells)))
+    return found
 
 
 def phenotype(images: Images) -> Part:
@@ -464,7 +474,7 @@ def main() -> None:
             "distance_tables": lambda: distance_tables(args.runs // 2),
             "association": lambda: association(args.runs),
             "dose": lambda: dose(args.runs),
-            "planning": lambda: planning(5 * args.runs),
+            "planning": lambda: planning(EXPERIMENTS),
             "speed": speed,
         }
         wanted = args.only.split(",") if args.only else list(parts)

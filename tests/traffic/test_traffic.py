@@ -238,6 +238,13 @@ def test_uptake_that_polarises_is_found_with_its_slope(found: Communication) -> 
     assert none["ci_low"] < 0 < none["ci_high"]
 
 
+def test_a_score_by_gates_takes_precedence() -> None:
+    cells, images = TABLES.draw(1)
+    cells["polarisation"] = -0.1 * cells["puncta_count"] + np.random.default_rng(0).normal(0, 1, len(cells))
+    row = communicate(None, cells, puncta_of(cells), images, SETTINGS).tables["uptake_polarisation"].iloc[0]
+    assert row["score"] == "polarisation" and row["slope"] == pytest.approx(-0.1, rel=0.25)
+
+
 def test_levels_of_replicates_make_no_slope() -> None:
     cells, images = replace(TABLES, shift=0.0).draw(1)
     level = cells["replicate"].astype(int)

@@ -12,6 +12,7 @@ from napari_tam.report.data import as_number
 from napari_tam.report.readouts import label_of
 from napari_tam.traffic.labels import LABEL
 from napari_tam.traffic.matrix import BETWEEN, UNKNOWN
+from napari_tam.traffic.polarisation import SCORE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -169,15 +170,25 @@ def _polarisation(data: ReportData) -> Iterator[str]:
             continue
         step = 10 if "count" in str(row["readout"]) else 1
         what = kind_of(label) if step == 10 else label_of(_plain(str(row["readout"]), label))
-        factor = math.exp(step * row["slope"])
-        low, high = (math.exp(step * row[name]) for name in ("ci_low", "ci_high"))
-        score = str(row["score"]).removeprefix("ln(").removesuffix(")")
         verdict = "" if row["p"] < 0.05 else " No relation is shown."
         yield (
-            f"Polarisation. With {step} more {what} a cell has {factor:.2f} times the ratio {score} (95 % "
-            f"interval {low:.2f} to {high:.2f}, {chance(row['p'])}, replicates as n).{verdict} This is a "
-            "relation between cells: it does not say which of both came first."
+            f"Polarisation. With {step} more {what}, {_shift(row, step)}, {chance(row['p'])}, replicates as "
+            f"n.{verdict} This is a relation between cells: it does not say which of both came first."
         )
+
+
+def _shift(row: Any, step: int) -> str:
+    """Say how much a cell's score moves with so much more uptake."""
+    moved = [step * row[name] for name in ("slope", "ci_low", "ci_high")]
+    score = str(row["score"])
+    if score == SCORE:
+        return (
+            f"a cell leans {moved[0]:+.2f} SD to the markers of the second phenotype (95 % interval "
+            f"{moved[1]:+.2f} to {moved[2]:+.2f})"
+        )
+    factor, low, high = (math.exp(each) for each in moved)
+    what = "odds of M2 by shape" if score.startswith("logit") else f"ratio {score[3:-1]}"
+    return f"a cell has {factor:.2f} times the {what} (95 % interval {low:.2f} to {high:.2f})"
 
 
 def _doses(data: ReportData) -> Iterator[str]:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 Floats = npt.NDArray[np.float64]
 
+#: The column of the score by markers and their gates (SD of a plate's cells).
+SCORE = "polarisation"
 #: Fewest cells of a replicate that a slope is fitted to.
 LEAST_CELLS = 5
 #: Light below this share of the marker's median is taken as this: noise has no logarithm.
@@ -33,10 +35,12 @@ _FAINTEST = 0.02
 def polarisation_score(cells: pd.DataFrame, settings: Settings) -> tuple[Floats, str]:
     """Return how far every cell leans to the second phenotype, and what was taken for it.
 
-    ln(light of the markers that the second phenotype's rule wants) - ln(those of the first), means over the
-    markers of each; without rules for phenotypes by markers the logit of the probability of the second class
-    by shape. An empty text: there is neither.
+    The column polarisation, where there is one. Else ln(light of the markers that the second phenotype's rule
+    wants) - ln(those of the first), means over the markers of each; without rules for phenotypes by markers
+    the logit of the probability of the second class by shape. An empty text: there is neither.
     """
+    if SCORE in cells and cells[SCORE].notna().any():
+        return cells[SCORE].to_numpy(np.float64, na_value=np.nan), SCORE
     markers = {name.casefold(): name for name in markers_in(cells.columns)}
     parts = []
     for name in sorted(settings.marker_phenotypes):
