@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from napari_tam.columns import JUDGED
+from napari_tam.edit.review import changed_labels
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -37,12 +40,16 @@ class Edits:
         Label images (YX) that take the place of the networks'; None: as found.
     added, removed
         (N, 2) positions (y, x) in pixels of puncta that were added and removed.
+    judged
+        How those cells were found that were left as they were (`napari_tam.columns.JUDGED`, by label); None:
+        not known, as where corrections come from disk.
     """
 
     cells: Labels | None = None
     nuclei: Labels | None = None
     added: Points = field(default_factory=_none)
     removed: Points = field(default_factory=_none)
+    judged: pd.DataFrame | None = None
 
     @property
     def any(self) -> bool:
@@ -126,3 +133,22 @@ def puncta_edits(found: Points, now: Points, before: Edits) -> tuple[Points, Poi
     removed = np.concatenate([found[~near(found, now)], before.removed])
     removed = removed[~near(removed, now)]
     return added, np.unique(removed, axis=0).reshape(-1, 2)
+
+
+def still_judged(before: Labels, table: pd.DataFrame, now: Labels) -> pd.DataFrame:
+    """Return what a segmentation said of the cells that have the same pixels now.
+
+    Parameters
+    ----------
+    before, table
+        (Y, X) labels as they were found, and the table of these cells.
+    now
+        (Y, X) labels as a person left them.
+
+    Returns
+    -------
+    The columns `napari_tam.columns.JUDGED`, by label.
+    """
+    changed = changed_labels(before, now)
+    judged = table.set_index("label").reindex(columns=list(JUDGED))
+    return judged[~judged.index.isin(list(changed))]

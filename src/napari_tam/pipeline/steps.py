@@ -129,7 +129,7 @@ def _keep_cells(state: State, earlier: Analysis) -> None:
 def _cells_by_hand(state: State) -> bool:
     if state.edits.cells is None:
         return False
-    state.cells = state.edits.cells
+    state.cells, state.judged = state.edits.cells, state.edits.judged
     state.diameter_um = _typical_diameter(state.cells) * state.field.pixel_size_um
     return True
 
