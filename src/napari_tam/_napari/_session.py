@@ -15,7 +15,7 @@ from qtpy.QtCore import QTimer
 from napari_tam._napari._column_colours import colour_column, colour_rows
 from napari_tam._napari._found import Found
 from napari_tam._napari._label_colours import CellColours
-from napari_tam._napari._layers import KEY, positions, result_layers
+from napari_tam._napari._layers import KEY, point_features, positions, result_layers
 from napari_tam._napari._preload import draw_letters
 
 if TYPE_CHECKING:
@@ -388,4 +388,4 @@ def _move_points(layer: Any, puncta: pd.DataFrame) -> None:
     layer.selected_data = set()
     if len(points) != len(layer.data) or not np.array_equal(layer.data, points):
         layer.data = points
-    layer.features = puncta
+    layer.features = point_features(puncta)
