@@ -79,6 +79,7 @@ def press(viewer: Any, key: str) -> None:
     layer = viewer.layers.selection.active
     from app_model.types import KeyBinding
 
+    assert all(function.__name__ for function in layer.keymap.values())  # napari asks for it
     layer.keymap[KeyBinding.from_str(key.replace("Control", "Ctrl").replace("-", "+"))](layer)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 from weakref import ref
 
@@ -72,7 +71,7 @@ class Pen:
             self._busy = False
         layer.mouse_pan = shape == "click"
         self.layer, self.name, self._shape, self._then = layer, name, shape, then
-        layer.bind_key("Escape", partial(_put_down, ref(self)), overwrite=True)
+        layer.bind_key("Escape", _escape(ref(self)), overwrite=True)
         layer.events.mode.connect(self._on_mode)
         self.held.emit(name)
 
@@ -142,10 +141,15 @@ class Pen:
             self.put_down()
 
 
-def _put_down(known: ref[Pen], _: Any) -> None:
-    pen = known()
-    if pen is not None:
-        pen.put_down()
+def _escape(known: ref[Pen]) -> Callable[[Any], None]:
+    """Return what the key does: a function with a name, as napari wants it, that keeps no pen alive."""
+
+    def put_down(_: Any) -> None:
+        pen = known()
+        if pen is not None:
+            pen.put_down()
+
+    return put_down
 
 
 def _place(layer: Any) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, Any
 from weakref import ref
 
@@ -218,19 +217,12 @@ class Editor:
 
     def _on_tracked(self, found: Found) -> None:
         """Bind the keys of a result's layers; napari's layers outlive this object."""
-        known = ref(self)
-
-        def press(name: str, _: Any) -> None:
-            editor = known()
-            if editor is not None:
-                editor.do(name)
-
         for kind, layer in found.layers.items():
             if kind not in (*MASKS, "puncta"):
                 continue
             keys = [(action.key, action.name) for action in ACTIONS if kind in action.kinds]
             for key, name in (*keys, (UNDO, "undo"), (REDO, "redo")):
-                layer.bind_key(key, partial(press, name), overwrite=True)
+                layer.bind_key(key, _press(ref(self), name), overwrite=True)
 
     def _kind(self) -> str:
         found, active = self._session.current, self._viewer.layers.selection.active
@@ -314,3 +306,14 @@ class Editor:
 def _highest(found: Found) -> int:
     """Return the highest number that the tables know: a new cell must not take that of a deleted one."""
     return int(found.analysis.table["label"].max()) if len(found.analysis.table) else 0
+
+
+def _press(known: ref[Editor], name: str) -> Callable[[Any], None]:
+    """Return what a key does: a function with a name, as napari wants it, that keeps no editor alive."""
+
+    def press(_: Any) -> None:
+        editor = known()
+        if editor is not None:
+            editor.do(name)
+
+    return press

@@ -258,7 +258,7 @@ def positions(puncta: pd.DataFrame) -> Any:
 
 
 def point_features(puncta: pd.DataFrame) -> pd.DataFrame:
-    """Return a puncta table as napari can compare its rows: it fails where several chosen points have `NA`."""
+    """Return a puncta table whose rows napari can compare: it fails where several chosen points have `NA`."""
     missing = [name for name in puncta if puncta[name].dtype.name in ("boolean", "Int64")]
     return puncta.astype(dict.fromkeys(missing, "float64"))
 
