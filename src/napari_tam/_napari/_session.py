@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary, finalize, ref
@@ -94,7 +95,7 @@ class Session:
 
         key = tuple(getattr(settings, name, None) for name in CHOICES)
         if self._models is None or self._models[0] != key:
-            self._models = (key, load_models(settings))
+            self._models = (key, _remembering(load_models(settings)))
         return self._models[1]
 
     def forget_form(self, *_: Any) -> None:
@@ -317,6 +318,17 @@ class Session:
                 self.select(found, {label} if label else ())
             if label:
                 return
+
+
+def _remembering(models: Models) -> Models:
+    """Let the classifier remember cells: after a correction most are as they were."""
+    from napari_tam.phenotype.classify import ModelClassifier
+    from napari_tam.phenotype.remembering import RememberingClassifier
+
+    known = models.phenotype
+    if not isinstance(known, ModelClassifier):
+        return models
+    return replace(models, phenotype=RememberingClassifier(known.model, known.device))
 
 
 def open_results() -> list[tuple[Session, Found]]:

@@ -43,6 +43,8 @@ class State:
         of them was found (`napari_tam.columns.JUDGED`, by label); None if nobody knows.
     candidates, threshold, spots
         By ``puncta``: before the thresholds; the one for the contrast; and after them.
+    known_threshold, sharpness
+        Those of an earlier analysis, where they still hold.
     table, puncta, summary
         By ``measure``.
     phenotypes
@@ -67,6 +69,8 @@ class State:
     puncta: pd.DataFrame = later(init=False)
     summary: dict[str, object] = later(init=False)
     phenotypes: pd.DataFrame | None = None
+    known_threshold: Threshold | None = None
+    sharpness: float | None = None
 
     @property
     def inside(self) -> Field:

@@ -83,6 +83,8 @@ def _correct(state: State) -> None:
 def _keep_corrected(state: State, earlier: Analysis) -> None:
     assert earlier.corrected is not None  # or it would not be kept
     state.corrected = earlier.corrected
+    known: Any = earlier.summary.get("sharpness")  # of the picture alone
+    state.sharpness = known
 
 
 def _go_on_corrected(state: State) -> None:
@@ -194,6 +196,8 @@ def _find_candidates(state: State) -> None:
 def _keep_candidates(state: State, earlier: Analysis) -> None:
     assert earlier.candidates is not None  # or it would not be kept
     state.candidates = earlier.candidates
+    if state.settings == earlier.settings:
+        state.known_threshold = earlier.threshold
 
 
 def _candidates_known(state: State) -> bool:
@@ -205,7 +209,7 @@ def _candidates_known(state: State) -> bool:
 
 def _select_spots(state: State) -> None:
     """Apply the thresholds, then what was corrected by hand."""
-    state.threshold = threshold_for(state.candidates, state.settings)
+    state.threshold = state.known_threshold or threshold_for(state.candidates, state.settings)
     found = select(state.candidates, state.settings, state.threshold)
     exosome = state.field.channels["exosome"]
     state.spots = state.edits.apply(found, exosome, state.field.pixel_size_um, state.settings)
@@ -229,7 +233,8 @@ def _measure(state: State) -> None:
         judged = state.judged.reindex(state.table["label"]).reset_index(drop=True)
         for name in JUDGED:
             state.table[name] = judged[name].fillna(state.table[name])
-    state.summary["sharpness"] = sharpness(field.channels["cell"])
+    known = state.sharpness
+    state.summary["sharpness"] = sharpness(field.channels["cell"]) if known is None else known
     outside = field.channels["cell"][cells == 0]
     state.summary["cell_signal"] = (
         float(state.table["cell_mean"].median() - np.median(outside)) if outside.size else float("nan")
@@ -238,8 +243,8 @@ def _measure(state: State) -> None:
     state.summary["cell_diameter_um"] = state.diameter_um
     state.summary["puncta_threshold"] = state.threshold.value
     # The score of the other method is no chance.
-    known = state.settings.puncta_method == "network"
-    state.summary["puncta_false_share"] = false_share(state.spots) if known else float("nan")
+    by_network = state.settings.puncta_method == "network"
+    state.summary["puncta_false_share"] = false_share(state.spots) if by_network else float("nan")
     state.summary["cell_diameter_doubt"] = state.diameter_doubt
     told = [str(state.summary["notes"]), *state.edits.notes]
     if state.diameter_doubt:
