@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from napari_tam.settings import Settings
 
 #: The window reaches so many diameters to each side: the network sees the neighbours as it did before.
-REACH = 2.0
+REACH = 1.5
 
 #: One after another these shares of the probability that the settings ask for are tried.
 SHARES = (1.0, 0.4, 0.15)
@@ -73,7 +73,11 @@ def look_again(
     part: Any = image[box]
     nucleus = None if second is None else second[box]
     for share in SHARES:
-        lower = settings.updated(cell_probability=settings.cell_probability * share, flow_threshold=0.0)
+        lower = settings.updated(
+            cell_probability=settings.cell_probability * share,
+            flow_threshold=0.0,
+            average_flips=False,  # a person waits, and judges
+        )
         found = segmenter.segment(part, nucleus, pixel_size_um, diameter_um, lower)
         label = int(found.labels[place])
         mask = found.labels == label
