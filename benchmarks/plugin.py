@@ -128,9 +128,9 @@ def many(viewer: Any, widget: Any, cells: int, puncta: int) -> tuple[float, floa
     """
     from qtpy.QtWidgets import QApplication
 
+    from napari_tam._napari._found import Found
     from napari_tam._napari._judged import find_automatic
     from napari_tam._napari._preload import load_drawing
-    from napari_tam._napari._session import Found
     from napari_tam.correct.apply import Corrected
     from napari_tam.io.field import Field
     from napari_tam.measure.cells import measure

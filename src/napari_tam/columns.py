@@ -418,6 +418,9 @@ _QUALITY = (
 #: The columns of the per-cell table that come from the segmentation, and not from the masks.
 JUDGED = ("segmentation_confidence", "nuclei_help")
 
+#: Of masks with a lower confidence, about half are wrong (benchmarks/real_cells.py).
+DOUBTFUL = 0.6
+
 #: The per-cell table.
 CELL_COLUMNS: tuple[Column, ...] = (
     *_KEYS,

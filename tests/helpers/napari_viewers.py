@@ -135,4 +135,4 @@ def open_widget(viewer: Any) -> Any:
 def run(widget: Any, qtbot: Any) -> None:
     """Press Run and wait for the end."""
     widget.run()
-    qtbot.waitUntil(lambda: widget.idle, timeout=20_000)
+    qtbot.waitUntil(lambda: widget.idle, timeout=60_000)

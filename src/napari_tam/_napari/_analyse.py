@@ -11,16 +11,17 @@ from napari_tam._napari._judged import find_automatic
 from napari_tam._napari._layers import SAMPLES
 from napari_tam._napari._preload import load_drawing, loading
 from napari_tam.errors import InputError
+from napari_tam.progress import Progress
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping
     from pathlib import Path
 
+    from napari_tam._napari._found import Found
     from napari_tam._napari._judged import Automatic
-    from napari_tam._napari._session import Found, Session
+    from napari_tam._napari._session import Session
     from napari_tam.io.field import Field
     from napari_tam.pipeline.analysis import Analysis
-    from napari_tam.progress import Progress
     from napari_tam.settings import Settings
 
 
@@ -66,3 +67,28 @@ def analyse(
         return analysis, None
     known = None if before is None else before.automatic
     return analysis, find_automatic(analysis.candidates, settings, known)
+
+
+def look_at(
+    session: Session, found: Found, known: Any, at: tuple[int, int]
+) -> Generator[Progress, None, tuple[Any]]:
+    """Look again for a cell at a pixel; returns, in a tuple, its box and mask or None.
+
+    See `napari_tam.segment.look_again`. `known` are the labels (Y, X) that are there now.
+    """
+    with loading():
+        from napari_tam.segment.look_again import look_again
+
+        analysis = found.first or found.analysis
+        network = session.models(analysis.settings).cells
+    yield Progress("look", 0, 1)
+    diameter: Any = analysis.summary.get("cell_diameter_um")
+    channels, pixel_um = analysis.field.channels, analysis.field.pixel_size_um
+    if not diameter or not np.isfinite(diameter):
+        diameter = analysis.settings.cell_diameter_um or float(
+            analysis.table["equivalent_diameter_um"].median()
+        )
+    seen = look_again(
+        network, channels["cell"], channels.get("nucleus"), known, at, pixel_um, diameter, analysis.settings
+    )
+    return (seen,)

@@ -261,7 +261,7 @@ def result_layers(
         appearance = {"size": 5, "symbol": "disc", "face_color": "transparent", "border_color": colour}
         appearance |= {"border_width": 0.15, "border_width_is_relative": True}
         name = f"puncta {label}".strip()
-        arguments = {"name": f"{name} ({image})", "features": puncta, **appearance, **common}
+        arguments = {"name": f"{name} ({image})", "features": point_features(puncta), **appearance, **common}
         layers.append((positions(puncta), arguments, "points"))
     return layers
 
@@ -288,6 +288,12 @@ def puncta_key(number: int, label: str) -> str:
 def positions(puncta: pd.DataFrame) -> Any:
     """Return the (N, 2) positions of puncta, y and x in pixels."""
     return puncta[["y_px", "x_px"]].to_numpy(float)
+
+
+def point_features(puncta: pd.DataFrame) -> pd.DataFrame:
+    """Return a puncta table whose rows napari can compare: it fails where several chosen points have `NA`."""
+    missing = [name for name in puncta if puncta[name].dtype.name in ("boolean", "Int64")]
+    return puncta.astype(dict.fromkeys(missing, "float64"))
 
 
 def label_features(table: pd.DataFrame) -> pd.DataFrame:

@@ -12,8 +12,9 @@ from napari_tam.puncta.selection import KEPT, REASONS
 if TYPE_CHECKING:
     import pandas as pd
 
+    from napari_tam._napari._found import Found
     from napari_tam._napari._judged import Judged
-    from napari_tam._napari._session import Found, Session
+    from napari_tam._napari._session import Session
 
 #: Key of the layer among those of a result.
 LEFT_OUT = "left out"

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from napari.utils.notifications import show_warning
 
+from napari_tam._napari._found import Found
 from napari_tam._napari._layers import KEY, kind_of, layers_of, positions, result_layers
-from napari_tam._napari._session import Found
 from napari_tam.errors import InputError
 from napari_tam.io.listing import name_of
 from napari_tam.io.masks.find import NONE

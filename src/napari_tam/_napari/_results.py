@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from napari_tam._napari._session import Found, Session
+    from napari_tam._napari._found import Found
+    from napari_tam._napari._session import Session
 
 #: Columns that say nothing about a cell.
 _KEYS = ("image", "label", "frame", "index")
@@ -174,7 +175,10 @@ class ResultsBar(QWidget):
 def _in_short(found: Found, label: int) -> str:
     """Return the most important values of a cell."""
     table = found.analysis.table
-    [(_, cell)] = table[table["label"] == label].iterrows()
+    row = table[table["label"] == label]
+    if row.empty:
+        return f"cell {label}, not measured yet"
+    [(_, cell)] = row.iterrows()
     kind = f"{cell['phenotype']}, " if "phenotype" in table else ""
     return f"cell {label}: {kind}{cell['puncta_count']:.0f} puncta, {cell['area_um2']:.0f} µm²"
 
@@ -230,3 +234,4 @@ def save_results(found: Found, folder: Path, session: Session) -> None:
     record.add(row, analysis.seconds)
     record.save("complete")
     save_edits(folder, found.name, found.edits, analysis.field.pixel_size_um)
+    found.kept = found.edits

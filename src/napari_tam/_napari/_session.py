@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary, finalize, ref
@@ -14,21 +14,27 @@ from psygnal import Signal
 from qtpy.QtCore import QTimer
 
 from napari_tam._napari._column_colours import colour_column, colour_rows
+from napari_tam._napari._found import Found
 from napari_tam._napari._label_colours import CellColours
-from napari_tam._napari._layers import KEY, kind_of, positions, puncta_key, result_layers
+from napari_tam._napari._layers import (
+    KEY,
+    PUNCTA,
+    kind_of,
+    point_features,
+    positions,
+    puncta_key,
+    result_layers,
+)
 from napari_tam._napari._preload import draw_letters
 from napari_tam.markers.labels import labels_of, rows_of
-from napari_tam.pipeline.edits import Edits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
-    from pathlib import Path
 
     import napari.viewer
     import pandas as pd
 
-    from napari_tam._napari._judged import Automatic
-    from napari_tam.pipeline.analysis import Analysis
+    from napari_tam._napari._drawing import Pen
     from napari_tam.pipeline.models import Models
     from napari_tam.settings import Settings
 
@@ -42,44 +48,6 @@ TAUGHT = "your classes"
 _PAUSE_MS = 20
 
 _sessions: WeakValueDictionary[int, Session] = WeakValueDictionary()
-
-
-@dataclass(eq=False)
-class Found:
-    """An analysed image.
-
-    Attributes
-    ----------
-    name, where
-        Name of the image, and what places layers on it.
-    analysis, edits
-        What was found, and what was corrected by hand.
-    folder
-        Where its results belong; None: not known.
-    automatic
-        The thresholds that its own candidates tell, once they were found.
-    layers
-        ``cells``, ``nuclei``, ``puncta`` (of the second exosome label ``puncta PKH26``) and ``left out`` →
-        layer.
-    selected
-        Labels of the highlighted cells; empty: all alike.
-    column, legend
-        The column that colours the cells, and what the colours mean.
-    taught
-        Label → class, as clicked.
-    """
-
-    name: str
-    where: dict[str, Any]
-    analysis: Analysis
-    edits: Edits = field(default_factory=Edits)
-    folder: Path | None = None
-    automatic: Automatic | None = None
-    layers: dict[str, Any] = field(default_factory=dict)
-    selected: frozenset[int] = frozenset()
-    column: str = ""
-    legend: tuple[tuple[str, str], ...] = ()
-    taught: dict[int, str] = field(default_factory=dict)
 
 
 class Session:
@@ -97,6 +65,10 @@ class Session:
     selected = Signal(object)
     #: A finished image was opened with its results.
     opened = Signal(object)
+    #: A result has other layers than before.
+    tracked = Signal(object)
+    #: The user changed a layer of a result: ``cells``, ``nuclei`` or ``puncta``.
+    edited = Signal(object, str)
 
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
         self.viewer = viewer
@@ -104,6 +76,8 @@ class Session:
         self.current: Found | None = None
         #: Called with a result and a label before a click selects; True: it was dealt with.
         self.on_click: Callable[[Found, int], bool] | None = None
+        #: What draws with the mouse, while it is held.
+        self.pen: Pen | None = None
         #: The settings of the form, while there is one.
         self.form_settings: Callable[[], Settings] | None = None
         self._models: tuple[tuple[Any, ...], Models] | None = None
@@ -130,12 +104,12 @@ class Session:
 
         key = tuple(getattr(settings, name, None) for name in CHOICES)
         if self._models is None or self._models[0] != key:
-            self._models = (key, load_models(settings))
+            self._models = (key, _remembering(load_models(settings)))
         return self._models[1]
 
     def forget_form(self, *_: Any) -> None:
         """Go on without a form: its widget is gone."""
-        self.form_settings = self.on_click = None
+        self.form_settings = self.on_click = self.pen = None
 
     def forget_models(self) -> None:
         """Load the networks anew next time: a file of one has changed."""
@@ -170,10 +144,7 @@ class Session:
 
     def _put(self, found: Found) -> Iterator[None]:
         before = self.found.get(found.name)
-        if before is not None:
-            found.layers, found.taught = before.layers, before.taught
-            found.column = found.column or before.column
-            found.folder = found.folder or before.folder
+        found.follow(before)
         table = found.analysis.table
         found.selected &= frozenset(table["label"].tolist())
         if found.column not in table and found.column != TAUGHT:
@@ -181,6 +152,8 @@ class Session:
         self.found[found.name] = found
         self.current = found
         yield from self._show(found)
+        if "puncta" in found.layers and "puncta" not in found.dirty:
+            found.puncta_now = np.array(found.layers["puncta"].data)
         self.colour(found)
         yield
         self.changed.emit(found)
@@ -190,7 +163,10 @@ class Session:
         for number, label in enumerate(labels_of(found.analysis.table.columns) or [""]):
             layer = found.layers.get(puncta_key(number, label))
             if layer is not None and layer in self.viewer.layers:
-                _move_points(layer, rows_of(spots, label).reset_index(drop=True))
+                with self.quietly():
+                    _move_points(layer, rows_of(spots, label).reset_index(drop=True))
+                if number == 0:
+                    found.puncta_now = np.array(layer.data)
 
     def _show(self, found: Found) -> Iterator[None]:
         """Update the layers, or add those that are missing; yields after each."""
@@ -208,12 +184,16 @@ class Session:
                 layer.visible = visible
                 yield
                 continue
-            with self._quietly():
+            with self.quietly():
                 layer.metadata = arguments["metadata"]
+                # what the user changed while this was measured stays, and is measured next
                 if isinstance(layer, Points):
-                    _move_points(layer, arguments["features"])
+                    if name not in found.dirty:
+                        _move_points(layer, arguments["features"])
                 else:
-                    if layer.data.shape != data.shape or not np.array_equal(layer.data, data):
+                    if name in found.dirty:
+                        pass
+                    elif layer.data.shape != data.shape or not np.array_equal(layer.data, data):
                         layer.data = data
                     if arguments["features"] is not None:
                         layer.features = arguments["features"]
@@ -228,9 +208,33 @@ class Session:
         found.layers[kind] = layer
         if isinstance(layer, Labels):
             layer.events.selected_label.connect(self._on_label)
+            layer.events.paint.connect(self._on_painted)
+        elif isinstance(layer, Points):
+            layer.events.data.connect(self._on_points)
+            if kind == PUNCTA:
+                found.puncta_now = np.array(layer.data)
+        self.tracked.emit(found)
+
+    def edited_layer(self, found: Found, kind: str) -> None:
+        """Note that the user changed a layer."""
+        found.dirty.add(kind)
+        self.edited.emit(found, kind)
+
+    def _on_painted(self, event: Any) -> None:
+        self._on_edited(event.source)
+
+    def _on_points(self, event: Any) -> None:
+        if str(event.action) in ("added", "removed", "changed"):
+            self._on_edited(event.source)
+
+    def _on_edited(self, layer: Any) -> None:
+        found = self.at_layer(layer)
+        if found is not None and not self._quiet:
+            kind = next(kind for kind, own in found.layers.items() if own == layer)
+            self.edited_layer(found, kind)
 
     @contextmanager
-    def _quietly(self) -> Iterator[None]:
+    def quietly(self) -> Iterator[None]:
         """Ignore napari's layer events meanwhile."""
         before, self._quiet = self._quiet, True
         try:
@@ -258,8 +262,7 @@ class Session:
 
     def select(self, found: Found, labels: Iterable[int]) -> None:
         """Highlight cells, and show the row of a single one in napari's features table."""
-        known = frozenset(found.analysis.table["label"].tolist())
-        chosen = frozenset(int(label) for label in labels) & known
+        chosen = frozenset(int(label) for label in labels if found.has(int(label)))
         self.current = found
         if chosen == found.selected:
             return
@@ -267,7 +270,7 @@ class Session:
         self.colour(found)
         layer = found.layers.get("cells")
         if layer is not None and len(chosen) == 1:
-            with self._quietly():
+            with self.quietly():
                 layer.selected_label = next(iter(chosen))
         self.selected.emit(found)
 
@@ -305,8 +308,11 @@ class Session:
         if found is not None:
             found.layers = {kind: own for kind, own in found.layers.items() if own != event.value}
 
-    def click(self, position: tuple[float, ...]) -> None:
-        """Select the cell at a place in the world (or do with it what a tab has asked for)."""
+    def click(self, position: tuple[float, ...], *, more: bool = False) -> None:
+        """Select the cell at a place in the world (or do with it what a tab has asked for).
+
+        With `more`, the cells that are selected stay so; one that is clicked again is not any more.
+        """
         candidates = [self.current] if self.current is not None else []
         candidates += [found for found in self.found.values() if found is not self.current]
         for found in candidates:
@@ -318,9 +324,23 @@ class Session:
                 return
             if label:
                 self.viewer.layers.selection.active = layer
-            self.select(found, {label} if label else ())
+            if more and found is self.current:
+                self.select(found, found.selected ^ {label} if label else found.selected)
+            else:
+                self.select(found, {label} if label else ())
             if label:
                 return
+
+
+def _remembering(models: Models) -> Models:
+    """Let the classifier remember cells: after a correction most are as they were."""
+    from napari_tam.phenotype.classify import ModelClassifier
+    from napari_tam.phenotype.remembering import RememberingClassifier
+
+    known = models.phenotype
+    if not isinstance(known, ModelClassifier):
+        return models
+    return replace(models, phenotype=RememberingClassifier(known.model, known.device))
 
 
 def open_results() -> list[tuple[Session, Found]]:
@@ -367,10 +387,16 @@ def _listen(session: Session, callbacks: list[Any]) -> None:
         active = viewer.layers.selection.active
         if event.button != 1 or (active is not None and str(active.mode) != "pan_zoom"):
             return
+        session = known()
+        if session is not None and session.pen is not None and session.pen.draws_on(active):
+            yield from session.pen.drag(event)
+            return
+        del session
+        more = "Shift" in event.modifiers
         yield
         session = known()
         if event.type != "mouse_move" and session is not None:
-            session.click(event.position)
+            session.click(event.position, more=more)
 
     def forget() -> None:
         if on_mouse in callbacks:
@@ -386,4 +412,4 @@ def _move_points(layer: Any, puncta: pd.DataFrame) -> None:
     layer.selected_data = set()
     if len(points) != len(layer.data) or not np.array_equal(layer.data, points):
         layer.data = points
-    layer.features = puncta
+    layer.features = point_features(puncta)

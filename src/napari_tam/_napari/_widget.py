@@ -11,11 +11,12 @@ from qtpy.QtWidgets import QLabel, QTabWidget, QVBoxLayout, QWidget
 
 from napari_tam._napari._analyse import analyse, folder_of
 from napari_tam._napari._controls import Panel, button, column, row, taken_out
+from napari_tam._napari._found import Found
 from napari_tam._napari._job import Job
 from napari_tam._napari._layers import KEY, check_images, placement
 from napari_tam._napari._preload import collect_again
 from napari_tam._napari._results import ResultsBar
-from napari_tam._napari._session import Found, Session
+from napari_tam._napari._session import Session
 from napari_tam._napari._tabs._channels import ChannelPicker
 from napari_tam._napari._tabs._correct import CorrectTab
 from napari_tam._napari._tabs._form import SettingsForm
@@ -185,6 +186,7 @@ class AnalyseWidget(Panel):
         super().changeEvent(event)
         if taken_out(self, event):
             self._later.stop()
+            self.correct.let_go()
             self.job.abandon()
             self.session.forget_form()
             collect_again()
@@ -200,6 +202,7 @@ class AnalyseWidget(Panel):
                 fix="Give it in the form, in µm",
             )
         settings = self.settings_form.settings(pixel_size_um=self.pixel_size_um)
+        self.correct.take_over_changed()
         field = Field(cell.image, {}, self.pixel_size_um, cell.source)
         planes = {role: channel.plane for role, channel in channels.items()}
         # Where the results belong is settled now, whatever the user does to the viewer meanwhile.

@@ -85,8 +85,12 @@ class ModelClassifier:
     ) -> pd.DataFrame:
         """See `Classifier.classify`."""
         crops = cell_crops(field.channels["cell"], cells, nuclei, table, field.pixel_size_um)
-        scores = self.model.score(crops, shape_features(table), self.device)
+        scores = self.score(crops, shape_features(table))
         return decide(scores, self.classes, table, field.pixel_size_um, self.model.unlike_above, settings)
+
+    def score(self, crops: npt.NDArray[Any], features: npt.NDArray[Any]) -> Scores:
+        """Return what the model says of cells by their crops and shape features."""
+        return self.model.score(crops, features, self.device)
 
 
 def decide(

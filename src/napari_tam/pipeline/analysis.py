@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from napari_tam.correct.apply import Corrected
     from napari_tam.io.field import Field
     from napari_tam.phenotype.classify import Classifier
+    from napari_tam.puncta.threshold import Threshold
     from napari_tam.settings import Settings
 
 
@@ -46,6 +47,8 @@ class Analysis:
         What was corrected by hand.
     phenotypes, classifier
         The columns that the classifier gave, and the classifier.
+    thresholds
+        The thresholds for the contrast of its puncta, by exosome label, if they were found here.
     """
 
     field: Field
@@ -62,6 +65,7 @@ class Analysis:
     edits: Edits = with_default(default_factory=Edits)
     phenotypes: pd.DataFrame | None = None
     classifier: Classifier | None = None
+    thresholds: dict[str, Threshold] | None = None
 
 
 @dataclass(frozen=True)

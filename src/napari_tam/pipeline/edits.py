@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from napari_tam.columns import JUDGED
+from napari_tam.edit.review import changed_labels
 from napari_tam.markers.labels import LABEL, rows_of
 
 if TYPE_CHECKING:
@@ -44,6 +46,9 @@ class Edits:
         those of the first.
     others
         Those of the other labels: label to (added, removed).
+    judged
+        How those cells were found that were left as they were (`napari_tam.columns.JUDGED`, by label); None:
+        not known, as where corrections come from disk.
     """
 
     cells: Labels | None = None
@@ -51,6 +56,7 @@ class Edits:
     added: Points = field(default_factory=_none)
     removed: Points = field(default_factory=_none)
     others: dict[str, tuple[Points, Points]] = field(default_factory=dict)
+    judged: pd.DataFrame | None = None
 
     @property
     def any(self) -> bool:
@@ -177,3 +183,22 @@ def puncta_edits(found: Points, now: Points, removed_before: Points) -> tuple[Po
     removed = np.concatenate([found[~near(found, now)], removed_before])
     removed = removed[~near(removed, now)]
     return added, np.unique(removed, axis=0).reshape(-1, 2)
+
+
+def still_judged(before: Labels, table: pd.DataFrame, now: Labels) -> pd.DataFrame:
+    """Return what a segmentation said of the cells that have the same pixels now.
+
+    Parameters
+    ----------
+    before, table
+        (Y, X) labels as they were found, and the table of these cells.
+    now
+        (Y, X) labels as a person left them.
+
+    Returns
+    -------
+    The columns `napari_tam.columns.JUDGED`, by label.
+    """
+    changed = changed_labels(before, now)
+    judged = table.set_index("label").reindex(columns=list(JUDGED))
+    return judged[~judged.index.isin(list(changed))]

@@ -106,6 +106,7 @@ def _run_table(
         edits=edits,
         phenotypes=state.phenotypes,
         classifier=models.phenotype,
+        thresholds=state.thresholds,
     )
 
 

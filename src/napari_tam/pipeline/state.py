@@ -41,10 +41,12 @@ class State:
     cells, diameter_um, diameter_doubt, judged
         By ``cells``: labels, the diameter that they were found with, why its estimate is unsure, and how each
         of them was found (`napari_tam.columns.JUDGED`, by label); None if nobody knows.
-    candidates, thresholds, spots
+        candidates, thresholds, spots
         By ``puncta``: before the thresholds; those for the contrast, by exosome label; and after them. With
         several exosome channels `napari_tam.markers.labels.LABEL` says which one a row is of.
-    table, puncta, summary
+        known_thresholds, sharpness
+        Those of an earlier analysis, where they still hold.
+        table, puncta, summary
         By ``measure``.
     phenotypes
         By ``classify``: the columns that it adds; None without a model.
@@ -68,6 +70,8 @@ class State:
     puncta: pd.DataFrame = later(init=False)
     summary: dict[str, object] = later(init=False)
     phenotypes: pd.DataFrame | None = None
+    known_thresholds: dict[str, Threshold] | None = None
+    sharpness: float | None = None
 
     @property
     def inside(self) -> Field:

@@ -84,6 +84,8 @@ def _correct(state: State) -> None:
 def _keep_corrected(state: State, earlier: Analysis) -> None:
     assert earlier.corrected is not None  # or it would not be kept
     state.corrected = earlier.corrected
+    known: Any = earlier.summary.get("sharpness")  # of the picture alone
+    state.sharpness = known
 
 
 def _go_on_corrected(state: State) -> None:
@@ -130,7 +132,7 @@ def _keep_cells(state: State, earlier: Analysis) -> None:
 def _cells_by_hand(state: State) -> bool:
     if state.edits.cells is None:
         return False
-    state.cells = state.edits.cells
+    state.cells, state.judged = state.edits.cells, state.edits.judged
     state.diameter_um = _typical_diameter(state.cells) * state.field.pixel_size_um
     return True
 
@@ -200,6 +202,8 @@ def _find_candidates(state: State) -> None:
 def _keep_candidates(state: State, earlier: Analysis) -> None:
     assert earlier.candidates is not None  # or it would not be kept
     state.candidates = earlier.candidates
+    if state.settings == earlier.settings:
+        state.known_thresholds = earlier.thresholds
 
 
 def _candidates_known(state: State) -> bool:
@@ -212,7 +216,9 @@ def _candidates_known(state: State) -> bool:
 def _select_spots(state: State) -> None:
     """Apply the thresholds, then what was corrected by hand."""
     exosomes = state.field.exosomes
-    found, state.thresholds = select_by_label(state.candidates, state.settings, list(exosomes))
+    found, state.thresholds = select_by_label(
+        state.candidates, state.settings, list(exosomes), state.known_thresholds
+    )
     channels = {label: state.field.channels[role] for label, role in exosomes.items()}
     state.spots = state.edits.apply(found, channels, state.field.pixel_size_um, state.settings)
 
@@ -235,7 +241,8 @@ def _measure(state: State) -> None:
         judged = state.judged.reindex(state.table["label"]).reset_index(drop=True)
         for name in JUDGED:
             state.table[name] = judged[name].fillna(state.table[name])
-    state.summary["sharpness"] = sharpness(field.channels["cell"])
+    known = state.sharpness
+    state.summary["sharpness"] = sharpness(field.channels["cell"]) if known is None else known
     outside = field.channels["cell"][cells == 0]
     state.summary["cell_signal"] = (
         float(state.table["cell_mean"].median() - np.median(outside)) if outside.size else float("nan")
@@ -243,11 +250,11 @@ def _measure(state: State) -> None:
     state.summary["findings"] = " ".join(dict.fromkeys(each.code for each in findings))
     state.summary["cell_diameter_um"] = state.diameter_um
     # The score of the other method is no chance.
-    known = state.settings.puncta_method == "network"
+    by_network = state.settings.puncta_method == "network"
     for number, (label, threshold) in enumerate(state.thresholds.items()):
         told = {
             "puncta_threshold": threshold.value,
-            "puncta_false_share": false_share(rows_of(state.spots, label)) if known else float("nan"),
+            "puncta_false_share": false_share(rows_of(state.spots, label)) if by_network else float("nan"),
         }
         state.summary |= {of_label(name, label): value for name, value in told.items()}
         # without a name: those of the first label

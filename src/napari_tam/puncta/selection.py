@@ -87,7 +87,10 @@ def select(candidates: pd.DataFrame, settings: Settings, threshold: Threshold | 
 
 
 def select_by_label(
-    candidates: pd.DataFrame, settings: Settings, labels: Sequence[str]
+    candidates: pd.DataFrame,
+    settings: Settings,
+    labels: Sequence[str],
+    known: dict[str, Threshold] | None = None,
 ) -> tuple[pd.DataFrame, dict[str, Threshold]]:
     """Return the puncta among the candidates of all exosome channels, and the threshold of each.
 
@@ -99,6 +102,8 @@ def select_by_label(
         As for `select` and `threshold_for`.
     labels
         The labels; one that is empty for a single exosome channel.
+    known
+        Thresholds that were found in the same candidates before.
     """
     import pandas as pd
 
@@ -106,7 +111,7 @@ def select_by_label(
     found = []
     for label in labels:
         own = rows_of(candidates, label)
-        thresholds[label] = threshold_for(own, settings, label)
+        thresholds[label] = (known or {}).get(label) or threshold_for(own, settings, label)
         found.append(select(own, settings, thresholds[label]))
     filled = [table for table in found if len(table)] or found[:1]
     return filled[0] if len(filled) == 1 else pd.concat(filled, ignore_index=True), thresholds

@@ -13,14 +13,12 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from napari_tam.columns import DOUBTFUL
 from napari_tam.phenotype.classify import UNCERTAIN, UNLIKE
 from napari_tam.report.data import ReportData, as_number, whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-#: Of masks with a lower confidence, about half are wrong (benchmarks/real_cells.py).
-DOUBTFUL = 0.6
 
 _Values = npt.NDArray[np.float64]
 

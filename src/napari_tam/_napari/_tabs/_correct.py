@@ -1,34 +1,44 @@
-"""The correct tab: napari's own tools change masks and puncta, one button measures again."""
+"""The correct tab: actions with buttons and keys beside napari's own tools; what changed is measured."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from functools import partial
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from napari.utils.notifications import show_error
-from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
+from qtpy.QtCore import Qt, QTimer
+from qtpy.QtWidgets import QCheckBox, QGridLayout, QLabel, QPushButton, QVBoxLayout, QWidget
 
-from napari_tam._napari._controls import button, row
-from napari_tam._napari._layers import PUNCTA, positions, puncta_key
+from napari_tam._napari._actions import ACTIONS, MASKS, REDO, UNDO
+from napari_tam._napari._controls import button, column, row
+from napari_tam._napari._corrections import corrections
+from napari_tam._napari._editor import Editor
+from napari_tam._napari._job import Job
+from napari_tam._napari._layers import PUNCTA
 from napari_tam._napari._tabs._train_cells import TrainCells
+from napari_tam._napari._unsaved import CloseGuard, ask
 from napari_tam.errors import InputError
-from napari_tam.markers.labels import labels_of, rows_of
-from napari_tam.pipeline.edits import Edits, near, puncta_edits
+from napari_tam.pipeline.edits import Edits
 from napari_tam.results.edits import save_edits
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from napari_tam._napari._job import Job
-    from napari_tam._napari._session import Found, Session
+    from napari_tam._napari._found import Found
+    from napari_tam._napari._session import Session
 
-_HELP = """<ol style='margin-left:-24px'>
-<li>Choose what to correct.</li>
-<li>Cells and nuclei: paint with the brush (a new number for a new cell: key M), fill, erase.
-Puncta: click to add; to delete, choose them with the arrow (key 3) and press Delete.</li>
-<li>Update measurements.</li></ol>"""
+#: How long after the last correction the measurements follow (ms).
+REST_MS = 1000
+
+_HELP = {
+    "cells": "Click a cell, more with Shift and a click; then a button, or its key. napari's brush, bucket "
+    "and eraser work as well.",
+    "nuclei": "Take a nucleus with napari's picker (key 5); then a button, or its key. Brush, bucket and "
+    "eraser work as well.",
+    "puncta": "Add puncta with a click; choose some with the arrow (key 3) and delete them.",
+}
 
 
 class CorrectTab(QWidget):
@@ -54,46 +64,67 @@ class CorrectTab(QWidget):
         use_cells_model: Callable[[Path], None],
     ) -> None:
         super().__init__()
-        self._session, self._measure = session, measure
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(4, 4, 4, 4)
-        text = QLabel(_HELP)
-        text.setWordWrap(True)
-        layout.addWidget(text)
-        layout.addWidget(
-            row(
-                button(
-                    "Edit cells", "Paint, fill and erase the masks of the cells.", lambda: self.edit("cells")
-                ),
-                button("Edit nuclei", "The same for the nuclei.", lambda: self.edit("nuclei")),
-                button(
-                    "Edit puncta", "Add puncta with a click, delete chosen ones.", lambda: self.edit("puncta")
-                ),
-            )
-        )
-        layout.addWidget(
-            row(
-                button(
-                    "Update measurements",
-                    "Measure anew what you corrected; nothing is segmented.",
-                    self.update_measurements,
-                ),
-                button("Discard corrections", "Go back to what was found.", self.discard),
-            )
-        )
-        self.state = QLabel("")
-        self.state.setWordWrap(True)
-        layout.addWidget(self.state)
+        self._session, self._measure, self._job = session, measure, job
+        self.looking = Job()
+        self.editor = Editor(session, self.looking)
+        self._shown: Found | None = None
+        self._asked: set[str] = set()
+        self._help, self.doubtful, self.state = QLabel(), QLabel(), QLabel()
+        for label in (self._help, self.doubtful, self.state):
+            label.setWordWrap(True)
+        self.buttons: dict[str, QPushButton] = {}
+        self._of_masks, self._of_puncta = self._actions(MASKS), self._actions(("puncta",))
+        self.by_itself = QCheckBox("measure by itself")
+        self.by_itself.setToolTip("Measure what changed a second after the last correction.")
+        self.by_itself.setChecked(True)
         again = QLabel("<b>Better masks next time:</b> train the cell network on what you corrected.")
         again.setWordWrap(True)
-        layout.addWidget(again)
         self.training = TrainCells(session, job, use_cells_model)
-        layout.addWidget(self.training, 1)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        kinds = (
+            button(
+                "Edit cells",
+                "Correct the masks of the cells; begins with the brush.",
+                partial(self.edit, "cells"),
+            ),
+            button("Edit nuclei", "The same for the nuclei.", partial(self.edit, "nuclei")),
+            button("Edit puncta", "Add puncta with a click, delete some.", partial(self.edit, "puncta")),
+        )
+        steps = (
+            self._button(
+                "Undo", UNDO, "Take back the last change of the chosen layer, as a whole.", self.editor.undo
+            ),
+            self._button("Redo", REDO, "Do again what was taken back.", self.editor.redo),
+        )
+        update = button(
+            "Update measurements",
+            "Measure anew what you corrected; nothing is segmented.",
+            self.update_measurements,
+        )
+        discard = button("Discard corrections", "Go back to what was found.", self.discard)
+        parts = (self._help, self._of_masks, self.doubtful, self._of_puncta, row(*steps))
+        layout.addWidget(
+            column(
+                row(*kinds), *parts, self.by_itself, row(update, discard), self.state, again, self.training
+            )
+        )
+        self._rest = QTimer(self)
+        self._rest.setSingleShot(True)
+        self._rest.setInterval(REST_MS)
+        self._rest.timeout.connect(self._on_rest)
+        self.guard = CloseGuard(self, session, self.take_over_changed, self._keep)
+        self._show_kind("cells")
         session.changed.connect(self._on_changed)
+        session.edited.connect(self._on_edited)
+        session.selected.connect(self._count_doubtful)
+        session.viewer.layers.selection.events.active.connect(self._on_active)
+        self.editor.said.connect(self._say)
+        self.editor.pen.held.connect(self._on_pen)
 
     def edit(self, kind: str) -> None:
         """Make a layer active and select its tool."""
-        found = self._found()
+        found = self._session.current
         layer = found.layers.get(kind) if found is not None else None
         active = self._session.viewer.layers.selection.active
         if kind == PUNCTA and found is not None and active in _puncta_layers(found):
@@ -108,44 +139,162 @@ class CorrectTab(QWidget):
         else:
             layer.mode = "paint"
             layer.selected_label = int(layer.data.max()) + 1
+        self._show_kind(kind)
+
+    @property
+    def resting(self) -> bool:
+        """Whether corrections wait to be measured."""
+        return self._rest.isActive()
 
     def update_measurements(self) -> None:
         """Take over what was corrected, save it, and measure again."""
-        found = self._found()
+        found = self._session.current
         if found is None:
             show_error("There is nothing to measure yet: run an analysis first")
             return
+        if self.take_over(found):
+            for layer in found.layers.values():
+                layer.mode = "pan_zoom"
+            self._measure(found)
+
+    def take_over(self, found: Found) -> bool:
+        """Make what was changed in the layers the corrections of a result, and save them."""
+        self._rest.stop()
         try:
             edits = corrections(found)
             self._keep(found, edits)
         except InputError as error:
             show_error(str(error))
-            return
-        for layer in found.layers.values():
-            layer.mode = "pan_zoom"
+            return False
         found.edits = edits
-        self._measure(found)
+        found.dirty.clear()
+        return True
+
+    def take_over_changed(self) -> None:
+        """Do so for all images that were corrected since they were measured."""
+        for found in list(self._session.found.values()):
+            if found.dirty:
+                self.take_over(found)
 
     def discard(self) -> None:
         """Go back to what the networks found."""
-        found = self._found()
+        found = self._session.current
         if found is None:
             return
+        self._rest.stop()
         found.edits = Edits()
+        found.dirty.clear()
         try:
             self._keep(found, found.edits)
         except InputError as error:
             show_error(str(error))
         self._measure(found)
 
+    def let_go(self) -> None:
+        """Save what was corrected where a folder is known, and stop: the dock is closed."""
+        self.take_over_changed()
+        self.editor.pen.put_down()
+        self.looking.abandon()
+
+    def _actions(self, kinds: tuple[str, ...]) -> QWidget:
+        """Return the buttons of the actions for some kinds of layers, a row for each group."""
+        box = QWidget()
+        grid = QGridLayout(box)
+        grid.setContentsMargins(0, 0, 0, 0)
+        mine = [action for action in ACTIONS if set(action.kinds) & set(kinds)]
+        for line, (group, members) in enumerate(groupby(mine, key=lambda action: action.group)):
+            grid.addWidget(QLabel(group), line, 0)
+            for place, action in enumerate(members, 1):
+                made = self._button(
+                    action.title, action.key, action.tip, partial(self.editor.do, action.name)
+                )
+                self.buttons[action.name] = made
+                grid.addWidget(made, line, place)
+        return box
+
+    def _button(self, title: str, key: str, tip: str, do: Callable[[], Any]) -> QPushButton:
+        shown = key.replace("Control", "Ctrl").replace("-", "+")
+        made = button(f"{title}  [{shown}]", f"{tip} Key {shown}, while the layer is chosen.", do)
+        made.setFocusPolicy(Qt.FocusPolicy.NoFocus)  # else the image would have no keys after a click on it
+        return made
+
     def _keep(self, found: Found, edits: Edits) -> None:
         if found.folder is not None and (edits.any or (found.folder / "edits").exists()):
             save_edits(found.folder, found.name, edits, found.analysis.field.pixel_size_um)
+            found.kept = edits
 
-    def _found(self) -> Found | None:
-        return self._session.current
+    def _on_edited(self, found: Found, _: str) -> None:
+        self._asked.discard(found.name)
+        if (window := self.window()) is not None:
+            self.guard.watch(window)
+        self._count_doubtful(found)
+        if self.by_itself.isChecked():
+            self._rest.start()
+
+    def _on_rest(self) -> None:
+        """Measure what was corrected, as soon as nothing else is running."""
+        changed = [found for found in self._session.found.values() if found.dirty]
+        if not changed:
+            return
+        if not self._job.idle or self._session.showing:
+            self._rest.start()
+            return
+        found = changed[0]
+        if self.take_over(found) and found.analysis.field.channels:
+            self._measure(found)
+        if len(changed) > 1:
+            self._rest.start()
+
+    def _leave(self, found: Found) -> None:
+        """Take over what was corrected in an image that is left; ask once if nothing is done by itself."""
+        if not found.dirty:
+            return
+        if self.by_itself.isChecked():
+            self._rest.start(0)
+        elif found.name not in self._asked:
+            self._asked.add(found.name)
+            text = f"'{found.name}' was corrected. Save the corrections, and measure them?"
+            if ask(self, text, cancel=False) == "save" and self.take_over(found):
+                self._measure(found)
+
+    def _on_active(self, event: Any) -> None:
+        found = self._session.at_layer(event.value) if event.value is not None else None
+        if found is not None:
+            kind = next(kind for kind, layer in found.layers.items() if layer == event.value)
+            if kind in _HELP:
+                self._show_kind(kind)
+
+    def _show_kind(self, kind: str) -> None:
+        """Show the buttons for a kind of layer."""
+        self._help.setText(_HELP[kind])
+        self._of_masks.setVisible(kind != "puncta")
+        self._of_puncta.setVisible(kind == "puncta")
+        self.doubtful.setVisible(kind == "cells")
+        for action in ACTIONS:
+            if "puncta" not in action.kinds:
+                self.buttons[action.name].setEnabled(kind in action.kinds)
+
+    def _on_pen(self, name: str) -> None:
+        for action, made in self.buttons.items():
+            made.setDown(action == name)
+
+    def _count_doubtful(self, found: Found) -> None:
+        order = found.review.order
+        done = len(found.review.looked_at(found.changed_cells())) if order else 0
+        self.doubtful.setText(
+            f"{done} of {len(order)} doubtful cells looked at" if order else "No cell is doubtful."
+        )
+
+    def _say(self, text: str) -> None:
+        self.state.setText(text)
+        if self._session.current is not None:
+            self._count_doubtful(self._session.current)
 
     def _on_changed(self, found: Found) -> None:
+        left, self._shown = self._shown, found
+        if left is not None and left.name != found.name:
+            self._leave(self._session.found.get(left.name, left))
+        self._count_doubtful(found)
         said = "; ".join(found.edits.notes) or "Nothing is corrected."
         if found.edits.any:
             where = (
@@ -162,53 +311,3 @@ class CorrectTab(QWidget):
 def _puncta_layers(found: Found) -> list[Any]:
     """Return the layers of puncta of a result, one an exosome label."""
     return [layer for kind, layer in found.layers.items() if kind.partition(" ")[0] == PUNCTA]
-
-
-def corrections(found: Found) -> Edits:
-    """Compare a result's layers with its analysis; what differs is a correction.
-
-    Raises
-    ------
-    InputError
-        If a layer was removed or has another size.
-    """
-    analysis, edits = found.analysis, found.edits
-    for kind in ("cells", "nuclei"):
-        known: Any = getattr(analysis, kind)
-        layer = found.layers.get(kind)
-        if known is None or layer is None:
-            continue
-        data = np.asarray(layer.data)
-        if data.shape != known.shape:
-            raise InputError(f"the mask has another size than the image: {data.shape}", where=layer.name)
-        if not np.array_equal(data, known):
-            labels = data.astype(np.uint32)
-            edits = replace(edits, cells=labels) if kind == "cells" else replace(edits, nuclei=labels)
-    for number, label in enumerate(labels_of(analysis.table.columns) or [""]):
-        edits = _corrected_puncta(found, edits, number, label)
-    return edits
-
-
-def _corrected_puncta(found: Found, edits: Edits, number: int, label: str) -> Edits:
-    """Add what was corrected in the puncta of an exosome label (empty: the only one) to corrections."""
-    from napari_tam.puncta.selection import select, threshold_for
-
-    analysis, layer = found.analysis, found.layers.get(puncta_key(number, label))
-    if layer is None:
-        return edits
-    now = np.asarray(layer.data, np.float64)[:, -2:]
-    height, width = analysis.cells.shape  # the image itself may be gone
-    if len(now) and ((now < -0.5) | (now > (height - 0.5, width - 0.5))).any():
-        raise InputError("a punctum lies outside of the image", where=layer.name, fix="Delete it")
-    puncta = rows_of(analysis.puncta, label)
-    if np.array_equal(now, positions(puncta)):
-        return edits
-    if analysis.candidates is not None:
-        own = rows_of(analysis.candidates, label)
-        threshold = threshold_for(own, analysis.settings, label)
-        found_at = positions(select(own, analysis.settings, threshold))
-    else:  # read back from a folder: its puncta hold those that were added before
-        found_at = positions(puncta)
-        found_at = found_at[~near(found_at, analysis.edits.of(label, number)[0])]
-    added, removed = puncta_edits(found_at, now, edits.of(label, number)[1])
-    return edits.with_puncta(label, number, added, removed)

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from napari_tam._napari._session import Found, Session
+    from napari_tam._napari._found import Found
+    from napari_tam._napari._session import Session
     from napari_tam._napari._tabs._form import Entry
     from napari_tam.settings import Settings
 

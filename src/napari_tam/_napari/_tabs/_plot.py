@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import pandas as pd
 
-    from napari_tam._napari._session import Found, Session
+    from napari_tam._napari._found import Found
+    from napari_tam._napari._session import Session
 
 #: First entry of the second list: the distribution of the first.
 BY_GROUP = "by phenotype"

@@ -19,8 +19,9 @@ from napari_tam.puncta.selection import REASONS
 from napari_tam.puncta.threshold import Threshold
 
 if TYPE_CHECKING:
+    from napari_tam._napari._found import Found
     from napari_tam._napari._judged import Judged
-    from napari_tam._napari._session import Found, Session
+    from napari_tam._napari._session import Session
     from napari_tam._napari._tabs._form import Entry
     from napari_tam.settings import Settings
 

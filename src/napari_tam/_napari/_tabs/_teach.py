@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping, Sequence
     from pathlib import Path
 
+    from napari_tam._napari._found import Found
     from napari_tam._napari._job import Job
-    from napari_tam._napari._session import Found, Session
+    from napari_tam._napari._session import Session
     from napari_tam.pipeline.analysis import Analysis
 
 _HELP = (
