@@ -149,6 +149,8 @@ VALUES: dict[str, tuple[list[str], Any]] = {
     "positive_quantile": (["0.95"], 0.95),
     "aggregate_width": (["2"], 2.0),
     "puncta_threshold": (["3"], 3.0),
+    "puncta_thresholds": (["GFP=3", "PKH26=4.5"], {"GFP": 3.0, "PKH26": 4.5}),
+    "label_distance_um": (["0.4"], 0.4),
     "nuclei_help": ([], False),
     "average_flips": ([], True),
     "comparison_readouts": (["puncta_count"], "puncta_count"),
@@ -170,8 +172,8 @@ VALUES: dict[str, tuple[list[str], Any]] = {
     "marker_phenotypes": (["M1=CD86+", "M2=CD206+"], {"M1": "CD86+", "M2": "CD206+"}),
 }
 
-#: Exit status of settings that the image does not fit: it is no volume, has no masks, and (found at the end)
-#: no markers.
+#: Exit status of settings that the image does not fit: it is no volume, has no masks, and (found before it is
+#: analysed) no markers.
 STATUS = {"z_stack": 1, "cells_masks": 1, "nuclei_masks": 1, "gates": 2, "types": 2, "marker_phenotypes": 2}
 
 
@@ -191,6 +193,9 @@ def test_every_setting_can_be_given_as_an_option(
         status = run("analyse", image, "--out", tmp_path / "out", *words)
         assert status == STATUS.get(name, 0)
         assert fake_models.pop() == Settings().updated(**{name: value})
+        if status == 2:  # nothing was analysed
+            assert not (tmp_path / "out" / "settings.yaml").exists()
+            continue
         # the threshold that was found is written down
         found = {} if name == "puncta_threshold" else {"puncta_threshold": 1.0}
         written = Settings.from_yaml(tmp_path / "out" / "settings.yaml")
