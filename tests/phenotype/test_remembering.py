@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-import pytest
 from phenotypes import ellipses, field_of
 
 from napari_tam.measure.cells import measure
@@ -14,6 +13,9 @@ from napari_tam.phenotype.classify import load_classifier
 from napari_tam.phenotype.model import PhenotypeModel
 from napari_tam.phenotype.remembering import RememberingClassifier
 from napari_tam.settings import Settings
+
+if TYPE_CHECKING:
+    import pytest
 
 
 def test_only_new_cells_are_scored_and_all_as_by_the_plain_classifier(
