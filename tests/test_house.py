@@ -200,7 +200,7 @@ def test_commands_in_the_pages_are_real(command: str) -> None:
 
 def test_the_columns_page_has_every_column_of_every_table_with_unit_formula_and_source() -> None:
     page = (ROOT / "docs" / "columns.md").read_text(encoding="utf-8")
-    assert "| column | group | unit | definition | source |" in page
+    assert "| column | in words | group | unit | definition | source |" in page
     rows = {tuple(part.strip() for part in line[1:-1].split(" | ")) for line in page.splitlines()}
     tables = [value for name, value in vars(columns).items() if name.isupper() and not name.startswith("_")]
     found = [
@@ -208,6 +208,6 @@ def test_the_columns_page_has_every_column_of_every_table_with_unit_formula_and_
     ]
     assert len(found) > 50
     for column in (*found, *columns.phenotype_columns(), *columns.phenotype_summary_columns()):
-        texts = (column.group, column.unit, column.definition, column.source)
+        texts = (column.title, column.group, column.unit, column.definition, column.source)
         row = (f"`{column.name}`", *(text.replace("|", "\\|") for text in texts))
         assert row in rows, f"{column.name} is not on the page: tools/reference_pages.py"

@@ -179,14 +179,15 @@ def columns_page() -> str:
     }
     sections = [COLUMNS_HEAD]
     for title, columns in tables.items():
-        head = f"## {title}\n\n| column | group | unit | definition | source |\n|---|---|---|---|---|\n"
+        head = f"## {title}\n\n| column | in words | group | unit | definition | source |\n"
+        head += "|---|---|---|---|---|---|\n"
         sections.append(head + "\n".join(map(column_row, columns)) + "\n")
     return "\n".join(sections)
 
 
 def column_row(column: Column) -> str:
     """Return the table row of one column."""
-    texts = (column.group, column.unit, column.definition, column.source)
+    texts = (column.title, column.group, column.unit, column.definition, column.source)
     return " | ".join([f"| `{column.name}`", *(text.replace("|", "\\|") for text in texts)]) + " |"
 
 

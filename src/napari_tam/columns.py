@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any, Literal
 
 from napari_tam.markers.names import marker_role, slug
@@ -56,6 +57,158 @@ class Column:
     group: str
     definition: str
     source: str = ""
+
+    @property
+    def title(self) -> str:
+        """What it is called in words."""
+        return title_of(self.name)
+
+
+#: What columns are called where their name, read as words, would not do.
+_TITLES = {
+    "label": "Cell number",
+    "frame": "Frame",
+    "centroid_y_px": "Centre, y",
+    "centroid_x_px": "Centre, x",
+    "equivalent_diameter_um": "Diameter of a disc of the same area",
+    "major_axis_um": "Length of the long axis",
+    "minor_axis_um": "Length of the short axis",
+    "orientation_deg": "Orientation",
+    "feret_max_um": "Largest diameter",
+    "feret_min_um": "Smallest diameter",
+    "inscribed_radius_um": "Radius of the largest disc inside",
+    "protrusion_fraction": "Share of the area in protrusions",
+    "puncta_count": "Puncta per cell",
+    "puncta_per_um2": "Puncta per area",
+    "puncta_intensity_sum": "Puncta intensity per cell",
+    "puncta_intensity_mean": "Mean punctum intensity",
+    "puncta_intensity_median": "Median punctum intensity",
+    "puncta_width_um": "Width of the puncta",
+    "puncta_snr": "Signal-to-noise ratio of the puncta",
+    "exosome_mean": "Mean exosome intensity",
+    "exosome_integrated": "Exosome intensity",
+    "ctcf": "Corrected total cell fluorescence",
+    "cell_mean": "Mean intensity of the cell stain",
+    "nucleus_mean": "Mean intensity of the nuclear stain",
+    "lysosome_mean": "Mean lysosome intensity",
+    "extra_mean": "Mean intensity of the extra channel",
+    "puncta_edge_distance_um": "Distance of the puncta to the cell's edge",
+    "puncta_nucleus_distance_um": "Distance of the puncta to the nucleus",
+    "puncta_relative_radius": "Relative radius of the puncta (0 innermost, 1 at the edge)",
+    "central_fraction": "Share of central puncta",
+    "perinuclear_fraction": "Share of perinuclear puncta",
+    "lysosome_pearson": "Pearson correlation with lysosomes",
+    "manders_m1": "Manders M1, exosomes on lysosomes",
+    "manders_m1_random": "Manders M1 by chance",
+    "manders_m2": "Manders M2, lysosomes on exosomes",
+    "manders_m2_random": "Manders M2 by chance",
+    "lysosome_overlap": "Share of puncta on lysosomes",
+    "lysosome_overlap_random": "Share of puncta on lysosomes by chance",
+    "lysosome_area_fraction": "Share of the area that is lysosomes",
+    "exosome_threshold": "Threshold of the exosome channel",
+    "lysosome_threshold": "Threshold of the lysosome channel",
+    "touches_border": "Touches the image's border",
+    "contact_fraction": "Share of the edge that touches other cells",
+    "saturated_fraction": "Share of saturated pixels",
+    "focus_score": "Sharpness",
+    "contrast_to_noise": "Contrast to noise of the cell stain",
+    "segmentation_confidence": "Confidence of the outline",
+    "nuclei_help": "Found or split by nuclei",
+    "nucleus_count": "Nuclei per cell",
+    "no_nucleus": "Without nucleus",
+    "many_nuclei": "With several nuclei",
+    "nucleus_area_um2": "Area of the nuclei",
+    "nucleus_cell_area_ratio": "Area of the nuclei / area of the cell",
+    "phenotype_reason": "Why the phenotype is uncertain",
+    "snr": "Signal-to-noise ratio",
+    "width_se_um": "Standard error of the width",
+    "position_se_um": "Standard error of the position",
+    "intensity_se": "Standard error of the intensity",
+    "edge_distance_um": "Distance to the cell's edge",
+    "nucleus_distance_um": "Distance to the nucleus",
+    "relative_radius": "Relative radius (0 innermost, 1 at the edge)",
+    "positive": "Positive cells",
+    "positive_fraction": "Share of positive cells",
+    "aggregate_count": "Aggregates per cell",
+    "aggregate_intensity": "Intensity of the aggregates",
+    "puncta_equivalents": "Exosome equivalents",
+    "puncta_equivalents_low": "Exosome equivalents, lower limit",
+    "puncta_equivalents_high": "Exosome equivalents, upper limit",
+    "time_h": "Time",
+}
+
+#: What the last parts of marker columns say (`marker_columns`).
+_READINGS = {
+    "nucleus_mean": "mean intensity over the nucleus",
+    "cytoplasm_mean": "mean intensity outside of the nucleus",
+    "rim_mean": "mean intensity at the rim",
+    "spill_over": "spill-over from neighbours",
+    "mean": "mean intensity",
+    "median": "median intensity",
+    "integrated": "intensity per cell",
+    "background": "background",
+}
+
+#: How a name ends that carries its unit.
+_UNIT_ENDS = ("_um2", "_um3", "_um", "_px", "_deg", "_h", "_min")
+
+
+def title_of(name: str) -> str:
+    """Return what a column is called in words, without its unit: ``Puncta per cell``."""
+    if name in _TITLES:
+        return _TITLES[name]
+    for prefix, words in (("marker_", "{}"), ("p_", "Probability of {}")):
+        if name.startswith(prefix):
+            rest = name.removeprefix(prefix)
+            if prefix == "p_":
+                return words.format(rest.upper() if len(rest) < 3 else rest.replace("_", " "))
+            for end, said in _READINGS.items():
+                if rest.endswith(f"_{end}"):
+                    return f"{rest.removesuffix(f'_{end}')}: {said}"
+    own, exosomes = _of_exosomes(name)
+    if exosomes:
+        return f"{title_of(own)}, {exosomes}"
+    end = next((end for end in _UNIT_ENDS if name.endswith(end)), "")
+    plain = name.removesuffix(end).replace("_", " ").strip()
+    return plain[:1].upper() + plain[1:]
+
+
+def _of_exosomes(name: str) -> tuple[str, str]:
+    """Return a column of one exosome label among several without the label, and the label; or as it is."""
+    known = [own for own in _TITLES if name.startswith(f"{own}_")]
+    own = max(known, key=len, default="")
+    label = name.removeprefix(f"{own}_") if own else ""
+    # labels are names of dyes and proteins: GFP, PKH26, CD63
+    return (own, label) if label != label.lower() or any(map(str.isdigit, label)) else (name, "")
+
+
+def unit_of(name: str) -> str:
+    """Return the unit of a column; empty if it has none, or is not known."""
+    if name.startswith("marker_") and name.rpartition("_")[2] in (
+        "mean",
+        "median",
+        "integrated",
+        "background",
+    ):
+        return "counts"
+    return _units().get(name, "") or _units().get(_of_exosomes(name)[0], "")
+
+
+def label_of(name: str) -> str:
+    """Return what an axis says about a column: ``Exosome intensity (counts)``."""
+    unit = unit_of(name)
+    return f"{title_of(name)} ({unit})" if unit else title_of(name)
+
+
+@cache
+def _units() -> dict[str, str]:
+    """Return the unit of every column that has one, those of cells first."""
+    tables = [value for key, value in globals().items() if key.isupper() and isinstance(value, tuple)]
+    found: dict[str, str] = {}
+    for column in (column for table in tables for column in table if isinstance(column, Column)):
+        if column.unit and "'" not in column.unit:  # the unit of the layout, or of the readout: not one
+            found.setdefault(column.name, column.unit)
+    return found
 
 
 def build_table(columns: Iterable[Column], values: Mapping[str, Any], rows: int) -> pd.DataFrame:

@@ -13,6 +13,8 @@ from qtpy.QtWidgets import QLabel, QMainWindow, QTableView, QVBoxLayout, QWidget
 
 from napari_tam._napari._controls import Combo, PathEdit, button, row
 from napari_tam._napari._layers import FIRST
+from napari_tam._napari._session import TAUGHT
+from napari_tam.columns import label_of
 from napari_tam.errors import InputError
 
 if TYPE_CHECKING:
@@ -22,6 +24,12 @@ if TYPE_CHECKING:
 
     from napari_tam._napari._found import Found
     from napari_tam._napari._session import Session
+
+#: First entry of the second list of the plot: the distribution of the first.
+BY_GROUP = "by phenotype"
+
+#: Entries of lists that are words already, and no columns.
+OWN_WORDS = (BY_GROUP, TAUGHT)
 
 #: Columns that say nothing about a cell.
 _KEYS = ("image", "label", "frame", "index")
@@ -34,12 +42,26 @@ def shown_columns(table: pd.DataFrame) -> list[str]:
 
 
 def fill(combo: Combo, names: list[str], wanted: str) -> None:
-    """Offer other names; keep what is chosen if it is still there."""
+    """Offer other columns, in words; keep what is chosen if it is still there."""
     combo.blockSignals(True)
     combo.clear()
-    combo.addItems(names)
-    combo.setCurrentText(wanted if wanted in names else (names[0] if names else ""))
+    for at, name in enumerate(names):
+        own = name in OWN_WORDS
+        combo.addItem(name if own else label_of(name), name)
+        if not own:
+            combo.setItemData(at, f"column {name}", Qt.ItemDataRole.ToolTipRole)
+    choose(combo, wanted if wanted in names else (names[0] if names else ""))
     combo.blockSignals(False)
+
+
+def choose(combo: Combo, name: str) -> None:
+    """Choose a column in a list that `fill` filled."""
+    combo.setCurrentIndex(combo.findData(name))
+
+
+def chosen(combo: Combo) -> str:
+    """Return the column that is chosen in a list that `fill` filled; empty: none."""
+    return str(combo.currentData() or "")
 
 
 class ResultsBar(QWidget):
@@ -52,7 +74,7 @@ class ResultsBar(QWidget):
         self.image = QLabel("")
         self.column = Combo()
         self.column.setToolTip("What the cells' colours stand for.")
-        self.column.activated.connect(lambda _: self.colour_by(self.column.currentText()))
+        self.column.activated.connect(lambda _: self.colour_by(chosen(self.column)))
         self.legend = QLabel("")
         self.legend.setWordWrap(True)
         self.folder = PathEdit("Results folder", hint="results folder")
@@ -79,7 +101,7 @@ class ResultsBar(QWidget):
     def colour_by(self, column: str) -> None:
         """Colour the cells of the current image."""
         if self._session.current is not None:
-            self.column.setCurrentText(column)
+            choose(self.column, column)
             self._session.colour(self._session.current, column)
             self._explain(self._session.current)
 
@@ -111,6 +133,7 @@ class ResultsBar(QWidget):
         for view in views:
             if type(view).__name__ == "PandasView":
                 view.resizeColumnsToContents = partial(_fit_headers, view)
+                _say_in_words(view.model())
 
     def save(self) -> None:
         """Write the results folder of the current image."""
@@ -151,13 +174,13 @@ class ResultsBar(QWidget):
         self._explain(found)
 
     def _on_selected(self, found: Found) -> None:
-        chosen = ""
+        what = ""
         if len(found.selected) == 1:
-            chosen = f" · {escape(_in_short(found, *found.selected))}"
+            what = f" · {escape(_in_short(found, *found.selected))}"
             self._scroll()
         elif found.selected:
-            chosen = f" · {len(found.selected)} selected"
-        self.image.setText(f"<b>{escape(found.name)}</b>: {len(found.analysis.table)} cells{chosen}")
+            what = f" · {len(found.selected)} selected"
+        self.image.setText(f"<b>{escape(found.name)}</b>: {len(found.analysis.table)} cells{what}")
 
     def _scroll(self) -> None:
         """Bring the chosen row of the table into sight."""
@@ -198,9 +221,30 @@ def _below_the_image(window: QMainWindow, dock: Any) -> None:
 def _fit_headers(view: Any) -> None:
     """Make every column as wide as its name."""
     model, metrics = view.model(), view.fontMetrics()
+    _say_in_words(model)
     for at in range(model.columnCount()):
         name = str(model.headerData(at, Qt.Orientation.Horizontal))
         view.setColumnWidth(at, metrics.horizontalAdvance(name) + 30)
+
+
+def _say_in_words(model: Any) -> None:
+    """Let a table's headers say the columns' words and units; their tooltips have the columns' names."""
+    while hasattr(model, "sourceModel"):
+        model = model.sourceModel()
+    if model is None or getattr(model, "in_words", False):
+        return
+    plain = model.headerData
+    roles = Qt.ItemDataRole
+
+    def header(section: int, orientation: Any, role: int = roles.DisplayRole) -> Any:
+        if orientation == Qt.Orientation.Horizontal and role in (roles.DisplayRole, roles.ToolTipRole):
+            name = str(plain(section, orientation, roles.DisplayRole))
+            if role == roles.ToolTipRole:
+                return f"column {name}"
+            return "Number" if name in ("index", "Index") else label_of(name)
+        return plain(section, orientation, role)
+
+    model.headerData, model.in_words = header, True
 
 
 def save_results(found: Found, folder: Path, session: Session) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from napari_tam.columns import label_of
 from napari_tam.kinetics.curves import frame_hours, groups, uptake_curves
 from napari_tam.kinetics.fit import UptakeFit
 
@@ -21,11 +22,6 @@ if TYPE_CHECKING:
 CURVE, HALF = "#0072B2", "#D55E00"
 #: Cells that are drawn one by one, at most, and panels in a row.
 SHOWN, ACROSS = 80, 3
-_TITLES = {
-    "puncta_intensity_sum": "light of the puncta per cell (counts)",
-    "puncta_count": "puncta per cell",
-    "exosome_integrated": "exosome signal per cell (counts)",
-}
 #: What is drawn unless asked otherwise: the light, of which crowding hides nothing.
 DRAWN = "puncta_intensity_sum"
 
@@ -63,7 +59,7 @@ def kinetics_figure(cells: pd.DataFrame, fits: pd.DataFrame, readout: str = DRAW
     for axis in axes[len(drawn) :]:
         axis.set_axis_off()
     for axis in axes[::across]:
-        axis.set_ylabel(_TITLES.get(readout, readout))
+        axis.set_ylabel(label_of(readout))
     top = float(np.nanmax(means["mean"]))
     if np.isfinite(top) and top > 0:
         axes[0].set_ylim(min(0.0, 1.1 * float(means["mean"].min())), 2.2 * top)

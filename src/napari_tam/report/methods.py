@@ -21,7 +21,7 @@ from napari_tam.report.data import as_number
 from napari_tam.report.labels import about, label_methods, labels_in
 from napari_tam.report.marker_text import marker_methods
 from napari_tam.report.reading import read_data
-from napari_tam.report.readouts import label_of
+from napari_tam.report.readouts import named
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -272,7 +272,7 @@ def _controls(found: Methods, data: ReportData) -> None:
         return
     rules = data.thresholds[np.isfinite(as_number(data.thresholds["threshold"]))]
     names = ", ".join(dict.fromkeys(str(rule) for rule in rules["rule"]))
-    readouts = ", ".join(dict.fromkeys(label_of(str(name)) for name in rules["readout"]))
+    readouts = ", ".join(dict.fromkeys(named(str(name)) for name in rules["readout"]))
     cells = int(as_number(rules["control_cells"]).sum())
     roles = {exosome_control(str(role))[0] for role in rules["control_role"]}
     dye = (

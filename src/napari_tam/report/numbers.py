@@ -11,7 +11,7 @@ import pandas as pd
 from napari_tam.phenotype.classify import UNCERTAIN
 from napari_tam.report.data import as_number, is_stated, whole
 from napari_tam.report.figures.comparison import p_text
-from napari_tam.report.readouts import READOUTS, label_of
+from napari_tam.report.readouts import READOUTS, label_of, named
 from napari_tam.results.folder import FAILED, OK, PENDING
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def condition_table(data: ReportData) -> tuple[list[str], Rows]:
     """Return head and rows of the table of groups: replicates, cells, mean ± SD of their means."""
     if not data.has_layout:
         return [], []
-    head = ["condition", "replicates", "cells", *(f"{r.label}, mean ± SD" for r in READOUTS)]
+    head = ["condition", "replicates", "cells", *(f"{named(r.name)}, mean ± SD" for r in READOUTS)]
     means = {r.name: data.unit_means(r.name) for r in READOUTS}
     if data.has("positive"):
         head.append("positive, mean ± SD")
@@ -145,7 +145,7 @@ def threshold_table(data: ReportData) -> tuple[list[str], Rows]:
     return head, [
         [
             str(plate),
-            str(row["readout"]),
+            label_of(str(row["readout"])),
             _text(row["rule"]),
             number(row["control_cells"]),
             number(row["threshold"]),
@@ -168,7 +168,7 @@ def kinetics_table(data: ReportData) -> tuple[list[str], Rows]:
     return head, [
         [
             _text(row["condition"]) or "all cells",
-            str(row["readout"]),
+            label_of(str(row["readout"])),
             number(row["rate_per_h"]),
             number(row["plateau"]),
             f"{number(row['half_time_h'])} ({number(row['half_time_low'])} to "

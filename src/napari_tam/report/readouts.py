@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from napari_tam import columns
+
 #: What the layout says of an image; a group of cells has one value of each of the first three.
 GROUP = ("condition", "dose", "time")
 
@@ -32,41 +34,34 @@ CELL_TEXTS = tuple(name for name in LAYOUT if name not in ("dose", "time"))
 
 @dataclass(frozen=True)
 class Readout:
-    """A column of the cells table that measures uptake, and what an axis says about it."""
+    """A column of the cells table that measures uptake, and its name where room is short."""
 
     name: str
-    label: str
     short: str
 
+    @property
+    def label(self) -> str:
+        """What an axis says about it."""
+        return label_of(self.name)
 
-READOUTS = (
-    Readout("puncta_count", "puncta per cell", "puncta"),
-    Readout("puncta_intensity_sum", "puncta intensity per cell (counts)", "intensity"),
-)
 
-#: Axis labels of further readouts that the comparisons may name.
-LABELS = {
-    **{readout.name: readout.label for readout in READOUTS},
-    "positive": "positive cells (share)",
-    "positive_fraction": "positive cells (share)",
-    "exosome_integrated": "exosome signal per cell (counts)",
-    "exosome_mean": "mean exosome signal (counts)",
-    "ctcf": "corrected total cell fluorescence (counts)",
-    "puncta_per_um2": "puncta per µm²",
-    "puncta_intensity_mean": "mean punctum intensity (counts)",
-    "aggregate_count": "aggregates per cell",
-    "central_fraction": "share of central puncta",
-    "perinuclear_fraction": "share of perinuclear puncta",
-    "elongation": "elongation (0 round, 1 line)",
+READOUTS = (Readout("puncta_count", "puncta"), Readout("puncta_intensity_sum", "intensity"))
+
+#: What a report's axes add to the words of `napari_tam.columns`.
+_MORE = {
+    "positive": "Positive cells (share)",
+    "positive_fraction": "Positive cells (share)",
+    "elongation": "Elongation (0 round, towards 1 a line)",
 }
 
 
 def label_of(readout: str) -> str:
-    """Return what an axis says about a readout; of a column of one exosome label with the label behind."""
-    if readout in LABELS:
-        return LABELS[readout]
-    known = [name for name in LABELS if readout.startswith(f"{name}_")]
-    if known:
-        name = max(known, key=len)
-        return f"{LABELS[name]}, {readout.removeprefix(f'{name}_')}"
-    return readout.replace("_", " ")
+    """Return what an axis says about a readout."""
+    return _MORE.get(readout) or columns.label_of(readout)
+
+
+def named(readout: str) -> str:
+    """Return the same for the middle of a sentence."""
+    label = label_of(readout)
+    is_name = label.startswith(("Manders", "Pearson")) or not label[1:2].islower()
+    return label if is_name else label[:1].lower() + label[1:]

@@ -8,10 +8,12 @@ from typing import Any
 import yaml
 from napari.utils.notifications import show_error
 from psygnal import Signal
+from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QCheckBox, QFileDialog, QFormLayout, QLabel, QLineEdit, QVBoxLayout, QWidget
 from superqt import QCollapsible
 
 from napari_tam._napari._controls import Combo, Number, button, row
+from napari_tam.columns import CELL_COLUMNS, DECISION_COLUMNS, title_of
 from napari_tam.errors import InputError
 from napari_tam.files import write_text
 from napari_tam.presets import PRESETS
@@ -40,7 +42,9 @@ class Entry:
         self.widget: Any
         if kind == "enum":
             self.widget = Combo()
-            self.widget.addItems([str(value) for value in inner["enum"]])
+            for at, value in enumerate(map(str, inner["enum"])):
+                self.widget.addItem(words(value), value)
+                self.widget.setItemData(at, value, Qt.ItemDataRole.ToolTipRole)
             self.widget.currentTextChanged.connect(self._tell)
         elif kind == "boolean":
             self.widget = QCheckBox()
@@ -63,7 +67,7 @@ class Entry:
     def value(self) -> Any:
         """The value for `Settings`; text that is not a valid mapping is left as it is."""
         if self.kind == "enum":
-            return self.widget.currentText()
+            return self.widget.currentData()
         if self.kind == "boolean":
             return self.widget.isChecked()
         if self.kind in ("number", "integer"):
@@ -82,7 +86,7 @@ class Entry:
     @value.setter
     def value(self, value: Any) -> None:
         if self.kind == "enum":
-            self.widget.setCurrentText(str(value))
+            self.widget.setCurrentIndex(self.widget.findData(str(value)))
         elif self.kind == "boolean":
             self.widget.setChecked(bool(value))
         elif self.kind in ("number", "integer"):
@@ -128,8 +132,8 @@ class SettingsForm(QWidget):
             entry.value = Settings.model_fields[name].default
             entry.changed.connect(lambda name=name: self.changed.emit(name))
             label = QLabel(title(name, schema["unit"]))
-            label.setToolTip(tooltip(schema))
-            entry.widget.setToolTip(tooltip(schema))
+            label.setToolTip(tooltip(schema, name))
+            entry.widget.setToolTip(tooltip(schema, name))
             forms[group].addRow(label, entry.widget)
 
     def settings(self, **others: Any) -> Settings:
@@ -191,14 +195,20 @@ def _or_tell(action: Any, path: Path) -> None:
         show_error(str(error))
 
 
+def words(value: str) -> str:
+    """Return one of several values of a setting in words."""
+    known = {column.name for column in (*CELL_COLUMNS, *DECISION_COLUMNS)}
+    return title_of(value) if value in known else value.replace("_", " ")
+
+
 def title(name: str, unit: str) -> str:
     """Return the label of a setting in the form."""
     plain = name.removesuffix(_ENDS.get(unit, "")).replace("_", " ")
     return plain + (f" [{unit}]" if unit else "")
 
 
-def tooltip(schema: dict[str, Any]) -> str:
-    """Return the tooltip of a setting, as rich text so that it wraps."""
+def tooltip(schema: dict[str, Any], name: str) -> str:
+    """Return the tooltip of a setting with its name in files, as rich text so that it wraps."""
     words = {"exclusiveMinimum": "above", "minimum": "from", "exclusiveMaximum": "below", "maximum": "to"}
     parts = [schema, *schema.get("anyOf", ())]
     limits = [f"{word} {part[key]:g}" for part in parts for key, word in words.items() if key in part]
@@ -206,4 +216,4 @@ def tooltip(schema: dict[str, Any]) -> str:
     facts += [" ".join(limits)] if limits else []
     if schema.get("default") not in (None, {}, ""):
         facts.append(f"default {schema['default']}")
-    return f"<qt>{schema['description']}{' (' + '; '.join(facts) + ')' if facts else ''}</qt>"
+    return f"<qt>{schema['description']}{' (' + '; '.join(facts) + ')' if facts else ''}<br>{name}</qt>"

@@ -9,8 +9,8 @@ from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
 
 from napari_tam._napari._column_colours import MISSING, is_number
 from napari_tam._napari._controls import Combo, button, row
-from napari_tam._napari._results import fill, shown_columns
-from napari_tam.columns import CELL_COLUMNS
+from napari_tam._napari._results import BY_GROUP, choose, chosen, fill, shown_columns
+from napari_tam.columns import label_of
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -18,11 +18,6 @@ if TYPE_CHECKING:
 
     from napari_tam._napari._found import Found
     from napari_tam._napari._session import Session
-
-#: First entry of the second list: the distribution of the first.
-BY_GROUP = "by phenotype"
-
-_UNITS = {column.name: column.unit for column in CELL_COLUMNS}
 
 
 class PlotTab(QWidget):
@@ -54,14 +49,14 @@ class PlotTab(QWidget):
 
     def show_columns(self, y: str, x: str = BY_GROUP) -> None:
         """Choose what is plotted."""
-        self.upright.setCurrentText(y)
-        self.across.setCurrentText(x)
+        choose(self.upright, y)
+        choose(self.across, x)
         self.draw()
 
     def draw(self) -> None:
         """Draw the plot of the current image."""
         found = self._session.current
-        if found is None or not self.upright.currentText():
+        if found is None or not chosen(self.upright):
             return
         import pandas as pd
 
@@ -71,27 +66,27 @@ class PlotTab(QWidget):
         figure.clear()
         axes = figure.add_subplot()
         groups = table["phenotype"] if "phenotype" in table else pd.Series("cells", table.index)
-        y = table[self.upright.currentText()].to_numpy(float, na_value=np.nan)
+        y = table[chosen(self.upright)].to_numpy(float, na_value=np.nan)
         self.labels = table["label"].to_numpy(np.int64)
         names = sorted(groups.unique())
         colours = _colours_of(table) if "phenotype" in table else {}
-        if self.across.currentText() == BY_GROUP:
+        if chosen(self.across) == BY_GROUP:
             x = _spread(groups, names, y, axes, colours)
         else:
-            x = table[self.across.currentText()].to_numpy(float, na_value=np.nan)
-            axes.set_xlabel(_titled(self.across.currentText()))
+            x = table[chosen(self.across)].to_numpy(float, na_value=np.nan)
+            axes.set_xlabel(label_of(chosen(self.across)))
         self.points = np.column_stack([x, y])
-        chosen = np.isin(self.labels, list(found.selected)) if found.selected else np.ones(len(y), bool)
+        marked = np.isin(self.labels, list(found.selected)) if found.selected else np.ones(len(y), bool)
         for name in names:
             here = (groups == name).to_numpy()
-            for part, alpha in ((here & ~chosen, 0.15), (here & chosen, 0.9)):
+            for part, alpha in ((here & ~marked, 0.15), (here & marked, 0.9)):
                 label = f"{name} ({here.sum()})" if alpha > 0.5 else None
                 colour = colours.get(name, "#0072B2" if not colours else MISSING)
                 stands_out = bool(found.selected) and alpha > 0.5
                 look = {"s": 36, "edgecolors": "black"} if stands_out else {"s": 14, "linewidths": 0}
                 axes.scatter(x[part], y[part], color=colour, alpha=alpha, label=label, **look)
-        axes.set_ylabel(_titled(self.upright.currentText()))
-        if self.across.currentText() != BY_GROUP:
+        axes.set_ylabel(label_of(chosen(self.upright)))
+        if chosen(self.across) != BY_GROUP:
             axes.legend(fontsize="small", frameon=False)
         for side in ("top", "right"):
             axes.spines[side].set_visible(False)
@@ -146,8 +141,8 @@ class PlotTab(QWidget):
     def _on_changed(self, found: Found) -> None:
         table = found.analysis.table
         numbers = [name for name in shown_columns(table) if is_number(table[name])]
-        fill(self.upright, numbers, self.upright.currentText() or "puncta_count")
-        fill(self.across, [BY_GROUP, *numbers], self.across.currentText() or BY_GROUP)
+        fill(self.upright, numbers, chosen(self.upright) or "puncta_count")
+        fill(self.across, [BY_GROUP, *numbers], chosen(self.across) or BY_GROUP)
         if self.isVisible():
             self.draw()
 
@@ -159,11 +154,6 @@ class PlotTab(QWidget):
         """Draw what happened while the tab was hidden."""
         super().showEvent(event)
         self.draw()
-
-
-def _titled(name: str) -> str:
-    unit = _UNITS.get(name, "")
-    return f"{name} [{unit}]" if unit else name
 
 
 def _colours_of(table: pd.DataFrame) -> dict[str, str]:

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from napari_tam.report.data import ReportData, as_number
-from napari_tam.report.readouts import label_of
+from napari_tam.report.readouts import named
 from napari_tam.report.style import COLOURS, GREY, INK, LABEL, SMALL, Drawn, MissingData, new_figure, plain
 
 #: Comparisons drawn of one readout, and readouts drawn. The table has all.
@@ -47,7 +47,7 @@ def comparisons(data: ReportData) -> Drawn:
             )
         axis.set_yticks(places, [plain(name, 40) for name in part["comparison"]], fontsize=SMALL)
         axis.set_ylim(-0.6, len(part) - 0.4)
-        axis.set_xlabel(f"difference in {label_of(readout)}", fontsize=LABEL)
+        axis.set_xlabel(f"difference in {named(readout)}", fontsize=LABEL)
         axis.spines["left"].set_visible(False)
         axis.tick_params(axis="y", length=0)
     caption = (

@@ -9,7 +9,7 @@ import pandas as pd
 
 from napari_tam.io.layout import without_exosomes
 from napari_tam.report.data import ReportData, as_number, is_stated
-from napari_tam.report.readouts import label_of
+from napari_tam.report.readouts import label_of, named
 from napari_tam.report.style import (
     COLOURS,
     GREY,
@@ -123,4 +123,4 @@ def _legend(axis: Axes) -> None:
 def _sentence(rule: pd.Series[Any]) -> str:
     plate = f"Plate {rule['plate']}: " if isinstance(rule["plate"], str) and rule["plate"] else ""
     cells = as_number(pd.Series([rule["control_cells"]]))[0]
-    return f"{plate}{rule['rule']}, {label_of(str(rule['readout']))} ({cells:.0f} control cells)."
+    return f"{plate}{rule['rule']}, {named(str(rule['readout']))} ({cells:.0f} control cells)."

@@ -10,7 +10,7 @@ import pandas as pd
 from napari_tam.phenotype.classify import UNCERTAIN
 from napari_tam.phenotype.colours import phenotype_colours
 from napari_tam.report.data import ReportData, as_number, is_stated, whole
-from napari_tam.report.readouts import READOUTS
+from napari_tam.report.readouts import READOUTS, label_of
 from napari_tam.report.style import (
     GREY,
     INK,
@@ -173,7 +173,7 @@ def elongation(data: ReportData) -> Drawn:
         capsize=2,
     )
     top = upper_limit(cells[readout.name].to_numpy(np.float64))
-    axis.set(xlabel="elongation (0 round, towards 1 a line)", ylabel=readout.label)
+    axis.set(xlabel=label_of("elongation"), ylabel=readout.label)
     axis.set(xlim=(-0.02, 1.0), ylim=(-0.03 * top, 1.08 * top))
     if names:
         _phenotype_legend(axis, data, names[1:] + names[:1] if names[0] == UNCERTAIN else names, cells)
