@@ -48,7 +48,17 @@ def plugin(npe2pm: Any) -> Iterator[None]:
 
 
 @pytest.fixture
-def viewer(plugin: None, no_opengl: None, make_napari_viewer_proxy: Callable[[], Any]) -> Any:
+def no_questions() -> Iterator[None]:
+    """Discard corrections when a viewer is closed: nobody is there to answer, until after it is closed."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("napari_tam._napari._unsaved.ask", lambda *_given, **_named: "discard")
+        yield
+
+
+@pytest.fixture
+def viewer(
+    plugin: None, no_opengl: None, no_questions: None, make_napari_viewer_proxy: Callable[[], Any]
+) -> Any:
     return make_napari_viewer_proxy()
 
 
