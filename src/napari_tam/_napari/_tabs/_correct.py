@@ -10,13 +10,13 @@ from napari.utils.notifications import show_error
 from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import QCheckBox, QGridLayout, QLabel, QPushButton, QVBoxLayout, QWidget
 
-from napari_tam._napari._actions import ACTIONS, MASKS, REDO, UNDO
 from napari_tam._napari._controls import button, column, row
-from napari_tam._napari._corrections import corrections
-from napari_tam._napari._editor import Editor
+from napari_tam._napari._correction._actions import ACTIONS, MASKS, REDO, UNDO
+from napari_tam._napari._correction._corrections import corrections
+from napari_tam._napari._correction._editor import Editor
+from napari_tam._napari._correction._unsaved import CloseGuard, ask
 from napari_tam._napari._job import Job
 from napari_tam._napari._tabs._train_cells import TrainCells
-from napari_tam._napari._unsaved import CloseGuard, ask
 from napari_tam.errors import InputError
 from napari_tam.pipeline.edits import Edits
 from napari_tam.results.edits import save_edits
@@ -69,15 +69,14 @@ class CorrectTab(QWidget):
         self._shown: Found | None = None
         self._asked: set[str] = set()
         self._help, self.doubtful, self.state = QLabel(), QLabel(), QLabel()
-        for label in (self._help, self.doubtful, self.state):
-            label.setWordWrap(True)
         self.buttons: dict[str, QPushButton] = {}
         self._of_masks, self._of_puncta = self._actions(MASKS), self._actions(("puncta",))
         self.by_itself = QCheckBox("measure by itself")
         self.by_itself.setToolTip("Measure what changed a second after the last correction.")
         self.by_itself.setChecked(True)
         again = QLabel("<b>Better masks next time:</b> train the cell network on what you corrected.")
-        again.setWordWrap(True)
+        for label in (self._help, self.doubtful, self.state, again):
+            label.setWordWrap(True)
         self.training = TrainCells(session, job, use_cells_model)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
@@ -198,13 +197,10 @@ class CorrectTab(QWidget):
         grid = QGridLayout(box)
         grid.setContentsMargins(0, 0, 0, 0)
         mine = [action for action in ACTIONS if set(action.kinds) & set(kinds)]
-        for line, (group, members) in enumerate(groupby(mine, key=lambda action: action.group)):
-            grid.addWidget(QLabel(group), line, 0)
-            for place, action in enumerate(members, 1):
-                made = self._button(
-                    action.title, action.key, action.tip, partial(self.editor.do, action.name)
-                )
-                self.buttons[action.name] = made
+        for line, (_, members) in enumerate(groupby(mine, key=lambda action: action.group)):
+            for place, each in enumerate(members):
+                made = self._button(each.title, each.key, each.tip, partial(self.editor.do, each.name))
+                self.buttons[each.name] = made
                 grid.addWidget(made, line, place)
         return box
 

@@ -14,7 +14,7 @@ class Action:
     Attributes
     ----------
     name
-        The method of `napari_tam._napari._editor.Editor` that does it.
+        The method of `napari_tam._napari._correction._editor.Editor` that does it.
     title
         On its button.
     key
