@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import partial
-from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from napari.utils.notifications import show_error
@@ -192,16 +191,15 @@ class CorrectTab(QWidget):
         self.looking.abandon()
 
     def _actions(self, kinds: tuple[str, ...]) -> QWidget:
-        """Return the buttons of the actions for some kinds of layers, a row for each group."""
+        """Return the buttons of the actions for some kinds of layers, two in a row."""
         box = QWidget()
         grid = QGridLayout(box)
         grid.setContentsMargins(0, 0, 0, 0)
         mine = [action for action in ACTIONS if set(action.kinds) & set(kinds)]
-        for line, (_, members) in enumerate(groupby(mine, key=lambda action: action.group)):
-            for place, each in enumerate(members):
-                made = self._button(each.title, each.key, each.tip, partial(self.editor.do, each.name))
-                self.buttons[each.name] = made
-                grid.addWidget(made, line, place)
+        for place, each in enumerate(mine):
+            made = self._button(each.title, each.key, each.tip, partial(self.editor.do, each.name))
+            self.buttons[each.name] = made
+            grid.addWidget(made, place // 2, place % 2)
         return box
 
     def _button(self, title: str, key: str, tip: str, do: Callable[[], Any]) -> QPushButton:
