@@ -146,11 +146,10 @@ class Editor:
     def next_doubtful(self) -> None:
         """Go to the next doubtful cell."""
         found, _, layer = self._target("cells")
-        review, changed = found.review, found.changed_cells()
         now = next(iter(found.selected)) if len(found.selected) == 1 else None
-        label = review.next(changed, now)
+        label = found.review.next(found.changed_cells(), now)
         if label is None:
-            count = len(review.order)
+            count = len(found.review.order)
             self.said.emit(f"All {count} doubtful cells looked at." if count else "No cell is doubtful.")
         else:
             layer.visible = True
@@ -189,11 +188,10 @@ class Editor:
 
         def delete(outline: Drawn) -> None:
             at = np.flatnonzero(inside(np.asarray(layer.data)[:, -2:], outline))
-            if not len(at):
-                self._refuse(InputError("there is no punctum inside", fix="Draw around puncta"))
-                return
             layer.selected_data = set()
             layer.remove(at.tolist())
+            if not len(at):
+                self._refuse(InputError("there is no punctum inside", fix="Draw around puncta"))
 
         self._take("delete_puncta_inside", layer, "outline", delete)
 
