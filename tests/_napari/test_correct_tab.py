@@ -12,8 +12,8 @@ pytest.importorskip("pytestqt")
 
 from napari_viewers import PIXEL_UM, FakeModels, add_channels, open_widget, run
 
-from napari_tam._napari import _unsaved
-from napari_tam._napari._actions import ACTIONS
+from napari_tam._napari._correction import _unsaved
+from napari_tam._napari._correction._actions import ACTIONS
 from napari_tam.results.edits import read_edits
 
 if TYPE_CHECKING:

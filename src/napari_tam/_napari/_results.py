@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any
 from napari.utils.notifications import show_error, show_info
 from qtpy.compat import isalive
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QLabel, QMainWindow, QTableView, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QCheckBox, QLabel, QMainWindow, QTableView, QVBoxLayout, QWidget
 
 from napari_tam._napari._controls import Combo, PathEdit, button, row
 from napari_tam._napari._layers import FIRST
+from napari_tam._napari._pictures import ask_and_save, save_view
 from napari_tam._napari._session import TAUGHT
+from napari_tam._napari._table import below_the_image, fit_headers, say_in_words
 from napari_tam.columns import label_of
 from napari_tam.errors import InputError
 
@@ -30,6 +32,9 @@ BY_GROUP = "by phenotype"
 
 #: Entries of lists that are words already, and no columns.
 OWN_WORDS = (BY_GROUP, TAUGHT)
+
+#: Width of outlines in pixels of the image.
+OUTLINE_PX = 2
 
 #: Columns that say nothing about a cell.
 _KEYS = ("image", "label", "frame", "index")
@@ -93,6 +98,11 @@ class ResultsBar(QWidget):
         save = button(
             "Save results", "Write tables, masks and picture as 'napari-tam analyse' does.", self.save
         )
+        self.outlines = QCheckBox("outlines only")
+        self.outlines.setToolTip("Show cells and nuclei as outlines, else filled.")
+        self.outlines.toggled.connect(self._draw_outlines)
+        view = button("Save view …", "Save what the viewer shows as PNG, with a scale bar.", self.save_view)
+        layout.addWidget(row(self.outlines, view))
         layout.addWidget(row(self.folder, save))
         session.changed.connect(self._on_changed)
         session.selected.connect(self._on_selected)
@@ -104,6 +114,20 @@ class ResultsBar(QWidget):
             choose(self.column, column)
             self._session.colour(self._session.current, column)
             self._explain(self._session.current)
+
+    def save_view(self) -> None:
+        """Ask for a file, and write what the viewer shows, with a scale bar."""
+        viewer, found = self._session.viewer, self._session.current
+        name = "view.png" if found is None else f"{found.name}_view.png"
+        ask_and_save(self, "Save the view", name, "Picture (*.png)", partial(save_view, viewer))
+
+    def _draw_outlines(self, _: bool = False) -> None:
+        """Show the masks of all images as outlines or filled, as the switch says."""
+        for found in self._session.found.values():
+            for kind in ("cells", "nuclei"):
+                layer = found.layers.get(kind)
+                if layer is not None:
+                    layer.contour = OUTLINE_PX if self.outlines.isChecked() else 0
 
     def open_table(self) -> None:
         """Open napari's features table on the cells."""
@@ -119,7 +143,7 @@ class ResultsBar(QWidget):
             self._table = widget
             self.narrow_tables()
             if isinstance(window := dock.window(), QMainWindow):
-                _below_the_image(window, dock)
+                below_the_image(window, dock)
             widget.table.selectionModel().selectionChanged.connect(self._on_rows)
 
     def narrow_tables(self) -> None:
@@ -132,8 +156,8 @@ class ResultsBar(QWidget):
         views: list[Any] = window.findChildren(QTableView)
         for view in views:
             if type(view).__name__ == "PandasView":
-                view.resizeColumnsToContents = partial(_fit_headers, view)
-                _say_in_words(view.model())
+                view.resizeColumnsToContents = partial(fit_headers, view)
+                say_in_words(view.model())
 
     def save(self) -> None:
         """Write the results folder of the current image."""
@@ -167,6 +191,7 @@ class ResultsBar(QWidget):
 
     def _on_changed(self, found: Found) -> None:
         self.setVisible(True)
+        self._draw_outlines()
         names = shown_columns(found.analysis.table)
         fill(self.column, names if found.column in names else [found.column, *names], found.column)
         self.folder.line.setText("" if found.folder is None else str(found.folder))
@@ -204,47 +229,6 @@ def _in_short(found: Found, label: int) -> str:
     [(_, cell)] = row.iterrows()
     kind = f"{cell['phenotype']}, " if "phenotype" in table else ""
     return f"cell {label}: {kind}{cell['puncta_count']:.0f} puncta, {cell['area_um2']:.0f} µm²"
-
-
-def _below_the_image(window: QMainWindow, dock: Any) -> None:
-    """Move a wide table below the image, between what is docked at its sides, and give it some rows."""
-    sides = {
-        Qt.Corner.BottomLeftCorner: Qt.DockWidgetArea.LeftDockWidgetArea,
-        Qt.Corner.BottomRightCorner: Qt.DockWidgetArea.RightDockWidgetArea,
-    }
-    for corner, side in sides.items():  # else the sides' least height leaves a laptop's screen one row
-        window.setCorner(corner, side)
-    window.addDockWidget(Qt.DockWidgetArea.BottomDockWidgetArea, dock)
-    window.resizeDocks([dock], [window.height() // 3], Qt.Orientation.Vertical)
-
-
-def _fit_headers(view: Any) -> None:
-    """Make every column as wide as its name."""
-    model, metrics = view.model(), view.fontMetrics()
-    _say_in_words(model)
-    for at in range(model.columnCount()):
-        name = str(model.headerData(at, Qt.Orientation.Horizontal))
-        view.setColumnWidth(at, metrics.horizontalAdvance(name) + 30)
-
-
-def _say_in_words(model: Any) -> None:
-    """Let a table's headers say the columns' words and units; their tooltips have the columns' names."""
-    while hasattr(model, "sourceModel"):
-        model = model.sourceModel()
-    if model is None or getattr(model, "in_words", False):
-        return
-    plain = model.headerData
-    roles = Qt.ItemDataRole
-
-    def header(section: int, orientation: Any, role: int = roles.DisplayRole) -> Any:
-        if orientation == Qt.Orientation.Horizontal and role in (roles.DisplayRole, roles.ToolTipRole):
-            name = str(plain(section, orientation, roles.DisplayRole))
-            if role == roles.ToolTipRole:
-                return f"column {name}"
-            return "Number" if name in ("index", "Index") else label_of(name)
-        return plain(section, orientation, role)
-
-    model.headerData, model.in_words = header, True
 
 
 def save_results(found: Found, folder: Path, session: Session) -> None:

@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     import napari.viewer
     import pandas as pd
 
-    from napari_tam._napari._drawing import Pen
     from napari_tam.pipeline.models import Models
     from napari_tam.settings import Settings
 
@@ -77,7 +76,7 @@ class Session:
         #: Called with a result and a label before a click selects; True: it was dealt with.
         self.on_click: Callable[[Found, int], bool] | None = None
         #: What draws with the mouse, while it is held.
-        self.pen: Pen | None = None
+        self.pen: Any = None
         #: The settings of the form, while there is one.
         self.form_settings: Callable[[], Settings] | None = None
         self._models: tuple[tuple[Any, ...], Models] | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_tam._napari._corrections import corrections
+from napari_tam._napari._correction._corrections import corrections
 from napari_tam._napari._layers import KEY
 from napari_tam._napari._results import save_results
 from napari_tam._napari._session import open_results

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from functools import partial
-from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from napari.utils.notifications import show_error
 from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import QCheckBox, QGridLayout, QLabel, QPushButton, QVBoxLayout, QWidget
 
-from napari_tam._napari._actions import ACTIONS, MASKS, REDO, UNDO
 from napari_tam._napari._controls import button, column, row
-from napari_tam._napari._corrections import corrections
-from napari_tam._napari._editor import Editor
+from napari_tam._napari._correction._actions import ACTIONS, MASKS, REDO, UNDO
+from napari_tam._napari._correction._corrections import corrections
+from napari_tam._napari._correction._editor import Editor
+from napari_tam._napari._correction._unsaved import CloseGuard, ask
 from napari_tam._napari._job import Job
 from napari_tam._napari._layers import PUNCTA
 from napari_tam._napari._tabs._train_cells import TrainCells
-from napari_tam._napari._unsaved import CloseGuard, ask
 from napari_tam.errors import InputError
 from napari_tam.pipeline.edits import Edits
 from napari_tam.results.edits import save_edits
@@ -70,15 +69,14 @@ class CorrectTab(QWidget):
         self._shown: Found | None = None
         self._asked: set[str] = set()
         self._help, self.doubtful, self.state = QLabel(), QLabel(), QLabel()
-        for label in (self._help, self.doubtful, self.state):
-            label.setWordWrap(True)
         self.buttons: dict[str, QPushButton] = {}
         self._of_masks, self._of_puncta = self._actions(MASKS), self._actions(("puncta",))
         self.by_itself = QCheckBox("measure by itself")
         self.by_itself.setToolTip("Measure what changed a second after the last correction.")
         self.by_itself.setChecked(True)
         again = QLabel("<b>Better masks next time:</b> train the cell network on what you corrected.")
-        again.setWordWrap(True)
+        for label in (self._help, self.doubtful, self.state, again):
+            label.setWordWrap(True)
         self.training = TrainCells(session, job, use_cells_model)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
@@ -197,19 +195,15 @@ class CorrectTab(QWidget):
         self.looking.abandon()
 
     def _actions(self, kinds: tuple[str, ...]) -> QWidget:
-        """Return the buttons of the actions for some kinds of layers, a row for each group."""
+        """Return the buttons of the actions for some kinds of layers, two in a row."""
         box = QWidget()
         grid = QGridLayout(box)
         grid.setContentsMargins(0, 0, 0, 0)
         mine = [action for action in ACTIONS if set(action.kinds) & set(kinds)]
-        for line, (group, members) in enumerate(groupby(mine, key=lambda action: action.group)):
-            grid.addWidget(QLabel(group), line, 0)
-            for place, action in enumerate(members, 1):
-                made = self._button(
-                    action.title, action.key, action.tip, partial(self.editor.do, action.name)
-                )
-                self.buttons[action.name] = made
-                grid.addWidget(made, line, place)
+        for place, each in enumerate(mine):
+            made = self._button(each.title, each.key, each.tip, partial(self.editor.do, each.name))
+            self.buttons[each.name] = made
+            grid.addWidget(made, place // 2, place % 2)
         return box
 
     def _button(self, title: str, key: str, tip: str, do: Callable[[], Any]) -> QPushButton:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from napari.utils.notifications import show_error
 from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
 
 from napari_tam._napari._column_colours import MISSING, is_number
 from napari_tam._napari._controls import Combo, button, row
+from napari_tam._napari._pictures import ask_and_save, save_plot
 from napari_tam._napari._results import BY_GROUP, choose, chosen, fill, shown_columns
 from napari_tam.columns import label_of
 
@@ -42,7 +44,8 @@ class PlotTab(QWidget):
         self._layout.setContentsMargins(4, 4, 4, 4)
         self._layout.addWidget(row(QLabel("plot"), self.upright, QLabel("against"), self.across))
         clear = button("Clear", "Select no cell.", self._clear)
-        self._layout.addWidget(row(QLabel("choose with"), self.shape, clear))
+        keep = button("Save plot …", "As a picture (PNG, SVG), or its values (CSV).", self.save)
+        self._layout.addWidget(row(QLabel("choose with"), self.shape, clear, keep))
         self._layout.addWidget(self._hint)
         session.changed.connect(self._on_changed)
         session.selected.connect(self._on_selected)
@@ -101,6 +104,30 @@ class PlotTab(QWidget):
         if found is not None and len(outline) > 2:
             inside = Path(outline).contains_points(self.points)
             self._session.select(found, self.labels[inside].tolist())
+
+    def values(self) -> pd.DataFrame:
+        """Return what is plotted: image, cell, phenotype, and the columns, named as in cells.csv."""
+        found = self._session.current
+        assert found is not None  # or there is no plot
+        table = found.analysis.table
+        shown = [name for name in (chosen(self.upright), chosen(self.across)) if name in table]
+        names = ["image", "label", *(["phenotype"] if "phenotype" in table else []), *shown]
+        return table[list(dict.fromkeys(names))]
+
+    def save(self) -> None:
+        """Ask for a file, and write the plot or its values."""
+        found = self._session.current
+        if found is None or not chosen(self.upright):
+            show_error("There is no plot yet: run an analysis first")
+            return
+        self.draw()
+        ask_and_save(
+            self,
+            "Save the plot",
+            f"{found.name}.png",
+            "Picture (*.png);;Drawing (*.svg);;Values (*.csv)",
+            lambda path: save_plot(self._canvas.figure, self.values(), path),
+        )
 
     def _clear(self) -> None:
         if self._session.current is not None:

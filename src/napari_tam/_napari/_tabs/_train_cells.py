@@ -49,7 +49,8 @@ class TrainCells(QWidget):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(row(QLabel("save in"), self.folder))
-        layout.addWidget(row(train, self._offer))
+        layout.addWidget(train)
+        layout.addWidget(self._offer)
         layout.addWidget(self.report, 1)
         job.busy.connect(self._on_busy)
 

@@ -14,7 +14,7 @@ class Action:
     Attributes
     ----------
     name
-        The method of `napari_tam._napari._editor.Editor` that does it.
+        The method of `napari_tam._napari._correction._editor.Editor` that does it.
     title
         On its button.
     key
@@ -23,8 +23,6 @@ class Action:
         What it does.
     kinds
         The layers it is for.
-    group
-        The row of buttons that it stands in.
     """
 
     name: str
@@ -32,7 +30,6 @@ class Action:
     key: str
     tip: str
     kinds: tuple[str, ...]
-    group: str
 
 
 ACTIONS = (
@@ -42,7 +39,6 @@ ACTIONS = (
         "J",
         "Make the selected cells one. Select them with a click, more with Shift and a click.",
         MASKS,
-        "one from several",
     ),
     Action(
         "merge_by_line",
@@ -50,7 +46,6 @@ ACTIONS = (
         "Shift-J",
         "Draw a line through cells: those that it runs over become one.",
         MASKS,
-        "one from several",
     ),
     Action(
         "split_by_line",
@@ -58,7 +53,6 @@ ACTIONS = (
         "K",
         "Draw a line right through a cell; one line may split several. If cells are selected, only these.",
         MASKS,
-        "several from one",
     ),
     Action(
         "split_by_nuclei",
@@ -66,7 +60,6 @@ ACTIONS = (
         "Shift-K",
         "Split each selected cell between the nuclei in it.",
         CELLS,
-        "several from one",
     ),
     Action(
         "add_by_click",
@@ -74,31 +67,24 @@ ACTIONS = (
         "W",
         "Click where a cell was missed: the network looks there again, with a lower threshold.",
         CELLS,
-        "missed",
     ),
-    Action("add_by_lasso", "Add by a lasso", "Shift-W", "Draw around what was missed.", MASKS, "missed"),
-    Action("delete", "Delete", "Delete", "Delete the selected cells.", MASKS, "too much"),
+    Action("add_by_lasso", "Add by a lasso", "Shift-W", "Draw around what was missed.", MASKS),
+    Action("delete", "Delete", "Delete", "Delete the selected cells.", MASKS),
     Action(
         "keep_inside",
         "Keep only inside",
         "H",
         "Draw around cells: all others are deleted. A cell is inside with more than half of its area.",
         MASKS,
-        "too much",
     ),
-    Action(
-        "grow", "Grow", "G", "Grow the selected cells by one pixel, never into a neighbour.", MASKS, "outline"
-    ),
-    Action(
-        "shrink", "Shrink", "Shift-G", "Take one pixel off the edge of the selected cells.", MASKS, "outline"
-    ),
+    Action("grow", "Grow", "G", "Grow the selected cells by one pixel, never into a neighbour.", MASKS),
+    Action("shrink", "Shrink", "Shift-G", "Take one pixel off the edge of the selected cells.", MASKS),
     Action(
         "next_doubtful",
         "Next doubtful cell",
         "N",
         "Go to the cell that the network was least sure of.",
         CELLS,
-        "doubtful",
     ),
     Action(
         "accept",
@@ -106,16 +92,14 @@ ACTIONS = (
         "Shift-N",
         "The selected doubtful cell is right as it is; go to the next one.",
         CELLS,
-        "doubtful",
     ),
-    Action("add_puncta", "Add puncta", "W", "Add a punctum with every click.", PUNCTA, "puncta"),
+    Action("add_puncta", "Add puncta", "W", "Add a punctum with every click.", PUNCTA),
     Action(
         "delete_puncta",
         "Delete chosen",
         "Shift-D",
         "Delete the puncta that were chosen with the arrow (key 3); napari's own key Delete does the same.",
         PUNCTA,
-        "puncta",
     ),
     Action(
         "delete_puncta_inside",
@@ -123,7 +107,6 @@ ACTIONS = (
         "H",
         "Draw around puncta: all of them are deleted.",
         PUNCTA,
-        "puncta",
     ),
 )
 

@@ -9,10 +9,11 @@ import numpy as np
 from napari.utils.notifications import show_error
 from psygnal import Signal
 
-from napari_tam._napari._actions import ACTIONS, MASKS, REDO, UNDO
-from napari_tam._napari._drawing import Pen
-from napari_tam._napari._puncta_history import PunctaHistory
-from napari_tam._napari._second_look import SecondLook
+from napari_tam._napari._correction._actions import MASKS
+from napari_tam._napari._correction._drawing import Pen
+from napari_tam._napari._correction._keys import bind_keys
+from napari_tam._napari._correction._puncta_history import PunctaHistory
+from napari_tam._napari._correction._second_look import SecondLook
 from napari_tam.errors import InputError
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class Editor:
-    """Does the actions of `napari_tam._napari._actions`.
+    """Does the actions of `napari_tam._napari._correction._actions`.
 
     Parameters
     ----------
@@ -108,9 +109,7 @@ class Editor:
         from napari_tam.edit import add_outlined
 
         found, _, _ = self._target()
-        self._draw(
-            "add_by_lasso", "outline", lambda data, outline: add_outlined(data, outline, _highest(found))
-        )
+        self._draw("add_by_lasso", "outline", lambda data, drawn: add_outlined(data, drawn, _highest(found)))
 
     def keep_inside(self) -> None:
         """Delete all cells outside of an outline."""
@@ -147,13 +146,11 @@ class Editor:
     def next_doubtful(self) -> None:
         """Go to the next doubtful cell."""
         found, _, layer = self._target("cells")
-        review, changed = found.review, found.changed_cells()
         now = next(iter(found.selected)) if len(found.selected) == 1 else None
-        label = review.next(changed, now)
-        if not review.order:
-            self.said.emit("No cell is doubtful.")
-        elif label is None:
-            self.said.emit(f"All {len(review.order)} doubtful cells looked at.")
+        label = found.review.next(found.changed_cells(), now)
+        if label is None:
+            count = len(found.review.order)
+            self.said.emit(f"All {count} doubtful cells looked at." if count else "No cell is doubtful.")
         else:
             layer.visible = True
             self._viewer.layers.selection.active = layer
@@ -191,11 +188,10 @@ class Editor:
 
         def delete(outline: Drawn) -> None:
             at = np.flatnonzero(inside(np.asarray(layer.data)[:, -2:], outline))
-            if not len(at):
-                self._refuse(InputError("there is no punctum inside", fix="Draw around puncta"))
-                return
             layer.selected_data = set()
             layer.remove(at.tolist())
+            if not len(at):
+                self._refuse(InputError("there is no punctum inside", fix="Draw around puncta"))
 
         self._take("delete_puncta_inside", layer, "outline", delete)
 
@@ -216,13 +212,9 @@ class Editor:
         self._puncta.step(found, undoing=undoing)
 
     def _on_tracked(self, found: Found) -> None:
-        """Bind the keys of a result's layers; napari's layers outlive this object."""
+        """Bind the keys of a result's layers."""
         for kind, layer in found.layers.items():
-            if kind not in (*MASKS, "puncta"):
-                continue
-            keys = [(action.key, action.name) for action in ACTIONS if kind in action.kinds]
-            for key, name in (*keys, (UNDO, "undo"), (REDO, "redo")):
-                layer.bind_key(key, _press(ref(self), name), overwrite=True)
+            bind_keys(layer, kind, ref(self))
 
     def _kind(self) -> str:
         found, active = self._session.current, self._viewer.layers.selection.active
@@ -306,14 +298,3 @@ class Editor:
 def _highest(found: Found) -> int:
     """Return the highest number that the tables know: a new cell must not take that of a deleted one."""
     return int(found.analysis.table["label"].max()) if len(found.analysis.table) else 0
-
-
-def _press(known: ref[Editor], name: str) -> Callable[[Any], None]:
-    """Return what a key does: a function with a name, as napari wants it, that keeps no editor alive."""
-
-    def press(_: Any) -> None:
-        editor = known()
-        if editor is not None:
-            editor.do(name)
-
-    return press
