@@ -149,6 +149,8 @@ VALUES: dict[str, tuple[list[str], Any]] = {
     "positive_quantile": (["0.95"], 0.95),
     "aggregate_width": (["2"], 2.0),
     "puncta_threshold": (["3"], 3.0),
+    "puncta_thresholds": (["GFP=3", "PKH26=4.5"], {"GFP": 3.0, "PKH26": 4.5}),
+    "label_distance_um": (["0.4"], 0.4),
     "nuclei_help": ([], False),
     "average_flips": ([], True),
     "comparison_readouts": (["puncta_count"], "puncta_count"),

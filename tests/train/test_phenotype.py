@@ -60,6 +60,15 @@ def test_shuffled_labels_in_batches_of_different_brightness_give_one_half() -> N
     assert balanced_accuracy(truth, logits.argmax(axis=1)) == pytest.approx(0.5, abs=0.1)
 
 
+def test_the_report_judges_shuffled_classes_at_chance_beside_the_real_ones() -> None:
+    _, report = train(labelled(360, 3), Recipe(steps=40, batch=32), shuffle=True)
+    assert report["balanced_accuracy"] > 0.85
+    assert report["shuffled"]["balanced_accuracy"] == pytest.approx(0.5, abs=0.07)
+    assert report["shuffled"]["chance"] == 0.5
+    [line] = [line for line in report_lines(report) if line.startswith("classes shuffled")]
+    assert f"{report['shuffled']['balanced_accuracy']:.3f} (mean of 3; chance is 0.50" in line
+
+
 def test_brightness_of_a_batch_is_no_cue_for_the_class() -> None:
     # M1 bright and M2 dim in two groups; the other way round in the third, which is left out
     cells = labelled(150, 6)

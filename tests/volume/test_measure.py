@@ -148,7 +148,7 @@ def test_a_lysosome_channel_is_measured_in_the_volume_and_saturation_before_corr
     lysosome = np.where(CELLS > 0, 70, 20).astype(np.uint16)
     both = Field("a", {**plain.channels, "lysosome": lysosome}, UM, z_step_um=STEP)
     raw = np.where(CELLS == 2, 65535, plain.channels["exosome"]).astype(np.uint16)
-    table, _, summary = measure_volume(both, CELLS, NUCLEI, spots([1.0]), SETTINGS, raw)
+    table, _, summary = measure_volume(both, CELLS, NUCLEI, spots([1.0]), SETTINGS, {"exosome": raw})
     assert table["lysosome_mean"].tolist() == [70, 70]
     assert table["saturated_fraction"].tolist() == [0, 1]
     assert summary["saturated_fraction"] == pytest.approx((CELLS == 2).mean())
