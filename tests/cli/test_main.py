@@ -170,8 +170,6 @@ VALUES: dict[str, tuple[list[str], Any]] = {
     ),
     "analyse_types": (["macrophage,tumour"], "macrophage,tumour"),
     "marker_phenotypes": (["M1=CD86+", "M2=CD206+"], {"M1": "CD86+", "M2": "CD206+"}),
-    "puncta_thresholds": (["GFP=4", "PKH26=5.5"], {"GFP": 4.0, "PKH26": 5.5}),
-    "label_distance_um": (["0.3"], 0.3),
     "donor_types": (["tumour"], "tumour"),
     "recipient_types": (["macrophage,tumour"], "macrophage,tumour"),
     "traffic_readout": (["exosome_integrated"], "exosome_integrated"),
