@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from napari_tam.markers.labels import LABEL, rows_of
 from napari_tam.report.communication_text import kind_of, label_names, many, one, whole_table
 from napari_tam.report.data import ReportData, as_number, whole
 from napari_tam.report.readouts import label_of
@@ -27,7 +28,6 @@ from napari_tam.report.style import (
     LABEL as LABEL_SIZE,
 )
 from napari_tam.settings import NO_TYPES
-from napari_tam.traffic.labels import LABEL, rows_of
 from napari_tam.traffic.polarisation import polarisation_score
 
 if TYPE_CHECKING:
