@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_tam.columns import TRAFFIC_COLUMNS, build_table
+from napari_tam.columns import TRAFFIC_COLUMNS, table_of_rows
 from napari_tam.markers.labels import LABEL, of_label
 from napari_tam.traffic.decay import Decay, fit_decay
 from napari_tam.traffic.units import conditions, mean_interval
@@ -56,8 +56,7 @@ def curves(cells: pd.DataFrame, routes: Sequence[Route], readout: str, kind: str
                 "distance_kind": kind,
             }
             rows += [facts | row for row in _rows(part, route.column, name)]
-    names = [column.name for column in TRAFFIC_COLUMNS]
-    return build_table(TRAFFIC_COLUMNS, {name: [row[name] for row in rows] for name in names}, len(rows))
+    return table_of_rows(TRAFFIC_COLUMNS, rows)
 
 
 def _rows(cells: pd.DataFrame, column: str, readout: str) -> list[dict[str, Any]]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_tam.columns import TRANSFER_COLUMNS, build_table
+from napari_tam.columns import TRANSFER_COLUMNS, table_of_rows
 from napari_tam.markers.labels import LABEL, rows_of
 from napari_tam.settings import NO_TYPES
 from napari_tam.traffic.units import conditions, mean_interval
@@ -65,8 +65,7 @@ def transfer_matrix(
                 rows.append(
                     row | {"condition": condition, LABEL: route.label, "donors": ", ".join(route.donors)}
                 )
-    names = [column.name for column in TRANSFER_COLUMNS]
-    return build_table(TRANSFER_COLUMNS, {name: [row[name] for row in rows] for name in names}, len(rows))
+    return table_of_rows(TRANSFER_COLUMNS, rows)
 
 
 def _rows(cells: pd.DataFrame, puncta: pd.DataFrame, places: list[str]) -> list[dict[str, Any]]:

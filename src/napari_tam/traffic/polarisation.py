@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from napari_tam.columns import UPTAKE_POLARISATION_COLUMNS, build_table
+from napari_tam.columns import UPTAKE_POLARISATION_COLUMNS, table_of_rows
 from napari_tam.markers.labels import LABEL, of_label
 from napari_tam.markers.names import marker_role, markers_in, slug
 from napari_tam.markers.rules import read_rule
@@ -102,9 +102,7 @@ def uptake_polarisation(
         for condition, part in conditions(takers):
             facts = {"condition": condition, LABEL: route.label, "score": name, "readout": column}
             rows += [facts | row for row in _rows(part, column)]
-    names = [column.name for column in UPTAKE_POLARISATION_COLUMNS]
-    values = {name: [row[name] for row in rows] for name in names}
-    return build_table(UPTAKE_POLARISATION_COLUMNS, values, len(rows))
+    return table_of_rows(UPTAKE_POLARISATION_COLUMNS, rows)
 
 
 _BLANK: dict[str, Any] = {
