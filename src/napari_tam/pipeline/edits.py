@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from napari_tam.columns import join_tables
 from napari_tam.markers.labels import LABEL, rows_of
 
 if TYPE_CHECKING:
@@ -110,14 +111,11 @@ class Edits:
         """
         if not self.puncta:
             return spots
-        import pandas as pd
-
         tables = [
             _corrected(rows_of(spots, label), self.of(label, number), image, pixel_size_um, settings, label)
             for number, (label, image) in enumerate(images.items())
         ]
-        filled = [table for table in tables if len(table)] or tables[:1]
-        return pd.concat(filled, ignore_index=True)
+        return join_tables(tables)
 
 
 def _corrected(
