@@ -408,10 +408,10 @@ def phenotype(images: Images) -> Part:
     logits, _ = held_out(replace(cells, truth=truth), group_folds(cells.groups), Recipe(), classifier.model)
     shuffled = balanced_accuracy(truth, logits.argmax(axis=1))
     lines = [
-        f"Phenotype model from markers ({len(cells)} cells, left-out replicates): balanced accuracy against the "
-        f"true class {by_truth:.3f} ({int(known.sum())} cells that are matched with a true one; goal 0.93: "
-        f"{verdict(by_truth >= 0.93)}), against the markers' own word {by_markers:.3f}; the markers' word is the "
-        f"true class for {word:.1%}; markers shuffled {shuffled:.3f} (goal 0.43 to 0.57: "
+        f"Phenotype model from markers ({len(cells)} cells, left-out replicates): balanced accuracy against "
+        f"the true class {by_truth:.3f} ({int(known.sum())} cells that are matched with a true one; goal "
+        f"0.93: {verdict(by_truth >= 0.93)}), against the markers' own word {by_markers:.3f}; the markers' "
+        f"word is the true class for {word:.1%}; markers shuffled {shuffled:.3f} (goal 0.43 to 0.57: "
         f"{verdict(abs(shuffled - 0.5) <= 0.07)})",
         "",
     ]

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_tam.columns import ASSOCIATION_COLUMNS, build_table
-from napari_tam.traffic.labels import LABEL, Route, of_label
+from napari_tam.markers.labels import LABEL, of_label
 from napari_tam.traffic.units import conditions
 from napari_tam.uptake.group_tests import LEAST_UNITS
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from napari_tam.traffic.distances import Pairs
+    from napari_tam.traffic.labels import Route
 
 Floats = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]

@@ -7,14 +7,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_tam.columns import TRAFFIC_COLUMNS, build_table
+from napari_tam.markers.labels import LABEL, of_label
 from napari_tam.traffic.decay import Decay, fit_decay
-from napari_tam.traffic.labels import LABEL, Route, of_label
 from napari_tam.traffic.units import conditions, mean_interval
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import pandas as pd
+
+    from napari_tam.traffic.labels import Route
 
 #: Steps of distance, and the fewest cells of one.
 MOST_STEPS, LEAST_IN_STEP = 8, 10

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_tam.columns import TRANSFER_COLUMNS, build_table
+from napari_tam.markers.labels import LABEL, rows_of
 from napari_tam.settings import NO_TYPES
-from napari_tam.traffic.labels import LABEL, Route, rows_of
 from napari_tam.traffic.units import conditions, mean_interval
 
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from napari_tam.settings import Settings
+    from napari_tam.traffic.labels import Route
 
 #: Where puncta are that no cell holds, and in cells of which the type is not known.
 BETWEEN, UNKNOWN = "between cells", "not known"

@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_tam.columns import UPTAKE_POLARISATION_COLUMNS, build_table
+from napari_tam.markers.labels import LABEL, of_label
 from napari_tam.markers.names import marker_role, markers_in, slug
 from napari_tam.markers.rules import read_rule
-from napari_tam.traffic.labels import LABEL, Route, of_label
 from napari_tam.traffic.units import conditions
 from napari_tam.uptake.group_tests import LEAST_UNITS
 from napari_tam.uptake.mixed_model import combined
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from napari_tam.settings import Settings
+    from napari_tam.traffic.labels import Route
 
 Floats = npt.NDArray[np.float64]
 
