@@ -20,7 +20,6 @@ from napari_tam.report.style import (
     SMALL,
     Drawn,
     MissingData,
-    legend,
     new_figure,
     plain,
 )
@@ -64,7 +63,7 @@ def communication_map(data: ReportData) -> Drawn:
     picture[edge] = _rgb(GREY)
     pixel = float(as_number(data.images.loc[data.images["image"] == image, "pixel_size_um"])[0])
     height, width = labels.shape
-    figure, axes = new_figure(min(6.4, 5.2 * height / width + 0.4), width=6.6)
+    figure, axes = new_figure(min(7.0, 5.2 * height / width + 0.8), width=6.0)
     axis = axes[0, 0]
     axis.imshow(picture, extent=(0, width * pixel, height * pixel, 0), interpolation="nearest")
     spots = data.every_punctum
@@ -120,7 +119,14 @@ def _map_legend(axis: Axes, fills: dict[str, Any], labels: list[str]) -> None:
         )
         for k, name in enumerate(labels)
     ]
-    legend(axis, handles, "")
+    axis.legend(
+        handles=handles,
+        loc="upper center",
+        bbox_to_anchor=(0.5, -0.09),
+        ncols=len(handles),
+        fontsize=SMALL,
+        frameon=False,
+    )
 
 
 def transfer_matrix(data: ReportData) -> Drawn:
@@ -204,6 +210,8 @@ def uptake_by_distance(data: ReportData) -> Drawn:
             )
         takers = many(row["recipients"])
         axis.set(xlabel=f"distance to the nearest {one(row['donors'])} (µm)", ylim=(0, None))
+        longest = float(as_number(part["to_um"]).max())
+        axis.set_xlim(-0.03 * longest, 1.05 * longest)
         readout = str(row["readout"]).removesuffix(f"_{name}") if name else str(row["readout"])
         axis.set_ylabel(label_of(readout))
         axis.set_title(plain(f"{name + ': ' if name else ''}{takers}"), fontsize=LABEL_SIZE)
