@@ -211,6 +211,29 @@ def _units() -> dict[str, str]:
     return found
 
 
+def table_of_rows(columns: Sequence[Column], rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """Return a table with exactly the given columns, in order, of rows that have a value for each.
+
+    Raises
+    ------
+    KeyError
+        If a row lacks a column.
+    """
+    return build_table(
+        columns, {column.name: [row[column.name] for row in rows] for column in columns}, len(rows)
+    )
+
+
+def join_tables(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Return the rows of tables one below another, numbered anew.
+
+    Those without rows are left out, unless all are: they must not change the others' types.
+    """
+    import pandas as pd
+
+    return pd.concat([table for table in tables if len(table)] or tables[:1], ignore_index=True)
+
+
 def build_table(columns: Iterable[Column], values: Mapping[str, Any], rows: int) -> pd.DataFrame:
     """Return a table with exactly the given columns, in order; what has no values is missing.
 

@@ -66,12 +66,8 @@ def test_sample_data_opens_and_its_roles_are_guessed(viewer: Any, key: str) -> N
 
 def test_the_sample_co_culture_opens_with_its_markers(viewer: Any) -> None:
     layers = viewer.open_sample("napari-tam", "coculture")
-    roles = (
-        "cell",
-        "nucleus",
-        "exosome",
-        *(f"marker_{name}" for name in ("CD11b", "EpCAM", "CD86", "CD206")),
-    )
+    markers = [f"marker_{name}" for name in ("CD11b", "EpCAM", "CD86", "CD206")]
+    roles = ("cell", "nucleus", "exosome_GFP", "exosome_PKH26", *markers)
     assert {layer.name for layer in layers} >= {f"coculture_01 {role}" for role in roles}
 
 

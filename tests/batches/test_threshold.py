@@ -12,7 +12,7 @@ import pytest
 
 from napari_tam.batches import threshold as learning
 from napari_tam.batches.run import analyse_files
-from napari_tam.batches.threshold import THRESHOLD_FILE, read_threshold, settled, spread
+from napari_tam.batches.threshold import THRESHOLD_FILE, read_thresholds, settled, spread
 from napari_tam.io.layout import read_layout
 from napari_tam.results.folder import read_results
 from napari_tam.settings import Settings
@@ -73,7 +73,7 @@ def run(paths: list[Path], out: Path, settings: Settings | None = None, **named:
 def test_all_images_share_one_threshold_and_it_is_on_record(tmp_path: Path) -> None:
     out = tmp_path / "out"
     run(faint_and_clear(tmp_path / "in"), out)
-    known = read_threshold(out)
+    known = read_thresholds(out).get("")
     assert known is not None
     assert known.rule == "populations"
     found = read_results(out).images.set_index("image")
@@ -119,11 +119,11 @@ def test_a_threshold_from_few_puncta_is_learnt_again_when_there_are_twice_as_man
 def test_a_damaged_record_is_learnt_again(tmp_path: Path, damage: str) -> None:
     paths, out = faint_and_clear(tmp_path / "in"), tmp_path / "out"
     run(paths, out)
-    before = read_threshold(out)
+    before = read_thresholds(out).get("")
     (out / THRESHOLD_FILE).write_text(damage)
-    assert read_threshold(out) is None
+    assert read_thresholds(out).get("") is None
     run(paths, out, resume=True)
-    assert read_threshold(out) == before
+    assert read_thresholds(out).get("") == before
 
 
 def test_a_threshold_that_is_set_is_taken_and_no_other_stays_on_record(tmp_path: Path) -> None:
@@ -141,7 +141,7 @@ def test_cells_of_control_wells_set_the_threshold(tmp_path: Path) -> None:
     few = Settings(puncta_false_per_cell=0)
     about = read_layout(layout)
     run(paths, out, few, layout=about)
-    known = read_threshold(out)
+    known = read_thresholds(out).get("")
     # three cells are too few to learn from
     assert known is not None
     assert known.rule == "populations"
@@ -156,7 +156,7 @@ def test_enough_cells_of_control_wells_set_the_threshold(
     layout.write_text("well,condition,control_role\nB02,dye,dye_only\nB03,EV,\nB04,EV,\n")
     about = read_layout(layout)
     run(paths, out, Settings(puncta_false_per_cell=0), layout=about)
-    known = read_threshold(out)
+    known = read_thresholds(out).get("")
     assert known is not None
     assert (known.rule, known.images) == ("controls", ("B02",))
     found = read_results(out)
@@ -166,7 +166,7 @@ def test_enough_cells_of_control_wells_set_the_threshold(
     # another layout is another threshold
     layout.write_text("well,condition,control_role\nB02,EV,\nB03,dye,no_exosome\nB04,EV,\n")
     run(paths, out, Settings(puncta_false_per_cell=0), layout=read_layout(layout), resume=True)
-    again = read_threshold(out)
+    again = read_thresholds(out).get("")
     assert again is not None
     assert again.images == ("B03",)
 
@@ -175,7 +175,7 @@ def test_an_image_that_cannot_be_read_fails_once_and_the_others_tell_the_thresho
     paths, out = faint_and_clear(tmp_path / "in"), tmp_path / "out"
     (tmp_path / "in" / "A01.tif").write_bytes(b"no image")
     run([tmp_path / "in" / "A01.tif", *paths], out)
-    known = read_threshold(out)
+    known = read_thresholds(out).get("")
     assert known is not None
     assert known.rule == "populations"
     status = read_results(out).images.set_index("image")["status"]

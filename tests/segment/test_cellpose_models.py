@@ -75,6 +75,14 @@ def saved(path: Path, content: object, **options: Any) -> Path:
     return path
 
 
+def assert_damaged(path: Path, reason: str) -> None:
+    """Check that a file of weights is refused with the reason, by itself and among the other networks."""
+    with pytest.raises(InputError, match=f"the weights are damaged .*is {reason}"):
+        network(path)
+    with pytest.raises(InputError, match="the weights are damaged"):
+        models.load_models(Settings(cells_model=str(path), nuclei_model="none"))
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), 0.0])
 @pytest.mark.parametrize("every", [True, False], ids=["all tensors", "one tensor"])
 def test_weights_that_no_training_leaves_are_refused(tmp_path: Path, value: float, every: bool) -> None:
@@ -83,12 +91,7 @@ def test_weights_that_no_training_leaves_are_refused(tmp_path: Path, value: floa
     layers = [name for name, tensor in state.items() if tensor.ndim == 4]
     for name in layers if every else layers[-1:]:
         state[name] = torch.full_like(state[name], value)
-    bad = saved(tmp_path / "bad.pt", state)
-    reason = "all zero" if value == 0 else "not finite"
-    with pytest.raises(InputError, match=f"the weights are damaged .*is {reason}"):
-        network(bad)
-    with pytest.raises(InputError, match="the weights are damaged"):
-        models.load_models(Settings(cells_model=str(bad), nuclei_model="none"))
+    assert_damaged(saved(tmp_path / "bad.pt", state), "all zero" if value == 0 else "not finite")
 
 
 def transformer() -> dict[str, torch.Tensor]:
@@ -123,12 +126,7 @@ def test_weights_of_cellpose_4_that_no_training_leaves_are_refused(
     for name in [name for name, tensor in state.items() if tensor.ndim > 1 or layer != "all"]:
         if layer in ("all", name):
             state[name] = torch.full_like(state[name], value)
-    bad = saved(tmp_path / "bad.pt", state)
-    reason = "all zero" if value == 0 else "not finite"
-    with pytest.raises(InputError, match=f"the weights are damaged .*is {reason}"):
-        network(bad)
-    with pytest.raises(InputError, match="the weights are damaged"):
-        models.load_models(Settings(cells_model=str(bad), nuclei_model="none"))
+    assert_damaged(saved(tmp_path / "bad.pt", state), "all zero" if value == 0 else "not finite")
 
 
 @pytest.mark.parametrize("value", [float("nan"), 0.0])

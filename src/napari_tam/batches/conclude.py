@@ -154,9 +154,7 @@ def _conclude(folder: Path, settings: Settings, layout: Layout | None) -> Conclu
         more["dose_response"] = doses
     found.images = _extend(found.images, about[_LAYOUT_NAMES], after="image")
     beside = compare_fields(found.images.to_pandas())
-    for name in beside:
-        at = found.images.column_names.index(name)
-        found.images = found.images.set_column(at, name, _arrow(beside[[name]]).column(name))
+    found.images = _replaced(found.images, beside)
     found.images = _extend(found.images, marked.images)
     if "phenotype" in cells and (settings.types or found.were_typed):
         found.images = _recounted(found.images, cells[chosen] if settings.types else cells)
@@ -327,11 +325,18 @@ def _recounted(images: pa.Table, cells: pd.DataFrame) -> pa.Table:
     for name, done in zip(images["image"].to_pylist(), known, strict=True):
         rows.append(phenotype_summary(cells[cells["image"] == name], classes) if done else {})
     counted = pd.DataFrame(rows)
-    for name in [name for name in counted.columns if name in images.column_names]:
-        values = counted[name].astype("Int64") if name.startswith("cells_") else counted[name]
-        at = images.column_names.index(name)
-        images = images.set_column(at, name, _arrow(values.to_frame()).column(name))
-    return images
+    counted = counted[[name for name in counted.columns if name in images.column_names]]
+    return _replaced(
+        images, counted.astype({name: "Int64" for name in counted if str(name).startswith("cells_")})
+    )
+
+
+def _replaced(table: pa.Table, frame: pd.DataFrame) -> pa.Table:
+    """Return a table with the frame's columns in place of its own of these names."""
+    columns = _arrow(frame)
+    for name in columns.column_names:
+        table = table.set_column(table.column_names.index(name), name, columns.column(name))
+    return table
 
 
 def _described(images: list[str], layout: Layout | None, sources: list[str], how: str) -> pd.DataFrame:

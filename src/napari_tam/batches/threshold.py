@@ -64,11 +64,6 @@ class Learnt:
     thresholds: dict[str, Threshold]
     candidates: dict[str, pd.DataFrame] = field(default_factory=dict)
 
-    @property
-    def threshold(self) -> Threshold:
-        """The threshold of the first label."""
-        return next(iter(self.thresholds.values()))
-
 
 def learn_threshold(
     names: Mapping[Path, str],
@@ -140,11 +135,6 @@ def read_thresholds(out: Path) -> dict[str, Threshold]:
     """
     record = _record(out)
     return {} if record is None else record[0]
-
-
-def read_threshold(out: Path) -> Threshold | None:
-    """Return the threshold of the first label; None as `read_thresholds`."""
-    return next(iter(read_thresholds(out).values()), None)
 
 
 def settled(settings: Settings, out: Path) -> Settings:

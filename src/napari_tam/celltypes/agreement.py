@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from napari_tam.columns import AGREEMENT_COLUMNS, build_table, class_column
+from napari_tam.columns import AGREEMENT_COLUMNS, class_column, table_of_rows
 from napari_tam.uptake.replicates import unit_names, unit_of
 
 if TYPE_CHECKING:
@@ -58,8 +58,7 @@ def agreement(cells: pd.DataFrame, settings: Settings) -> pd.DataFrame:
             second = markers[told & chosen].to_numpy(np.int64)
             area = _area(p[told & chosen], second, unit[told & chosen])
             rows += [row | area for row in _rows(condition, names, a, b, unit[here])]
-    columns = [column.name for column in AGREEMENT_COLUMNS]
-    return build_table(AGREEMENT_COLUMNS, {name: [row[name] for row in rows] for name in columns}, len(rows))
+    return table_of_rows(AGREEMENT_COLUMNS, rows)
 
 
 def _rows(

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from napari_tam.celltypes.mixture import RULE, suggested_gate
 from napari_tam.celltypes.types import controls_of_markers
-from napari_tam.columns import GATE_COLUMNS, build_table, positive_column
+from napari_tam.columns import GATE_COLUMNS, positive_column, table_of_rows
 from napari_tam.io.layout import marker_control
 from napari_tam.markers.names import marker_role, markers_in, same_marker
 from napari_tam.uptake.from_control import threshold_from_control
@@ -78,11 +78,8 @@ def find_gates(
         flags[positive_column(marker)] = pd.array(
             [pd.NA if np.isnan(each) else bool(each) for each in positive], dtype="boolean"
         )
-    names = [column.name for column in GATE_COLUMNS]
     blank: dict[str, Any] = {"positive_fraction": np.nan}
-    table = build_table(
-        GATE_COLUMNS, {name: [(blank | row)[name] for row in rows] for name in names}, len(rows)
-    )
+    table = table_of_rows(GATE_COLUMNS, [blank | row for row in rows])
     return pd.DataFrame(flags, index=pd.RangeIndex(len(cells))), table
 
 

@@ -12,7 +12,7 @@ from napari_tam.celltypes.asked import check_asked
 from napari_tam.celltypes.gates import find_gates
 from napari_tam.celltypes.polarisation import polarisation
 from napari_tam.celltypes.types import analysed, cell_types, controls_of_markers, marker_phenotypes
-from napari_tam.columns import CELL_TYPE_COLUMNS, build_table, type_count_columns
+from napari_tam.columns import CELL_TYPE_COLUMNS, build_table, table_of_rows, type_count_columns
 from napari_tam.io.layout import marker_control
 from napari_tam.markers.names import markers_in
 from napari_tam.settings import NO_TYPES
@@ -127,5 +127,4 @@ def _by_replicate(cells: pd.DataFrame, settings: Settings) -> pd.DataFrame:
             rows.append(
                 dict(zip(keys, values, strict=True)) | {"cell_type": name, "cells": number, "fraction": share}
             )
-    names = [column.name for column in CELL_TYPE_COLUMNS]
-    return build_table(CELL_TYPE_COLUMNS, {name: [row[name] for row in rows] for name in names}, len(rows))
+    return table_of_rows(CELL_TYPE_COLUMNS, rows)

@@ -6,8 +6,11 @@ import argparse
 import sys
 from typing import TYPE_CHECKING
 
+from napari_tam.errors import InputError
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
 #: Exit status: some image failed; wrong usage, settings or model; Ctrl+C.
 SOME_FAILED, WRONG_USE, INTERRUPTED = 1, 2, 130
@@ -17,6 +20,26 @@ def complain(sentence: str) -> int:
     """Print one sentence to stderr; return the exit status."""
     print(f"error: {sentence}", file=sys.stderr)
     return WRONG_USE
+
+
+def hand_out(text: str, path: Path | None, *, replace: bool) -> None:
+    """Write a text that the user goes on with to a file, or print it.
+
+    Raises
+    ------
+    InputError
+        If the file is there and is not to be replaced.
+    """
+    from napari_tam.files import write_text
+
+    if path is None:
+        if hasattr(sys.stdout, "reconfigure") and not sys.stdout.isatty():
+            sys.stdout.reconfigure(encoding="utf-8")  # it becomes a file that is read as UTF-8
+        print(text, end="")
+        return
+    if path.exists() and not replace:
+        raise InputError("the file is there already", where=path, fix="--force replaces it")
+    write_text(path, text)
 
 
 def print_table(rows: Sequence[tuple[str, ...]]) -> None:

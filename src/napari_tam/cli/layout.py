@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari_tam.errors import InputError
+from napari_tam.cli.console import hand_out
 
 if TYPE_CHECKING:
     import argparse
@@ -22,21 +21,13 @@ def add_layout_options(own: argparse.ArgumentParser) -> None:
 
 def write_layout(arguments: argparse.Namespace) -> int:
     """Write or print a layout with the wells and plates that the images' names tell."""
-    from napari_tam.files import write_text
     from napari_tam.io.listing import list_images, unique_names
     from napari_tam.io.plates import template
 
     paths = list_images(arguments.images, arguments.files)
     text = template(unique_names(paths, arguments.files), arguments.files)
-    path: Path | None = arguments.out
-    if path is None:
-        if hasattr(sys.stdout, "reconfigure") and not sys.stdout.isatty():
-            sys.stdout.reconfigure(encoding="utf-8")  # it becomes a file that is read as UTF-8
-        print(text, end="")
-        return 0
-    if path.exists() and not arguments.force:
-        raise InputError("the file is there already", where=path, fix="--force replaces it")
-    write_text(path, text)
-    rows = text.count("\n") - 1
-    print(f"layout   {path}: {rows} rows; fill in what was done, then give it with --layout")
+    hand_out(text, arguments.out, replace=arguments.force)
+    if arguments.out is not None:
+        rows = text.count("\n") - 1
+        print(f"layout   {arguments.out}: {rows} rows; fill in what was done, then give it with --layout")
     return 0

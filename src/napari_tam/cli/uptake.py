@@ -115,11 +115,10 @@ def print_conclusions(found: Conclusions, folder: Path) -> None:
     """Print thresholds, shares of positive cells and what to beware of."""
     for row in found.thresholds.to_dict("records"):
         if math.isfinite(row["threshold"]):
-            plate = f"plate {row['plate']}: " if row["plate"] else ""
-            plate = f"{row[LABEL]}, {plate}" if row["plate"] and LABEL in row else plate
-            plate = f"{row[LABEL]}: " if not plate and LABEL in row else plate
+            about = ", ".join(filter(None, [row.get(LABEL), f"plate {row['plate']}" if row["plate"] else ""]))
+            about += ": " if about else ""
             print(
-                f"positive {plate}{row['readout']} above {row['threshold']:.4g} "
+                f"positive {about}{row['readout']} above {row['threshold']:.4g} "
                 f"({row['rule']}, {row['control_cells']} cells)"
             )
     for label in labels_of(found.cells.columns) or [""]:

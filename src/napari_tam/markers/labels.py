@@ -67,6 +67,16 @@ def of_label(column: str, label: str) -> str:
     return f"{column}_{label}" if label else column
 
 
+def by_label(values: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Return what is known of each label, by label and column, as one row with the columns of each."""
+    return {of_label(name, label): own for label, each in values.items() for name, own in each.items()}
+
+
+def by_label_and_first(values: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the same, and without a label's name what is known of the first."""
+    return by_label(values) | dict(next(iter(values.values()), {}))
+
+
 def labels_of(columns: Iterable[str]) -> list[str]:
     """Return the labels that a table of cells has columns of, in their order; none for a single channel."""
     start = "exosome_integrated_"

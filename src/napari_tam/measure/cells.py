@@ -13,9 +13,16 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from napari_tam.columns import CELL_COLUMNS, PUNCTA_COLUMNS, SUMMARY_COLUMNS, build_table, marker_columns
+from napari_tam.columns import (
+    CELL_COLUMNS,
+    PUNCTA_COLUMNS,
+    SUMMARY_COLUMNS,
+    build_table,
+    join_tables,
+    marker_columns,
+)
 from napari_tam.io.label_columns import label_columns, together_columns
-from napari_tam.markers.labels import LABEL, is_exosome_role, of_label, rows_of
+from napari_tam.markers.labels import LABEL, by_label, is_exosome_role, rows_of
 from napari_tam.markers.names import is_marker_role, marker_of
 from napari_tam.measure.colocalisation import CellPixels, colocalise
 from napari_tam.measure.groups import means, medians
@@ -129,9 +136,10 @@ def measure(
     summary = {name: summary[name] for name in (*listed, *marker_levels)}
     if len(parts) == 1:
         return table, first.puncta, summary
-    table = with_labels(table, {label: part.values for label, part in parts.items()})
-    summary |= labelled({label: part.summary for label, part in parts.items()})
-    puncta = stacked({label: part.puncta for label, part in parts.items()})
+    labelled = by_label({label: part.values for label, part in parts.items()})
+    table = pd.concat([table, build_table(label_columns(list(parts)), labelled, len(regions))], axis=1)
+    summary |= by_label({label: part.summary for label, part in parts.items()})
+    puncta = stacked(parts)
     rank = np.concatenate([part.rank for part in parts.values()])
     limit_um = label_distance(puncta, settings)
     places = puncta[["y_px", "x_px"]].to_numpy(np.float64) * field.pixel_size_um
@@ -172,7 +180,7 @@ class _Shared:
 
 
 @dataclass(frozen=True)
-class _Exosomes:
+class Exosomes:
     """What is measured of one exosome channel: columns of the cells, puncta with their cells, summary."""
 
     values: _Columns
@@ -184,7 +192,7 @@ class _Exosomes:
 
 def _measure_exosomes(
     shared: _Shared, role: str, spots: pd.DataFrame, raw: npt.NDArray[Any] | None
-) -> _Exosomes:
+) -> Exosomes:
     """Measure one exosome channel."""
     field, regions, settings = shared.field, shared.regions, shared.settings
     exosome = field.channels[role]
@@ -198,39 +206,26 @@ def _measure_exosomes(
         centroids = (row * regions.shape[1] + col)[at]
         values |= colocalise(exosome, field.channels["lysosome"], regions, shared.pixels, centroids, settings)
     values["saturated_fraction"], saturated = saturated_fractions(exosome if raw is None else raw, regions)
-    summary = {
-        **counts(rank),
+    summary = {**exosome_summary(rank, level), "saturated_fraction": saturated}
+    return Exosomes(values, puncta, rank, summary, level.notes)
+
+
+def stacked(parts: Mapping[str, Exosomes]) -> pd.DataFrame:
+    """Return the puncta of several labels, by label, as one table that names the label."""
+    return join_tables([part.puncta.assign(**{LABEL: label}) for label, part in parts.items()])
+
+
+def exosome_summary(rank: Ints, level: Background) -> dict[str, object]:
+    """Return what images.csv says of puncta and background; `rank` has the cell of each, -1 = outside."""
+    inside = int((rank >= 0).sum())
+    return {
+        "puncta": len(rank),
+        "puncta_in_cells": inside,
+        "puncta_outside": len(rank) - inside,
         "exosome_background": level.median,
         "exosome_background_mean": level.mean,
         "exosome_background_method": level.method,
-        "saturated_fraction": saturated,
     }
-    return _Exosomes(values, puncta, rank, summary, level.notes)
-
-
-def with_labels(table: pd.DataFrame, values: Mapping[str, _Columns], *, volume: bool = False) -> pd.DataFrame:
-    """Return a table of cells with the columns of several labels, which are given by label and column."""
-    named = {of_label(name, label): own for label, each in values.items() for name, own in each.items()}
-    columns = label_columns(list(values), volume=volume)
-    return pd.concat([table, build_table(columns, named, len(table))], axis=1)
-
-
-def labelled(summaries: Mapping[str, Mapping[str, object]]) -> dict[str, object]:
-    """Return the summaries of several labels, by label, as one with the columns of each."""
-    return {of_label(name, label): own for label, each in summaries.items() for name, own in each.items()}
-
-
-def stacked(puncta: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """Return the puncta of several labels, by label, as one table that names the label."""
-    parts = [table.assign(**{LABEL: label}) for label, table in puncta.items()]
-    filled = [part for part in parts if len(part)] or parts[:1]
-    return pd.concat(filled, ignore_index=True)
-
-
-def counts(rank: Ints) -> dict[str, object]:
-    """Return the counts of puncta; `rank` has the cell of each, -1 = outside."""
-    inside = int((rank >= 0).sum())
-    return {"puncta": len(rank), "puncta_in_cells": inside, "puncta_outside": len(rank) - inside}
 
 
 def check_labels(cells: npt.NDArray[Any], nuclei: npt.NDArray[Any] | None, shape: tuple[int, ...]) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from napari_tam.columns import JUDGED
+from napari_tam.columns import JUDGED, join_tables
 from napari_tam.edit.review import changed_labels
 from napari_tam.markers.labels import LABEL, rows_of
 
@@ -116,14 +116,11 @@ class Edits:
         """
         if not self.puncta:
             return spots
-        import pandas as pd
-
         tables = [
             _corrected(rows_of(spots, label), self.of(label, number), image, pixel_size_um, settings, label)
             for number, (label, image) in enumerate(images.items())
         ]
-        filled = [table for table in tables if len(table)] or tables[:1]
-        return pd.concat(filled, ignore_index=True)
+        return join_tables(tables)
 
 
 def _corrected(

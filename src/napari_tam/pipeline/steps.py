@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from napari_tam.columns import JUDGED
+from napari_tam.columns import JUDGED, join_tables
 from napari_tam.correct.apply import correct
 from napari_tam.io.check import look
-from napari_tam.markers.labels import LABEL, of_label, rows_of
+from napari_tam.markers.labels import LABEL, by_label_and_first, rows_of
 from napari_tam.measure.cells import measure
 from napari_tam.measure.sharpness import sharpness
 from napari_tam.phenotype.classify import phenotype_summary
@@ -193,8 +193,7 @@ def _find_candidates(state: State) -> None:
     for label, role in state.field.exosomes.items():
         found = state.models.puncta.candidates(channels[role], um, state.settings)
         tables.append(found.assign(**{LABEL: label}) if label else found)
-    filled = [table for table in tables if len(table)] or tables[:1]
-    found = tables[0] if len(tables) == 1 else pd.concat(filled, ignore_index=True)
+    found = tables[0] if len(tables) == 1 else join_tables(tables)
     window = state.corrected.window
     state.candidates = found if window is None else window.moved(found, um)
 
@@ -250,15 +249,16 @@ def _measure(state: State) -> None:
     state.summary["findings"] = " ".join(dict.fromkeys(each.code for each in findings))
     state.summary["cell_diameter_um"] = state.diameter_um
     # The score of the other method is no chance.
-    by_network = state.settings.puncta_method == "network"
-    for number, (label, threshold) in enumerate(state.thresholds.items()):
-        told = {
-            "puncta_threshold": threshold.value,
-            "puncta_false_share": false_share(rows_of(state.spots, label)) if by_network else float("nan"),
+    known = state.settings.puncta_method == "network"
+    state.summary |= by_label_and_first(
+        {
+            label: {
+                "puncta_threshold": threshold.value,
+                "puncta_false_share": false_share(rows_of(state.spots, label)) if known else float("nan"),
+            }
+            for label, threshold in state.thresholds.items()
         }
-        state.summary |= {of_label(name, label): value for name, value in told.items()}
-        # without a name: those of the first label
-        state.summary |= told if number == 0 else {}
+    )
     state.summary["cell_diameter_doubt"] = state.diameter_doubt
     notes = [str(state.summary["notes"]), *state.edits.notes]
     if state.diameter_doubt:

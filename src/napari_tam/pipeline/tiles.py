@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
+from napari_tam.columns import join_tables
 from napari_tam.io.planes import LazyPlane
-from napari_tam.markers.labels import LABEL, of_label, rows_of
+from napari_tam.markers.labels import LABEL, by_label_and_first, of_label, rows_of
 from napari_tam.pipeline.analysis import Analysis
 from napari_tam.pipeline.tile_labels import LabelStore, Tile, tiles_of
 from napari_tam.pipeline.tile_levels import Level, free_pixels, levels_of
@@ -25,6 +25,8 @@ from napari_tam.puncta.selection import false_share
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
+
+    import pandas as pd
 
     from napari_tam.io.field import Field
     from napari_tam.pipeline.models import Models
@@ -209,16 +211,16 @@ class _Parts:
 
     def join(self, store: LabelStore, pixel_size_um: float) -> tuple[pd.DataFrame, pd.DataFrame]:
         """Return the tables of the whole image; what two tiles found at a seam is there once."""
-        inside = pd.concat(_filled(self.inside), ignore_index=True)
-        outside = pd.concat(_filled(self.outside), ignore_index=True)
+        inside = join_tables(self.inside)
+        outside = join_tables(self.outside)
         # Where a later tile put a cell, the punctum is counted with that.
         whole = store.open()
         rows = np.clip(np.rint(outside["y_px"].to_numpy()).astype(int), 0, store.shape[0] - 1)
         columns = np.clip(np.rint(outside["x_px"].to_numpy()).astype(int), 0, store.shape[1] - 1)
         outside = outside[whole[rows, columns] == 0].reset_index(drop=True)
-        puncta = pd.concat(_filled([inside, outside]), ignore_index=True)
+        puncta = join_tables([inside, outside])
         puncta = puncta[_once(puncta, len(inside))].drop(columns="_tile").reset_index(drop=True)
-        cells = pd.concat(_filled(self.cells), ignore_index=True)
+        cells = join_tables(self.cells)
         area, found = cells["area_um2"] / pixel_size_um**2, self.backgrounds()
         for level in self.levels:
             level.add(cells, area, -found[level.name])
@@ -285,20 +287,19 @@ class _Parts:
         self, field: Field, puncta: pd.DataFrame, weights: npt.NDArray[np.float64], *, network: bool
     ) -> dict[str, object]:
         """Return what the row says of each exosome label; without a name that of the first."""
-        found: dict[str, object] = {}
-        for number, label in enumerate(field.exosomes):
+        told: dict[str, dict[str, object]] = {}
+        for label in field.exosomes:
             own = rows_of(puncta, label)
             inside = int((own["label"] > 0).sum())
             clipped = [float(each[of_label("saturated_fraction", label)]) for _, each in self.summaries]  # type: ignore[arg-type]
-            told = {
+            told[label] = {
                 "puncta": len(own),
                 "puncta_in_cells": inside,
                 "puncta_outside": len(own) - inside,
                 "saturated_fraction": float(np.average(clipped, weights=weights)),
                 "puncta_false_share": false_share(own) if network else float("nan"),
             }
-            found |= {of_label(name, label): value for name, value in told.items()}
-            found |= told if number == 0 else {}
+        found = by_label_and_first(told)
         if len(field.exosomes) > 1:
             limits = np.array([float(each["label_distance_um"]) for _, each in self.summaries])  # type: ignore[arg-type]
             found["label_distance_um"] = _middle(limits)
@@ -309,11 +310,6 @@ def _middle(values: npt.NDArray[np.float64]) -> float:
     """Return the median of the values that are known."""
     known = values[np.isfinite(values)]
     return float(np.median(known)) if known.size else float("nan")
-
-
-def _filled(tables: list[pd.DataFrame]) -> list[pd.DataFrame]:
-    """Return the tables that have rows, or the first: an empty one must not change the others' types."""
-    return [table for table in tables if len(table)] or tables[:1]
 
 
 def _once(puncta: pd.DataFrame, kept: int) -> npt.NDArray[np.bool_]:

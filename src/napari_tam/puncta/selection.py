@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from napari_tam.columns import join_tables
 from napari_tam.markers.labels import rows_of
 from napari_tam.puncta.threshold import Threshold, by_user, from_populations
 
@@ -105,16 +106,13 @@ def select_by_label(
     known
         Thresholds that were found in the same candidates before.
     """
-    import pandas as pd
-
     thresholds = {}
     found = []
     for label in labels:
         own = rows_of(candidates, label)
         thresholds[label] = (known or {}).get(label) or threshold_for(own, settings, label)
         found.append(select(own, settings, thresholds[label]))
-    filled = [table for table in found if len(table)] or found[:1]
-    return filled[0] if len(filled) == 1 else pd.concat(filled, ignore_index=True), thresholds
+    return found[0] if len(found) == 1 else join_tables(found), thresholds
 
 
 def false_share(puncta: pd.DataFrame) -> float:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from napari_tam.markers.labels import LABEL
 from napari_tam.report.data import as_number
 from napari_tam.report.readouts import label_of
-from napari_tam.traffic.labels import LABEL
 from napari_tam.traffic.matrix import BETWEEN, UNKNOWN
 from napari_tam.traffic.polarisation import SCORE
 

@@ -32,8 +32,9 @@ _ROWS = "BCDEFG"
 
 SETTINGS = """\
 # Settings for the simulated co-culture beside this file; all others keep their defaults.
-channels: {cell: CellMask, nucleus: DAPI, exosome: GFP, marker: [CD11b, EpCAM, CD86, CD206]}
+channels: {cell: CellMask, nucleus: DAPI, exosome: [GFP, PKH26], marker: [CD11b, EpCAM, CD86, CD206]}
 types: {macrophage: CD11b+, tumour: EpCAM+ CD11b-}
+donor_types: GFP=tumour, PKH26=macrophage
 marker_phenotypes: {M1: CD86+, M2: CD206+}
 """
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from napari_tam.markers.labels import LABEL
 from napari_tam.simulate import cells as shapes
 from napari_tam.simulate import lysosomes, markers, optics, puncta, stains, transfer
 from napari_tam.simulate.parameters import SceneParameters
@@ -92,7 +93,7 @@ class Scene:
             spots = lysosomes.colocalise(p, spots, organelles, own)
         exosomes = []
         for label in p.labels or (None,):
-            here = spots if label is None else spots[spots[transfer.LABEL] == label.name]
+            here = spots if label is None else spots[spots[LABEL] == label.name]
             faint = optics.blur(stains.haze(p, labels, nuclei, rng), 2 * blur_px)
             exosomes.append(_exosome_stain(p, here, faint) + p.bleed_through * cell)
         light = optics.illumination(p.shape, p.illumination, rng, p.light_centre)

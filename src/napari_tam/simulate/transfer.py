@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from napari_tam.markers.labels import LABEL
 from napari_tam.simulate.cells import MACROPHAGE, TUMOUR
 from napari_tam.simulate.puncta import draw_puncta
 
@@ -18,9 +19,6 @@ if TYPE_CHECKING:
 
     from napari_tam.simulate.cells import Labels
     from napari_tam.simulate.parameters import ExosomeLabel, SceneParameters
-
-#: The column of true puncta that says of which label they are.
-LABEL = "exosome_label"
 
 
 def draw_transfer(

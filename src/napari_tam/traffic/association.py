@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from napari_tam.columns import ASSOCIATION_COLUMNS, build_table
-from napari_tam.traffic.labels import LABEL, Route, of_label
+from napari_tam.columns import ASSOCIATION_COLUMNS, table_of_rows
+from napari_tam.markers.labels import LABEL, of_label
 from napari_tam.traffic.units import conditions
 from napari_tam.uptake.group_tests import LEAST_UNITS
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from napari_tam.traffic.distances import Pairs
+    from napari_tam.traffic.labels import Route
 
 Floats = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
@@ -89,8 +90,7 @@ def association(
                 }
                 units = _units(part, pairs, route, readout, question)
                 rows += [facts | row for row in _rows(units)]
-    names = [column.name for column in ASSOCIATION_COLUMNS]
-    return build_table(ASSOCIATION_COLUMNS, {name: [row[name] for row in rows] for name in names}, len(rows))
+    return table_of_rows(ASSOCIATION_COLUMNS, rows)
 
 
 def _units(

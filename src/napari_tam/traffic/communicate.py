@@ -13,11 +13,12 @@ from napari_tam.celltypes.types import analysed, controls_of_markers
 from napari_tam.columns import build_table, traffic_cell_columns
 from napari_tam.errors import some
 from napari_tam.io.layout import NO_EXOSOMES
+from napari_tam.markers.labels import labels_of
 from napari_tam.results.folder import mask_path, read_mask
 from napari_tam.traffic.association import association
 from napari_tam.traffic.curve import curves
 from napari_tam.traffic.distances import CENTRES, EDGES, Outlines, outlines_of
-from napari_tam.traffic.labels import Route, labels_of, routes
+from napari_tam.traffic.labels import Route, routes
 from napari_tam.traffic.matrix import transfer_matrix
 from napari_tam.traffic.polarisation import uptake_polarisation
 from napari_tam.uptake.group_tests import LEAST_UNITS
@@ -75,7 +76,7 @@ def communicate(
     """
     if not settings.types or "cell_type" not in cells:
         return Communication()
-    labels = labels_of(cells.columns)
+    labels = labels_of(cells.columns) or [""]
     found = routes(labels, settings)
     given = _given(cells)
     notes = [note for route in found for note in _missing(route, cells[given])]

@@ -6,15 +6,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_tam.columns import TRAFFIC_COLUMNS, build_table
+from napari_tam.columns import TRAFFIC_COLUMNS, table_of_rows
+from napari_tam.markers.labels import LABEL, of_label
 from napari_tam.traffic.decay import Decay, fit_decay
-from napari_tam.traffic.labels import LABEL, Route, of_label
 from napari_tam.traffic.units import conditions, mean_interval
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import pandas as pd
+
+    from napari_tam.traffic.labels import Route
 
 #: Steps of distance, and the fewest cells of one.
 MOST_STEPS, LEAST_IN_STEP = 8, 10
@@ -54,8 +56,7 @@ def curves(cells: pd.DataFrame, routes: Sequence[Route], readout: str, kind: str
                 "distance_kind": kind,
             }
             rows += [facts | row for row in _rows(part, route.column, name)]
-    names = [column.name for column in TRAFFIC_COLUMNS]
-    return build_table(TRAFFIC_COLUMNS, {name: [row[name] for row in rows] for name in names}, len(rows))
+    return table_of_rows(TRAFFIC_COLUMNS, rows)
 
 
 def _rows(cells: pd.DataFrame, column: str, readout: str) -> list[dict[str, Any]]:

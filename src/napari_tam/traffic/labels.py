@@ -1,8 +1,4 @@
-"""Exosome labels in finished tables, and which cell types give and take each.
-
-With one exosome channel the columns have no label's name. With several each column about exosomes is there
-once a label (``puncta_count_GFP``), and the puncta have a column that names theirs.
-"""
+"""Which cell types give the exosomes of each label, and which take them up."""
 
 from __future__ import annotations
 
@@ -11,33 +7,13 @@ from typing import TYPE_CHECKING
 
 from napari_tam.columns import OF_DONORS
 from napari_tam.errors import InputError
+from napari_tam.markers.labels import of_label
 from napari_tam.settings import donors_of, type_names
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
-    import pandas as pd
+    from collections.abc import Sequence
 
     from napari_tam.settings import Settings
-
-#: The column of puncta that names their label where there are several.
-LABEL = "exosome_label"
-
-
-def of_label(column: str, label: str) -> str:
-    """Return a column's name for a label: ``puncta_count_GFP``; without a label the column itself."""
-    return f"{column}_{label}" if label else column
-
-
-def labels_of(columns: Iterable[str]) -> list[str]:
-    """Return the labels that a table of cells has columns of; [""] where there is one exosome channel."""
-    start = "exosome_integrated_"
-    return [name.removeprefix(start) for name in columns if name.startswith(start)] or [""]
-
-
-def rows_of(puncta: pd.DataFrame, label: str) -> pd.DataFrame:
-    """Return the puncta of a label."""
-    return puncta[puncta[LABEL] == label] if label and LABEL in puncta else puncta
 
 
 @dataclass(frozen=True)

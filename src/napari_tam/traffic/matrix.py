@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_tam.columns import TRANSFER_COLUMNS, build_table
+from napari_tam.columns import TRANSFER_COLUMNS, table_of_rows
+from napari_tam.markers.labels import LABEL, rows_of
 from napari_tam.settings import NO_TYPES
-from napari_tam.traffic.labels import LABEL, Route, rows_of
 from napari_tam.traffic.units import conditions, mean_interval
 
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from napari_tam.settings import Settings
+    from napari_tam.traffic.labels import Route
 
 #: Where puncta are that no cell holds, and in cells of which the type is not known.
 BETWEEN, UNKNOWN = "between cells", "not known"
@@ -64,8 +65,7 @@ def transfer_matrix(
                 rows.append(
                     row | {"condition": condition, LABEL: route.label, "donors": ", ".join(route.donors)}
                 )
-    names = [column.name for column in TRANSFER_COLUMNS]
-    return build_table(TRANSFER_COLUMNS, {name: [row[name] for row in rows] for name in names}, len(rows))
+    return table_of_rows(TRANSFER_COLUMNS, rows)
 
 
 def _rows(cells: pd.DataFrame, puncta: pd.DataFrame, places: list[str]) -> list[dict[str, Any]]:

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from napari_tam.columns import UPTAKE_POLARISATION_COLUMNS, build_table
+from napari_tam.columns import UPTAKE_POLARISATION_COLUMNS, table_of_rows
+from napari_tam.markers.labels import LABEL, of_label
 from napari_tam.markers.names import marker_role, markers_in, slug
 from napari_tam.markers.rules import read_rule
-from napari_tam.traffic.labels import LABEL, Route, of_label
 from napari_tam.traffic.units import conditions
 from napari_tam.uptake.group_tests import LEAST_UNITS
 from napari_tam.uptake.mixed_model import combined
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from napari_tam.settings import Settings
+    from napari_tam.traffic.labels import Route
 
 Floats = npt.NDArray[np.float64]
 
@@ -101,9 +102,7 @@ def uptake_polarisation(
         for condition, part in conditions(takers):
             facts = {"condition": condition, LABEL: route.label, "score": name, "readout": column}
             rows += [facts | row for row in _rows(part, column)]
-    names = [column.name for column in UPTAKE_POLARISATION_COLUMNS]
-    values = {name: [row[name] for row in rows] for name in names}
-    return build_table(UPTAKE_POLARISATION_COLUMNS, values, len(rows))
+    return table_of_rows(UPTAKE_POLARISATION_COLUMNS, rows)
 
 
 _BLANK: dict[str, Any] = {

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_tam.columns import COMPARISON_COLUMNS, build_table
+from napari_tam.columns import COMPARISON_COLUMNS, table_of_rows
 from napari_tam.errors import InputError, nearest
 from napari_tam.io.layout import without_exosomes
 from napari_tam.uptake.fraction_tests import fraction_anova, fraction_test, paired_fraction_test
@@ -73,12 +73,8 @@ def compare(cells: pd.DataFrame, table: pd.DataFrame, settings: Settings) -> pd.
         rows += _between(everyone, readout, unit, cells, settings)
         rows += _phenotypes(use, readout, unit)
     _correct(rows)
-    columns = [column.name for column in COMPARISON_COLUMNS]
     blank: _Row = {column.name: _BLANK[column.kind] for column in COMPARISON_COLUMNS}
-    filled = [{**blank, "unit": unit, **row} for row in rows]
-    return build_table(
-        COMPARISON_COLUMNS, {name: [row[name] for row in filled] for name in columns}, len(filled)
-    )
+    return table_of_rows(COMPARISON_COLUMNS, [{**blank, "unit": unit, **row} for row in rows])
 
 
 _BLANK: dict[str, Any] = {"text": "", "number": float("nan"), "integer": 0, "flag": False}

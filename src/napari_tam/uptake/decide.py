@@ -16,7 +16,13 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from napari_tam.columns import DECISION_COLUMNS, PUNCTUM_DECISION_COLUMNS, THRESHOLD_COLUMNS, build_table
+from napari_tam.columns import (
+    DECISION_COLUMNS,
+    PUNCTUM_DECISION_COLUMNS,
+    THRESHOLD_COLUMNS,
+    build_table,
+    table_of_rows,
+)
 from napari_tam.errors import InputError
 from napari_tam.io.label_columns import as_first
 from napari_tam.io.layout import NO_EXOSOMES, exosome_control
@@ -155,11 +161,10 @@ def _decide(
         "aggregate_intensity": sums,
         **by_light[0],
     }
-    names = [column.name for column in THRESHOLD_COLUMNS]
     return Decisions(
         build_table(DECISION_COLUMNS, decided, len(cells)),
         build_table(PUNCTUM_DECISION_COLUMNS, {"aggregate": _flags(aggregate), **by_light[1]}, len(puncta)),
-        build_table(THRESHOLD_COLUMNS, {name: [row[name] for row in rows] for name in names}, len(rows)),
+        table_of_rows(THRESHOLD_COLUMNS, rows),
     )
 
 

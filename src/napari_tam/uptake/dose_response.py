@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_tam.columns import DOSE_RESPONSE_COLUMNS, build_table
+from napari_tam.columns import DOSE_RESPONSE_COLUMNS, table_of_rows
 from napari_tam.io.layout import NO_EXOSOMES
 from napari_tam.uptake.logistic import PARAMETERS, LogisticFit, Wells, fit_logistic
 from napari_tam.uptake.replicates import POSITIVE, readouts_of, unit_names, unit_of
@@ -46,12 +46,8 @@ def dose_responses(cells: pd.DataFrame, settings: Settings) -> pd.DataFrame | No
         here = here.assign(dose=here["dose"].where(~here["control_role"].isin(NO_EXOSOMES), 0.0))
         for readout in readouts_of(cells, settings):
             rows.append({"condition": condition, "readout": readout, **dose_response(here, readout)})
-    columns = [column.name for column in DOSE_RESPONSE_COLUMNS]
     blank = {column.name: np.nan for column in DOSE_RESPONSE_COLUMNS if column.kind == "number"}
-    filled = [blank | row for row in rows]
-    return build_table(
-        DOSE_RESPONSE_COLUMNS, {name: [row[name] for row in filled] for name in columns}, len(filled)
-    )
+    return table_of_rows(DOSE_RESPONSE_COLUMNS, [blank | row for row in rows])
 
 
 def dose_response(cells: pd.DataFrame, readout: str) -> dict[str, Any]:

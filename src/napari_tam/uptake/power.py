@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from napari_tam.columns import POWER_COLUMNS, build_table
+from napari_tam.columns import POWER_COLUMNS, table_of_rows
 from napari_tam.errors import InputError
 from napari_tam.io.layout import NO_EXOSOMES
 from napari_tam.uptake.fraction_tests import fraction_test
@@ -211,9 +211,7 @@ def power_table(
     spreads = {}
     for readout in readouts:
         spread = spreads[readout] = spread_of(cells, readout, settings)
-        larger = Spread(
-            spread.upper, spread.within, spread.freedom, spread.cells, spread.paired, spread.share
-        )
+        larger = replace(spread, between=spread.upper)
         numbers = [spread.cells] if spread.share else sorted({*CELLS, spread.cells})
         for effect in effects:
             for number in numbers:
@@ -234,10 +232,7 @@ def power_table(
                     )
                     if at > 0.99 and rows[-1]["power_low"] > 0.99:
                         break
-    names = [column.name for column in POWER_COLUMNS]
-    return build_table(
-        POWER_COLUMNS, {name: [row[name] for row in rows] for name in names}, len(rows)
-    ), spreads
+    return table_of_rows(POWER_COLUMNS, rows), spreads
 
 
 def enough(table: pd.DataFrame, wanted: float, column: str = "power") -> int | None:

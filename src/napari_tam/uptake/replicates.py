@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_tam.columns import REPLICATE_COLUMNS, build_table
+from napari_tam.columns import REPLICATE_COLUMNS, table_of_rows
 from napari_tam.errors import InputError, nearest
 from napari_tam.markers.labels import labels_of, of_label
 
@@ -105,8 +105,7 @@ def replicate_table(cells: pd.DataFrame, settings: Settings) -> pd.DataFrame:
                 own = group[shares[name]].astype("boolean") if name in shares else group[name]
                 row[name] = float(own.mean()) if own.notna().any() else np.nan
             rows.append(row)
-    listed = [column.name for column in REPLICATE_COLUMNS]
-    table = build_table(REPLICATE_COLUMNS, {name: [row[name] for row in rows] for name in listed}, len(rows))
+    table = table_of_rows(REPLICATE_COLUMNS, rows)
     means = pd.DataFrame({name: pd.Series([row[name] for row in rows], dtype=float) for name in names})
     return pd.concat([table, means], axis=1)
 

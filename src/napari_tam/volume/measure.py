@@ -16,13 +16,13 @@ import pandas as pd
 from napari_tam.columns import PUNCTA_COLUMNS, VOLUME_CELL_COLUMNS, VOLUME_PUNCTA_COLUMNS, build_table
 from napari_tam.io.check import saturation_level
 from napari_tam.io.label_columns import label_columns
-from napari_tam.markers.labels import LABEL, is_exosome_role, of_label, rows_of
+from napari_tam.markers.labels import LABEL, by_label, is_exosome_role, rows_of
 from napari_tam.measure.cells import (
+    Exosomes,
     cell_means,
     check_labels,
-    counts,
     exosome_intensities,
-    labelled,
+    exosome_summary,
     measure,
     puncta_of_cells,
     stacked,
@@ -123,9 +123,9 @@ def measure_volume(
     }
     if len(parts) == 1:
         return table, first.puncta, summary
-    puncta = stacked({label: part.puncta for label, part in parts.items()})
+    puncta = stacked(parts)
     table = _with_label_volumes(table, parts)
-    summary |= labelled({label: part.summary for label, part in parts.items()})
+    summary |= by_label({label: part.summary for label, part in parts.items()})
     limit_um = summary["label_distance_um"] = label_distance(puncta, settings)
     rank = np.concatenate([part.rank for part in parts.values()])
     places = puncta[["z_um", "y_um", "x_um"]].to_numpy(np.float64)
@@ -153,24 +153,13 @@ class _Volume:
     settings: Settings
 
 
-@dataclass(frozen=True)
-class _Exosomes:
-    """What is measured of one exosome channel: columns of the cells, puncta with their cells, summary."""
-
-    values: _Columns
-    puncta: pd.DataFrame
-    rank: Ints
-    summary: dict[str, object]
-    notes: tuple[str, ...]
-
-
 def _measure_exosomes(
     volume: _Volume,
     role: str,
     spots: pd.DataFrame,
     raw: npt.NDArray[Any] | None,
     sizes: tuple[Floats, Floats],
-) -> _Exosomes:
+) -> Exosomes:
     """Measure one exosome channel; `sizes` are area (µm²) and volume (µm³) of the cells."""
     field, regions, settings = volume.field, volume.regions, volume.settings
     stack = field.channels[role]
@@ -187,21 +176,18 @@ def _measure_exosomes(
     clipped = _clipped(stack if raw is None else raw)
     values["saturated_fraction"] = regions.sums(clipped.reshape(-1, width)) / regions.area
     summary = {
-        **counts(rank),
-        "exosome_background": level.median,
-        "exosome_background_mean": level.mean,
-        "exosome_background_method": level.method,
+        **exosome_summary(rank, level),
         "saturated_fraction": float(clipped.mean()),
         "membrane_distance_um": membrane_um,
         "puncta_internal": int((puncta["location"] == "inside").sum()),
         "puncta_membrane": int((puncta["location"] == "membrane").sum()),
     }
-    return _Exosomes(values, puncta, rank, summary, level.notes)
+    return Exosomes(values, puncta, rank, summary, level.notes)
 
 
-def _with_label_volumes(table: pd.DataFrame, parts: Mapping[str, _Exosomes]) -> pd.DataFrame:
+def _with_label_volumes(table: pd.DataFrame, parts: Mapping[str, Exosomes]) -> pd.DataFrame:
     """Return a table whose columns of the labels are those of the volume, not of the projection."""
-    named = {of_label(name, label): own for label, part in parts.items() for name, own in part.values.items()}
+    named = by_label({label: part.values for label, part in parts.items()})
     known = {column.name for column in label_columns(list(parts))}
     table = table.assign(**{name: own for name, own in named.items() if name in known})
     further = [column for column in label_columns(list(parts), volume=True) if column.name not in known]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from napari_tam.markers.labels import LABEL, rows_of
 from napari_tam.report.communication_text import kind_of, label_names, many, one, whole_table
 from napari_tam.report.data import ReportData, as_number, whole
 from napari_tam.report.readouts import label_of
@@ -19,7 +20,6 @@ from napari_tam.report.style import (
     SMALL,
     Drawn,
     MissingData,
-    legend,
     new_figure,
     plain,
 )
@@ -27,7 +27,6 @@ from napari_tam.report.style import (
     LABEL as LABEL_SIZE,
 )
 from napari_tam.settings import NO_TYPES
-from napari_tam.traffic.labels import LABEL, rows_of
 from napari_tam.traffic.polarisation import polarisation_score
 
 if TYPE_CHECKING:
@@ -64,7 +63,7 @@ def communication_map(data: ReportData) -> Drawn:
     picture[edge] = _rgb(GREY)
     pixel = float(as_number(data.images.loc[data.images["image"] == image, "pixel_size_um"])[0])
     height, width = labels.shape
-    figure, axes = new_figure(min(6.4, 5.2 * height / width + 0.4), width=6.6)
+    figure, axes = new_figure(min(7.0, 5.2 * height / width + 0.8), width=6.0)
     axis = axes[0, 0]
     axis.imshow(picture, extent=(0, width * pixel, height * pixel, 0), interpolation="nearest")
     spots = data.every_punctum
@@ -120,7 +119,14 @@ def _map_legend(axis: Axes, fills: dict[str, Any], labels: list[str]) -> None:
         )
         for k, name in enumerate(labels)
     ]
-    legend(axis, handles, "")
+    axis.legend(
+        handles=handles,
+        loc="upper center",
+        bbox_to_anchor=(0.5, -0.09),
+        ncols=len(handles),
+        fontsize=SMALL,
+        frameon=False,
+    )
 
 
 def transfer_matrix(data: ReportData) -> Drawn:
@@ -204,6 +210,8 @@ def uptake_by_distance(data: ReportData) -> Drawn:
             )
         takers = many(row["recipients"])
         axis.set(xlabel=f"distance to the nearest {one(row['donors'])} (µm)", ylim=(0, None))
+        longest = float(as_number(part["to_um"]).max())
+        axis.set_xlim(-0.03 * longest, 1.05 * longest)
         readout = str(row["readout"]).removesuffix(f"_{name}") if name else str(row["readout"])
         axis.set_ylabel(label_of(readout))
         axis.set_title(plain(f"{name + ': ' if name else ''}{takers}"), fontsize=LABEL_SIZE)
