@@ -13,6 +13,7 @@ pytest.importorskip("pytestqt")
 from napari_viewers import FakeModels, add_channels, open_widget, run
 from qtpy.QtCore import QPoint, Qt
 
+from napari_tam._napari._results import choose
 from napari_tam.results.tables import read_csv
 from napari_tam.settings import Settings
 
@@ -80,7 +81,7 @@ def test_a_dragged_gate_recolours_the_cells_at_once(done: Any, qtbot: Any) -> No
     drag(qtbot, tab.plot, "y", 950.0)
     assert table()["CD206_positive"].tolist() == [False, False]
     # the columns can be what the cells are coloured by elsewhere, too
-    tab.shown.setCurrentText("marker_phenotype")
+    choose(tab.shown, "marker_phenotype")
     tab.draw()
     assert done.session.current.column == "marker_phenotype"
     assert "<b>2</b> M1" in tab.text.text()

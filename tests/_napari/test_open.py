@@ -223,8 +223,9 @@ def test_the_table_begins_with_what_is_asked_for_and_shows_the_clicked_cell(
 def test_the_two_panels_share_a_side_as_tabs(viewer: Any, qtbot: Any) -> None:
     first, _ = viewer.window.add_plugin_dock_widget("napari-tam", "Measure exosome uptake")
     window = first.window()
-    window.show()
-    qtbot.wait(50)
+    with qtbot.waitExposed(window):
+        window.show()
+    qtbot.wait(300)  # napari restores its own size meanwhile
     size = window.size()
     second, _ = viewer.window.add_plugin_dock_widget("napari-tam", "Analyse a folder")
     qtbot.wait(50)

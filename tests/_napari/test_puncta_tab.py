@@ -191,6 +191,27 @@ def test_what_was_left_out_is_coloured_by_its_reason(viewer: Any, done: Any, qtb
     assert len(viewer.layers[POINTS].data) == FAINT + CLEAR
 
 
+@pytest.mark.parametrize("left_out", [False, True])
+def test_a_moved_threshold_is_no_correction_and_one_beside_it_is_kept(
+    viewer: Any, done: Any, qtbot: Any, left_out: bool
+) -> None:
+    done.puncta.switch.setChecked(left_out)
+    done.form["puncta_threshold"].value = 1
+    assert not done.session.current.dirty
+    layer = viewer.layers[POINTS]
+    gone = np.array(layer.data[0])
+    layer.selected_data = {0}
+    layer.remove_selected()
+    assert done.session.current.dirty == {"puncta"}
+    assert done.correct.take_over(done.session.current)  # before the tables follow the threshold
+    settled(done, qtbot)
+    edits = done.session.current.edits
+    added, removed = edits.of("", 0)
+    assert len(added) == 0
+    assert removed.tolist() == [gone.tolist()]
+    assert len(viewer.layers[POINTS].data) == FAINT + CLEAR - 1
+
+
 def test_what_was_left_out_is_not_among_the_results(
     viewer: Any, done: Any, models: FakeModels, qtbot: Any, tmp_path: Path
 ) -> None:

@@ -51,7 +51,7 @@ def plugin(npe2pm: Any) -> Iterator[None]:
 def no_questions() -> Iterator[None]:
     """Discard corrections when a viewer is closed: nobody is there to answer, until after it is closed."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("napari_tam._napari._unsaved.ask", lambda *_given, **_named: "discard")
+        patch.setattr("napari_tam._napari._correction._unsaved.ask", lambda *_given, **_named: "discard")
         yield
 
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from napari_tam._napari._judged import Automatic
     from napari_tam.pipeline.analysis import Analysis
+    from napari_tam.settings import Settings
 
 
 @dataclass(eq=False)
@@ -48,6 +49,8 @@ class Found:
         The layers that the user changed since they were measured.
     puncta_now
         (N, 2) where the puncta (of the first label) are, as far as the history of changes knows.
+    previewed
+        The settings by which puncta are shown, where the analysis does not have them yet.
     kept
         The corrections that are on disk.
     """
@@ -67,6 +70,7 @@ class Found:
     reviewed: Review | None = None
     dirty: set[str] = field(default_factory=set)
     puncta_now: Any = None
+    previewed: Settings | None = None
     kept: Edits | None = None
 
     def follow(self, before: Found | None) -> None:

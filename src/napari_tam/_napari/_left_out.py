@@ -69,7 +69,8 @@ class LeftOut:
                 layers.selection.active = active
         elif not np.array_equal(layer.data, at):
             layer.selected_data = set()
-            layer.data = at
+            with self._session.quietly():  # no correction by the user
+                layer.data = at
         layer.features = features
         if len(colours):
             layer.border_color = colours

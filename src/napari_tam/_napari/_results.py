@@ -46,12 +46,12 @@ def shown_columns(table: pd.DataFrame) -> list[str]:
     return [name for name in FIRST if name in names] + [name for name in names if name not in FIRST]
 
 
-def fill(combo: Combo, names: list[str], wanted: str) -> None:
-    """Offer other columns, in words; keep what is chosen if it is still there."""
+def fill(combo: Combo, names: list[str], wanted: str, *, columns: bool = True) -> None:
+    """Offer other columns in words, or other names as they are; keep what is chosen if it is still there."""
     combo.blockSignals(True)
     combo.clear()
     for at, name in enumerate(names):
-        own = name in OWN_WORDS
+        own = not columns or name in OWN_WORDS
         combo.addItem(name if own else label_of(name), name)
         if not own:
             combo.setItemData(at, f"column {name}", Qt.ItemDataRole.ToolTipRole)

@@ -157,8 +157,9 @@ class Session:
         yield
         self.changed.emit(found)
 
-    def preview(self, found: Found, spots: pd.DataFrame) -> None:
-        """Show other puncta at once; the tables follow with `put`."""
+    def preview(self, found: Found, spots: pd.DataFrame, settings: Settings) -> None:
+        """Show the puncta that other settings give at once; the tables follow with `put`."""
+        found.previewed = settings
         for number, label in enumerate(labels_of(found.analysis.table.columns) or [""]):
             layer = found.layers.get(puncta_key(number, label))
             if layer is not None and layer in self.viewer.layers:

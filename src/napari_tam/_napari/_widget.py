@@ -263,7 +263,7 @@ class AnalyseWidget(Panel):
         if puncta is not None:  # else it was opened from a folder: they are looked for once more
             field, edits = found.analysis.field, found.edits
             images = {label: field.channels[role] for label, role in field.exosomes.items()}
-            self.session.preview(found, edits.apply(puncta, images, field.pixel_size_um, settings))
+            self.session.preview(found, edits.apply(puncta, images, field.pixel_size_um, settings), settings)
         self._later.start()
 
     def _target(self) -> Found | None:

@@ -62,8 +62,8 @@ def _corrected_puncta(found: Found, edits: Edits, number: int, label: str) -> Ed
         return edits
     if analysis.candidates is not None:
         own = rows_of(analysis.candidates, label)
-        threshold = threshold_for(own, analysis.settings, label)
-        found_at = positions(select(own, analysis.settings, threshold))
+        settings = found.previewed or analysis.settings
+        found_at = positions(select(own, settings, threshold_for(own, settings, label)))
     else:  # read back from a folder: its puncta hold those that were added before
         found_at = positions(puncta)
         found_at = found_at[~near(found_at, analysis.edits.of(label, number)[0])]

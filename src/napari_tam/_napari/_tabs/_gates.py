@@ -13,9 +13,9 @@ from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
 from napari_tam._napari._column_colours import colour_column
 from napari_tam._napari._controls import Combo, button, row
 from napari_tam._napari._layers import label_features
-from napari_tam._napari._results import fill
+from napari_tam._napari._results import chosen, fill
 from napari_tam._napari._tabs._gate_plot import GatePlot
-from napari_tam.columns import LAYOUT_COLUMNS, TYPE_COLUMNS, positive_column
+from napari_tam.columns import LAYOUT_COLUMNS, TYPE_COLUMNS, label_of, positive_column
 from napari_tam.errors import InputError
 from napari_tam.markers.names import marker_role, markers_in
 
@@ -83,17 +83,17 @@ class GatesTab(QWidget):
     def draw(self) -> None:
         """Draw the chosen markers of the current image, and colour its cells."""
         found = self._session.current
-        if found is None or not self.marker.currentText():
+        if found is None or not chosen(self.marker):
             self.plot.clear()
             return
         table, readout = found.analysis.table, self._settings().marker_readout
-        names = (self.marker.currentText(), self.against.currentText())
+        names = (chosen(self.marker), chosen(self.against))
         light = [
             table[f"{marker_role(name)}_{readout}"].to_numpy(np.float64) if name != ALONE else None
             for name in names
         ]
         gates = self.gates.get(found.name, {})
-        column = self.shown.currentText()
+        column = chosen(self.shown)
         self._session.colour(found, column)
         assert light[0] is not None
         colours = colour_column(table, column).rgba
@@ -173,7 +173,7 @@ class GatesTab(QWidget):
         )
 
     def _on_moved(self, axis: str, value: float) -> None:
-        self.set_gate((self.marker if axis == "x" else self.against).currentText(), value)
+        self.set_gate(chosen(self.marker if axis == "x" else self.against), value)
 
     def _on_dropped(self) -> None:
         """Take the gates over into the form and the cells' table."""
@@ -191,7 +191,7 @@ class GatesTab(QWidget):
         markers = markers_in(found.analysis.table.columns)
         self.setEnabled(bool(markers))
         if not markers:
-            fill(self.marker, [], "")
+            fill(self.marker, [], "", columns=False)
             self.plot.clear()
             self.text.setText(_EMPTY)
             return
@@ -207,11 +207,11 @@ class GatesTab(QWidget):
         finally:
             self._marking = False
         table = found.analysis.table
-        fill(self.marker, markers, self.marker.currentText() or markers[0])
-        fill(self.against, [ALONE, *markers], self.against.currentText() or ALONE)
+        fill(self.marker, markers, chosen(self.marker) or markers[0], columns=False)
+        fill(self.against, [ALONE, *markers], chosen(self.against) or ALONE, columns=False)
         named = [name for name in ("cell_type", "marker_phenotype") if name in table]
         columns = [*map(positive_column, markers), *named]
-        fill(self.shown, columns, self.shown.currentText() or columns[0])
+        fill(self.shown, columns, chosen(self.shown) or columns[0])
         if self.isVisible():
             self.draw()
 
@@ -226,4 +226,4 @@ class GatesTab(QWidget):
         parts = [
             f"<b>{count}</b> {escape(named.get(str(name), str(name)))}" for name, count in counts.items()
         ]
-        self.text.setText(f"{escape(column)}: {', '.join(parts)} of {len(table)} cells.")
+        self.text.setText(f"{escape(label_of(column))}: {', '.join(parts)} of {len(table)} cells.")

@@ -12,7 +12,7 @@ from napari_tam._napari._controls import Combo, button, row
 from napari_tam._napari._judged import batch_threshold, find_automatic, judge
 from napari_tam._napari._layers import KEY
 from napari_tam._napari._left_out import COLOURS, LEFT_OUT, LeftOut, counts
-from napari_tam._napari._results import fill
+from napari_tam._napari._results import chosen, fill
 from napari_tam._napari._tabs._threshold_plot import ThresholdPlot
 from napari_tam.markers.labels import labels_of, rows_of
 from napari_tam.puncta.selection import REASONS
@@ -91,7 +91,7 @@ class PunctaPanel(QWidget):
         Returns its puncta, of all exosome labels; or None where the candidates are not known.
         """
         labels = labels_of(found.analysis.table.columns)
-        fill(self.label, labels, self.label.currentText())
+        fill(self.label, labels, chosen(self.label), columns=False)
         self.label.setVisible(bool(labels))
         self._image, self._settings = found, settings
         candidates = found.analysis.candidates
@@ -106,7 +106,7 @@ class PunctaPanel(QWidget):
             label: judge(rows_of(candidates, label), settings, automatic.get(label, Threshold()), label)
             for label in labels or [""]
         }
-        judged = each[self.label.currentText() if labels else ""]
+        judged = each[chosen(self.label) if labels else ""]
         self._shown = found, judged
         batch = self._batch(found)
         self.plot.show_contrasts(judged.contrast, judged.threshold.value, batch.value if batch else None)
@@ -131,7 +131,7 @@ class PunctaPanel(QWidget):
 
     def _show_unknown(self, found: Found, settings: Settings) -> None:
         """Of an image opened from a folder, only the puncta are known."""
-        label = self.label.currentText()
+        label = chosen(self.label)
         puncta, asked = rows_of(found.analysis.puncta, label), settings.threshold_of(label)
         batch = self._batch(found)
         if "contrast" not in puncta:
@@ -146,7 +146,7 @@ class PunctaPanel(QWidget):
         self.setEnabled(True)
 
     def _batch(self, found: Found) -> Threshold | None:
-        label = self.label.currentText()
+        label = chosen(self.label)
         if self._of_batch is None or self._of_batch[0] is not found or self._of_batch[1] != label:
             self._of_batch = found, label, batch_threshold(found.folder, label)
         return self._of_batch[2]
@@ -154,7 +154,7 @@ class PunctaPanel(QWidget):
     def _others(self) -> dict[str, float]:
         """Return the thresholds of the labels that are not shown, as the form has them."""
         known = self._entries.value if isinstance(self._entries.value, dict) else {}
-        return {name: value for name, value in known.items() if name != self.label.currentText()}
+        return {name: value for name, value in known.items() if name != chosen(self.label)}
 
     def _on_label(self) -> None:
         if self._image is not None and self._settings is not None:
@@ -175,8 +175,8 @@ class PunctaPanel(QWidget):
         self.legend.setText("<br>".join(["Left out:", *lines]) if lines else "Nothing was left out.")
 
     def _on_moved(self, value: float) -> None:
-        if self.label.currentText():
-            self._entries.value = {**self._others(), self.label.currentText(): value}
+        if chosen(self.label):
+            self._entries.value = {**self._others(), chosen(self.label): value}
         else:
             self._entry.value = value
 
