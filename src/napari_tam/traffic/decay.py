@@ -220,7 +220,7 @@ def _fitted(
     at, loss = np.array([np.log(length), far]), grouped.loss(length, far)
     for _ in range(60):
         step = grouped.step(float(np.exp(at[0])), float(at[1]))
-        step[0] = np.clip(step[0], -1, 1)
+        step /= max(1.0, abs(step[0]))
         for half in 0.5 ** np.arange(12):
             other = np.clip(at + half * step, *limits)
             found = grouped.loss(float(np.exp(other[0])), float(other[1]))
