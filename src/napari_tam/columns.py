@@ -135,6 +135,8 @@ _TITLES = {
     "puncta_equivalents_low": "Exosome equivalents, lower limit",
     "puncta_equivalents_high": "Exosome equivalents, upper limit",
     "time_h": "Time",
+    "donor_distance_um": "Distance to the next donor",
+    "donor_neighbours": "Donors within reach",
 }
 
 #: What the last parts of marker columns say (`marker_columns`).
@@ -148,6 +150,9 @@ _READINGS = {
     "integrated": "intensity per cell",
     "background": "background",
 }
+
+#: The share of a label's puncta that have one of another beside them (`label_columns.together_column`).
+_TOGETHER = re.compile(r"puncta_with_(?P<other>.+?)(?P<random>_random)?_(?P<own>[^_]+)")
 
 #: How a name ends that carries its unit.
 _UNIT_ENDS = ("_um2", "_um3", "_um", "_px", "_deg", "_h", "_min")
@@ -165,6 +170,9 @@ def title_of(name: str) -> str:
             for end, said in _READINGS.items():
                 if rest.endswith(f"_{end}"):
                     return f"{rest.removesuffix(f'_{end}')}: {said}"
+    if pair := _TOGETHER.fullmatch(name):
+        by_chance = " by chance" if pair["random"] else ""
+        return f"Share of {pair['own']} puncta with {pair['other']} beside them{by_chance}"
     own, exosomes = _of_exosomes(name)
     if exosomes:
         return f"{title_of(own)}, {exosomes}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING
 
 import fakes
@@ -25,6 +26,7 @@ from napari_tam.report.methods import methods_text
 from napari_tam.report.reading import read_data
 from napari_tam.results.folder import read_results
 from napari_tam.settings import Settings
+from napari_tam.uptake.replicates import readouts_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -147,11 +149,26 @@ def test_the_report_says_which_label_a_figure_is_about(found: dict[str, Path]) -
         assert set(own.thresholds["exosome_label"]) == {label}
     head, rows = label_table(data)
     assert [row[0] for row in rows] == list(LABELS) and head[0] == "exosome label"
+    inside = [
+        int(((data.puncta["exosome_label"] == label) & (data.puncta["label"] > 0)).sum()) for label in LABELS
+    ]
+    assert min(inside) > 0
+    assert [row[1] for row in rows] == [f"{number:,}" for number in inside]
+    usual = ["puncta_count", "puncta_intensity_sum", "positive_fraction"]
+    assert readouts_of(data.every_cell, Settings()) == [*usual, *(f"{name}_PKH26" for name in usual)]
     text = methods_text(folder)
     assert "The exosome channels (GFP, PKH26) were analysed each by itself" in text
     assert "Bolte S, Cordelières FP" in text
     report = write_report(folder)
     page = report.path.read_text()
+    told = [
+        [re.findall(r"<t[dh][^>]*>(.*?)</t[dh]>", row) for row in table.split("<tr>")[1:]]
+        for table in re.findall(r"<table.*?</table>", page, re.DOTALL)
+    ]
+    of_labels = [table for table in told if table[0][0] == "exosome label"]
+    assert [row[:2] for row in of_labels[0][1:]] == [row[:2] for row in rows]
+    assert len(of_labels) == 3  # the labels, conditions, thresholds
+    assert all({row[0] for row in table[1:]} == set(LABELS) for table in of_labels)
     assert "There are 2 exosome labels: GFP, PKH26." in page
     assert {"superplot_puncta", "superplot_puncta_PKH26"} <= set(report.figures)
     assert "Puncta per cell: PKH26" in page and "Puncta per cell: GFP" in page

@@ -61,7 +61,7 @@ def power(arguments: argparse.Namespace) -> int:
     from napari_tam.batches.conclude import analysed_cells, settings_of
     from napari_tam.results import tables
     from napari_tam.uptake.power import enough, power_table
-    from napari_tam.uptake.replicates import readouts_of
+    from napari_tam.uptake.replicates import column_of, is_share, readouts_of
 
     folder: Path = arguments.results
     settings = settings_of(folder)
@@ -69,7 +69,7 @@ def power(arguments: argparse.Namespace) -> int:
         settings = settings.updated(comparison_readouts=arguments.readouts)
     cells = analysed_cells(folder, settings)
     readouts = readouts_of(cells, settings)
-    known = [name for name in readouts if name != "positive_fraction" or cells["positive"].notna().any()]
+    known = [name for name in readouts if not is_share(name) or cells[column_of(name)].notna().any()]
     table, spreads = power_table(cells, known or readouts, arguments.effect, settings)
     for readout in dict.fromkeys(table["readout"]):
         print(_spread_in_words(readout, spreads[readout]))

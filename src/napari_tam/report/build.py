@@ -105,7 +105,7 @@ def write_report(folder: Path) -> Report:
         source = data_address(svg, png, picture=drawn.picture)
         shown.append(Shown(name, title, plan.section, drawn.caption, source))
     path = folder / "report.html"
-    files.write_text(path, render(data, shown, left_out))
+    files.write_text(path, render(whole, shown, left_out))
     return Report(path, tuple(figure.name for figure in shown), tuple(left_out))
 
 

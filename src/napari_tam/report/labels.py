@@ -13,6 +13,8 @@ from napari_tam.puncta.threshold import LOWEST
 from napari_tam.report.data import as_number
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from napari_tam.report.citations import Methods
     from napari_tam.report.data import ReportData
 
@@ -69,6 +71,22 @@ def label_table(data: ReportData) -> tuple[list[str], list[list[str]]]:
     return [*head, *others], rows
 
 
+def by_label(
+    data: ReportData, table: Callable[[ReportData], tuple[list[str], list[list[str]]]]
+) -> tuple[list[str], list[list[str]]]:
+    """Return head and rows of a report's table once a label, which its first column names."""
+    labels = labels_in(data)
+    if len(labels) < 2:
+        return table(about(data, labels[0]))
+    head: list[str] = []
+    rows: list[list[str]] = []
+    for label in labels:
+        own, found = table(about(data, label))
+        head = head or (["exosome label", *own] if own else [])
+        rows += [[label, *row] for row in found]
+    return head, rows
+
+
 def _beside(data: ReportData, label: str, other: str) -> str:
     """Return the share of all puncta of a label that have one of another beside them, and that by chance."""
     name = together_column(label, other)
@@ -92,8 +110,7 @@ def label_sentence(data: ReportData) -> str:
         return ""
     return (
         f"There are {len(labels)} exosome labels: {', '.join(labels)}. Figures of exosomes are there once a "
-        f"label, which their title names. Numbers, conditions and tests that name no label are about "
-        f"{labels[0]}."
+        f"label, which their title names. Numbers and tests that name no label are about {labels[0]}."
     )
 
 

@@ -13,7 +13,7 @@ from napari_tam.report import numbers
 from napari_tam.report.cautions import cautions
 from napari_tam.report.communication_text import words
 from napari_tam.report.figures import COMMUNICATION, FIGURES, QUALITY
-from napari_tam.report.labels import label_sentence, label_table
+from napari_tam.report.labels import about, by_label, label_sentence, label_table, labels_in
 from napari_tam.report.methods import methods
 from napari_tam.report.quality import CHECKS, score_fields
 
@@ -49,7 +49,7 @@ def data_address(svg: bytes, png: bytes, *, picture: bool) -> str:
 
 
 def render(data: ReportData, figures: list[Shown], left_out: list[tuple[str, str]]) -> str:
-    """Return the report as HTML."""
+    """Return the report as HTML; the data are of all exosome labels."""
     from jinja2 import Environment, StrictUndefined
 
     template = Path(__file__).with_name("template.html").read_text(encoding="utf-8")
@@ -65,17 +65,18 @@ def cell_class(value: str) -> str:
     return "w" if max(map(len, value.split()), default=0) > LONG_WORD else "t"
 
 
-def _content(data: ReportData, figures: list[Shown], left_out: list[tuple[str, str]]) -> dict[str, Any]:
-    tests, thresholds = numbers.comparison_tables(data), numbers.threshold_table(data)
+def _content(every: ReportData, figures: list[Shown], left_out: list[tuple[str, str]]) -> dict[str, Any]:
+    data = about(every, labels_in(every)[0])
+    tests, thresholds = numbers.comparison_tables(data), by_label(every, numbers.threshold_table)
     used = {figure.section for figure in figures}
     used |= {"Comparisons"} if tests else set()
     told = [tuple(text.split(". ", 1)) for text in words(data)]
     used |= {COMMUNICATION} if told else set()
     names = [name for name in dict.fromkeys(plan.section for plan in FIGURES) if name in used]
     sections = [(_id(name), name) for name in names]
-    conditions = numbers.condition_table(data)
+    conditions = by_label(every, numbers.condition_table)
     contents = [("cautions", "Read this first")]
-    contents += [("labels", "Exosome labels")] if label_sentence(data) else []
+    contents += [("labels", "Exosome labels")] if label_sentence(every) else []
     contents += [("conditions", "Conditions")] if conditions[1] else []
     contents += [section for section in sections if section[1] != QUALITY]
     contents += [(_id(QUALITY), QUALITY), ("methods", "Methods"), ("settings", "Settings and versions")]
@@ -94,8 +95,8 @@ def _content(data: ReportData, figures: list[Shown], left_out: list[tuple[str, s
         "cautions": cautions(data),
         "failed": numbers.failed_table(data),
         "conditions": conditions,
-        "labels": label_table(data),
-        "label_sentence": label_sentence(data),
+        "labels": label_table(every),
+        "label_sentence": label_sentence(every),
         "thresholds": thresholds,
         "tests": tests,
         "communication": told,

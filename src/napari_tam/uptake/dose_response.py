@@ -9,7 +9,7 @@ import numpy as np
 from napari_tam.columns import DOSE_RESPONSE_COLUMNS, table_of_rows
 from napari_tam.io.layout import NO_EXOSOMES
 from napari_tam.uptake.logistic import PARAMETERS, LogisticFit, Wells, fit_logistic
-from napari_tam.uptake.replicates import POSITIVE, readouts_of, unit_names, unit_of
+from napari_tam.uptake.replicates import column_of, is_share, readouts_of, unit_names, unit_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -110,8 +110,7 @@ def _wells(cells: pd.DataFrame, readout: str) -> tuple[Wells, int]:
     """Return the means of every replicate and dose, and the number of doses above 0."""
     import pandas as pd
 
-    column = "positive" if readout == POSITIVE else readout
-    values = pd.to_numeric(cells[column].astype("Float64"), errors="coerce")
+    values = pd.to_numeric(cells[column_of(readout)].astype("Float64"), errors="coerce")
     table = pd.DataFrame(
         {
             "dose": cells["dose"].to_numpy(float),
@@ -120,7 +119,7 @@ def _wells(cells: pd.DataFrame, readout: str) -> tuple[Wells, int]:
         }
     ).dropna()
     means = table.groupby(["unit", "dose"], sort=True)["value"].agg(["mean", "var", "count"]).reset_index()
-    if readout == POSITIVE:
+    if is_share(readout):
         # two more of each: 0 and 1 are not known without error either (Agresti & Coull 1998, Am Stat 52:119)
         share = (means["mean"] * means["count"] + 2) / (means["count"] + 4)
         variance = share * (1 - share) / (means["count"] + 4)
@@ -132,6 +131,6 @@ def _wells(cells: pd.DataFrame, readout: str) -> tuple[Wells, int]:
         means["mean"].to_numpy(float),
         variance.to_numpy(float),
         unit.astype(np.int64),
-        1.0 if readout == POSITIVE else np.inf,
+        1.0 if is_share(readout) else np.inf,
     )
     return wells, int(means.loc[means["dose"] > 0, "dose"].nunique())

@@ -13,7 +13,7 @@ from napari_tam.errors import InputError
 from napari_tam.io.layout import NO_EXOSOMES
 from napari_tam.uptake.fraction_tests import fraction_test
 from napari_tam.uptake.group_tests import LEAST_UNITS, Groups
-from napari_tam.uptake.replicates import POSITIVE, unit_names, unit_of
+from napari_tam.uptake.replicates import column_of, is_share, unit_names, unit_of
 from napari_tam.uptake.unequal_variances import welch_reach
 
 if TYPE_CHECKING:
@@ -93,8 +93,9 @@ def spread_of(cells: pd.DataFrame, readout: str, settings: Settings) -> Spread:
     import pandas as pd
 
     unit = unit_of(cells, settings)
-    column = "positive" if readout == POSITIVE else readout
-    values = pd.to_numeric(cells[column].astype("Float64"), errors="coerce").to_numpy(float, na_value=np.nan)
+    values = pd.to_numeric(cells[column_of(readout)].astype("Float64"), errors="coerce").to_numpy(
+        float, na_value=np.nan
+    )
     table = pd.DataFrame({"unit": unit_names(cells, unit).to_numpy(object), "value": values})
     keys = ["condition", "dose", "time"]
     table = table.assign(**{key: cells[key].to_numpy() for key in keys})
@@ -113,7 +114,7 @@ def spread_of(cells: pd.DataFrame, readout: str, settings: Settings) -> Spread:
         )
     use = pd.concat(groups, ignore_index=True)
     many = int(use["count"].median())
-    if readout == POSITIVE:
+    if is_share(readout):
         return _of_shares(groups, many)
     number = len(groups)
     same = len({tuple(sorted(part["unit"])) for part in groups}) == 1

@@ -30,7 +30,7 @@ UNITS = ("donor", "replicate", "plate", "well")
 
 
 def readouts_of(cells: pd.DataFrame, settings: Settings) -> list[str]:
-    """Return the readouts that the settings name.
+    """Return the readouts that the settings name; of several exosome labels the usual ones once a label.
 
     Raises
     ------
@@ -38,6 +38,11 @@ def readouts_of(cells: pd.DataFrame, settings: Settings) -> list[str]:
         If one is no number column of the cells.
     """
     wanted = dict.fromkeys(name.strip() for name in settings.comparison_readouts.split(","))
+    if settings.comparison_readouts == type(settings).model_fields["comparison_readouts"].default:
+        # those without a name are the first label's
+        wanted |= dict.fromkeys(
+            of_label(name, label) for label in labels_of(cells.columns)[1:] for name in tuple(wanted)
+        )
     numbers = [*_shares(cells), *cells.select_dtypes("number").columns]
     for name in filter(None, wanted):
         if name not in numbers:
@@ -54,10 +59,15 @@ def is_share(readout: str) -> bool:
     return readout == POSITIVE or readout.startswith(f"{POSITIVE}_")
 
 
+def column_of(readout: str) -> str:
+    """Return the column of cells.csv that a readout is the mean of."""
+    return readout.replace(POSITIVE, "positive", 1) if is_share(readout) else readout
+
+
 def _shares(cells: pd.DataFrame) -> dict[str, str]:
     """Return the shares of positive cells, with the columns that they are of."""
-    labels = ("", *labels_of(cells.columns))
-    return {of_label(POSITIVE, label): of_label("positive", label) for label in labels}
+    shares = [of_label(POSITIVE, label) for label in ("", *labels_of(cells.columns))]
+    return {share: column_of(share) for share in shares}
 
 
 def unit_of(cells: pd.DataFrame, settings: Settings) -> str:
