@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from napari_tam import files
 from napari_tam.report.labels import about, labels_in
 from napari_tam.report.reading import read_data
-from napari_tam.report.style import MissingData
+from napari_tam.report.style import WIDTH, MissingData
 from napari_tam.results import tables
 
 if TYPE_CHECKING:
@@ -103,7 +103,8 @@ def write_report(folder: Path) -> Report:
         _write_bytes(paths["png"], png)
         write_table(paths["csv"], drawn.table)
         source = data_address(svg, png, picture=drawn.picture)
-        shown.append(Shown(name, title, plan.section, drawn.caption, source))
+        share = min(round(100 * drawn.figure.get_figwidth() / WIDTH), 100)
+        shown.append(Shown(name, title, plan.section, drawn.caption, source, share))
     path = folder / "report.html"
     files.write_text(path, render(whole, shown, left_out))
     return Report(path, tuple(figure.name for figure in shown), tuple(left_out))

@@ -10,7 +10,7 @@ import pandas as pd
 
 from napari_tam.markers.labels import LABEL
 from napari_tam.report.data import as_number
-from napari_tam.report.readouts import label_of
+from napari_tam.report.readouts import named
 from napari_tam.traffic.matrix import BETWEEN, UNKNOWN
 from napari_tam.traffic.polarisation import SCORE
 
@@ -108,7 +108,7 @@ def _curve(data: ReportData) -> Iterator[str]:
     for label in label_names(table):
         row = table[table[LABEL] == label].iloc[0]
         takers, giver = many(row["recipients"]), one(row["donors"])
-        name = label_of(_plain(str(row["readout"]), label))
+        name = named(_plain(str(row["readout"]), label))
         if not math.isfinite(row["decay_um"]):
             yield f"Distance. {takers.capitalize()} and their distance to the nearest {giver}: {row['note']}."
             continue
@@ -169,7 +169,7 @@ def _polarisation(data: ReportData) -> Iterator[str]:
             yield f"Polarisation. {label + ': ' if label else ''}{row['note']}."
             continue
         step = 10 if "count" in str(row["readout"]) else 1
-        what = kind_of(label) if step == 10 else label_of(_plain(str(row["readout"]), label))
+        what = kind_of(label) if step == 10 else named(_plain(str(row["readout"]), label))
         verdict = "" if row["p"] < 0.05 else " No relation is shown."
         yield (
             f"Polarisation. With {step} more {what}, {_shift(row, step)}, {chance(row['p'])}, replicates as "
@@ -194,7 +194,7 @@ def _shift(row: Any, step: int) -> str:
 def _doses(data: ReportData) -> Iterator[str]:
     table = data.dose_response
     for _, row in table.iterrows() if table is not None else ():
-        name = f"{row['condition']}, {label_of(str(row['readout']))}"
+        name = f"{row['condition']}, {named(str(row['readout']))}"
         note = str(row["note"]) if isinstance(row["note"], str) else ""
         if math.isfinite(row["ec50"]):
             more = f" Beware: {note}." if note else ""

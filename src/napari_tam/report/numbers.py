@@ -27,17 +27,21 @@ def key_numbers(data: ReportData) -> list[tuple[str, str]]:
     found = [(f"{status.get(OK, 0):,}", "images analysed" + (f", {left_out} not" if left_out else ""))]
     found.append((f"{len(data.cells):,}", "cells"))
     counts = as_number(data.treated["puncta_count"])
+    puncta = f"{data.label} puncta" if data.label else "puncta"
     if len(counts):
-        found.append((f"{np.median(counts):g}", "puncta per cell (median)"))
+        found.append((f"{np.median(counts):g}", f"{puncta} per cell (median)"))
     inside = int((as_number(data.puncta["label"]) > 0).sum()) if "label" in data.puncta else 0
-    found.append((f"{inside:,}", f"puncta in cells, {len(data.puncta) - inside:,} outside"))
+    found.append((f"{inside:,}", f"{puncta} in cells, {len(data.puncta) - inside:,} outside"))
     if data.has("positive", data.treated):
         found.append(
-            (percent(float(np.nanmean(as_number(data.treated["positive"])))), "of the treated cells positive")
+            (
+                percent(float(np.nanmean(as_number(data.treated["positive"])))),
+                f"of the treated cells positive{f' for {data.label}' if data.label else ''}",
+            )
         )
     if data.has("aggregate", data.puncta):
         share = float(np.nanmean(as_number(data.puncta["aggregate"])))
-        found.append((f"{100 * share:.1f} %", "of the puncta are aggregates"))
+        found.append((f"{100 * share:.1f} %", f"of the {puncta} are aggregates"))
     inner = whole(data.cells)
     for name in (*data.classes, UNCERTAIN):
         if data.classes and len(inner):

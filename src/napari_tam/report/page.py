@@ -33,13 +33,14 @@ SHORT, LONG_WORD = 20, 28
 
 @dataclass(frozen=True)
 class Shown:
-    """A figure in the page; `source` is its picture as a data URL."""
+    """A figure in the page; `source` is its picture as a data URL, `share` its width (% of the page's)."""
 
     name: str
     title: str
     section: str
     caption: str
     source: str
+    share: int
 
 
 def data_address(svg: bytes, png: bytes, *, picture: bool) -> str:
@@ -99,6 +100,7 @@ def _content(every: ReportData, figures: list[Shown], left_out: list[tuple[str, 
         "label_sentence": label_sentence(every),
         "thresholds": thresholds,
         "tests": tests,
+        "least_cells": data.settings.comparison_min_cells,
         "communication": told,
         "corrections": _corrections(data),
         "kinetics": numbers.kinetics_table(data),

@@ -10,7 +10,7 @@ import pandas as pd
 from napari_tam.markers.labels import LABEL, rows_of
 from napari_tam.report.communication_text import kind_of, label_names, many, one, whole_table
 from napari_tam.report.data import ReportData, as_number, whole
-from napari_tam.report.readouts import label_of
+from napari_tam.report.readouts import label_of, named
 from napari_tam.report.style import (
     COLOURS,
     GREY,
@@ -311,7 +311,9 @@ def polarisation_by_uptake(data: ReportData) -> Drawn:
                 grid, middle["score"] + row["slope"] * (grid - middle["uptake"]), color=INK, linewidth=1.5
             )
         readout = str(row["readout"]).removesuffix(f"_{name}") if name else str(row["readout"])
-        axis.set(xlabel=f"{name + ': ' if name else ''}{label_of(readout)}", ylabel=str(row["score"]))
+        axis.set(
+            xlabel=f"{name + ': ' + named(readout) if name else label_of(readout)}", ylabel=str(row["score"])
+        )
         parts.append(part)
     caption = (
         "Every symbol is a cell (shape and colour: its replicate), up: more like the second phenotype. "
