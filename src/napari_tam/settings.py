@@ -962,9 +962,9 @@ class Settings(BaseModel):
         extra: Any = cls.model_fields[name].json_schema_extra
         return tuple(extra["enters"])
 
-    def updated(self, **values: Any) -> Settings:
+    def updated(self, where: object = "settings", **values: Any) -> Settings:
         """Return a copy with some values changed, validated like a file (raises InputError)."""
-        return self.from_values({**self.model_dump(), **values})
+        return self.from_values({**self.model_dump(), **values}, where=where)
 
     def to_yaml(self, *, comments: bool = True) -> str:
         """Return the settings as YAML that `from_yaml` reads back unchanged."""

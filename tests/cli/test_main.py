@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import re
@@ -19,7 +20,9 @@ from paths import HELPERS, SOURCE
 import napari_tam
 from napari_tam.cli import analyse as cli_analyse
 from napari_tam.cli.main import main
-from napari_tam.cli.options import option_names
+from napari_tam.cli.options import chosen_settings, option_names
+from napari_tam.cli.uptake import LATER
+from napari_tam.errors import InputError
 from napari_tam.results.folder import read_results
 from napari_tam.settings import Settings
 
@@ -227,6 +230,22 @@ def test_an_option_goes_before_the_file_and_the_file_before_the_default(
     assert fake_models.pop() == Settings(cell_diameter_um=20, flow_threshold=0.7, overlays=False)
     run(*arguments, "--cell-diameter", "unset", "--overlays")
     assert fake_models.pop() == Settings(flow_threshold=0.6)
+
+
+@pytest.mark.parametrize("name", BESIDE)
+@pytest.mark.parametrize("kept_in", ["file", "results"])
+def test_an_option_may_build_on_what_the_file_or_the_results_say(
+    name: str, kept_in: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "s.yaml"
+    file.write_text("types: {macrophage: CD11b+, tumour: EpCAM+}\n")
+    text, value = VALUES[name]
+    given = argparse.Namespace(settings=file if kept_in == "file" else None, **{f"setting_{name}": text[0]})
+    base = Settings.from_yaml(file) if kept_in == "results" else None
+    assert getattr(chosen_settings(given, base, LATER), name) == value
+    setattr(given, f"setting_{name}", "fibroblast")
+    with pytest.raises(InputError, match=r"command line: .*\(there are macrophage, tumour\)"):
+        chosen_settings(given, base, LATER)
 
 
 def test_analyse_writes_everything_and_says_where(

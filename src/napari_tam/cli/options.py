@@ -73,9 +73,8 @@ def chosen_settings(
         if key.startswith(_PREFIX):
             name = key.removeprefix(_PREFIX)
             values[name] = _value(name, given, properties[name])
-    # alone first, so that the sentence about a bad option does not speak of the file
-    Settings.from_values(values, where="command line")
-    return settings.updated(**values)
+    # what they start from is valid, so that a fault is one of the options
+    return settings.updated(where="command line", **values)
 
 
 def parse_setting(name: str, texts: list[str]) -> Any:

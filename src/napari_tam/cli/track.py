@@ -47,9 +47,7 @@ def track(arguments: argparse.Namespace) -> int:
     settings = Settings.from_yaml(path) if path.exists() else Settings()
     given: dict[str, Any] = {name: getattr(arguments, name) for name in OPTIONS}
     given = {name: value for name, value in given.items() if value is not None}
-    # alone first, so that the sentence about a bad option does not speak of the file
-    Settings.from_values(given, where="command line")
-    settings = settings.updated(**given)
+    settings = settings.updated(where="command line", **given)  # what they start from is valid
     with locked_results(folder):
         found = follow_results(folder, settings)
         if given:
