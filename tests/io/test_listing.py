@@ -4,13 +4,15 @@ import os
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from napari_tam.errors import InputError
 from napari_tam.io.images import list_images, stem_of, unique_names
-from napari_tam.io.listing import unreadable
+from napari_tam.io.listing import left_out
 
 
 def touch(folder: Path, *names: str) -> list[Path]:
@@ -151,6 +153,31 @@ def forbidden(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "listdir", refuse(1))
 
 
+def test_pictures_beside_images_are_told_and_not_taken(tmp_path: Path) -> None:
+    touch(tmp_path, "a.ome.tif", "a_overlay.png", "b.JPG", "c.txt")
+    found = list_images([tmp_path])
+    assert names(found) == ["a.ome.tif"]
+    [line] = left_out([tmp_path], found)
+    assert line == "left out: 2 pictures, which are read with --rgb split only (a_overlay.png, b.JPG)"
+    both = list_images([tmp_path], rgb="split")
+    assert left_out([tmp_path], both) == []
+
+
+@pytest.mark.parametrize("below", ["", "TimePoint_1/"])
+@pytest.mark.parametrize("kind", [".png", ".jpg", ".bmp"])
+def test_pictures_that_are_channels_by_their_names_are_images(tmp_path: Path, kind: str, below: str) -> None:
+    stains = ("CD11b", "DAPI", "PKH26")
+    touch(tmp_path, f"{below}notes.txt")
+    for name in (f"B02_{field} {stain}" for field in (1, 2) for stain in stains):
+        cv2.imwrite(str(tmp_path / f"{below}{name}{kind}"), np.full((16, 20), 7, np.uint8))
+    found = list_images([tmp_path])
+    assert names(found) == [f"B02_1 CD11b{kind}", f"B02_2 CD11b{kind}"]
+    assert left_out([tmp_path], found) == []
+    touch(tmp_path, f"{below}figure for the paper{kind}")
+    with pytest.raises(InputError, match="--rgb split"):
+        list_images([tmp_path])
+
+
 @pytest.mark.usefixtures("forbidden")
 def test_what_cannot_be_read_is_passed_over_and_told(tmp_path: Path) -> None:
     for folder in ("a", "lost+found"):
@@ -161,10 +188,11 @@ def test_what_cannot_be_read_is_passed_over_and_told(tmp_path: Path) -> None:
     except OSError:
         pytest.skip("this system lets nobody make links")
     assert list_images([tmp_path]) == [tmp_path / "a" / "x.ome.tif"]
-    assert unreadable([tmp_path]) == [
+    taken = list_images([tmp_path])
+    assert left_out([tmp_path], taken) == [
         "left out: 1 folders that cannot be read (lost+found)",
         "left out: 1 links to nowhere (gone.tif)",
     ]
-    assert unreadable([tmp_path / "a" / "*.tif"]) == ["left out: 1 links to nowhere (gone.tif)"]
+    assert left_out([tmp_path / "a" / "*.tif"], taken) == ["left out: 1 links to nowhere (gone.tif)"]
     with pytest.raises(InputError, match="Permission denied"):
         list_images([tmp_path / "lost+found"])

@@ -17,7 +17,7 @@ from napari_tam.io.check import CODES, look, scaled
 from napari_tam.io.window import fill_corners, find_window
 from napari_tam.pipeline.runner import run
 from napari_tam.puncta.detect import LogDetector
-from napari_tam.results.record import twice
+from napari_tam.results.siblings import TWIN, compare_fields, twins
 from napari_tam.settings import Settings
 from napari_tam.simulate import Scene, SceneParameters
 
@@ -205,6 +205,11 @@ def test_the_same_picture_under_two_names_is_noticed() -> None:
     }
     images = pd.DataFrame([{"image": name, **row} for name in ("a", "b", "c")])
     images.loc[2, "exosome_background_mean"] += 1e-9
-    assert twice(images) == ["a = b"]
-    assert twice(images.drop(columns="puncta")) == []
-    assert twice(images.iloc[:0]) == []
+    assert twins(images) == [["a", "b"]]
+    assert twins(images.drop(columns="puncta")) == []
+    assert twins(images.iloc[:0]) == []
+    told = compare_fields(images.assign(findings="", notes="dim"))
+    assert told["notes"].tolist()[:2] == ["dim; the same picture as b", "dim; the same picture as a"]
+    assert told["findings"].tolist() == [TWIN if name in "ab" else "" for name in images["image"]]
+    again = compare_fields(images.assign(**told))  # said once, however often it is concluded
+    assert again.equals(told)

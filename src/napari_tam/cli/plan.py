@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from napari_tam.batches.plan import plan
 from napari_tam.io.channel_search import described
 from napari_tam.io.layout import read_layout
-from napari_tam.io.listing import list_images, unique_names, unreadable
+from napari_tam.io.listing import left_out, list_images, unique_names
 from napari_tam.pipeline.models import load_models
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def find_images(
         is found at once.
     """
     paths = list_images(images, settings.files, rgb=settings.rgb)
-    for line in [*described(paths, settings.files), *unreadable(images)]:
+    for line in [*described(paths, settings.files), *left_out(images, paths)]:
         print(f"files    {line}")
     about = None if layout is None else read_layout(layout)
     if about is not None:

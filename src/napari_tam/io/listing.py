@@ -71,13 +71,14 @@ def list_images(
 ) -> list[Path]:
     """Return the image files that files, folders and patterns stand for.
 
-    A folder stands for the images in it: TIFF files, OME-Zarr folders and files of microscope makers (PNG and
-    JPEG as well with `rgb` split); for
-    those in its subfolders if it holds none itself. A pattern (``*``, ``?``, ``[…]``, ``**`` for any depth)
-    stands for those it matches. Both are sorted by name, without hidden files and without the masks that
-    lie beside an image (``a_masks.tif``, ``a_cells.tif`` or ``a_nuclei.tif`` with ``a.ome.tif``). A file
-    that is named is taken whatever it is called. Duplicates are dropped. An image whose channels are files
-    of their own (`files`, see `napari_tam.io.channel_files`) is there once, as its first file.
+    A folder stands for the images in it: TIFF files, OME-Zarr folders and files of microscope makers; for
+    those in its subfolders if it holds none itself. PNG, JPEG and BMP files are images with `rgb` split, or
+    where there is nothing else and their names say that each is one channel. A pattern (``*``, ``?``,
+    ``[…]``, ``**`` for any depth) stands for those it matches. Both are sorted by name, without hidden files
+    and without the masks that lie beside an image (``a_masks.tif``, ``a_cells.tif`` or ``a_nuclei.tif`` with
+    ``a.ome.tif``). A file that is named is taken whatever it is called. Duplicates are dropped. An image
+    whose channels are files of their own (`files`, see `napari_tam.io.channel_files`) is there once, as its
+    first file.
 
     Raises
     ------
@@ -87,7 +88,9 @@ def list_images(
     from napari_tam.io.channel_search import find_all, known_by, resolved
 
     expanded = [
-        path for given in inputs for path in _expand(given, pictures=rgb == SPLIT, subfolders=subfolders)
+        path
+        for given in inputs
+        for path in _expand(given, files, pictures=rgb == SPLIT, subfolders=subfolders)
     ]
     images = dict.fromkeys(known_by(*each) for each in find_all(expanded, files).items())
     folders: dict[str, tuple[str, set[str]]] = {}
@@ -128,7 +131,7 @@ def _links(folder: Path) -> set[str]:
         return set()
 
 
-def _expand(given: str | Path, *, pictures: bool, subfolders: bool) -> list[Path]:
+def _expand(given: str | Path, naming: str, *, pictures: bool, subfolders: bool) -> list[Path]:
     def is_image(path: Path) -> bool:
         return _is_image(path) and (pictures or not is_picture(path))
 
@@ -146,7 +149,7 @@ def _expand(given: str | Path, *, pictures: bool, subfolders: bool) -> list[Path
             candidates = _entries(path)
             if subfolders and not any(map(is_image, candidates)):
                 below = list(filter(_is_file, _below(path)))
-                candidates = below if any(map(is_image, below)) else candidates
+                candidates = below if any(map(is_image, below)) else [*candidates, *below]
         except OSError as error:
             raise InputError(
                 f"the folder cannot be read ({error.strerror})", where=path, fix="check its permissions"
@@ -156,7 +159,7 @@ def _expand(given: str | Path, *, pictures: bool, subfolders: bool) -> list[Path
     else:
         raise InputError("there is no such file or folder", where=given, fix="check the name")
     files = sorted(candidates, key=lambda path: path.parts)  # as paths are sorted, but made once
-    images = [p for p in files if is_image(p)]
+    images = [p for p in files if is_image(p)] or _channels_as_pictures(files, naming)
     unmasked = _without_masks(images)
     if not unmasked:
         others = sorted({p.suffix.lower() for p in files} - {""})
@@ -168,6 +171,14 @@ def _expand(given: str | Path, *, pictures: bool, subfolders: bool) -> list[Path
             + ("; pictures are read with --rgb split" if set(others) & set(PICTURES) else ""),
         )
     return unmasked
+
+
+def _channels_as_pictures(files: list[Path], naming: str) -> list[Path]:
+    """Return the pictures that are channels of images by their names; none if any is not."""
+    from napari_tam.io.channel_search import find_all
+
+    found = find_all([path for path in files if is_picture(path)], naming)
+    return list(found) if all(found.values()) else []
 
 
 def _entries(folder: Path) -> list[Path]:
@@ -201,17 +212,19 @@ def _below(folder: Path) -> list[Path]:
                 if not is_zarr(path):
                     found += _below(path)
         except OSError:
-            continue  # see `unreadable`
+            continue  # see `left_out`
     return found
 
 
-def unreadable(inputs: Sequence[str | Path]) -> list[str]:
-    """Return a line about what `list_images` left out of folders and patterns because it cannot be read.
+def left_out(inputs: Sequence[str | Path], taken: Sequence[Path]) -> list[str]:
+    """Return a line about each kind of what `list_images` left out of folders and patterns.
 
-    These are subfolders without permission (``lost+found``), and links to nowhere with names of images.
+    These are subfolders without permission (``lost+found``), links to nowhere with names of images, and
+    pictures (PNG, JPEG, BMP) beside what was taken.
     """
     folders: list[str] = []
     links: list[str] = []
+    pictures: list[str] = []
 
     def look(folder: Path, *, below: bool) -> None:
         try:
@@ -226,6 +239,8 @@ def unreadable(inputs: Sequence[str | Path]) -> list[str]:
             if entry.is_symlink() and not _is_there(Path(entry.path)):
                 if _is_image(Path(entry.name)):
                     links.append(entry.name)
+            elif is_picture(Path(entry.name)):
+                pictures.append(entry.name)
             elif below and _is_folder(path := folder / entry.name):
                 if not _is_image(path) and not _is_results(path):
                     look(path, below=True)
@@ -238,9 +253,15 @@ def unreadable(inputs: Sequence[str | Path]) -> list[str]:
         elif glob.has_magic(str(given)) and not _is_there(path):
             matches = map(Path, glob.glob(str(path), recursive=True))
             links += [each.name for each in matches if each.is_symlink() and not _is_there(each)]
+    if any(map(is_picture, taken)):
+        pictures = []
     return [
         f"left out: {len(names)} {what} ({printable(some(names, 3))})"
-        for names, what in ((folders, "folders that cannot be read"), (links, "links to nowhere"))
+        for names, what in (
+            (folders, "folders that cannot be read"),
+            (links, "links to nowhere"),
+            (pictures, "pictures, which are read with --rgb split only"),
+        )
         if names
     ]
 

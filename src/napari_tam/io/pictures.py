@@ -39,6 +39,13 @@ def is_picture(path: Path) -> bool:
     return path.suffix.lower() in PICTURES
 
 
+def grey_note(bits: int, *, jpeg: bool) -> str:
+    """Return what must be known about the intensities of a grey picture; empty: nothing."""
+    if jpeg:
+        return f"a picture ({bits} bit, JPEG): {NO_MEASUREMENT}"
+    return f"a picture of {bits} bit: were its intensities stretched for the eye?" if bits <= 8 else ""
+
+
 def colour_note(bits: int, *, jpeg: bool) -> str:
     """Return what must be known about a colour picture that is taken for an image."""
     return f"a colour picture ({bits} bit{', JPEG' if jpeg else ''}): {NO_MEASUREMENT}"

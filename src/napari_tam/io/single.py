@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_tam.errors import InputError
-from napari_tam.io.pictures import colour_note, is_picture, read_picture
+from napari_tam.io.pictures import colour_note, grey_note, is_picture, read_picture
 from napari_tam.io.planes import ArrayPlanes
 from napari_tam.io.stack import Stack
 from napari_tam.io.tiff import open_tiff, reading
@@ -112,14 +112,16 @@ def _colours(path: Path, series: tifffile.TiffPageSeries) -> npt.NDArray[Any]:
 
 def _of_picture(path: Path, pixels: npt.NDArray[Any], metadata: Metadata) -> SingleChannel:
     """Return the plane of a picture that is in use: the only one, or any if all are equal (grey)."""
+    bits, jpeg = 8 * pixels.dtype.itemsize, path.suffix.lower() in (".jpg", ".jpeg")
     if pixels.ndim == 2:
-        return SingleChannel(ArrayPlanes(path, pixels, "YX"), metadata)
+        note = grey_note(bits, jpeg=jpeg)
+        return SingleChannel(ArrayPlanes(path, pixels, "YX"), metadata, (note,) if note else ())
     used = [k for k in range(3) if pixels[..., k].any()]
     if len(used) == 1 or (
         used and all(np.array_equal(pixels[..., used[0]], pixels[..., k]) for k in used[1:])
     ):
         plane = np.ascontiguousarray(pixels[..., used[0]])
-        note = colour_note(8 * pixels.dtype.itemsize, jpeg=path.suffix.lower() in (".jpg", ".jpeg"))
+        note = colour_note(bits, jpeg=jpeg)
         return SingleChannel(ArrayPlanes(path, plane, "YX"), metadata, (note,))
     raise InputError(
         f"{path.name} is a colour picture, in which the channels are mixed",

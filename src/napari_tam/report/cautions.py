@@ -15,7 +15,6 @@ from napari_tam.report.data import as_number, uncertain_share
 from napari_tam.report.marker_text import marker_cautions
 from napari_tam.report.quality import score_fields
 from napari_tam.results.folder import FAILED, PENDING
-from napari_tam.results.record import twice
 from napari_tam.results.siblings import SIBLING_CODES
 
 if TYPE_CHECKING:
@@ -187,8 +186,6 @@ def _of_findings(data: ReportData) -> list[str]:
             names = images.loc[[code in each for each in codes], "image"].astype(str).tolist()
             if names:
                 found.append(f"{sentence} That is so in {_number(len(names), 'image')}: {some(names, 5)}.")
-    if names := twice(images):
-        found.append(f"The same picture is there under several names: {some(names, 5)}.")
     return found
 
 

@@ -273,20 +273,6 @@ def failure_row(name: str, source: Path, error: str, seconds: float) -> Row:
     }
 
 
-def twice(images: pd.DataFrame) -> list[str]:
-    """Return the images that are the same picture under several names, each group as ``a = b``.
-
-    Two pictures that differ in a single pixel differ in the mean of their background or the sharpness of
-    their cells, which are compared to the last digit.
-    """
-    told = ["exosome_background_mean", "focus_score", "cell_area_fraction", "puncta"]
-    if not set(told) <= set(images):
-        return []
-    known = images[(images["status"] == results.OK) & images[told].notna().all(axis=1)]
-    groups: Any = known.groupby(told)["image"].agg(list) if len(known) else []
-    return [" = ".join(map(str, names)) for names in groups if len(names) > 1]
-
-
 def versions(names: Sequence[str]) -> dict[str, str | None]:
     """Return the installed version of each distribution, None for those that are not there."""
     found: dict[str, str | None] = {}

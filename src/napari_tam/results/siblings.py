@@ -8,11 +8,12 @@ deviations), and must also differ by so much that it matters.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
+from napari_tam.errors import some
 from napari_tam.results.folder import OK
 
 if TYPE_CHECKING:
@@ -100,8 +101,13 @@ RULES = (
     ),
 )
 
+#: A picture that is there under several names: its code, and how the sentence about one field begins.
+TWIN, SAME = "same_picture", "the same picture as "
+
 #: What can be found.
-SIBLING_CODES = {rule.code: rule.sentence for rule in RULES}
+SIBLING_CODES = {rule.code: rule.sentence for rule in RULES} | {
+    TWIN: "The same picture is there under several names."
+}
 
 
 def compare_fields(images: pd.DataFrame) -> pd.DataFrame:
@@ -116,7 +122,7 @@ def compare_fields(images: pd.DataFrame) -> pd.DataFrame:
         return images[[]]
     texts = {
         "findings": [_drop(text, " ", tuple(SIBLING_CODES)) for text in images["findings"].fillna("")],
-        "notes": [_drop(text, "; ", (UNLIKE,)) for text in images["notes"].fillna("")],
+        "notes": [_drop(text, "; ", (UNLIKE, SAME)) for text in images["notes"].fillna("")],
     }
     analysed = images["status"] == OK
     groups = [name for name in ("plate", "condition") if name in images]
@@ -130,16 +136,36 @@ def compare_fields(images: pd.DataFrame) -> pd.DataFrame:
             unusual = rule.unusual(values[rows])
             usual = float(np.nanmedian(values[rows])) if unusual.any() else 0.0
             for row in rows[unusual]:
-                texts["findings"][row] = f"{texts['findings'][row]} {rule.code}".strip()
                 word = UNLIKE + rule.word.format(value=values[row], usual=usual)
-                texts["notes"][row] = "; ".join(filter(None, [texts["notes"][row], word]))
+                _say(texts, row, rule.code, word)
+    for names in twins(images):
+        for row in np.flatnonzero(images["image"].isin(names)):
+            others = [name for name in names if name != images["image"].iloc[row]]
+            _say(texts, int(row), TWIN, SAME + some(others, 3))
     return images[["findings", "notes"]].assign(**texts)
+
+
+def _say(texts: dict[str, list[str]], row: int, code: str, sentence: str) -> None:
+    texts["findings"][row] = f"{texts['findings'][row]} {code}".strip()
+    texts["notes"][row] = "; ".join(filter(None, [texts["notes"][row], sentence]))
+
+
+def twins(images: pd.DataFrame) -> list[list[str]]:
+    """Return the names of pictures that are there several times, in groups.
+
+    Two pictures that differ in a single pixel differ in the mean of their background or the sharpness of
+    their cells, which are compared to the last digit.
+    """
+    known = ["exosome_background_mean", "focus_score", "cell_area_fraction", "puncta"]
+    if not set(known) <= set(images):
+        return []
+    sure = images[(images["status"] == OK) & images[known].notna().all(axis=1)]
+    groups: Any = sure.groupby(known)["image"].agg(list) if len(sure) else []
+    return [[str(name) for name in names] for names in groups if len(names) > 1]
 
 
 def told(images: pd.DataFrame) -> list[str]:
     """Return a sentence for every code that fields of images.csv have beside their siblings."""
-    from napari_tam.errors import some
-
     codes = [str(text).split() for text in images.get("findings", [])]
     found = []
     for code, sentence in SIBLING_CODES.items():
