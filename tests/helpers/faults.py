@@ -35,6 +35,7 @@ KILLED = """
     from napari_tam.cli.main import main
     from napari_tam.report import figures
 
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
     figures.FIGURES = faults.few_figures()
     count, at, replace = 0, int(sys.argv[1]), os.replace
     def dying(*names):

@@ -18,7 +18,6 @@ from napari_tam.io.channels import guess_roles, is_channel_name
 from napari_tam.io.layout import well_of
 from napari_tam.io.makers.read import wells
 from napari_tam.io.naming import BESIDE, FIRST_OR_OVERLAY, GUID, NAMINGS, Naming
-from napari_tam.io.single import open_single
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
@@ -176,7 +175,7 @@ _ROWS = re.compile(r"[A-P](?=0)")
 def alike(files: Collection[Path]) -> list[list[Path]]:
     """Return the files by what their names look like, so that not every pattern must be tried on each."""
     found: dict[str, list[Path]] = defaultdict(list)
-    for path in sorted(files, key=lambda path: path.parts):  # as paths are sorted, but made once
+    for path in sorted(files, key=os.fspath):
         text = os.path.basename(path)
         if "-" in text:
             text = _GUIDS.sub("-", text)
@@ -286,6 +285,8 @@ def _is_believable(found: Sequence[ChannelFiles], naming: Naming) -> bool:
 
 
 def _holds_one_channel(path: Path) -> bool:
+    from napari_tam.io.single import open_single  # most folders need no look into a file
+
     try:
         with open_single(path):
             return True

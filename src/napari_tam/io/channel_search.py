@@ -30,9 +30,14 @@ def _kind(name: str) -> str:
 
 def _files(folder: Path, kind: str) -> list[Path]:
     """Return the files of a kind in a folder, without hidden ones."""
+    return list(_listed(folder, kind, os.stat(folder).st_mtime_ns))
+
+
+@lru_cache(maxsize=16)
+def _listed(folder: Path, kind: str, _changed: int) -> tuple[Path, ...]:
     with os.scandir(folder) as entries:
         names = sorted(each.name for each in entries if _kind(each.name) == kind and is_plain_file(each))
-    return [folder / name for name in names]
+    return tuple(folder / name for name in names)
 
 
 def is_plain_file(entry: os.DirEntry[str]) -> bool:
@@ -51,7 +56,7 @@ def find_all(paths: Iterable[Path], how: str = AUTO) -> dict[Path, ChannelFiles 
     tables: dict[tuple[str, str], _Tables] = {}
     found: dict[Path, ChannelFiles | str | None] = {}
     for path in paths:
-        folder, name = os.path.split(path)  # texts: a path's parts take several times as long
+        folder, _, name = str(path).rpartition(os.sep)  # a path's parts take several times as long
         key = folder, _kind(name)
         if key not in tables:
             tables[key] = _Tables(path.parent, key[1], how)

@@ -98,7 +98,7 @@ def list_images(
     for image in images:
         if image is None:
             continue
-        folder, name = os.path.split(image)
+        folder, _, name = str(image).rpartition(os.sep)
         if folder not in folders:
             folders[folder] = str(resolved(image.parent)), _links(image.parent)
         whole, links = folders[folder]
