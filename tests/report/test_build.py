@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import plates
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from napari_tam import report as _report
@@ -374,6 +374,7 @@ def test_no_name_is_a_formula_or_breaks_a_line(text: str) -> None:
 
 
 @given(st.lists(st.floats(0, 1e6), max_size=40))
+@example([0.0, 0.0, 2.2e-309])
 def test_cells_spread_to_both_sides_and_always_alike(values: list[float]) -> None:
     array = np.array(values)
     places = spread(array, 0.3)

@@ -239,6 +239,15 @@ COMMANDS = (
         more="Filled with the settings, models, corrections and versions of the run, with references.",
     ),
     Command(
+        "verify",
+        "Say whether a results folder can be reproduced",
+        module="report",
+        run="verify",
+        options="add_verify_options",
+        more="Images, networks, settings, program and tables are compared with the record of the run. Exit "
+        "status: 0 all as recorded, 1 something is not, 2 wrong use.",
+    ),
+    Command(
         "models",
         "List the networks that can be used",
         module="models",

@@ -1,12 +1,18 @@
-"""``napari-tam report`` and ``napari-tam methods``: what is read after an analysis."""
+"""``napari-tam report``, ``methods`` and ``verify``: what is read after an analysis."""
 
 from __future__ import annotations
 
+import json
+from collections import Counter
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Sequence
+
+    from napari_tam.batches.verify import Checked
 
 
 def add_report_options(own: argparse.ArgumentParser) -> None:
@@ -32,3 +38,53 @@ def methods(arguments: argparse.Namespace) -> int:
 
     print(methods_text(arguments.results), end="")
     return 0
+
+
+def add_verify_options(own: argparse.ArgumentParser) -> None:
+    """Add the options of ``napari-tam verify``."""
+    add_report_options(own)
+    own.add_argument("--json", action="store_true", help="print one JSON object instead of lines")
+
+
+def verify(arguments: argparse.Namespace) -> int:
+    """Say whether a results folder can be reproduced."""
+    from napari_tam.batches.verify import libraries, verify
+    from napari_tam.pipeline.models import load_models
+
+    found = verify(arguments.results, load_models)
+    other = libraries(arguments.results)
+    wrong = [each for each in found if each.state in ("differs", "gone")]
+    if arguments.json:
+        checked = [asdict(each) for each in found]
+        print(json.dumps({"as_recorded": not wrong, "checked": checked, "libraries": other}, indent=1))
+        return int(bool(wrong))
+    for kind, what in _VERIFIED.items():
+        states = Counter(each.state for each in found if each.kind == kind)
+        if states:
+            print(f"{what:9}" + ", ".join(f"{number:,} {_STATES[state]}" for state, number in states.items()))
+    for each in found:
+        if each.why and each.state != "unknown":
+            print(f"{each.state:9}{each.kind} {each.name}: {each.why}")
+    if other:
+        print(f"note     other libraries than in the run: {'; '.join(other)} (a last digit may change)")
+    print(f"verdict  {_verdict(found, wrong=bool(wrong))}")
+    return int(bool(wrong))
+
+
+#: What was compared, and how it was found, for people.
+_VERIFIED = {
+    "image": "images",
+    "network": "networks",
+    "program": "program",
+    "result": "results",
+    "file": "files",
+}
+_STATES = {"same": "as recorded", "differs": "changed", "gone": "gone", "unknown": "not on record"}
+
+
+def _verdict(found: Sequence[Checked], *, wrong: bool) -> str:
+    if wrong:
+        return "not as recorded: the same command may give other tables"
+    if any(each.state == "unknown" and each.kind != "file" for each in found):
+        return "nothing speaks against it, but not all of it is on record"
+    return "as recorded: the same command gives these tables again"

@@ -154,11 +154,12 @@ def spread(values: npt.NDArray[np.float64], half_width: float = 0.35) -> npt.NDA
         return (_corput(number) - 0.5) * half_width
     from scipy.stats import gaussian_kde
 
-    sample = values if number <= 2000 else values[:: number // 2000 + 1]
+    heights = (values - values.min()) / np.ptp(values)  # the squares of tiny differences would be 0
+    sample = heights if number <= 2000 else heights[:: number // 2000 + 1]
     if np.ptp(sample) == 0:
         return (_corput(number) - 0.5) * half_width
-    grid = np.linspace(values.min(), values.max(), 128)
-    density = np.interp(values, grid, gaussian_kde(sample)(grid))
+    grid = np.linspace(0, 1, 128)
+    density = np.interp(heights, grid, gaussian_kde(sample)(grid))
     order = np.argsort(values, kind="stable")
     places = np.empty(number)
     places[order] = _corput(number) * 2 - 1

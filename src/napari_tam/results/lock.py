@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from napari_tam.errors import InputError
 from napari_tam.files import OutputError
+from napari_tam.results.written import note_written
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,7 +32,7 @@ def locked_results(folder: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def locked(out: Path) -> Iterator[None]:
-    """Keep other runs out of a results folder, until all that belongs to a run is written.
+    """Keep other runs out of a results folder, until all that belongs to a run is written and noted.
 
     Who has it may ask for it again (in the same thread).
 
@@ -58,8 +59,23 @@ def locked(out: Path) -> Iterator[None]:
         return
     except OSError as error:
         raise OutputError(path, error) from error
+    outermost = lock.lock_counter == 1
     try:
         yield
+        if outermost:
+            _note(out)
+    except BaseException:
+        if outermost:  # what was written until then
+            with contextlib.suppress(OSError, OutputError):
+                note_written(out)
+        raise
     finally:
         with contextlib.suppress(OSError):
             lock.release()
+
+
+def _note(out: Path) -> None:
+    try:
+        note_written(out)
+    except OSError as error:
+        raise OutputError(out, error) from error

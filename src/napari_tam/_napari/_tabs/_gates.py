@@ -127,6 +127,7 @@ class GatesTab(QWidget):
     def _save(self, found: Found) -> None:
         from napari_tam.batches.conclude import conclude, layout_of, settings_of
         from napari_tam.files import write_text
+        from napari_tam.results.lock import locked_results
 
         folder, gates = found.folder, self.gates.get(found.name, {})
         if folder is None or not (folder / "images.csv").exists():
@@ -142,8 +143,9 @@ class GatesTab(QWidget):
             marker_phenotypes=form.marker_phenotypes,
             marker_readout=form.marker_readout,
         )
-        conclude(folder, settings, layout_of(folder))
-        write_text(folder / "settings.yaml", settings.to_yaml())
+        with locked_results(folder):
+            conclude(folder, settings, layout_of(folder))
+            write_text(folder / "settings.yaml", settings.to_yaml())
         show_info(f"Gates saved: {folder}")
 
     def _mark(self, found: Found) -> None:
