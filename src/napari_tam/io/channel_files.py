@@ -127,7 +127,9 @@ class Grouped:
 _WELL_FOLDER = re.compile(r"(?:well[ _-]?)?[A-P]\d{1,2}", re.IGNORECASE)
 
 
-def group(files: Sequence[Path], namings: Sequence[Naming] = NAMINGS) -> Grouped:
+def group(
+    files: Sequence[Path], namings: Sequence[Naming] = NAMINGS, looks: list[list[Path]] | None = None
+) -> Grouped:
     """Put the files of one folder (and of folders beside one another in it) together.
 
     Parameters
@@ -136,22 +138,33 @@ def group(files: Sequence[Path], namings: Sequence[Naming] = NAMINGS) -> Grouped
         TIFF files, or pictures.
     namings
         The ways in which they may be named; the first one that fits is taken.
+    looks
+        The files by `alike`, where that is known.
     """
-    beside = tuple(path for path in files if BESIDE.search(path.name))
-    maybe = [path for path in files if FIRST_OR_OVERLAY.search(path.name)]
-    if maybe and not _holds_one_channel(maybe[0]):
+    by_shape = alike(files) if looks is None else looks
+    # names of one look hold the same words
+    beside = tuple(path for each in by_shape if BESIDE.search(each[0].name) for path in each)
+    maybe = [
+        path
+        for each in by_shape
+        if FIRST_OR_OVERLAY.search(each[0].name.translate(_DIGITS))
+        for path in each
+        if FIRST_OR_OVERLAY.search(path.name)
+    ]
+    if maybe and not _holds_one_channel(min(maybe)):
         beside += tuple(maybe)
-    rest = set(files) - set(beside)
-    by_shape = alike(rest)
+    if beside:
+        by_shape = alike(set(files).difference(beside))
     fields: list[ChannelFiles] = []
+    taken: set[Path] = set()
     for naming in namings:
-        fitting = [path for each in by_shape if _may_fit(each, naming) for path in each if path in rest]
+        fitting = [path for each in by_shape if _may_fit(each, naming) for path in each if path not in taken]
         if not naming.certain and not _may_be_channels(fitting, naming):
             continue
         found = _fields(fitting, naming)
         if naming.certain or _is_believable(found, naming):
             fields += found
-            rest -= {path for each in found for path in each.all_files}
+            taken.update(path for each in found for path in each.all_files)
     return Grouped(tuple(sorted(fields, key=lambda each: each.first)), beside if fields else ())
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 from napari_tam.errors import InputError
@@ -32,9 +33,9 @@ JPEG = (6, 7, 33003, 33005, 34892, 34712)
 SPLIT_COLOURS = "or take its colours for channels with --rgb split, if only pictures are left"
 
 
-def is_picture(path: Path) -> bool:
+def is_picture(path: Path | str) -> bool:
     """Tell whether a file is a picture by its name."""
-    return path.suffix.lower() in PICTURES
+    return os.path.splitext(path)[1].lower() in PICTURES
 
 
 def grey_note(bits: int, *, jpeg: bool) -> str:
