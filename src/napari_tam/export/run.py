@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from napari_tam import columns
 from napari_tam.errors import InputError
 from napari_tam.export.anndata import is_readout, known_columns, write_h5ad
+from napari_tam.export.excel import write_excel
 from napari_tam.export.shapes import write_geojson, write_rois
 from napari_tam.extras import need
 from napari_tam.files import OutputError, make_folder
@@ -29,6 +30,7 @@ FORMATS = {
     "geojson": "cells with measurements and classes for QuPath, one file an image",
     "roi": "ROI sets for ImageJ and Fiji, one .zip an image",
     "ome-zarr": "images with their masks as labels, one .ome.zarr a plate (or an image, without wells)",
+    "excel": "all tables as one workbook (.xlsx), a sheet a table",
     "tidy": "one CSV with a row per replicate and readout, for R or Prism",
 }
 
@@ -62,8 +64,8 @@ def export(
     Yields
     ------
     Path
-        ``cells.h5ad``, ``tidy.csv``, and one file or folder per image in ``geojson/``, ``roi/`` and
-        ``ome-zarr/``; there one for each plate if wells are known.
+        ``cells.h5ad``, ``tables.xlsx``, ``tidy.csv``, and one file or folder per image in ``geojson/``,
+        ``roi/`` and ``ome-zarr/``; there one for each plate if wells are known.
 
     Raises
     ------
@@ -87,6 +89,9 @@ def export(
         if name == "h5ad":
             write_h5ad(_ready(target) / "cells.h5ad", results)
             yield target / "cells.h5ad"
+        elif name == "excel":
+            failed += write_excel(_ready(target) / "tables.xlsx", results)
+            yield target / "tables.xlsx"
         elif name == "tidy":
             tables.write_csv(_ready(target) / "tidy.csv", _arrow(tidy(results)))
             yield target / "tidy.csv"

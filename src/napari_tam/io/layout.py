@@ -22,7 +22,8 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
 from napari_tam.columns import LAYOUT_COLUMNS
-from napari_tam.errors import InputError, nearest, one_line, some
+from napari_tam.errors import InputError, nearest, some
+from napari_tam.io.tables.read import read_text_table
 from napari_tam.markers.names import same_marker
 
 if TYPE_CHECKING:
@@ -211,7 +212,7 @@ def read_layout(path: Path) -> Layout:
         If it cannot be read, has neither `well` nor `image`, no row, an invalid or repeated well, a dose or
         time that is not a number, or an unknown control role.
     """
-    rows = read_text_table(path, "the layout")
+    rows = read_text_table(path, "the layout", ("well", "image"))
     if not {"well", "image"} & set(rows.columns):
         raise InputError(
             f"the layout has no column 'well' or 'image' (it has: {', '.join(rows.columns)})",
@@ -312,28 +313,3 @@ def _number(text: str) -> float:
         return float(text)
     except ValueError:
         return math.nan
-
-
-def read_text_table(path: Path, what: str) -> pd.DataFrame:
-    """Read a table that a user wrote: CSV with commas, semicolons or tabs; all values text.
-
-    Returns
-    -------
-    pandas.DataFrame
-        Column names in lower case; blanks around names and values are gone.
-
-    Raises
-    ------
-    InputError
-        If it cannot be read.
-    """
-    import pandas as pd
-
-    try:
-        head = path.read_text(encoding="utf-8-sig").partition("\n")[0]
-        separator = max(",;\t", key=head.count)
-        rows = pd.read_csv(path, dtype=str, keep_default_na=False, sep=separator, encoding="utf-8-sig")
-    except (OSError, ValueError) as error:
-        raise InputError(f"{what} cannot be read ({one_line(error)})", where=path) from error
-    rows.columns = [str(name).strip().lower() for name in rows.columns]
-    return rows.map(lambda value: str(value).strip())

@@ -10,7 +10,8 @@ import pandas as pd
 
 from napari_tam.celltypes.types import analysed
 from napari_tam.errors import InputError
-from napari_tam.io.layout import Layout, read_text_table, well_of
+from napari_tam.io.layout import Layout, well_of
+from napari_tam.io.tables.read import read_text_table
 from napari_tam.results.folder import OK
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def by_labels(results: Results, path: Path) -> pd.DataFrame:
     InputError
         If it cannot be read, lacks a column, or names a cell that is not in the results, or twice.
     """
-    table = read_text_table(path, "the labels")
+    table = read_text_table(path, "the labels", ("image",))
     missing = [name for name in LABEL_COLUMNS if name not in table]
     if missing:
         raise InputError(

@@ -1,0 +1,1 @@
+"""Tables that users write: CSV in the forms of their locales, and Excel's."""

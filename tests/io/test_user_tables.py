@@ -1,0 +1,169 @@
+"""Tables as users have them: whatever the separator, encoding, decimal sign or program, the same layout."""
+
+from __future__ import annotations
+
+import datetime as dt
+import zipfile
+from typing import TYPE_CHECKING, Any
+
+import openpyxl
+import pytest
+
+from napari_tam.errors import InputError
+from napari_tam.io.layout import read_layout
+from napari_tam.io.tables import workbook
+from napari_tam.io.tables.read import read_text_table
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+ROWS: list[list[Any]] = [
+    ["Well", "condition", "dose", "replicate", "control_role"],
+    ["B02", "Überstand µ", 2.5, 1, ""],
+    ["B03", "medium", 0, 2, "dye only"],
+]
+
+
+def text(separator: str, decimal: str, end: str) -> str:
+    def cell(value: Any) -> str:
+        return str(value).replace(".", decimal) if isinstance(value, float) else str(value)
+
+    def quoted(value: str) -> str:
+        return f'"{value}"' if separator in value else value
+
+    return end.join(separator.join(quoted(cell(value)) for value in row) for row in ROWS) + end
+
+
+def write_workbook(path: Path, rows: list[list[Any]] = ROWS, title: str = "Tabelle1") -> openpyxl.Workbook:
+    book = openpyxl.Workbook()
+    book.active.title = title
+    for row in rows:
+        book.active.append(row)
+    book.save(path)
+    return book
+
+
+def check(path: Path) -> None:
+    found = read_layout(path).columns_of(["p_B02_s1", "p_B03_s1"])
+    assert found["condition"].tolist() == ["Überstand µ", "medium"]
+    assert found["dose"].tolist() == [2.5, 0]
+    assert found["replicate"].tolist() == ["1", "2"]
+    assert found["control_role"].tolist() == ["", "dye_only"]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "cp1252", "utf-16"])
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+@pytest.mark.parametrize("decimal", [".", ","])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_a_layout_is_the_same_in_every_form_of_text(
+    tmp_path: Path, encoding: str, separator: str, decimal: str, end: str
+) -> None:
+    path = tmp_path / "layout.csv"
+    path.write_bytes(text(separator, decimal, end).encode(encoding))
+    check(path)
+    path.write_bytes((f"sep={separator}{end}" + text(separator, decimal, end)).encode(encoding))
+    check(path)
+
+
+def test_a_workbook_is_read_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "layout.xlsx"
+    write_workbook(path)
+    check(path)
+
+
+def test_of_several_sheets_the_one_with_wells_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "layout.xlsx"
+    book = openpyxl.Workbook()
+    book.active.append(["notes about the experiment"])
+    sheet = book.create_sheet("plate")
+    for row in [[], [], *ROWS, []]:
+        sheet.append(row)
+    book.save(path)
+    check(path)
+
+
+def test_merged_cells_have_the_value_of_the_merged_one(tmp_path: Path) -> None:
+    path = tmp_path / "layout.xlsx"
+    rows = [["well", "condition"], ["B02", "LPS"], ["B03", None], ["B04", "medium"]]
+    book = write_workbook(path, rows)
+    book.active.merge_cells("B2:B3")
+    book.save(path)
+    assert read_layout(path).rows["condition"].tolist() == ["LPS", "LPS", "medium"]
+
+
+def test_values_read_as_a_person_reads_them(tmp_path: Path) -> None:
+    path = tmp_path / "t.xlsx"
+    moment = dt.datetime(2026, 11, 29, 13, 30)
+    write_workbook(
+        path, [["a", None, "b"], [1.0, "x", 0.1 + 0.2], [True, None, dt.date(2026, 11, 29)], [7, "", moment]]
+    )
+    table = read_text_table(path, "the table")
+    assert table.columns.tolist() == ["a", "b"]
+    assert table["a"].tolist() == ["1", "True", "7"]
+    assert table["b"].tolist() == ["0.3", "2026-11-29", "2026-11-29T13:30:00"]
+
+
+def test_a_formula_counts_by_its_saved_result_only(tmp_path: Path) -> None:
+    path = tmp_path / "layout.xlsx"
+    write_workbook(path, [["well", "dose"], ["B02", 1], ["B03", "=2*B2"]])
+    with pytest.raises(InputError, match=r"formulas whose results were not saved \(Tabelle1: B3\)"):
+        read_layout(path)
+
+
+def damaged(path: Path, kind: str) -> None:
+    if kind == "empty":
+        openpyxl.Workbook().save(path)
+    elif kind == "cut":
+        path.write_bytes(path.read_bytes()[:-200])
+    elif kind == "no zip":
+        path.write_bytes(b"B02;LPS\n")
+    elif kind == "no workbook":
+        with zipfile.ZipFile(path, "w") as packed:
+            packed.writestr("a.txt", "x")
+    else:
+        with zipfile.ZipFile(path) as packed:
+            parts = {item.filename: packed.read(item) for item in packed.infolist()}
+        name = "xl/worksheets/sheet1.xml"
+        lol = b'<!DOCTYPE x [<!ENTITY a "aaaaaaaaaa">' + b"".join(
+            b'<!ENTITY %c "%s">' % (98 + k, b"&%c;" % (97 + k) * 10) for k in range(9)
+        )
+        parts[name] = (
+            lol + b"]><worksheet>&j;</worksheet>" if kind == "entities" else b"<worksheet><sheetData>"
+        )
+        with zipfile.ZipFile(path, "w") as packed:
+            for each, content in parts.items():
+                packed.writestr(each, content)
+
+
+@pytest.mark.parametrize("kind", ["empty", "cut", "no zip", "no workbook", "cut xml", "entities"])
+def test_a_damaged_workbook_is_one_sentence(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "layout.xlsx"
+    write_workbook(path)
+    damaged(path, kind)
+    with pytest.raises(InputError) as caught:
+        read_layout(path)
+    assert "layout.xlsx" in str(caught.value)
+    assert len(str(caught.value)) < 300
+
+
+def test_what_unpacks_to_too_much_is_not_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "layout.xlsx"
+    write_workbook(path)
+    monkeypatch.setattr(workbook, "MOST_BYTES", 1000)
+    with pytest.raises(InputError, match="too large"):
+        read_layout(path)
+
+
+@pytest.mark.parametrize("name", ["layout.xls", "layout.ods"])
+def test_other_workbooks_are_refused_with_what_to_do(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b"x")
+    with pytest.raises(InputError, match=r"save it as \.xlsx"):
+        read_layout(tmp_path / name)
+
+
+@pytest.mark.parametrize("content", [b"well\0condition\n", b"\x89PNG\r\n\x1a\n\0\0\0", b"\x81\x8d\xff\n"])
+def test_what_is_no_text_is_one_sentence(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "layout.csv"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match="the layout"):
+        read_layout(path)
