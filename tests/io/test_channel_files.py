@@ -12,7 +12,7 @@ import tifffile
 
 from napari_tam.batches.run import analyse_files
 from napari_tam.errors import InputError
-from napari_tam.io import channel_files
+from napari_tam.io import single
 from napari_tam.io.channel_files import group
 from napari_tam.io.channel_search import described, find
 from napari_tam.io.images import list_images, read_fields, unique_names
@@ -152,7 +152,7 @@ def test_fields_are_put_together_by_names_and_no_file_is_opened_twice(
         opened.append(path)
         return open_single(path)
 
-    monkeypatch.setattr(channel_files, "open_single", noted)
+    monkeypatch.setattr(single, "open_single", noted)
     write(tmp_path, MAKERS[maker][0], fields=9)
     paths = list_images([tmp_path])
     described(paths)

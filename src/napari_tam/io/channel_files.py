@@ -6,7 +6,6 @@ each of them holds one channel. A field is then known by its first file, whereve
 
 from __future__ import annotations
 
-import os
 import re
 from collections import defaultdict
 from dataclasses import dataclass
@@ -18,7 +17,6 @@ from napari_tam.io.channels import guess_roles, is_channel_name
 from napari_tam.io.layout import well_of
 from napari_tam.io.makers.read import wells
 from napari_tam.io.naming import BESIDE, FIRST_OR_OVERLAY, GUID, NAMINGS, Naming
-from napari_tam.io.single import open_single
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
@@ -128,7 +126,9 @@ class Grouped:
 _WELL_FOLDER = re.compile(r"(?:well[ _-]?)?[A-P]\d{1,2}", re.IGNORECASE)
 
 
-def group(files: Sequence[Path], namings: Sequence[Naming] = NAMINGS) -> Grouped:
+def group(
+    files: Sequence[Path], namings: Sequence[Naming] = NAMINGS, looks: list[list[Path]] | None = None
+) -> Grouped:
     """Put the files of one folder (and of folders beside one another in it) together.
 
     Parameters
@@ -137,22 +137,33 @@ def group(files: Sequence[Path], namings: Sequence[Naming] = NAMINGS) -> Grouped
         TIFF files, or pictures.
     namings
         The ways in which they may be named; the first one that fits is taken.
+    looks
+        The files by `alike`, where that is known.
     """
-    beside = tuple(path for path in files if BESIDE.search(path.name))
-    maybe = [path for path in files if FIRST_OR_OVERLAY.search(path.name)]
-    if maybe and not _holds_one_channel(maybe[0]):
+    by_shape = alike(files) if looks is None else looks
+    # names of one look hold the same words
+    beside = tuple(path for each in by_shape if BESIDE.search(each[0].name) for path in each)
+    maybe = [
+        path
+        for each in by_shape
+        if FIRST_OR_OVERLAY.search(each[0].name.translate(_DIGITS))
+        for path in each
+        if FIRST_OR_OVERLAY.search(path.name)
+    ]
+    if maybe and not _holds_one_channel(min(maybe)):
         beside += tuple(maybe)
-    rest = set(files) - set(beside)
-    by_shape = alike(rest)
+    if beside:
+        by_shape = alike(set(files).difference(beside))
     fields: list[ChannelFiles] = []
+    taken: set[Path] = set()
     for naming in namings:
-        fitting = [path for each in by_shape if _may_fit(each, naming) for path in each if path in rest]
+        fitting = [path for each in by_shape if _may_fit(each, naming) for path in each if path not in taken]
         if not naming.certain and not _may_be_channels(fitting, naming):
             continue
         found = _fields(fitting, naming)
         if naming.certain or _is_believable(found, naming):
             fields += found
-            rest -= {path for each in found for path in each.all_files}
+            taken.update(path for each in found for path in each.all_files)
     return Grouped(tuple(sorted(fields, key=lambda each: each.first)), beside if fields else ())
 
 
@@ -177,7 +188,7 @@ def alike(files: Collection[Path]) -> list[list[Path]]:
     """Return the files by what their names look like, so that not every pattern must be tried on each."""
     found: dict[str, list[Path]] = defaultdict(list)
     for path in sorted(files, key=lambda path: path.parts):  # as paths are sorted, but made once
-        text = os.path.basename(path)
+        text = path.name
         if "-" in text:
             text = _GUIDS.sub("-", text)
         found[_ROWS.sub("A", text.translate(_DIGITS))].append(path)
@@ -286,6 +297,8 @@ def _is_believable(found: Sequence[ChannelFiles], naming: Naming) -> bool:
 
 
 def _holds_one_channel(path: Path) -> bool:
+    from napari_tam.io.single import open_single  # most folders are listed without a look into a file
+
     try:
         with open_single(path):
             return True

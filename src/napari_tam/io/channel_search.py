@@ -6,6 +6,7 @@ import os
 import re
 from collections import Counter
 from functools import lru_cache
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from napari_tam.io.channel_files import AUTO, BESIDE_THEM, EACH, ChannelFiles, alike, examples, group
@@ -35,6 +36,12 @@ def _files(folder: Path, kind: str) -> list[Path]:
     return [folder / name for name in names]
 
 
+@lru_cache(maxsize=4)  # asked for again at once; a folder that fills up is another one every time
+def _looks(folder: Path, kind: str, _changed: int) -> list[list[Path]]:
+    """Return the files of a kind in a folder by what their names look like; to be left as they are."""
+    return alike(_files(folder, kind))
+
+
 def is_plain_file(entry: os.DirEntry[str]) -> bool:
     """Tell whether what a folder lists is a file that is not hidden, which needs no look at the file."""
     try:
@@ -51,8 +58,8 @@ def find_all(paths: Iterable[Path], how: str = AUTO) -> dict[Path, ChannelFiles 
     tables: dict[tuple[str, str], _Tables] = {}
     found: dict[Path, ChannelFiles | str | None] = {}
     for path in paths:
-        folder, name = os.path.split(path)  # texts: a path's parts take several times as long
-        key = folder, _kind(name)
+        name = path.name
+        key = str(path)[: -len(name)], _kind(name)  # a text: a path's parent takes several times as long
         if key not in tables:
             tables[key] = _Tables(path.parent, key[1], how)
         found[path] = tables[key].look_up(name)
@@ -132,10 +139,15 @@ class _Tables:
         beside = resolved(parent)
         self._folder = str(beside)
         self._made: list[dict[str, ChannelFiles | str]] = []
-        self._more = _tables(beside, kind, how)  # as far as they are needed: each opens a file
+        # as far as they are needed: each may open a file
+        self._more = filter(None, _tables(beside, kind, how))
 
     def look_up(self, name: str) -> ChannelFiles | str | None:
         """Return what a file belongs to."""
+        if not self._made:  # most folders have no table, and then a name costs nothing
+            self._made.extend(islice(self._more, 1))
+        if not self._made:
+            return None
         path = os.path.join(self._folder, name)  # a text: a path takes ten times as long to make
         for table in self._made:
             if path in table:
@@ -173,13 +185,13 @@ def _ways(how: str, depth: int) -> list[Naming]:
 
 
 @lru_cache(maxsize=256)
-def _depths(folder: Path, kind: str, how: str, _changed: int) -> list[int]:
+def _depths(folder: Path, kind: str, how: str, changed: int) -> list[int]:
     """Return how many folders may be a part of the names of a folder's files, the most first.
 
     The folders beside this one may be many, and are looked at only if its files' names ask for it.
     """
     known = {naming.folders for naming in (NAMINGS if how == AUTO else (told(how),))}
-    looks = alike(_files(folder, kind)) if max(known) else []
+    looks = _looks(folder, kind, changed) if max(known) else []
     files = [path for look in looks for path in examples(look)]
     return [
         depth
@@ -213,17 +225,16 @@ def _by_file(folder: Path, kind: str, depth: int, how: str, _changed: int) -> di
     """Return the field of every file (its path) that belongs to one, of the folders at a depth below one."""
     here = len(folder.parts) + depth
     folders = [each for each in _folders(folder, depth) if len(each.parts) == here]
-    beside = [_files(each, kind) for each in folders]
+    looks = [_looks(each, kind, each.stat().st_mtime_ns) for each in folders]
     ways = _ways(how, depth)
     if depth and how == AUTO:
         # names of one look are all so, or none is: C3_DAPI is a well's beside B3_DAPI, not a channel's
-        beside = [
-            names
-            for each in beside
-            for names in alike(each)
-            if all(any(_is_deep(path, naming) for naming in ways) for path in names)
+        looks = [
+            [names for names in each if all(any(_is_deep(path, naming) for naming in ways) for path in names)]
+            for each in looks
         ]
-    found = group([path for names in beside for path in names], ways)
+    files = [path for each in looks for names in each for path in names]
+    found = group(files, ways, looks[0] if len(looks) == 1 else None)
     by_file: dict[str, ChannelFiles | str] = {}
     for field in found.fields:
         by_file.update(dict.fromkeys(map(str, field.all_files), field))

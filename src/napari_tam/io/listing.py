@@ -95,7 +95,8 @@ def list_images(
     for image in images:
         if image is None:
             continue
-        folder, name = os.path.split(image)
+        name = image.name
+        folder = str(image)[: -len(name)]
         if folder not in folders:
             folders[folder] = str(resolved(image.parent)), _links(image.parent)
         whole, links = folders[folder]
@@ -107,7 +108,8 @@ def _without_masks_of_fields(images: list[Path], inputs: Sequence[str | Path], f
     """Drop masks that are called after an image whose channels are files; those that are named stay."""
     from napari_tam.io.channel_search import find_all
 
-    masks = [path for path in images if _MASK.search(stem_of(path)) and str(path) not in map(str, inputs)]
+    named = set(map(str, inputs))
+    masks = [path for path in images if _MASK.search(stem_of(path)) and str(path) not in named]
     if not masks:
         return images
     known = find_all(set(images).difference(masks), files).items()
@@ -268,15 +270,15 @@ def _is_results(folder: Path) -> bool:
 
 def _without_masks(images: list[Path]) -> list[Path]:
     """Drop masks whose image is among `images` or beside them."""
-    stems = {stem_of(path).casefold() for path in images}
+    stems = [stem_of(path) for path in images]
+    folded = set(map(str.casefold, stems))
 
-    def is_mask(path: Path) -> bool:
-        stem = stem_of(path)
+    def is_mask(path: Path, stem: str) -> bool:
         image = _MASK.sub("", stem)
         beside = (path.with_name(image + end) for end in (".ome.tif", ".ome.tiff", ".tif", ".tiff"))
-        return image != stem and (image.casefold() in stems or any(p.is_file() for p in beside))
+        return image != stem and (image.casefold() in folded or any(p.is_file() for p in beside))
 
-    return [path for path in images if not is_mask(path)]
+    return [path for path, stem in zip(images, stems, strict=True) if not is_mask(path, stem)]
 
 
 def unique_names(paths: Iterable[Path], files: str = "auto") -> dict[Path, str]:

@@ -1,19 +1,20 @@
-"""Pictures: PNG, JPEG and BMP files, and what is said about intensities that were made for the eye."""
+"""Pictures: PNG, JPEG and BMP files, and what is said about intensities that were made for the eye.
+
+The names of files are listed with what is here, so numpy is imported where pixels are read.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from napari_tam.errors import InputError
-from napari_tam.io.planes import ArrayPlanes, Series
-from napari_tam.io.tiff_metadata import Metadata
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     import numpy.typing as npt
+
+    from napari_tam.io.planes import Series
 
 #: Endings of pictures, which are images only where colours are wanted as channels.
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp")
@@ -48,6 +49,8 @@ def is_ramp(palette: npt.NDArray[Any] | None) -> bool:
     """Whether a palette only colours intensities: its brightness rises with the number, as a LUT's does."""
     if palette is None or palette.ndim != 2:
         return False
+    import numpy as np
+
     colours = palette.astype(np.int64)
     steps = np.diff(colours, axis=1)
     return bool((steps >= 0).all() and (colours.sum(0)[-1] > colours.sum(0)[0]))
@@ -67,6 +70,7 @@ def read_picture(path: Path) -> npt.NDArray[Any]:
         If it cannot be read.
     """
     import cv2
+    import numpy as np
 
     fix = "copy or export the file again"
     try:
@@ -95,6 +99,9 @@ def open_picture(path: Path) -> list[Series]:
     InputError
         If it cannot be read, or is too small.
     """
+    from napari_tam.io.planes import ArrayPlanes, Series
+    from napari_tam.io.tiff_metadata import Metadata
+
     pixels = read_picture(path)
     planes = ArrayPlanes(path, pixels, "YXC"[: pixels.ndim])
     note = colour_note(8 * pixels.dtype.itemsize, jpeg=path.suffix.lower() in (".jpg", ".jpeg"))

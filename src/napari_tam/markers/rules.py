@@ -9,15 +9,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
-import numpy.typing as npt
-
 from napari_tam.markers.names import slug
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-Floats = npt.NDArray[np.float64]
+    import numpy as np
+    import numpy.typing as npt
+
+    Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -60,6 +60,8 @@ class Rule:
 
 
 def _all(values: list[Floats]) -> Floats:
+    import numpy as np  # not to read a rule
+
     table = np.stack(values)
     least = np.where(np.isnan(table), 2.0, table).min(axis=0)
     return np.where(least == 0, 0.0, np.where(np.isnan(table).any(axis=0), np.nan, 1.0))

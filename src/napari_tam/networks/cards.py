@@ -112,13 +112,17 @@ class ModelCard:
             )
         try:
             inputs, widths = self.values["in_channels"], self.values["widths"]
-            network: FlowNet | CPNet = (
-                CPNet(inputs, widths)
-                if self.values.get("architecture") == CPNET
-                else FlowNet(inputs, widths, self.values["stem"])
-            )
-            state = load(self.weights.read_bytes())
-            network.load_state_dict({name: tensor.to(torch.float32) for name, tensor in state.items()})
+            with torch.device("meta"):  # no random numbers, which the weights would replace
+                network: FlowNet | CPNet = (
+                    CPNet(inputs, widths)
+                    if self.values.get("architecture") == CPNET
+                    else FlowNet(inputs, widths, self.values["stem"])
+                )
+            state = {
+                name: tensor.float() if tensor.is_floating_point() else tensor
+                for name, tensor in load(self.weights.read_bytes()).items()
+            }
+            network.load_state_dict(state, assign=True)
         except Exception as error:
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise InputError(f"the weights do not fit their card ({reason})", where=self.weights) from error
@@ -146,11 +150,16 @@ def check_weights(
     InputError
         If some are NaN or infinite, all weights of a layer are zero, or a variance is negative.
     """
+    import numpy as np
+    import torch
+
     for name, tensor in tensors.items():
-        values = tensor.detach()
-        if not values.is_floating_point():
+        if not tensor.is_floating_point():
             continue
-        if not bool(values.isfinite().all()):
+        # by numpy: torch would wake all its threads for every small tensor, a second of work in all
+        known = tensor.detach().cpu()
+        values = (known.float() if known.dtype == torch.bfloat16 else known).numpy()
+        if not bool(np.isfinite(values).all()):
             raise InputError(f"the weights are damaged ({name} is not finite)", where=where, fix=fix)
         if name.endswith("running_var") and bool((values < 0).any()):
             raise InputError(f"the weights are damaged ({name} is below zero)", where=where, fix=fix)
