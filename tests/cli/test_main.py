@@ -120,6 +120,25 @@ def test_a_dry_run_loads_only_what_lists_files(tmp_path: Path, options: list[str
     assert out.splitlines()[-2:] == ["in all   4 to analyse, 0 done already; nothing was written", "LOADED"]
 
 
+def test_the_batch_is_imported_without_what_only_some_of_its_steps_need() -> None:
+    heavy = {"torch", "openvino", "scipy", "skimage", "sklearn", "statsmodels", "matplotlib", "laptrack"}
+    code = f"""
+        import sys
+        import napari_tam.cli.analyse
+        print(*sorted({heavy} & set(sys.modules)))
+    """
+    assert python(code).communicate(timeout=60) == ("\n", "")
+
+
+def test_threads_of_torch_do_not_spin_unless_somebody_asks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    assert run("models", "--help") == 0
+    assert os.environ["OMP_WAIT_POLICY"] == "PASSIVE"
+    monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
+    assert run("models", "--help") == 0
+    assert os.environ["OMP_WAIT_POLICY"] == "ACTIVE"
+
+
 def test_every_setting_has_an_option_with_its_description(capsys: pytest.CaptureFixture[str]) -> None:
     text = " ".join(help_of("analyse", capsys=capsys).split())
     for name, info in Settings.model_fields.items():
