@@ -114,6 +114,49 @@ def test_analysing_loads_no_torch_before_the_arguments_are_checked() -> None:
     assert (process.returncode, err.count("\n")) == (0, 1), err
 
 
+@pytest.mark.parametrize("options", [[], ["--files", "each"], ["--layout"]], ids=" ".join)
+def test_a_dry_run_loads_only_what_lists_files(tmp_path: Path, options: list[str]) -> None:
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for number in range(4):  # empty: a plan opens no image
+        (folder / f"field_{number}.tif").touch()
+    heavy = {"torch", "openvino", "scipy", "skimage", "cv2", "tifffile", "rich", "matplotlib"}
+    if options == ["--layout"]:  # a table
+        layout = tmp_path / "layout.csv"
+        layout.write_text("image,condition\nfield_0,a\nfield_1,b\nfield_2,a\nfield_3,b\n")
+        options = ["--layout", str(layout)]
+    else:
+        heavy |= {"numpy", "pandas"}
+    code = f"""
+        import sys
+        from napari_tam.cli.main import main
+        assert main(["batch", *sys.argv[1:], "--dry-run"]) == 0
+        print("LOADED", *sorted({heavy} & set(sys.modules)))
+    """
+    out, err = python(code, str(folder), "--out", str(tmp_path / "out"), *options).communicate(timeout=60)
+    assert err == ""
+    assert out.splitlines()[-2:] == ["in all   4 to analyse, 0 done already; nothing was written", "LOADED"]
+
+
+def test_the_batch_is_imported_without_what_only_some_of_its_steps_need() -> None:
+    heavy = {"torch", "openvino", "scipy", "skimage", "sklearn", "statsmodels", "matplotlib", "laptrack"}
+    code = f"""
+        import sys
+        import napari_tam.cli.analyse
+        print(*sorted({heavy} & set(sys.modules)))
+    """
+    assert python(code).communicate(timeout=60) == ("\n", "")
+
+
+def test_threads_of_torch_do_not_spin_unless_somebody_asks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    assert run("models", "--help") == 0
+    assert os.environ["OMP_WAIT_POLICY"] == "PASSIVE"
+    monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
+    assert run("models", "--help") == 0
+    assert os.environ["OMP_WAIT_POLICY"] == "ACTIVE"
+
+
 def test_every_setting_has_an_option_with_its_description(capsys: pytest.CaptureFixture[str]) -> None:
     text = " ".join(help_of("analyse", capsys=capsys).split())
     for name, info in Settings.model_fields.items():

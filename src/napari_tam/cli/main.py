@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return its exit status."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    # torch's threads wait asleep: those that spin take the cores from OpenVINO's and from other processes
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     for stream in (sys.stdout, sys.stderr):
         # the terminal's encoding may lack characters of file names
         if hasattr(stream, "reconfigure"):

@@ -1,4 +1,7 @@
-"""Pictures: PNG, JPEG and BMP files, and what is said about intensities that were made for the eye."""
+"""Pictures: PNG, JPEG and BMP files, and what is said about intensities that were made for the eye.
+
+The names of files are listed with what is here, so numpy is imported where pixels are read.
+"""
 
 from __future__ import annotations
 

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.spatial import cKDTree
 
 from napari_tam.io.label_columns import chance_column, together_column
 from napari_tam.markers.labels import LABEL
@@ -153,6 +152,8 @@ class _Cellwise:
     """Positions of which only those in the same cell are neighbours."""
 
     def __init__(self, places: Floats, rank: Ints) -> None:
+        from scipy.spatial import cKDTree  # images of one label need none
+
         # the cell as a further, far stretched axis
         self._far = 1e3 + 4 * float(np.abs(places).max(initial=0.0))
         self._tree = cKDTree(self._with_cell(places, rank)) if len(places) else None

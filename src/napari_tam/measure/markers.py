@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 import numpy.typing as npt
-from scipy.spatial import cKDTree
 
 from napari_tam.markers.names import is_marker_role
 from napari_tam.measure.groups import medians
@@ -115,6 +114,8 @@ class _Contacts:
             self.apart = np.zeros(0)
             return
         width = regions.shape[1]
+        from scipy.spatial import cKDTree
+
         # The cell as a third, far stretched axis: the nearest contact is always one of the same cell.
         far = 4.0 * sum(regions.shape)
         tree = cKDTree(np.column_stack([y, x, far * own]), balanced_tree=False, compact_nodes=False)

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 import numpy.typing as npt
-from scipy.spatial import cKDTree
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -117,6 +116,8 @@ def nucleus_distance(nuclei: Regions, owner: Ints, y: Floats, x: Floats, rank: I
     asked = np.isin(rank, cell[owned])
     if not asked.any():
         return result
+    from scipy.spatial import cKDTree
+
     # The cell as a third, far stretched axis: the nearest point is always one of the same cell.
     far = 4.0 * sum(nuclei.shape)
     tree = cKDTree(

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 import numpy.typing as npt
-from scipy.ndimage import find_objects
 
 from napari_tam.networks.dynamics import keep_labels, labels_from_flows, tidy
 
@@ -79,6 +78,8 @@ def help_by_nuclei(
     whole = area >= max(WHOLE * float(np.median(area[area > 0])), 1)
     owner = _owners(nuclei, labels, area)
     result, split = labels.copy(), set()
+    from scipy.ndimage import find_objects
+
     boxes = find_objects(labels)
     for cell in np.flatnonzero(np.bincount(owner[whole & (owner > 0)]) > 1):
         box = boxes[cell - 1]

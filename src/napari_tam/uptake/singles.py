@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import ndtr
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -63,6 +62,8 @@ class Single:
         """Share that is too dim to be found: a signal-to-noise ratio below `LEAST_SNR`."""
         if not np.isfinite(self.snr) or self.snr <= 0:
             return 0.0
+        from scipy.special import ndtr
+
         return float(ndtr(np.log(LEAST_SNR / self.snr) / self.spread))
 
     @property

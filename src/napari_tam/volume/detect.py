@@ -9,7 +9,6 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy.ndimage import gaussian_filter1d
 
 from napari_tam.puncta.detect import SPOT_COLUMNS, TYPICAL_SIGMA_PX, least_noise
 from napari_tam.puncta.selection import KEPT, select
@@ -98,6 +97,7 @@ def _in_planes(montage: Montage, flat: pd.DataFrame) -> tuple[npt.NDArray[np.int
 
 def _contrast(volume: Float, sigma: npt.NDArray[np.float64]) -> Float:
     """Difference of two Gaussians, the narrower one as wide (sigma in z, and in y and x) as a punctum."""
+    from scipy.ndimage import gaussian_filter1d
 
     def smooth(times: float) -> Float:
         planes = np.stack([cv2.GaussianBlur(plane, (0, 0), times * sigma[1]) for plane in volume])

@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 import numpy.typing as npt
-from scipy.ndimage import distance_transform_edt, find_objects
-from scipy.spatial import cKDTree
 
 if TYPE_CHECKING:
     from napari_tam.measure.regions import Floats, Ints, Regions
@@ -44,6 +42,8 @@ class Surfaces:
     """
 
     def __init__(self, cells: Labels, ids: Ints, voxel: npt.NDArray[np.float64]) -> None:
+        from scipy.ndimage import find_objects
+        from scipy.spatial import cKDTree
         from skimage.measure import marching_cubes, mesh_surface_area
 
         self.area = np.zeros(len(ids))
@@ -158,6 +158,8 @@ def deepest_points(cells: Labels, ids: Ints, voxel: npt.NDArray[np.float64]) -> 
     The surface is half a voxel beyond the outermost centres, and the stack's border is none; NaN for a
     cell that fills the stack.
     """
+    from scipy.ndimage import distance_transform_edt, find_objects
+
     boxes = find_objects(cells.astype(np.int32, copy=False))
     result = np.zeros(len(ids))
     for rank, label in enumerate(ids):
@@ -195,6 +197,8 @@ def nucleus_distance_um(
     asked = np.isin(rank, owner[owner >= 0])
     if not asked.any():
         return result
+    from scipy.spatial import cKDTree
+
     rim = np.zeros(nuclei.shape, bool)
     for axis in range(3):
         padded = np.pad(cell, [(1, 1) if a == axis else (0, 0) for a in range(3)], constant_values=-1)

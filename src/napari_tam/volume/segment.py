@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 import numpy.typing as npt
-from scipy.ndimage import find_objects
 
 from napari_tam.segment.segmenter import Segmentation
 
@@ -188,6 +187,8 @@ def refine_surface(labels: Labels, stain: Stack, level: float, reach: float) -> 
     """
     if not labels.any():
         return labels
+    from scipy.ndimage import find_objects
+
     smooth = np.stack([cv2.GaussianBlur(plane.astype(np.float32), (0, 0), 1.0) for plane in stain])
     covered = labels.any(axis=0)
     beyond = cv2.dilate(covered.astype(np.uint8), np.ones((11, 11), np.uint8)) == 0
@@ -222,6 +223,7 @@ def refine_surface(labels: Labels, stain: Stack, level: float, reach: float) -> 
 
 def tidy_volume(labels: Labels, min_area: float) -> Labels:
     """Keep the largest piece of each label, drop those of a small projected area, and renumber."""
+    from scipy.ndimage import find_objects
     from scipy.ndimage import label as connected
 
     result = np.zeros_like(labels)
