@@ -87,21 +87,6 @@ def test_help_loads_nothing_that_takes_time(arguments: str) -> None:
     assert "napari-tam" in out
 
 
-def test_a_dry_run_reads_names_and_loads_nothing_that_reads_images(tmp_path: Path) -> None:
-    for number in range(30):
-        (tmp_path / f"field_{number:02d}.ome.tif").write_bytes(b"not looked at")
-    slow = ("torch", "numpy", "pandas", "cellpose", "skimage", "cv2", "tifffile", "zarr")
-    code = f"""
-        import sys
-        from napari_tam.cli.main import main
-        main(["batch", sys.argv[1], "--out", sys.argv[1] + "/out", "--dry-run"])
-        print("LOADED", *[name for name in {slow} if name in sys.modules])
-    """
-    out, err = python(code, str(tmp_path)).communicate(timeout=60)
-    assert err == ""
-    assert out.splitlines()[-2:] == ["in all   30 to analyse, 0 done already; nothing was written", "LOADED"]
-
-
 def test_analysing_loads_no_torch_before_the_arguments_are_checked() -> None:
     code = """
         import sys

@@ -6,6 +6,7 @@ each of them holds one channel. A field is then known by its first file, whereve
 
 from __future__ import annotations
 
+import os
 import re
 from collections import defaultdict
 from dataclasses import dataclass
