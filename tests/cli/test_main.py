@@ -537,6 +537,9 @@ def test_doctor_says_what_is_wrong_and_what_to_do(
     problems = [line for line in lines if line.startswith("problem")]
     assert len(problems) == int(broken)
     assert any("torch" in line and "networks run by" in line for line in lines)
+    told = lines[-1]  # one line for a report of a fault
+    assert told.startswith(f"napari-tam {napari_tam.__version__} | Python ")
+    assert told.endswith("1 problem" if broken else " ok") and "torch 2." in told
     if broken:
         after = lines[lines.index(problems[0]) + 1]
         assert "'puncta'" in problems[0]

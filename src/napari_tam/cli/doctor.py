@@ -33,6 +33,9 @@ LIBRARIES = {
     "safetensors": "safetensors",
 }
 
+#: Distributions that a report of a fault names, this one first.
+TOLD = ("napari-tam", "torch", "openvino", "cellpose", "numpy", "scikit-image", "tifffile", "napari", "PyQt6")
+
 _REINSTALL = "install napari-tam again, in an environment of its own"
 
 
@@ -46,15 +49,27 @@ class Check:
 
 
 def doctor(_arguments: argparse.Namespace) -> int:
-    """Print all checks; exit status 1 if there is a problem."""
-    status = 0
+    """Print all checks, and a line for a report of a fault; exit status 1 if there is a problem."""
+    found = []
     for check in checks():
         print(
             f"{check.status:8} {check.text}" + (f"\n{'':8} -> {check.fix}" if check.fix else ""), flush=True
         )
-        if check.status == "problem":
-            status = 1
-    return status
+        found.append(check.status)
+    counts = ", ".join(f"{found.count(kind)} {kind}" for kind in dict.fromkeys(found))
+    print(f"\nto paste into a report of a fault:\n{installed()} | {counts}")
+    return int("problem" in found)
+
+
+def installed() -> str:
+    """Return what is installed, and where, in one line."""
+    parts = [f"Python {platform.python_version()}", platform.platform(), f"{os.cpu_count()} processors"]
+    for name in TOLD:
+        try:
+            parts.append(f"{name} {version(name)}")
+        except PackageNotFoundError:
+            parts.append(f"no {name}")
+    return " | ".join([parts[3], *parts[:3], *parts[4:]])
 
 
 def checks() -> Iterator[Check]:
