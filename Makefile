@@ -5,13 +5,14 @@ environment = @$(PYTHON) tools/environment.py
 bin = .venv/bin
 export QT_QPA_PLATFORM ?= offscreen
 
-.PHONY: help demo test test-cellpose4 faults lint format clean
+.PHONY: help demo docs test test-cellpose4 faults lint format clean
 
 help:
 	@echo "make demo            install into .venv and analyse sample_data/ into $(OUT)/"
 	@echo "make test            install into .venv, check the code and run all tests"
 	@echo "make test-cellpose4  the segmentation's tests beside Cellpose 4, in .venv-cellpose4 (5 GB)"
 	@echo "make faults          fail or kill every write of the commands that write results (long)"
+	@echo "make docs            the documentation as a site, into site/"
 	@echo "make lint            ruff, mypy and the import rules alone"
 	@echo "make format          sort imports, format the code, renew docs/settings.md and columns.md"
 	@echo "make clean           remove environments, caches and demo results"
@@ -42,6 +43,11 @@ test-cellpose4:
 		torch torchvision cellpose==4.2.1.1 pytest hypothesis pytest-timeout
 	.venv-cellpose4/bin/python -m pytest --timeout 300 $(cellpose4_tests:%=tests/%)
 
+docs:
+	@test -x .venv-docs/bin/mkdocs || { $(PYTHON) -m venv .venv-docs && \
+		.venv-docs/bin/pip install -q "mkdocs>=1.6,<2" "mkdocs-material>=9.5,<10"; }
+	.venv-docs/bin/mkdocs build --strict
+
 faults:
 	$(environment) .venv all test
 	NAPARI_TAM_FAULTS=all $(bin)/python -m pytest tests/batches/test_faults.py
@@ -53,5 +59,5 @@ format:
 	$(bin)/python tools/reference_pages.py
 
 clean:
-	rm -rf .venv .venv-cellpose4 build dist results .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	rm -rf .venv .venv-cellpose4 .venv-docs site build dist results .pytest_cache .ruff_cache .mypy_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -16,6 +16,7 @@ from importlib.metadata import packages_distributions
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import yaml
 from paths import PACKAGE, ROOT
 
 from napari_tam import columns
@@ -211,3 +212,30 @@ def test_the_columns_page_has_every_column_of_every_table_with_unit_formula_and_
         texts = (column.title, column.group, column.unit, column.definition, column.source)
         row = (f"`{column.name}`", *(text.replace("|", "\\|") for text in texts))
         assert row in rows, f"{column.name} is not on the page: tools/reference_pages.py"
+
+
+def test_every_page_is_in_the_navigation_of_the_site() -> None:
+    site = yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))
+
+    def pages(part: object) -> list[str]:
+        if isinstance(part, str):
+            return [part]
+        parts = part.values() if isinstance(part, dict) else part
+        return [page for each in parts for page in pages(each)]  # type: ignore[attr-defined]
+
+    named = pages(site["nav"])
+    assert len(named) == len(set(named))
+    assert set(named) == {path.name for path in (ROOT / "docs").glob("*.md")}
+    assert site["theme"]["font"] is False  # from nowhere else: the site is read offline, too
+
+
+def test_what_people_are_told_to_ask_about_is_said_by_the_program() -> None:
+    """The FAQ quotes messages; the fixed words of each are in the code."""
+    code = "\n".join(path.read_text(encoding="utf-8") for path in PACKAGE.rglob("*.py"))
+    code = re.sub(r'"\s*\n\s*f?"', "", code)
+    quotes = re.findall("“([^”]+)”", (ROOT / "docs" / "faq.md").read_text(encoding="utf-8"))
+    assert len(quotes) >= 8
+    for quote in quotes:
+        # what stands for a name or a number in the message
+        pieces = [piece for piece in re.split(r"…|\d+|\(RGB\),|exosome;", quote) if len(piece.split()) > 1]
+        assert all(piece.strip(" :") in code for piece in pieces), quote
