@@ -15,7 +15,7 @@ from napari_tam._napari._controls import Combo, PathEdit, button, row
 from napari_tam._napari._layers import FIRST
 from napari_tam._napari._pictures import ask_and_save, save_view
 from napari_tam._napari._session import TAUGHT
-from napari_tam._napari._table import below_the_image, fit_headers, say_in_words
+from napari_tam._napari._table import below_the_image, fit_headers
 from napari_tam.columns import label_of
 from napari_tam.errors import InputError
 
@@ -157,7 +157,7 @@ class ResultsBar(QWidget):
         for view in views:
             if type(view).__name__ == "PandasView":
                 view.resizeColumnsToContents = partial(fit_headers, view)
-                say_in_words(view.model())
+                fit_headers(view)
 
     def save(self) -> None:
         """Write the results folder of the current image."""

@@ -26,11 +26,10 @@ def below_the_image(window: QMainWindow, dock: Any) -> None:
 
 def fit_headers(view: Any) -> None:
     """Make every column as wide as its name."""
-    model, metrics = view.model(), view.fontMetrics()
+    model, header = view.model(), view.horizontalHeader()
     say_in_words(model)
     for at in range(model.columnCount()):
-        name = str(model.headerData(at, Qt.Orientation.Horizontal))
-        view.setColumnWidth(at, metrics.horizontalAdvance(name) + 30)
+        view.setColumnWidth(at, header.sectionSizeHint(at) + 12)  # a mark of the order is drawn there
 
 
 def say_in_words(model: Any) -> None:
