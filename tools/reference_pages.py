@@ -11,6 +11,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from napari_tam.cli.commands import COMMANDS
 from napari_tam.columns import (
     AGREEMENT_COLUMNS,
     ASSOCIATION_COLUMNS,
@@ -236,12 +237,31 @@ def modules_page() -> str:
 
 def architecture_page() -> str:
     """Return the page on the architecture with its diagram and its table of packages renewed."""
-    page = (DOCS / "architecture.md").read_text(encoding="utf-8")
-    for name, made in (("diagram", diagram()), ("packages", package_table())):
-        start = START.format(name)
+    return renewed("architecture.md", diagram=diagram(), packages=package_table())
+
+
+def scripts_page() -> str:
+    """Return the page for scripts with its table of commands renewed."""
+    return renewed("scripts.md", commands=command_table())
+
+
+def renewed(name: str, **parts: str) -> str:
+    """Return a page with its marked parts replaced."""
+    page = (DOCS / name).read_text(encoding="utf-8")
+    for part, made in parts.items():
+        start = START.format(part)
         before, _, rest = page.partition(start)
         page = f"{before}{start}\n\n{made}\n\n{END}{rest.partition(END)[2]}"
     return page
+
+
+def command_table() -> str:
+    """Return what the exit status 1 of each command means, and whether it has ``--json``, as a table."""
+    rows = [
+        f"| `{each.name}` | {each.failing or '–'} | {'yes' if each.for_programs else '–'} |"
+        for each in COMMANDS
+    ]
+    return "\n".join(["| command | exit status 1 | `--json` |", "|---|---|---|", *rows])
 
 
 def package_table() -> str:
@@ -296,6 +316,7 @@ PAGES = {
     "columns.md": columns_page,
     "modules.md": modules_page,
     "architecture.md": architecture_page,
+    "scripts.md": scripts_page,
 }
 
 if __name__ == "__main__":

@@ -538,6 +538,7 @@ def test_doctor_says_what_is_wrong_and_what_to_do(
     assert len(problems) == int(broken)
     assert any("torch" in line and "networks run by" in line for line in lines)
     told = lines[-1]  # one line for a report of a fault
+    assert re.search(r"networks by (openvino|torch) .* on \w+ \| .* \| \d+ threads of torch", told)
     assert told.startswith(f"napari-tam {napari_tam.__version__} | Python ")
     assert told.endswith("1 problem" if broken else " ok") and "torch 2." in told
     if broken:

@@ -7,12 +7,12 @@ import shlex
 import sys
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from napari_tam.batches.conclude import conclude
 from napari_tam.batches.dispatch import analyse_batch
 from napari_tam.batches.threshold import read_thresholds
-from napari_tam.cli.console import INTERRUPTED, SOME_FAILED
+from napari_tam.cli.console import INTERRUPTED, SOME_FAILED, Answer
 from napari_tam.cli.plan import find_images
 from napari_tam.cli.uptake import print_conclusions, print_report
 from napari_tam.markers.labels import labels_counted, of_label
@@ -66,8 +66,8 @@ def analyse(
     *,
     layout: Path | None = None,
     how: Run | None = None,
-) -> int:
-    """Analyse images into a results folder and print a summary; return the exit status.
+) -> Answer:
+    """Analyse images into a results folder and print a summary.
 
     Raises
     ------
@@ -88,7 +88,7 @@ def _analyse(
     command: Sequence[str],
     about: Layout | None,
     how: Run,
-) -> int:
+) -> Answer:
     prepare(out)
     tally = Tally()
     with _progress(paths) as bar:
@@ -116,18 +116,29 @@ def _analyse(
         except KeyboardInterrupt:
             interrupted = True
     tally.print(out, settings)
+    told = tally.values(out)
     if tally.fields and not interrupted:
-        print_conclusions(conclude(out, settings, about), out)
+        found = conclude(out, settings, about)
+        told["notes"] += found.notes
+        print_conclusions(found, out)
         if about is not None:
             print_report(out)
         else:
             print(f"report   'napari-tam report {shlex.quote(str(out))}' writes it")
+    told["files"] = _files(out.resolve())
     if interrupted:
-        _print_missing(out)
+        told["not_analysed"] = _print_missing(out)
         if how.resume:
             print("the same command goes on from here", file=sys.stderr)
-        return INTERRUPTED
-    return SOME_FAILED if tally.errors else 0
+        return Answer(INTERRUPTED, told)
+    return Answer(SOME_FAILED if tally.failed else 0, told)
+
+
+def _files(out: Path) -> dict[str, Path]:
+    """Return the tables of a results folder by name, and its report where there is one."""
+    report = out / "report.html"
+    found = {path.stem: path for path in sorted(out.glob("*.csv"))}
+    return found | ({"report": report} if report.exists() else {})
 
 
 class Tally:
@@ -139,14 +150,16 @@ class Tally:
         self.cells = 0
         #: Puncta in cells and outside, by exosome label (empty for a single one).
         self.puncta: dict[str, list[int]] = {}
-        self.errors: list[str] = []
+        #: Images that failed: image, source, error.
+        self.failed: list[dict[str, Any]] = []
         self.notes: Counter[str] = Counter()
 
     def add(self, outcome: Outcome) -> None:
         """Take a field into account."""
         row = outcome.row
         if row["status"] != OK:
-            self.errors.append(outcome.error or "")
+            named = {"image": outcome.name, "source": outcome.path.absolute()}
+            self.failed.append({**named, "error": outcome.error or ""})
             return
         self.fields += 1
         self.kept += outcome.kept
@@ -160,7 +173,7 @@ class Tally:
 
     def print(self, out: Path, settings: Settings) -> None:
         """Print the summary, and the failures to stderr."""
-        failed = f", {len(self.errors)} failed" if self.errors else ""
+        failed = f", {len(self.failed)} failed" if self.failed else ""
         earlier = f" ({self.kept} of them by an earlier run)" if self.kept else ""
         print(f"images   {self.fields} analysed{earlier}{failed}")
         if self.fields:
@@ -182,8 +195,26 @@ class Tally:
         for note, number in self.notes.items():
             print(f"note     {note}" + (f" ({number} images)" if number > 1 else ""))
         sys.stdout.flush()
-        for error in self.errors:
-            print(f"failed   {error}", file=sys.stderr)
+        for image in self.failed:
+            print(f"failed   {image['error']}", file=sys.stderr)
+
+    def values(self, out: Path) -> dict[str, Any]:
+        """Return the same for programs."""
+        thresholds = read_thresholds(out)
+        puncta = []
+        for label, (inside, outside) in self.puncta.items():
+            threshold = thresholds.get(label)
+            value = None if threshold is None else threshold.value
+            puncta.append({"label": label, "in_cells": inside, "outside": outside, "threshold": value})
+        return {
+            "results": out.resolve(),
+            "analysed": self.fields,
+            "of_an_earlier_run": self.kept,
+            "failed": self.failed,
+            "cells": self.cells,
+            "puncta": puncta,
+            "notes": list(self.notes),
+        }
 
 
 def _median_puncta(out: Path, label: str = "") -> float:
@@ -193,15 +224,17 @@ def _median_puncta(out: Path, label: str = "") -> float:
     return float(pd.read_parquet(out / "cells.parquet", columns=[name])[name].median())
 
 
-def _print_missing(out: Path) -> None:
+def _print_missing(out: Path) -> list[str]:
+    """Say which images a run did not come to; return their names."""
     if not (out / "images.csv").exists():
         print("interrupted: before the first image", file=sys.stderr)
-        return
+        return []
     images = read_csv(out / "images.csv")
     missing = images.loc[images["status"] == PENDING, "image"].tolist()
     names = ", ".join(missing[:SHOWN]) + (f" and {len(missing) - SHOWN} more" if len(missing) > SHOWN else "")
     what = f"not (wholly) analysed: {names}" if missing else "all images were analysed already"
     print(f"interrupted: {what}. {out / 'images.csv'} lists all, the tables hold the others", file=sys.stderr)
+    return missing
 
 
 class _Bar:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from napari_tam.cli.console import complain
+from napari_tam.cli.console import Answer
+from napari_tam.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,8 +21,8 @@ class Parser(argparse.ArgumentParser):
         super().__init__(allow_abbrev=False, **options)
 
     def error(self, message: str) -> NoReturn:
-        """Say what is wrong, and end with the exit status of wrong use."""
-        self.exit(complain(f"{message}. '{self.prog} --help' tells more"))
+        """Raise what is wrong."""
+        raise InputError(message, fix=f"'{self.prog} --help' tells more")
 
 
 class _Version(argparse.Action):
@@ -44,6 +45,10 @@ class Command:
         What it is called, what it does in one line, and what ``--help`` says besides.
     module, run, options
         Module of this package with the function that does it, and the one that adds its options ("": none).
+    failing
+        What exit status 1 means; "" if it does not end so.
+    for_programs
+        Whether ``--json`` makes it print one JSON object, and nothing else, on stdout.
     """
 
     name: str
@@ -52,20 +57,36 @@ class Command:
     run: str
     options: str = ""
     more: str = ""
+    failing: str = ""
+    for_programs: bool = False
 
-    def __call__(self, arguments: argparse.Namespace) -> int:
-        """Run it; return the exit status."""
-        status: int = self._function(self.run)(arguments)
-        return status
+    def __call__(self, arguments: argparse.Namespace) -> Answer:
+        """Run it; return what it answers."""
+        found: Answer | int = self._function(self.run)(arguments)
+        return Answer(found) if isinstance(found, int) else found
+
+    @property
+    def description(self) -> str:
+        """What ``--help`` says."""
+        status = (
+            f"Exit status: 0 done, 1 {self.failing}, 2 wrong use, 130 interrupted." if self.failing else ""
+        )
+        return " ".join(filter(None, [f"{self.text}.", self.more, status]))
 
     def add_options(self, parser: Parser) -> None:
         """Give its parser its options."""
         if self.options:
             self._function(self.options)(parser)
+        if self.for_programs and "--json" not in parser._option_string_actions:
+            parser.add_argument("--json", action="store_true", help=JSON_HELP)
 
     def _function(self, name: str) -> Callable[..., Any]:
         function: Callable[..., Any] = getattr(import_module(f"napari_tam.cli.{self.module}"), name)
         return function
+
+
+#: What ``--json`` does.
+JSON_HELP = "for programs: print one JSON object at the end, and nothing else, on stdout (docs/scripts.md)"
 
 
 def build(command: str) -> tuple[Parser, dict[str, Parser]]:
@@ -77,7 +98,7 @@ def build(command: str) -> tuple[Parser, dict[str, Parser]]:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     parsers: dict[str, Parser] = {}
     for each in COMMANDS:
-        own = commands.add_parser(each.name, help=each.text, description=f"{each.text}. {each.more}".strip())
+        own = commands.add_parser(each.name, help=each.text, description=each.description)
         own.set_defaults(run=each)
         parsers[each.name] = own
         if each.name == command:
@@ -93,8 +114,9 @@ COMMANDS = (
         run="run_analyse",
         options="add_analyse_options",
         more="Every setting can be given as an option; what is not given is taken from the settings "
-        "file, or has its default. Exit status: 0 all images analysed, 1 some failed, 2 wrong "
-        "use, 130 interrupted.",
+        "file, or has its default.",
+        failing="some images failed",
+        for_programs=True,
     ),
     Command(
         "batch",
@@ -103,8 +125,9 @@ COMMANDS = (
         run="run_batch",
         options="add_batch_options",
         more="As analyse, but images whose result is there and still holds are not analysed again: the"
-        " same command goes on after a cancel, a crash or new images. Exit status: 0 all images "
-        "analysed, 1 some failed, 2 wrong use, 130 interrupted.",
+        " same command goes on after a cancel, a crash or new images.",
+        failing="some images failed",
+        for_programs=True,
     ),
     Command(
         "watch",
@@ -114,6 +137,7 @@ COMMANDS = (
         options="add_watch_options",
         more="Goes on until Ctrl+C. What was analysed before it started is kept, so it can be started "
         "again at any time.",
+        failing="some images failed",
     ),
     Command(
         "layout",
@@ -140,6 +164,7 @@ COMMANDS = (
         options="add_compare_options",
         more="One replicate is one value, whatever its number of cells. Prints the tests and writes "
         "them to RESULTS/comparisons.csv and replicates.csv.",
+        for_programs=True,
     ),
     Command(
         "power",
@@ -184,8 +209,8 @@ COMMANDS = (
         "judged on groups (replicates, donors or plates) that it has not seen, calibrated and "
         "written as a folder for 'napari-tam analyse --phenotype-model'. cells: fine-tunes the "
         "bundled network on masks that were corrected by hand. It is judged on images that were "
-        "left out, and written as a folder for '--cells-model' unless it became worse (exit "
-        "status 1).",
+        "left out, and written as a folder for '--cells-model' unless it became worse.",
+        failing="the network became worse and was not written",
     ),
     Command(
         "export-training",
@@ -243,21 +268,25 @@ COMMANDS = (
         "Say whether a results folder can be reproduced",
         module="report",
         run="verify",
-        options="add_verify_options",
-        more="Images, networks, settings, program and tables are compared with the record of the run. Exit "
-        "status: 0 all as recorded, 1 something is not, 2 wrong use.",
+        options="add_report_options",
+        more="Images, networks, settings, program and tables are compared with the record of the run.",
+        failing="something is not as recorded",
+        for_programs=True,
     ),
     Command(
         "models",
         "List the networks that can be used",
         module="models",
         run="list_models",
+        for_programs=True,
     ),
     Command(
         "doctor",
         "Check the installation",
         module="doctor",
         run="doctor",
+        failing="there is a problem",
+        for_programs=True,
     ),
     Command(
         "score",
@@ -266,5 +295,6 @@ COMMANDS = (
         run="print_scores",
         options="add_score_options",
         more="The truth has the layout of sample_data/.",
+        for_programs=True,
     ),
 )

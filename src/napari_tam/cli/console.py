@@ -4,16 +4,56 @@ from __future__ import annotations
 
 import argparse
 import sys
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
-from napari_tam.errors import InputError
+from napari_tam.errors import InputError, printable
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
 #: Exit status: some image failed; wrong usage, settings or model; Ctrl+C.
 SOME_FAILED, WRONG_USE, INTERRUPTED = 1, 2, 130
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a command answers.
+
+    Attributes
+    ----------
+    status
+        The exit status.
+    values
+        What programs are told (``--json``), besides the status.
+    """
+
+    status: int = 0
+    values: Mapping[str, Any] = field(default_factory=dict)
+
+
+def answer_programs(answer: Answer) -> None:
+    """Print an answer as one JSON object (ASCII, so that every terminal's encoding holds it)."""
+    import json
+
+    from napari_tam.installation import __version__
+
+    told = {"exit_status": answer.status, "version": __version__, **answer.values}
+    print(json.dumps(_plain(told), indent=1, allow_nan=False), flush=True)
+
+
+def _plain(value: Any) -> Any:
+    """Return a value as JSON knows it: a number that is missing or infinite is null, a path is text."""
+    if isinstance(value, dict):
+        return {printable(str(name)): _plain(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(each) for each in value]
+    if hasattr(value, "item"):  # a number of numpy
+        value = value.item()
+    if isinstance(value, float):
+        return value if abs(value) < float("inf") else None
+    return value if value is None or isinstance(value, bool | int) else printable(str(value))
 
 
 def complain(sentence: str) -> int:

@@ -7,10 +7,11 @@ import os
 import platform
 import shutil
 import warnings
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Literal
 
+from napari_tam.cli.console import Answer
 from napari_tam.errors import InputError, one_line
 
 if TYPE_CHECKING:
@@ -48,17 +49,20 @@ class Check:
     fix: str = ""
 
 
-def doctor(_arguments: argparse.Namespace) -> int:
+def doctor(_arguments: argparse.Namespace) -> Answer:
     """Print all checks, and a line for a report of a fault; exit status 1 if there is a problem."""
-    found = []
+    found: list[Check] = []
     for check in checks():
         print(
             f"{check.status:8} {check.text}" + (f"\n{'':8} -> {check.fix}" if check.fix else ""), flush=True
         )
-        found.append(check.status)
-    counts = ", ".join(f"{found.count(kind)} {kind}" for kind in dict.fromkeys(found))
-    print(f"\nto paste into a report of a fault:\n{installed()} | {counts}")
-    return int("problem" in found)
+        found.append(check)
+    states = [check.status for check in found]
+    counts = ", ".join(f"{states.count(kind)} {kind}" for kind in dict.fromkeys(states))
+    line = f"{installed()} | {counts}"
+    print(f"\nto paste into a report of a fault:\n{line}")
+    told = {"checks": [asdict(check) for check in found], "installed": line}
+    return Answer(int("problem" in states), told)
 
 
 def installed() -> str:
@@ -69,7 +73,22 @@ def installed() -> str:
             parts.append(f"{name} {version(name)}")
         except PackageNotFoundError:
             parts.append(f"no {name}")
-    return " | ".join([parts[3], *parts[:3], *parts[4:]])
+    return " | ".join([parts[3], *parts[:3], *parts[4:], _networks_run_by()])
+
+
+def _networks_run_by() -> str:
+    """Return engine, device and threads in a few words, whatever is broken."""
+    try:
+        import torch
+
+        from napari_tam.networks.engines import choose_device, choose_engine, describe
+
+        device = choose_device("auto")
+        gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else "no CUDA"
+        engine = describe(choose_engine("auto", device), device)
+        return f"networks by {engine}, on {device} | {gpu} | {torch.get_num_threads()} threads of torch"
+    except Exception as error:
+        return f"engine unknown: {one_line(error)}"
 
 
 def checks() -> Iterator[Check]:

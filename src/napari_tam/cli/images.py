@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari_tam.cli.console import gigabytes, positive, seconds
+from napari_tam.cli.console import Answer, gigabytes, positive, seconds
 from napari_tam.cli.options import add_options, chosen_settings
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def _add_run_options(own: argparse.ArgumentParser) -> None:
     add_options(own)
 
 
-def run_analyse(arguments: argparse.Namespace) -> int:
+def run_analyse(arguments: argparse.Namespace) -> Answer:
     """Analyse images anew."""
     from napari_tam.cli.analyse import analyse
 
@@ -104,7 +104,7 @@ def run_analyse(arguments: argparse.Namespace) -> int:
     )
 
 
-def run_batch(arguments: argparse.Namespace) -> int:
+def run_batch(arguments: argparse.Namespace) -> Answer:
     """Analyse many images; what is there is kept."""
     settings = chosen_settings(arguments)
     if arguments.dry_run:

@@ -12,7 +12,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from napari_tam.cli.commands import build
-from napari_tam.cli.console import INTERRUPTED, complain
+from napari_tam.cli.console import INTERRUPTED, Answer, answer_programs, complain
 from napari_tam.errors import InputError, one_line
 from napari_tam.stopping import terminable
 
@@ -31,20 +31,34 @@ def main(argv: Sequence[str] | None = None) -> int:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
     try:
-        with terminable():
-            parsed = _parse(arguments)
-            status: int = parsed.run(parsed)
-            sys.stdout.flush()
-            return status
-    except InputError as error:
-        return complain(one_line(error))
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return INTERRUPTED
+        answer, for_programs = _answer(arguments)
+        if for_programs:
+            answer_programs(answer)
+        sys.stdout.flush()
     except BrokenPipeError:  # e.g. napari-tam models | head -1
         with contextlib.suppress(OSError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    return answer.status
+
+
+def _answer(arguments: Sequence[str]) -> tuple[Answer, bool]:
+    """Run a command; return what it answers, and whether to programs."""
+    for_programs = "--json" in arguments
+    try:
+        with terminable():
+            parsed = _parse(arguments)
+            for_programs = getattr(parsed, "json", False) is True
+            # whoever prints on the way, stdout is the program's
+            with contextlib.redirect_stdout(sys.stderr) if for_programs else contextlib.nullcontext():
+                answer: Answer = parsed.run(parsed)
+                return answer, for_programs
+    except InputError as error:
+        sentence = one_line(error)
+        return Answer(complain(sentence), {"error": sentence}), for_programs
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return Answer(INTERRUPTED, {"error": "interrupted"}), for_programs
 
 
 def _parse(argv: Sequence[str]) -> argparse.Namespace:

@@ -6,6 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from napari_tam.batches.plan import plan
+from napari_tam.cli.console import Answer
 from napari_tam.io.channel_search import described
 from napari_tam.io.layout import read_layout
 from napari_tam.io.listing import left_out, list_images, unique_names
@@ -47,12 +48,14 @@ def print_plan(
     layout: Path | None,
     retry_failed: bool,
     resume: bool,
-) -> int:
-    """Say for every file what a run would do, and why; nothing is written. Returns the exit status."""
+) -> Answer:
+    """Say for every file what a run would do, and why; nothing is written."""
     paths, _ = find_images(images, settings, layout)
     counts: Counter[str] = Counter()
+    told = []
     for step in plan(paths, settings, load_models, out, retry_failed, resume=resume):
         counts[step.todo] += 1
+        told.append({"source": step.path.absolute(), "todo": step.todo, "why": step.why})
         print(f"{step.todo:8} {step.path}" + (f" ({step.why})" if step.why else ""))
     print(f"in all   {counts['analyse']} to analyse, {counts['keep']} done already; nothing was written")
-    return 0
+    return Answer(0, {"dry_run": True, "results": out.resolve(), "plan": told})

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from napari_tam.cli.console import SOME_FAILED, Answer
 
 if TYPE_CHECKING:
     import argparse
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def add_report_options(own: argparse.ArgumentParser) -> None:
-    """Add the options of both."""
+    """Add what all three have."""
     own.add_argument("results", type=Path, metavar="RESULTS", help="results folder of 'napari-tam analyse'")
 
 
@@ -40,13 +41,7 @@ def methods(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def add_verify_options(own: argparse.ArgumentParser) -> None:
-    """Add the options of ``napari-tam verify``."""
-    add_report_options(own)
-    own.add_argument("--json", action="store_true", help="print one JSON object instead of lines")
-
-
-def verify(arguments: argparse.Namespace) -> int:
+def verify(arguments: argparse.Namespace) -> Answer:
     """Say whether a results folder can be reproduced."""
     from napari_tam.batches.verify import libraries, verify
     from napari_tam.pipeline.models import load_models
@@ -54,10 +49,6 @@ def verify(arguments: argparse.Namespace) -> int:
     found = verify(arguments.results, load_models)
     other = libraries(arguments.results)
     wrong = [each for each in found if each.state in ("differs", "gone")]
-    if arguments.json:
-        checked = [asdict(each) for each in found]
-        print(json.dumps({"as_recorded": not wrong, "checked": checked, "libraries": other}, indent=1))
-        return int(bool(wrong))
     for kind, what in _VERIFIED.items():
         states = Counter(each.state for each in found if each.kind == kind)
         if states:
@@ -68,7 +59,8 @@ def verify(arguments: argparse.Namespace) -> int:
     if other:
         print(f"note     other libraries than in the run: {'; '.join(other)} (a last digit may change)")
     print(f"verdict  {_verdict(found, wrong=bool(wrong))}")
-    return int(bool(wrong))
+    told = {"as_recorded": not wrong, "checked": [asdict(each) for each in found], "libraries": other}
+    return Answer(SOME_FAILED if wrong else 0, told)
 
 
 #: What was compared, and how it was found, for people.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari_tam.cli.console import print_table
+from napari_tam.cli.console import Answer, print_table
 
 if TYPE_CHECKING:
     import argparse
@@ -15,10 +15,18 @@ def add_score_options(own: argparse.ArgumentParser) -> None:
     """Add the options of ``napari-tam score``."""
     own.add_argument("results", type=Path, metavar="RESULTS", help="results folder of 'napari-tam analyse'")
     own.add_argument("truth", type=Path, metavar="TRUTH", help="folder with a_masks.tif, a_puncta.csv, …")
-    own.add_argument("--json", type=Path, metavar="FILE", help="write the figures to FILE, too")
+    own.add_argument(
+        "--json",
+        nargs="?",
+        const=True,
+        type=Path,
+        metavar="FILE",
+        help="write the figures to FILE, too; without FILE, as the last option: print them as one JSON "
+        "object, and nothing else, on stdout (docs/scripts.md)",
+    )
 
 
-def print_scores(arguments: argparse.Namespace) -> int:
+def print_scores(arguments: argparse.Namespace) -> Answer:
     """Print the figures of every image and of all."""
     from napari_tam.evaluate.score import pool, score
     from napari_tam.files import write_json
@@ -41,9 +49,10 @@ def print_scores(arguments: argparse.Namespace) -> int:
         else:
             print(f"{group}: no truth")
         print()
-    if arguments.json is not None:
-        write_json(arguments.json, {"images": dict(reports[:-1]), "all": reports[-1][1]})
-    return 0
+    told = {"images": dict(reports[:-1]), "all": reports[-1][1]}
+    if isinstance(arguments.json, Path):
+        write_json(arguments.json, told)
+    return Answer(0, told)
 
 
 def _figure(value: float | int | None) -> str:

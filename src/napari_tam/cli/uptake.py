@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_tam.batches.conclude import compare_again, conclude, layout_of, settings_of
-from napari_tam.cli.console import print_table
+from napari_tam.cli.console import Answer, print_table
 from napari_tam.cli.options import add_options, chosen_settings
 from napari_tam.cli.track import print_kinetics
 from napari_tam.files import write_text
@@ -101,14 +101,15 @@ def add_compare_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def compare(arguments: argparse.Namespace) -> int:
+def compare(arguments: argparse.Namespace) -> Answer:
     """Test again and print the tests as a table."""
     folder: Path = arguments.results
     settings = chosen_settings(arguments, settings_of(folder), LATER)
     _, comparisons = compare_again(folder, settings)
     print_comparisons(comparisons)
     print(f"\ntables   {folder / 'comparisons.csv'}, replicates.csv")
-    return 0
+    files = {name: folder.resolve() / f"{name}.csv" for name in ("comparisons", "replicates")}
+    return Answer(0, {"comparisons": comparisons.to_dict("records"), "files": files})
 
 
 def print_conclusions(found: Conclusions, folder: Path) -> None:

@@ -154,7 +154,7 @@ class Station:
                     if not outcome.kept:
                         done += 1
                         say(f"{outcome.name}: {outcome.error or 'analysed'}")
-            self.failed = len(tally.errors)
+            self.failed = len(tally.failed)
             if tally.fields:
                 conclude(self.out, self.settings, self._present(complete))
                 self._is_stale = self.layout is not None
