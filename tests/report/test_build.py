@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 #: Every element that the page is made of.
 ELEMENTS = set(
     "html head meta title style body header nav section h1 h2 h3 p div b span ul ol li a table thead tbody "
-    "tr th td figure img figcaption".split()
+    "tr th td figure img figcaption main script".split()
 )
 
 
@@ -49,11 +49,14 @@ class Page(HTMLParser):
         self.elements: set[str] = set()
         self.addresses: list[str] = []
         self.words: list[str] = []
+        self.policies: list[str] = []
         self.feed(text)
         self.text = " ".join(" ".join(self.words).split())
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.elements.add(tag)
+        if ("http-equiv", "Content-Security-Policy") in attrs:
+            self.policies.append(dict(attrs)["content"] or "")
         self.addresses += [value or "" for name, value in attrs if name in ("src", "href", "srcset")]
         assert not [name for name, _ in attrs if name.startswith("on")]
 
@@ -86,12 +89,15 @@ def bare(tmp_path_factory: pytest.TempPathFactory) -> ReportData:
     return read_data(plates.write_plate(tmp_path_factory.mktemp("bare") / "run", layout=False))
 
 
-def test_the_page_needs_nothing_else_and_runs_nothing(made: Report) -> None:
+def test_the_page_needs_nothing_else_and_runs_its_own_script_alone(made: Report) -> None:
     page = Page(made.path.read_text(encoding="utf-8"))
     assert page.elements <= ELEMENTS
     assert page.addresses
     for address in page.addresses:
         assert address.startswith(("#", "data:image/svg+xml;base64,", "data:image/png;base64,"))
+    [policy] = page.policies
+    assert "default-src 'none'" in policy
+    assert not re.search(r"script-src [^;]*(unsafe|http|\*)", policy)
     assert "@media print" in made.path.read_text(encoding="utf-8")
 
 

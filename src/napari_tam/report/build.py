@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
+    from napari_tam.report.spots import Pointed
+
 #: Dots per inch of the PNG files, and of what is drawn as pixels inside the SVG files.
 DPI = 200
 
@@ -73,6 +75,8 @@ def write_report(folder: Path) -> Report:
     """
     from napari_tam.report.figures import FIGURES
     from napari_tam.report.page import Shown, data_address, render
+    from napari_tam.report.pointing import told
+    from napari_tam.report.spots import pointed
 
     whole = read_data(folder)
     labels = labels_in(whole)
@@ -84,6 +88,7 @@ def write_report(folder: Path) -> Report:
         raise files.OutputError(place, error) from error
     shown: list[Shown] = []
     left_out: list[tuple[str, str]] = []
+    places: dict[str, Pointed] = {}
     # the figures of exosomes once a label, that of the first without its name in the files'
     plans = [(plan, label) for plan in FIGURES for label in (labels if plan.of_exosomes else labels[:1])]
     for plan, label in plans:
@@ -99,6 +104,9 @@ def write_report(folder: Path) -> Report:
             continue
         dpi = PICTURE_DPI if drawn.picture else DPI
         svg, png = (encode(drawn.figure, kind, dpi) for kind in ("svg", "png"))
+        here = pointed(drawn)
+        if here is not None:
+            places[name] = here
         _write_bytes(paths["svg"], svg)
         _write_bytes(paths["png"], png)
         write_table(paths["csv"], drawn.table)
@@ -106,7 +114,7 @@ def write_report(folder: Path) -> Report:
         share = min(round(100 * drawn.figure.get_figwidth() / WIDTH), 100)
         shown.append(Shown(name, title, plan.section, drawn.caption, source, share))
     path = folder / "report.html"
-    files.write_text(path, render(whole, shown, left_out))
+    files.write_text(path, render(whole, shown, left_out, told(data, places)))
     return Report(path, tuple(figure.name for figure in shown), tuple(left_out))
 
 

@@ -237,6 +237,10 @@ class ReportData:
         """Return the well of every cell; from the image's name where no layout says it."""
         return self._well_of(self.cells)
 
+    def plate_names(self, table: pd.DataFrame) -> pd.Series[str]:
+        """Return the plate of every row; empty where the layout states none."""
+        return self._texts(table, "plate")
+
     def image_wells(self) -> pd.Series[str]:
         """Return the well of every image."""
         return self._well_of(self.images)

@@ -206,11 +206,11 @@ def settings_table(data: ReportData) -> tuple[list[str], Rows]:
             [
                 name,
                 _value(value, unit),
-                "" if value == default else f"changed (default {_value(default, unit)})",
+                "" if value == default else f"default: {_value(default, unit)}",
             ]
         )
     rows.sort(key=lambda row: not row[2])
-    return ["setting", "value", ""], rows
+    return ["setting", "value", "changed"], rows
 
 
 def _value(value: Any, unit: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,14 +50,31 @@ def data_address(svg: bytes, png: bytes, *, picture: bool) -> str:
     return f"data:image/{kind};base64,{base64.b64encode(content).decode('ascii')}"
 
 
-def render(data: ReportData, figures: list[Shown], left_out: list[tuple[str, str]]) -> str:
-    """Return the report as HTML; the data are of all exosome labels."""
+def render(
+    data: ReportData, figures: list[Shown], left_out: list[tuple[str, str]], told: dict[str, Any]
+) -> str:
+    """Return the report as HTML.
+
+    Parameters
+    ----------
+    data
+        Those of all exosome labels.
+    figures, left_out
+        What is shown, and title and reason of what is not.
+    told
+        What `napari_tam.report.pointing.told` returned.
+    """
     from jinja2 import Environment, StrictUndefined
 
-    template = Path(__file__).with_name("template.html").read_text(encoding="utf-8")
+    here = Path(__file__).parent
+    template, script = ((here / name).read_text(encoding="utf-8") for name in ("template.html", "report.js"))
+    content = _content(data, figures, left_out)
+    # the browser runs the script with this hash, and no other
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
+    content |= {"told": told, "script": script, "script_hash": digest}
     environment = Environment(autoescape=True, undefined=StrictUndefined)
     environment.filters["cell_class"] = cell_class
-    return environment.from_string(template).render(_content(data, figures, left_out))
+    return environment.from_string(template).render(content)
 
 
 def cell_class(value: str) -> str:

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Hashable, Sequence
 
     import pandas as pd
     from matplotlib.axes import Axes
@@ -41,6 +41,35 @@ class MissingData(Exception):
 
 
 @dataclass(frozen=True)
+class Spots:
+    """Places in a figure that stand for a cell or a well, which the page tells when one points there.
+
+    Attributes
+    ----------
+    axis
+        Where they are.
+    x, y
+        In its units.
+    keys
+        What each stands for: the index of a row of `ReportData.cells`, or plate and well.
+    values
+        What is told of them by this figure: name and number of every place.
+    slices
+        The arrow keys go up and down in so many equal parts of the x axis.
+    size
+        Width and height in units of the axis; None for dots.
+    """
+
+    axis: Axes
+    x: npt.NDArray[np.float64]
+    y: npt.NDArray[np.float64]
+    keys: Sequence[Hashable] | pd.Index[Any]
+    values: dict[str, npt.NDArray[np.float64]]
+    slices: int = 1
+    size: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True)
 class Drawn:
     """A figure that was drawn.
 
@@ -54,12 +83,15 @@ class Drawn:
         What it shows, and how many.
     picture
         It consists of pictures: embedded as PNG, not as SVG.
+    spots
+        What one can point at.
     """
 
     figure: Figure
     table: pd.DataFrame
     caption: str
     picture: bool = False
+    spots: tuple[Spots, ...] = ()
 
 
 def plain(text: object, longest: int = LONGEST) -> str:

@@ -20,6 +20,7 @@ from napari_tam.report.style import (
     SMALL,
     Drawn,
     MissingData,
+    Spots,
     new_figure,
     plain,
 )
@@ -278,7 +279,7 @@ def polarisation_by_uptake(data: ReportData) -> Drawn:
     rows = table[table["unit"].isna() | (table["unit"] == "")]
     names = label_names(rows)
     figure, axes = new_figure(2.9, 1, len(names), width=min(7.0, 4.4 * len(names)))
-    parts = []
+    parts, spots = [], []
     for axis, name in zip(axes[0], names, strict=True):
         row = rows[rows[LABEL] == name].iloc[0]
         cells = whole(data.treated)
@@ -289,7 +290,8 @@ def polarisation_by_uptake(data: ReportData) -> Drawn:
                 "score": score,
                 "unit": data.unit_names(cells).to_numpy(object),
                 LABEL: name,
-            }
+            },
+            index=cells.index,
         ).dropna()
         for k, (_, own) in enumerate(part.groupby("unit", sort=True)):
             style = {"c": COLOURS[k % len(COLOURS)], "marker": MARKERS[k % len(MARKERS)]}
@@ -314,12 +316,15 @@ def polarisation_by_uptake(data: ReportData) -> Drawn:
         axis.set(
             xlabel=f"{name + ': ' + named(readout) if name else label_of(readout)}", ylabel=str(row["score"])
         )
+        x, y = (part[column].to_numpy(np.float64) for column in ("uptake", "score"))
+        values = {axis.get_xlabel(): x, axis.get_ylabel(): y}
+        spots.append(Spots(axis, x, y, part.index, values, slices=24))
         parts.append(part)
     caption = (
         "Every symbol is a cell (shape and colour: its replicate), up: more like the second phenotype. "
         "Line: the mean slope within replicates by the mixed model, with its 95 % interval."
     )
-    return Drawn(figure, pd.concat(parts, ignore_index=True), caption)
+    return Drawn(figure, pd.concat(parts, ignore_index=True), caption, spots=tuple(spots))
 
 
 def dose_response(data: ReportData) -> Drawn:

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from napari_tam.errors import InputError
 from napari_tam.markers.labels import EXOSOME, exosome_role
 from napari_tam.report.data import ReportData, as_number, whole
+from napari_tam.report.pictures import window_um
 from napari_tam.report.style import INK, SMALL, Drawn, MissingData, new_figure, plain
 from napari_tam.results.overlay import scale_bar_um
 from napari_tam.train.known_cells import source_field
@@ -26,9 +27,6 @@ MOST_IMAGES = 12
 
 #: Share of the pixels (per cent) that is shown black, by channel.
 DIMMEST = {"cell": 5.0, "exosome": 50.0}
-
-#: Share of cells whose Feret diameter the window holds.
-HELD = 0.9
 
 _Plane = npt.NDArray[np.float64]
 
@@ -49,7 +47,7 @@ def gallery(data: ReportData) -> Drawn:
     ranked = cells.assign(_order=as_number(cells[order])).sort_values("_order", kind="stable")
     at = np.linspace(0, len(ranked) - 1, min(COLUMNS * ROWS, len(ranked))).round().astype(int)
     chosen = ranked.iloc[np.unique(at)]
-    window = _window_um(cells)
+    window = window_um(cells)
     cut = [_cut(sources[row["image"]], row, window) for _, row in chosen.iterrows()]
     limits = {role: _limits([c[role] for c in cut if role in c], low) for role, low in DIMMEST.items()}
     rows = -(-len(cut) // COLUMNS)
@@ -111,12 +109,6 @@ def _open_sources(data: ReportData, cells: pd.DataFrame) -> tuple[dict[str, _Sou
         else:
             found[name] = _Source(field, mask, data.label)
     return found, lost
-
-
-def _window_um(cells: pd.DataFrame) -> float:
-    if "feret_max_um" not in cells or not cells["feret_max_um"].notna().any():
-        return 40.0
-    return float(np.clip(1.15 * cells["feret_max_um"].quantile(HELD), 15, 120))
 
 
 def _cut(source: _Source, row: pd.Series[Any], window_um: float) -> dict[str, _Plane]:

@@ -10,7 +10,7 @@ import pandas as pd
 from napari_tam.phenotype.classify import UNCERTAIN
 from napari_tam.phenotype.colours import phenotype_colours
 from napari_tam.report.data import ReportData, as_number, is_stated, whole
-from napari_tam.report.readouts import READOUTS, label_of
+from napari_tam.report.readouts import READOUTS, Readout, label_of
 from napari_tam.report.style import (
     GREY,
     INK,
@@ -18,6 +18,7 @@ from napari_tam.report.style import (
     SMALL,
     Drawn,
     MissingData,
+    Spots,
     legend,
     legend_text,
     new_figure,
@@ -67,11 +68,12 @@ def uptake_by_phenotype(data: ReportData) -> Drawn:
     figure, axes = new_figure(2.9)
     axis = axes[0, 0]
     top = upper_limit(cells[readout.name].to_numpy(np.float64))
+    spots: list[Spots] = []
     for x, group in enumerate(shown):
         for k, name in enumerate(names):
             at = x + (k - (len(names) - 1) / 2) * 0.27
             here = cells[(cells["group"] == group) & (cells["phenotype"] == name)]
-            _draw_phenotype(axis, at, here, readout.name, phenotype_colours(data.classes)[name])
+            spots += _draw_phenotype(axis, at, here, readout, phenotype_colours(data.classes)[name])
     axis.set(xlim=(-0.6, max(len(shown), 2) - 0.4), ylim=(-0.03 * top, 1.08 * top))
     long = max(map(len, shown)) > 14 or len(shown) > 5
     axis.set_xticks(range(len(shown)))
@@ -91,15 +93,17 @@ def uptake_by_phenotype(data: ReportData) -> Drawn:
     )
     if len(groups) > len(shown):
         caption += f" The first {len(shown)} of {len(groups)} conditions are shown."
-    return Drawn(figure, cells, caption)
+    return Drawn(figure, cells, caption, spots=tuple(spots))
 
 
-def _draw_phenotype(axis: Axes, at: float, cells: pd.DataFrame, readout: str, colour: str) -> None:
+def _draw_phenotype(axis: Axes, at: float, cells: pd.DataFrame, readout: Readout, colour: str) -> list[Spots]:
     if cells.empty:
-        return
-    means = cells.groupby("unit")[readout].mean().to_numpy(np.float64)
-    some = cells[readout].iloc[:: len(cells) // MOST_CELLS + 1].dropna().to_numpy(np.float64)
-    axis.scatter(at + spread(some, 0.12), some, s=5, c=colour, alpha=0.55, linewidths=0, rasterized=True)
+        return []
+    means = cells.groupby("unit")[readout.name].mean().to_numpy(np.float64)
+    drawn = cells[readout.name].iloc[:: len(cells) // MOST_CELLS + 1].dropna()
+    some = drawn.to_numpy(np.float64)
+    places = at + spread(some, 0.12)
+    axis.scatter(places, some, s=5, c=colour, alpha=0.55, linewidths=0, rasterized=True)
     axis.scatter(
         at + np.linspace(-0.05, 0.05, len(means)) * (len(means) > 1),
         means,
@@ -111,6 +115,7 @@ def _draw_phenotype(axis: Axes, at: float, cells: pd.DataFrame, readout: str, co
         zorder=3,
     )
     axis.hlines(np.nanmean(means), at - 0.12, at + 0.12, color=INK, linewidth=1.5, zorder=2)
+    return [Spots(axis, places, some, drawn.index, {readout.label: some})]
 
 
 def _phenotype_legend(axis: Axes, data: ReportData, names: list[str], cells: pd.DataFrame) -> None:
@@ -177,6 +182,8 @@ def elongation(data: ReportData) -> Drawn:
     axis.set(xlim=(-0.02, 1.0), ylim=(-0.03 * top, 1.08 * top))
     if names:
         _phenotype_legend(axis, data, names[1:] + names[:1] if names[0] == UNCERTAIN else names, cells)
+    x, y = (some[name].to_numpy(np.float64) for name in ("elongation", readout.name))
+    values = {readout.label: y, label_of("elongation"): x}
     rank = float(cells["elongation"].corr(cells[readout.name], method="spearman"))
     return Drawn(
         figure,
@@ -184,6 +191,7 @@ def elongation(data: ReportData) -> Drawn:
         f"{len(cells)} cells that the border does not cut, controls left out. Black: median and quartiles of "
         f"bins with equally many cells. Spearman's rank correlation over all cells is {rank:+.2f}: a "
         "description, not a test, for cells of one replicate are not independent.",
+        spots=(Spots(axis, x, y, some.index, values, slices=24),),
     )
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from napari_tam.report.data import ReportData, as_number, is_stated
+from napari_tam.report.data import ReportData, as_number
 from napari_tam.report.style import (
     INK,
     LABEL,
@@ -19,6 +19,7 @@ from napari_tam.report.style import (
     WIDTH,
     Drawn,
     MissingData,
+    Spots,
     new_figure,
     plain,
 )
@@ -55,10 +56,12 @@ def plate_map(data: ReportData) -> Drawn:
     figure, axes = new_figure(height * rows, rows, columns)
     for axis in axes.flat[len(jobs) :]:
         axis.set_visible(False)
+    spots = []
     for axis, (plate, name, label, colours) in zip(axes.flat, jobs, strict=False):
         limits = (0, float(table[name].max()) or 1.0)
-        grid = _grid(table[table["plate"] == plate], name, size)
-        _draw(axis, grid, colours, limits)
+        here = table[table["plate"] == plate]
+        _draw(axis, _grid(here, name, size), colours, limits)
+        spots.append(_spots(axis, here, label, as_number(here[name]), size[1]))
         if size != FORMATS[0]:  # too small for numbers
             bar = figure.colorbar(ScalarMappable(Normalize(*limits), colours), ax=axis, shrink=0.7)
             bar.ax.tick_params(labelsize=TICK - 1)
@@ -72,16 +75,24 @@ def plate_map(data: ReportData) -> Drawn:
         caption += f" The first {len(plates)} of {table['plate'].nunique()} plates are shown."
     if odd:
         caption += f" Not shown, for their names are no place on a plate: {odd} of the wells."
-    return Drawn(figure, table, caption)
+    return Drawn(figure, table, caption, spots=tuple(spots))
+
+
+def _spots(
+    axis: Axes, wells: pd.DataFrame, label: str, values: npt.NDArray[np.float64], columns: int
+) -> Spots:
+    places = np.array([_place(well) for well in wells["well"]], float).reshape(-1, 2)
+    keys = list(zip(wells["plate"], wells["well"], strict=True))
+    return Spots(axis, places[:, 1], places[:, 0], keys, {label: values}, columns, (0.94, 0.94))
 
 
 def _well_table(data: ReportData) -> pd.DataFrame:
-    cells = pd.DataFrame({"well": data.wells(), "plate": _plates(data.cells)})
+    cells = pd.DataFrame({"well": data.wells(), "plate": data.plate_names(data.cells)})
     cells["puncta_per_cell"] = as_number(data.cells["puncta_count"])
     positive = data.cells["positive"] if "positive" in data.cells else pd.Series(np.nan, data.cells.index)
     cells["positive_percent"] = 100 * as_number(positive)
     ok = data.analysed
-    images = pd.DataFrame({"well": data.image_wells().loc[ok.index], "plate": _plates(ok)})
+    images = pd.DataFrame({"well": data.image_wells().loc[ok.index], "plate": data.plate_names(ok)})
     keys = ["plate", "well"]
     table = images.groupby(keys, sort=True).size().rename("images").reset_index()
     measured = cells.groupby(keys).agg(
@@ -91,12 +102,6 @@ def _well_table(data: ReportData) -> pd.DataFrame:
     )
     table = table.merge(measured, how="outer", on=keys).fillna({"cells": 0, "images": 0})
     return table[table["well"] != ""].reset_index(drop=True)
-
-
-def _plates(table: pd.DataFrame) -> Any:
-    if "plate" not in table:
-        return ""
-    return table["plate"].where(is_stated(table["plate"]), "").astype(str)
 
 
 def _place(well: str) -> tuple[int, int] | None:

@@ -18,6 +18,7 @@ from napari_tam.report.style import (
     SMALL,
     Drawn,
     MissingData,
+    Spots,
     legend,
     legend_text,
     new_figure,
@@ -93,11 +94,12 @@ def _superplot(data: ReportData, readout: Readout) -> Drawn:
     figure, axes = _canvas(groups, 2.9)
     styles = unit_styles(means["unit"] if replicated else pd.Series([], dtype=str))
     top = upper_limit(cells[readout.name].to_numpy(np.float64))
+    spots = []
     for row, chunk in _rows(groups):
         axis = axes[row, 0]
         for x, group in enumerate(chunk):
             here = cells[cells["group"] == group]
-            _draw_cells(axis, x, here, readout.name, styles)
+            spots.append(_draw_cells(axis, x, here, readout, styles))
             if replicated:
                 _draw_means(axis, x, means[means["group"] == group], styles)
             else:
@@ -118,7 +120,7 @@ def _superplot(data: ReportData, readout: Readout) -> Drawn:
         caption += f" At most {MOST_CELLS} cells of a group are drawn; the means are those of all."
     if beyond:
         caption += f" {beyond} of {len(cells)} cells lie above the axis."
-    return Drawn(figure, cells, caption)
+    return Drawn(figure, cells, caption, spots=tuple(spots))
 
 
 def unit_styles(units: pd.Series[str]) -> dict[str, tuple[str, str]]:
@@ -146,15 +148,16 @@ def _canvas(groups: list[str], height: float) -> tuple[Figure, Any]:
 
 
 def _draw_cells(
-    axis: Axes, x: int, cells: pd.DataFrame, readout: str, styles: dict[str, tuple[str, str]]
-) -> None:
+    axis: Axes, x: int, cells: pd.DataFrame, readout: Readout, styles: dict[str, tuple[str, str]]
+) -> Spots:
     # in mixed order, so that no replicate lies on top of the others
     order = np.random.default_rng(0).permutation(len(cells))[:MOST_CELLS]
-    cells = cells.iloc[order].dropna(subset=readout)
-    values = cells[readout].to_numpy(np.float64)
+    cells = cells.iloc[order].dropna(subset=readout.name)
+    values = cells[readout.name].to_numpy(np.float64)
     colours = [styles.get(unit, (GREY, ""))[0] for unit in cells["unit"]]
+    places = x + spread(values)
     axis.scatter(
-        x + spread(values),
+        places,
         values,
         s=4,
         c=colours,
@@ -163,6 +166,7 @@ def _draw_cells(
         rasterized=True,
         zorder=1,
     )
+    return Spots(axis, places, values, cells.index, {readout.label: values})
 
 
 def _draw_means(axis: Axes, x: int, means: pd.DataFrame, styles: dict[str, tuple[str, str]]) -> None:
