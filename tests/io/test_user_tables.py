@@ -110,6 +110,140 @@ def test_a_formula_counts_by_its_saved_result_only(tmp_path: Path) -> None:
         read_layout(path)
 
 
+def rewritten(path: Path, old: bytes, new: bytes) -> None:
+    """Replace bytes of the first sheet, as another program may write them."""
+    with zipfile.ZipFile(path) as packed:
+        parts = {item.filename: packed.read(item) for item in packed.infolist()}
+    name = "xl/worksheets/sheet1.xml"
+    assert old in parts[name]
+    parts[name] = parts[name].replace(old, new)
+    with zipfile.ZipFile(path, "w") as packed:
+        for each, content in parts.items():
+            packed.writestr(each, content)
+
+
+def with_result(path: Path, result: bytes, kind: str) -> None:
+    """Write a layout whose B3 is a formula with a saved result of a kind (str: text, e: error, n: number)."""
+    write_workbook(path, [["well", "condition"], ["B02", "LPS"], ["B03", "=X1"]])
+    old = b'<c r="B3"><f>X1</f><v></v></c>'
+    rewritten(path, old, b'<c r="B3" t="%s"><f>X1</f><v>%s</v></c>' % (kind.encode(), result))
+
+
+@pytest.mark.parametrize(
+    ("result", "kind", "value"), [(b"IL-4", "str", "IL-4"), (b"", "str", ""), (b"7", "n", "7")]
+)
+def test_of_a_formula_the_saved_result_is_read(tmp_path: Path, result: bytes, kind: str, value: str) -> None:
+    with_result(tmp_path / "layout.xlsx", result, kind)
+    assert read_layout(tmp_path / "layout.xlsx").rows["condition"].tolist() == ["LPS", value]
+
+
+def test_an_error_of_a_formula_is_no_condition(tmp_path: Path) -> None:
+    with_result(tmp_path / "layout.xlsx", b"#N/A", "e")
+    with pytest.raises(InputError, match=r"errors of formulas \(Tabelle1: B3 #N/A\)"):
+        read_layout(tmp_path / "layout.xlsx")
+
+
+def test_formulas_and_sizes_of_other_sheets_do_not_matter(tmp_path: Path) -> None:
+    path = tmp_path / "layout.xlsx"
+    book = openpyxl.Workbook()
+    book.active.append(["dilutions", "=2*B2"])
+    sheet = book.create_sheet("plate")
+    for row in ROWS:
+        sheet.append(row)
+    book.save(path)
+    check(path)
+
+
+@pytest.mark.parametrize("corner", ["A1048576", "XFD1048576", "XFD1"])
+def test_a_format_far_away_makes_no_table_of_thousands_of_millions_of_cells(
+    tmp_path: Path, corner: str
+) -> None:
+    path = tmp_path / "layout.xlsx"
+    book = write_workbook(path)
+    book.active[corner].font = openpyxl.styles.Font(bold=True)
+    book.save(path)
+    check(path)
+
+
+@pytest.mark.parametrize(("area", "fits"), [("G9:ZZ12", True), ("G9:XFD1048576", False)])
+def test_merged_cells_far_away_are_left_and_too_many_refused(tmp_path: Path, area: str, fits: bool) -> None:
+    path = tmp_path / "layout.xlsx"
+    write_workbook(path)
+    areas = f'</sheetData><mergeCells count="1"><mergeCell ref="{area}" /></mergeCells>'
+    rewritten(path, b"</sheetData>", areas.encode())
+    if fits:
+        check(path)
+    else:
+        with pytest.raises(InputError, match="merged cells"):
+            read_layout(path)
+
+
+def test_a_sheet_of_too_many_cells_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "layout.xlsx"
+    write_workbook(path)
+    monkeypatch.setattr(workbook, "MOST_CELLS", 14)  # three rows of five
+    with pytest.raises(InputError, match="too large"):
+        read_layout(path)
+
+
+@pytest.mark.parametrize("ending", [".csv", ".xlsx"])
+def test_titles_may_stand_above_the_names(tmp_path: Path, ending: str) -> None:
+    path = tmp_path / f"layout{ending}"
+    titles: list[list[Any]] = [["Plate 1, LPS; 24 h"], ["read by", "A. Person"]]
+    if ending == ".xlsx":
+        write_workbook(path, [*titles, *ROWS])
+    else:
+        above = "\n".join(",".join(f'"{cell}"' for cell in row) for row in titles)
+        path.write_text(f"{above}\n\n{text(';', ',', chr(10))}", encoding="utf-8")
+    check(path)
+
+
+def test_remarks_beside_a_table_are_left_out(tmp_path: Path) -> None:
+    path = tmp_path / "layout.csv"
+    path.write_text("well;condition;;\nB02;LPS;;pipetted twice\nB03;medium;\n")
+    rows = read_layout(path).rows
+    assert rows.to_dict("list") == {"well": ["B02", "B03"], "condition": ["LPS", "medium"]}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "well,condition,dose\nB02,LPS,2,5\nB03,LPS,0,5\n",  # all rows
+        "well,condition,dose\nB02,LPS,2\nB03,LPS,0,5\n",  # some
+        "image,condition\na,x,y\n",
+        "well,dose,\nB02,2,5\n",  # a column without a name at the end
+    ],
+)
+def test_a_decimal_comma_between_commas_is_refused_and_shifts_nothing(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "layout.csv"
+    path.write_text(content)
+    line = 3 if "B02,LPS,2\n" in content else 2
+    with pytest.raises(InputError, match=f"line {line} has more values.*semicolons"):
+        read_layout(path)
+
+
+@pytest.mark.parametrize("ending", [".csv", ".xlsx"])
+def test_a_column_that_is_there_twice_is_refused(tmp_path: Path, ending: str) -> None:
+    path = tmp_path / f"layout{ending}"
+    if ending == ".xlsx":
+        write_workbook(path, [["well", "Dose", "dose"], ["B02", 1, 2]])
+    else:
+        path.write_text("well,dose,dose\nB02,1,2\n")
+    with pytest.raises(InputError, match="'dose' is there twice"):
+        read_layout(path)
+
+
+@pytest.mark.parametrize("value", [dt.date(2026, 5, 1), "01.05.2026", "5/1/26", "1. Mai", "01-May"])
+def test_a_dose_that_became_a_date_is_told_as_such(tmp_path: Path, value: Any) -> None:
+    path = tmp_path / "layout.xlsx"
+    write_workbook(path, [["well", "dose"], ["B02", value]])
+    with pytest.raises(InputError, match="took it for a date"):
+        read_layout(path)
+    write_workbook(path, [["well", "dose"], ["B02", "10 ugml"]])
+    with pytest.raises(InputError, match="without its unit"):
+        read_layout(path)
+
+
 def damaged(path: Path, kind: str) -> None:
     if kind == "empty":
         openpyxl.Workbook().save(path)

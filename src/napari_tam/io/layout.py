@@ -48,6 +48,13 @@ CONTROL_ROLES = (*NO_EXOSOMES, *MARKER_CONTROLS, "untreated", "vehicle", "m0", "
 #: Columns that hold numbers.
 NUMBERS = ("dose", "time")
 
+#: What a spreadsheet makes of 1.5 or 1/2, as it is written in several countries.
+_DATE = re.compile(
+    r"\d{1,4}[-./]\d{1,2}[-./]\d{1,4}(T.*)?"
+    r"|\d{1,2}[-. ]+(Jan|Feb|M[aä]r|Mrz|Apr|Ma[iy]|Jun|Jul|Aug|Sep|O[ck]t|Nov|De[cz])\b.*",
+    re.IGNORECASE,
+)
+
 _WELL = re.compile(r"(?<![A-Za-z0-9])(?:[Ww]ell)?([A-Pa-p])(\d{1,2})(?![A-Za-z0-9])")
 
 
@@ -219,9 +226,6 @@ def read_layout(path: Path) -> Layout:
             where=path,
             fix="one of them must say which images a row is about",
         )
-    twice = [name for name in rows.columns if list(rows.columns).count(name) > 1]
-    if twice:
-        raise InputError(f"the column '{twice[0]}' is there twice", where=path)
     keys = [name for name in ("well", "image") if name in rows]
     # a spreadsheet's empty lines, and rows that are about nothing
     rows = rows[(rows[keys] != "").any(axis=1)].reset_index(drop=True)
@@ -238,7 +242,9 @@ def read_layout(path: Path) -> Layout:
                 raise InputError(
                     f"'{value}' is no number (column {name})",
                     where=path,
-                    fix="write the number alone, without its unit; leave unknown ones empty",
+                    fix="a spreadsheet took it for a date: format its cells as numbers, write it again"
+                    if _DATE.fullmatch(value)
+                    else "write the number alone, without its unit; leave unknown ones empty",
                 )
     if "control_role" in rows:
         rows["control_role"] = [_role(value, path) for value in rows["control_role"]]

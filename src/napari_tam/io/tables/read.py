@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import csv
 import io
+import re
 from typing import TYPE_CHECKING
 
 from napari_tam.errors import InputError, one_line
+from napari_tam.io.tables.heads import MOST_TITLES, head_of, is_head
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -23,7 +26,8 @@ def read_text_table(path: Path, what: str, keys: Collection[str] = ()) -> pd.Dat
     """Read a table that a user wrote: CSV with commas, semicolons or tabs, or an Excel workbook.
 
     Text may be UTF-8, UTF-16 (Excel's "Unicode text") or, where it is neither, Windows-1252. Of a workbook
-    with several sheets the first one is read that has one of `keys` in its first row.
+    with several sheets the first one is read that has one of `keys` in its head, which may stand below a few
+    lines of title.
 
     Parameters
     ----------
@@ -37,12 +41,13 @@ def read_text_table(path: Path, what: str, keys: Collection[str] = ()) -> pd.Dat
     Returns
     -------
     pandas.DataFrame
-        All values are text. Column names in lower case; blanks around names and values are gone.
+        All values are text, missing ones empty. Column names in lower case; blanks around names and values
+        are gone, and so are columns without a name.
 
     Raises
     ------
     InputError
-        If it cannot be read.
+        If it cannot be read, a column is there twice, or a row has more values than there are names.
     """
     import pandas as pd
 
@@ -56,19 +61,50 @@ def read_text_table(path: Path, what: str, keys: Collection[str] = ()) -> pd.Dat
     if ending in WORKBOOKS:
         from napari_tam.io.tables.workbook import read_workbook
 
-        rows = read_workbook(path, what, keys)
+        head, *body = read_workbook(path, what, keys)
     else:
-        try:
-            text = _decoded(path.read_bytes())
-            first, _, rest = text.partition("\n")
-            if first.strip().lower().startswith("sep="):  # what Excel is told by some programs
-                text, first = rest, rest.partition("\n")[0]
-            separator = max(",;\t", key=first.count)
-            rows = pd.read_csv(io.StringIO(text), dtype=str, keep_default_na=False, sep=separator)
-        except (OSError, ValueError) as error:
-            raise InputError(f"{what} cannot be read ({one_line(error)})", where=path) from error
-    rows.columns = [str(name).strip().lower() for name in rows.columns]
-    return rows.map(lambda value: str(value).strip())
+        head, *body = _read_text(path, what, keys)
+    names = {k: name.strip().lower() for k, name in enumerate(head) if name.strip()}
+    twice = [name for name in names.values() if list(names.values()).count(name) > 1]
+    if twice:
+        raise InputError(f"the column '{twice[0]}' is there twice", where=path)
+    rows = [[row[k].strip() if k < len(row) else "" for k in names] for row in body]
+    return pd.DataFrame(rows, columns=list(names.values()), dtype=str)
+
+
+def _read_text(path: Path, what: str, keys: Collection[str]) -> list[list[str]]:
+    """Return the rows of a CSV file that are not empty, its head first."""
+    try:
+        text = _decoded(path.read_bytes())
+        first, _, rest = text.partition("\n")
+        if first.strip().lower().startswith("sep="):  # what Excel is told by some programs
+            text = rest
+        separator = _separator(text, keys)
+        reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
+        lines = [(reader.line_num, row) for row in reader if any(cell.strip() for cell in row)]
+    except (OSError, ValueError, csv.Error) as error:
+        raise InputError(f"{what} cannot be read ({one_line(error)})", where=path) from error
+    if not lines:
+        raise InputError(f"{what} is empty", where=path)
+    start = head_of([row for _, row in lines], keys)
+    lines = lines[start:]
+    named = [k for k, name in enumerate(lines[0][1]) if name.strip()]
+    for number, row in lines[1:]:
+        # beside the table there may be remarks, but not where a decimal comma makes one value two
+        if separator == "," and any(cell.strip() for cell in row[named[-1] + 1 :]):
+            raise InputError(
+                f"line {number} has more values than the {len(named)} columns that have a name",
+                where=path,
+                fix="separate the values by semicolons, or put those with a decimal comma into quotes",
+            )
+    return [row for _, row in lines]
+
+
+def _separator(text: str, keys: Collection[str]) -> str:
+    """Return what separates the values: the one that the line with the names has most."""
+    lines = [line for line in text.splitlines() if line.strip()][: MOST_TITLES + 1]
+    heads = [line for line in lines if is_head(re.split(r"[,;\t]", line.replace('"', "")), keys)]
+    return max(",;\t", key=[*heads, *lines, ""][0].count)
 
 
 def _decoded(content: bytes) -> str:
