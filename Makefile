@@ -24,6 +24,7 @@ demo:
 
 test: lint
 	@tools/qt_libraries.sh $(bin)/python
+	@tools/browser.sh
 	$(bin)/python -m pytest -n 2 --timeout 300
 
 lint:

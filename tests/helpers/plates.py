@@ -223,3 +223,24 @@ def _write_conclusions(folder: Path, cells: pd.DataFrame) -> None:
     untested: dict[str, object] = {"readout": "positive_fraction", "comparison": "M2 - M1", "test": ""}
     untested |= {"unit": "replicate", "n_a": 2, "n_b": 2, "note": "not tested: fewer than 3 replicates"}
     write_csv(folder / "comparisons.csv", rows_table([*rows, untested], []))
+
+
+def colour_of(label: int) -> tuple[int, int, int]:
+    """Return the colour of a cell's middle in the overlays of `paint_overlays`: each label has one of 27."""
+    return tuple((40, 140, 240)[label // 3**k % 3] for k in range(3))  # type: ignore[return-value]
+
+
+def paint_overlays(folder: Path, side_px: int = 512) -> None:
+    """Give all images without a file an overlay, black, with a square of `colour_of` where a cell's middle is."""
+    from PIL import Image
+
+    cells = pd.read_csv(folder / "cells.csv")
+    scale = side_px / 512
+    for name, here in cells.groupby("image"):
+        if name in (NASTY_IMAGE, "plate1_B02"):  # a slash in a file's name; it has one
+            continue
+        picture = np.zeros((side_px, side_px, 3), np.uint8)
+        for label, y, x in zip(here["label"], here["centroid_y_px"], here["centroid_x_px"], strict=True):
+            top, left = round(y * scale) - 9, round(x * scale) - 9
+            picture[top : top + 19, left : left + 19] = colour_of(label)
+        Image.fromarray(picture).save(folder / "overlays" / f"{name}.png")

@@ -70,8 +70,8 @@
   }
 
   function closePanel() {
-    panel.close();
     hideRing();
+    panel.close();
     opener.focus(); // which shows the well again where keys are used
   }
 
