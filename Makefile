@@ -45,9 +45,8 @@ test-cellpose4:
 	.venv-cellpose4/bin/python -m pytest --timeout 300 $(cellpose4_tests:%=tests/%)
 
 docs:
-	@test -x .venv-docs/bin/mkdocs || { $(PYTHON) -m venv .venv-docs && \
-		.venv-docs/bin/pip install -q "mkdocs>=1.6,<2" "mkdocs-material>=9.5,<10"; }
-	.venv-docs/bin/mkdocs build --strict
+	$(environment) .venv docs
+	NO_MKDOCS_2_WARNING=1 $(bin)/mkdocs build --strict
 
 faults:
 	$(environment) .venv all test
@@ -60,5 +59,5 @@ format:
 	$(bin)/python tools/reference_pages.py
 
 clean:
-	rm -rf .venv .venv-cellpose4 .venv-docs site build dist results .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	rm -rf .venv .venv-cellpose4 site build dist results .pytest_cache .ruff_cache .mypy_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
