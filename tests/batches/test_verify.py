@@ -10,16 +10,21 @@ import fakes
 import pytest
 from runs import content, images
 
-from napari_tam.batches.verify import Checked, libraries, verify
+from napari_tam.batches.verify import Checked, _weights_of, libraries, verify
 from napari_tam.cli import analyse as cli_analyse
 from napari_tam.cli import uptake as cli_uptake
 from napari_tam.cli.main import main
 from napari_tam.errors import InputError
+from napari_tam.networks import cards
 from napari_tam.pipeline import models as pipeline_models
+from napari_tam.results.fingerprint import file_hash
+from napari_tam.settings import Settings
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+#: The real one, before a test puts fakes into its place.
+LOAD = pipeline_models.load_models
 LAYOUT = "image,condition,replicate,control_role\ni0,LPS,1,\ni1,medium,1,dye_only\n"
 
 
@@ -120,7 +125,9 @@ def test_a_damaged_result_of_an_image_is_told(out: Path, kind: str) -> None:
     assert not_as_recorded(out) == {("result", "i0", "differs")}
 
 
-def test_other_weights_and_missing_ones_are_told(out: Path) -> None:
+def test_other_weights_and_missing_ones_are_told(
+    out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     other = fakes.models()
     other.hashes["cells"] = "1" * 64
     told = not_as_recorded(out, load=lambda _settings: other)
@@ -130,9 +137,82 @@ def test_other_weights_and_missing_ones_are_told(out: Path) -> None:
     def missing(_settings: Any) -> Any:
         raise InputError("there is no such model", where="mine")
 
-    [each] = [each for each in checked(out, missing) if each.state != "same"]
-    assert (each.kind, each.name, each.state) == ("network", "cells", "gone")
-    assert "there is no such model" in each.why
+    monkeypatch.setattr(cards, "MODELS_FOLDER", tmp_path / "none")
+    found = [each for each in checked(out, missing) if each.state != "same"]
+    network, *results = found
+    assert (network.kind, network.name, network.state) == ("network", "cells", "gone")
+    assert "there is no such model" in network.why
+    assert {(each.kind, each.state) for each in results} == {("result", "unknown")}
+
+
+@pytest.fixture
+def bundled(out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a copy of the bundled networks, which are those of the run."""
+    folder = tmp_path / "models"
+    shutil.copytree(cards.MODELS_FOLDER, folder)
+    monkeypatch.setattr(cards, "MODELS_FOLDER", folder)
+    record = json.loads((out / "run.json").read_text())
+    names = ("cells", "nuclei", "puncta", "phenotype")
+    record["models"] = {name: file_hash(folder / f"{name}.safetensors") for name in names}
+    (out / "run.json").write_text(json.dumps(record))
+    return folder
+
+
+@pytest.mark.parametrize("name", ["cells", "nuclei", "puncta", "phenotype"])
+@pytest.mark.parametrize("how", ["differs", "gone"])
+def test_of_several_networks_the_one_at_fault_is_named_and_the_images_are_looked_at(
+    out: Path, bundled: Path, tmp_path: Path, name: str, how: str
+) -> None:
+    path = bundled / f"{name}.safetensors"
+    change_a_byte(path) if how == "differs" else path.unlink()
+    change_a_byte(tmp_path / "in" / "i1.ome.tif")
+    assert not_as_recorded(out, load=LOAD) == {
+        ("network", name, how),
+        ("image", "i1", "differs"),
+        ("result", "i0", "unknown"),
+        ("result", "i1", "unknown"),
+    }
+
+
+def test_what_cannot_be_loaded_is_never_passed_over(out: Path, bundled: Path) -> None:
+    (bundled / "puncta.json").write_text("{")  # the weights are those of the run
+    [network] = [each for each in checked(out, LOAD) if each.kind == "network" and each.state != "same"]
+    assert "puncta.json" in network.why
+    record = json.loads((out / "run.json").read_text())
+    del record["models"]
+    (out / "run.json").write_text(json.dumps(record))
+    assert main(["verify", str(out)]) == 0  # the fakes
+    [network] = [each for each in checked(out, LOAD) if each.kind == "network"]
+    assert network.state == "gone"
+
+
+def test_own_weights_and_corrections_are_found_by_their_settings(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    for name in ("cells.safetensors", "nuclei.safetensors", "corrections.json"):
+        (tmp_path / "mine" / name).touch()
+    mine = str(tmp_path / "mine")
+    (tmp_path / "cyto").touch()
+    for given, name in (
+        ({"cells_model": mine}, "cells.safetensors"),
+        ({"nuclei_model": mine}, "nuclei.safetensors"),
+        ({"corrections": mine}, "corrections.json"),
+    ):
+        assert _weights_of(mine, Settings().updated(**given)) == tmp_path / "mine" / name
+    file = str(tmp_path / "cyto")
+    assert _weights_of(file, Settings(cells_model=file)) == tmp_path / "cyto"
+
+
+def test_results_of_a_gpu_are_verified_on_a_machine_without(out: Path) -> None:
+    asked = []
+
+    def load(settings: Settings) -> Any:
+        asked.append((settings.device, settings.engine))
+        return fakes.models()
+
+    path = out / "settings.yaml"
+    path.write_text(path.read_text().replace("device: auto", "device: cuda:1"))
+    assert not_as_recorded(out, load=load) == {("file", "settings.yaml", "differs")}
+    assert asked == [("auto", "auto")]
 
 
 def test_another_version_of_the_program_counts_and_of_a_library_is_said(out: Path) -> None:

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from napari_tam.batches.conclude import settings_of
 from napari_tam.batches.threshold import settled
-from napari_tam.batches.work import Work
+from napari_tam.batches.work import all_files
+from napari_tam.correct.folder import CARD
 from napari_tam.errors import InputError
+from napari_tam.networks import cards
 from napari_tam.results import fingerprint
 from napari_tam.results.field_store import FieldStore
 from napari_tam.results.record import LIBRARIES, versions
@@ -26,6 +28,9 @@ if TYPE_CHECKING:
 Kind = Literal["image", "network", "program", "result", "file"]
 #: As recorded, not so, gone, or nothing is on record to compare with.
 State = Literal["same", "differs", "gone", "unknown"]
+
+#: What settings name models for.
+KINDS = ("cells", "nuclei", "phenotype")
 
 
 @dataclass(frozen=True)
@@ -78,15 +83,16 @@ def verify(folder: Path, load: Callable[[Settings], Models]) -> list[Checked]:
     if not isinstance(record, dict):
         raise InputError("the record of the run is damaged (run.json)", where=folder)
     settings = settled(settings_of(folder), folder)
+    known = _mapping(record.get("models"))
+    models = None
     try:
-        models, trouble = load(settings), ""
+        # wherever they ran: this machine may have no GPU
+        models = load(settings.updated(device="auto", engine="auto"))
+        found = [*_networks(known, models.hashes)]
     except InputError as error:
-        models, trouble = None, str(error)
-    found = [*_networks(_mapping(record.get("models")), models, trouble)]
+        found = [*_unloaded(known, settings, str(error))]
     found.append(_program(_mapping(record.get("versions"))))
-    if models is not None:
-        found += _images(folder, settings, models)
-    return [*found, *_files(folder, record.get(WRITTEN))]
+    return [*found, *_images(folder, settings, models), *_files(folder, record.get(WRITTEN))]
 
 
 def libraries(folder: Path) -> list[str]:
@@ -103,14 +109,45 @@ def _mapping(value: object) -> Mapping[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _networks(known: Mapping[str, Any], models: Models | None, trouble: str) -> Iterator[Checked]:
+def _networks(known: Mapping[str, Any], now: Mapping[str, str]) -> Iterator[Checked]:
     for name, then in known.items():
-        if models is None:
-            yield Checked("network", name, "gone", trouble)
-        elif models.hashes.get(name) != then:
+        if now.get(name) != then:
             yield Checked("network", name, "differs", "its weights are not those of the run")
         else:
             yield Checked("network", name, "same")
+
+
+def _unloaded(known: Mapping[str, Any], settings: Settings, trouble: str) -> Iterator[Checked]:
+    """Compare the files of networks that cannot be loaded, so that the one at fault is named."""
+    blamed = False
+    for name, then in known.items():
+        path = _weights_of(name, settings)
+        try:
+            same = fingerprint.file_hash(path) == then
+        except OSError:
+            blamed = True
+            yield Checked("network", name, "gone", trouble)
+            continue
+        blamed = blamed or not same
+        yield Checked("network", name, "same" if same else "differs", "" if same else _OTHER.format(path))
+    if not blamed:
+        yield Checked("network", "of the run", "gone", f"it cannot be loaded: {trouble}")
+
+
+#: What is said of weights that are not those of the run.
+_OTHER = "{} is not the file of the run"
+
+
+def _weights_of(name: str, settings: Settings) -> Path:
+    """Return the file whose hash a run notes under the name of a network, or of corrections."""
+    bundled = cards.MODELS_FOLDER / f"{name}.safetensors"
+    if bundled.is_file():
+        return bundled
+    path = Path(name).expanduser()
+    inside = [f"{kind}.safetensors" for kind in KINDS if getattr(settings, f"{kind}_model") == name]
+    if settings.corrections == name:
+        inside.append(CARD)
+    return next((path / each for each in inside if (path / each).is_file()), path)
 
 
 def _program(known: Mapping[str, Any]) -> Checked:
@@ -122,11 +159,10 @@ def _program(known: Mapping[str, Any]) -> Checked:
     return Checked("program", "napari-tam", "same")
 
 
-def _images(folder: Path, settings: Settings, models: Models) -> Iterator[Checked]:
+def _images(folder: Path, settings: Settings, models: Models | None) -> Iterator[Checked]:
     """Check the images, and what is kept of each."""
     parts = FieldStore(folder, make=False)
-    analysis = fingerprint.analysis_hash(settings, models)
-    work = Work(parts, settings, models, analysis, True, False)
+    analysis = None if models is None else fingerprint.analysis_hash(settings, models)
     for name in sorted(parts.names()):
         known = parts.fields_of(name)
         if known is None or known[1].source is None:
@@ -135,8 +171,8 @@ def _images(folder: Path, settings: Settings, models: Models) -> Iterator[Checke
         fields, stamp = known
         source = stamp.source
         assert source is not None
-        yield _image(Path(str(source.get("path"))), name, source, work)
-        if stamp.analysis != analysis:
+        yield _image(Path(str(source.get("path"))), name, source, settings)
+        if analysis is not None and stamp.analysis != analysis:
             why = "not analysed with these settings, networks and version"
             yield Checked("result", name, "differs", why)
             continue
@@ -144,13 +180,15 @@ def _images(folder: Path, settings: Settings, models: Models) -> Iterator[Checke
             if parts.row(field, pictures=False) is None:
                 why = "its mask or tables are gone or damaged, or it was corrected since"
                 yield Checked("result", field, "differs", why)
+            elif analysis is None:
+                yield Checked("result", field, "unknown", "its networks cannot be loaded")
             else:
                 yield Checked("result", field, "same")
 
 
-def _image(path: Path, name: str, source: Mapping[str, Any], work: Work) -> Checked:
+def _image(path: Path, name: str, source: Mapping[str, Any], settings: Settings) -> Checked:
     try:
-        now = fingerprint.source_of(path, work.files_of(path, name))
+        now = fingerprint.source_of(path, all_files(path, name, settings))
     except (FileNotFoundError, NotADirectoryError):
         return Checked("image", name, "gone", f"it is not at {path} any more")
     except (OSError, InputError) as error:
@@ -164,7 +202,10 @@ def _files(folder: Path, known: object) -> Iterator[Checked]:
     """Check the tables and settings of the folder."""
     now = hashes(folder)
     if not isinstance(known, dict):
-        yield from (Checked("file", name, "unknown", "made before such records were kept") for name in now)
+        yield from (
+            Checked("file", name, "unknown", "not on record: made before such records were kept")
+            for name in now
+        )
         return
     for name in sorted({*now, *known}):
         if name not in now:

@@ -84,6 +84,11 @@ class Item:
     untouched: bool = False
 
 
+def all_files(path: Path, name: str, settings: Settings) -> list[Path]:
+    """Return all files that the results of an image depend on: its channels, masks that were given."""
+    return [*files_of(path, settings.files), *mask_files(path, name, settings)]
+
+
 @dataclass
 class Work:
     """How every file of a run is read, analysed and written.
@@ -227,7 +232,7 @@ class Work:
 
     def files_of(self, path: Path, name: str) -> list[Path]:
         """Return all files that the results of an image depend on: its channels, masks that were given."""
-        return [*files_of(path, self.settings.files), *mask_files(path, name, self.settings)]
+        return all_files(path, name, self.settings)
 
     @cached_property
     def _masks(self) -> dict[str, str]:

@@ -53,6 +53,8 @@ def verify(arguments: argparse.Namespace) -> Answer:
         states = Counter(each.state for each in found if each.kind == kind)
         if states:
             print(f"{what:9}" + ", ".join(f"{number:,} {_STATES[state]}" for state, number in states.items()))
+    for why, number in Counter(each.why for each in found if each.state == "unknown").items():
+        print(f"unknown  {number:,}: {why}")
     for each in found:
         if each.why and each.state != "unknown":
             print(f"{each.state:9}{each.kind} {each.name}: {each.why}")
@@ -71,7 +73,7 @@ _VERIFIED = {
     "result": "results",
     "file": "files",
 }
-_STATES = {"same": "as recorded", "differs": "changed", "gone": "gone", "unknown": "not on record"}
+_STATES = {"same": "as recorded", "differs": "changed", "gone": "gone", "unknown": "not to be compared"}
 
 
 def _verdict(found: Sequence[Checked], *, wrong: bool) -> str:
