@@ -40,3 +40,20 @@ def test_the_extras_that_other_installers_name_are_there() -> None:
     assert min(pythons, key=lambda text: tuple(map(int, text.split(".")))) == PROJECT[
         "requires-python"
     ].strip(">=")
+
+
+def test_a_container_gets_all_that_the_package_is_built_from() -> None:
+    lines = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
+    left_out = {line for line in lines if line and not line.startswith("#")}
+    needed = {"src", "models", "sample_data", "napari.yaml", "hatch_build.py", "pyproject.toml", "README.md"}
+    assert not left_out & {*needed, "LICENSE", "constraints.txt"}
+    assert all((ROOT / name).exists() for name in needed)
+
+
+def test_the_source_archive_has_what_its_tests_read() -> None:
+    tool = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]
+    included = set(tool["hatch"]["build"]["targets"]["sdist"]["only-include"])
+    text = Path(__file__).read_text(encoding="utf-8")
+    for name in ("CITATION.cff", "Containerfile", "pixi.toml", ".github", ".napari-hub", ".dockerignore"):
+        assert name in text
+        assert name in included

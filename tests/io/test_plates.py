@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import openpyxl
 import pytest
 
 from napari_tam.cli.main import main
@@ -61,3 +62,19 @@ def test_the_command_writes_it_once(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert out.read_text() == "mine"
     assert main(["layout", str(tmp_path), "--out", str(out), "--force"]) == 0
     assert out.read_text() == text
+
+
+def test_the_layout_to_fill_in_can_be_a_workbook(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("P1_B02_s1", "P1_B03_s1", "=1+1"):
+        (tmp_path / f"{name}.tif").touch()
+    text, book = tmp_path / "layout.csv", tmp_path / "layout.xlsx"
+    for out in (text, book):
+        assert main(["layout", str(tmp_path / "*.tif"), "--out", str(out)]) == 0
+    assert main(["layout", str(tmp_path / "*.tif"), "--out", str(book)]) == 2
+    assert "--force" in capsys.readouterr().err
+    assert read_layout(book).rows.to_dict("list") == read_layout(text).rows.to_dict("list")
+    assert "=1+1" in set(read_layout(book).rows["image"])
+    filled = openpyxl.load_workbook(book)
+    assert {cell.number_format for row in filled.active.iter_rows() for cell in row} == {"@"}
+    assert main(["layout", str(tmp_path / "*.tif"), "--out", str(tmp_path / "layout.xls")]) == 2
+    assert not (tmp_path / "layout.xls").exists()

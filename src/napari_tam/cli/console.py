@@ -77,9 +77,14 @@ def hand_out(text: str, path: Path | None, *, replace: bool) -> None:
             sys.stdout.reconfigure(encoding="utf-8")  # it becomes a file that is read as UTF-8
         print(text, end="")
         return
+    check_new(path, replace=replace)
+    write_text(path, text)
+
+
+def check_new(path: Path, *, replace: bool) -> None:
+    """Raise InputError if a file is there and is not to be replaced."""
     if path.exists() and not replace:
         raise InputError("the file is there already", where=path, fix="--force replaces it")
-    write_text(path, text)
 
 
 def print_table(rows: Sequence[tuple[str, ...]]) -> None:

@@ -85,7 +85,7 @@ def _add_run_options(own: argparse.ArgumentParser) -> None:
         "--layout",
         type=Path,
         metavar="FILE",
-        help="plate layout (CSV): what was done in which well, controls",
+        help="plate layout (CSV or Excel): what was done in which well, controls",
     )
     add_options(own)
 

@@ -26,7 +26,7 @@ def add_track_options(parser: argparse.ArgumentParser) -> None:
         "results", type=Path, metavar="RESULTS", help="results folder of 'napari-tam analyse'"
     )
     parser.add_argument(
-        "--layout", type=Path, metavar="FILE", help="plate layout: CSV with a column well or image"
+        "--layout", type=Path, metavar="FILE", help="plate layout (CSV or Excel) with a column well or image"
     )
     for name, (option, metavar) in OPTIONS.items():
         text = str(Settings.model_fields[name].description).replace("%", "%%")

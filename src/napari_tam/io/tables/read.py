@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 #: Workbooks, of which the first fitting sheet is read.
 WORKBOOKS = (".xlsx", ".xlsm")
 #: Workbooks of other programs, or older ones.
-_OTHERS = (".xls", ".xlsb", ".ods", ".numbers")
+OTHERS = (".xls", ".xlsb", ".ods", ".numbers")
 
 
 def read_text_table(path: Path, what: str, keys: Collection[str] = ()) -> pd.DataFrame:
@@ -52,7 +52,7 @@ def read_text_table(path: Path, what: str, keys: Collection[str] = ()) -> pd.Dat
     import pandas as pd
 
     ending = path.suffix.lower()
-    if ending in _OTHERS:
+    if ending in OTHERS:
         raise InputError(
             f"{what} is a {ending} file, which is not read",
             where=path,

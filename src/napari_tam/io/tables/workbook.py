@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from napari_tam.errors import InputError, one_line, some
+from napari_tam.files import replacing
 from napari_tam.io.tables.heads import head_of, is_head
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Sequence
     from pathlib import Path
 
 #: A workbook that unpacks to more is refused: it is no layout, and may be made to fill the memory.
@@ -66,6 +67,29 @@ def read_workbook(path: Path, what: str, keys: Collection[str] = ()) -> list[lis
             fix="correct them, or write the values",
         )
     return rows
+
+
+def write_workbook(path: Path, rows: Sequence[Sequence[str]]) -> None:
+    """Write a sheet of texts, in one step; none becomes a formula, and the head stays in view.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be written.
+    """
+    import openpyxl
+
+    book = openpyxl.Workbook()
+    for number, row in enumerate(rows, 1):
+        for column, text in enumerate(row, 1):
+            cell = book.active.cell(number, column)
+            cell.value = text or None
+            cell.number_format = "@"  # text: what is filled in does not become a date
+            if text:
+                cell.data_type = "s"
+    book.active.freeze_panes = "A2"
+    with replacing(path) as part:
+        book.save(part)
 
 
 @dataclass(frozen=True)
