@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +16,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from paths import ROOT
+from paths import ROOT, SOURCE
 
 from napari_tam.cli import analyse as cli_analyse
 from napari_tam.cli import plan as cli_plan
@@ -123,6 +126,31 @@ def test_a_dry_run_tells_the_plan(images: Path, results: Path, capsys: pytest.Ca
     assert [(Path(each["source"]).name, each["todo"]) for each in values["plan"]] == [
         ("a.ome.tif", "keep"), ("b.ome.tif", "keep"), ("c.ome.tif", "analyse"),
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_whoever_prints_on_the_way_stdout_is_the_programs(fails: bool) -> None:
+    code = f"""
+import os, subprocess, sys
+from napari_tam.cli import models
+from napari_tam.cli.main import main
+from napari_tam.errors import InputError
+def noisy(_arguments):
+    print("python")
+    os.write(1, b"library in C\\n")
+    subprocess.run([sys.executable, "-c", "print('another process')"], check=True)
+    if {fails}:
+        raise InputError("no")
+    return 0
+models.list_models = noisy
+sys.exit(main(["models", "--json"]))
+"""
+    environment = {**os.environ, "PYTHONPATH": str(SOURCE)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, env=environment, timeout=60
+    )
+    assert json.loads(done.stdout)["exit_status"] == done.returncode == (2 if fails else 0)
+    assert {"python", "library in C", "another process"} <= set(done.stderr.splitlines())
 
 
 @pytest.mark.parametrize("first", [False, True])

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import csv
 import datetime as dt
+import io
 import zipfile
 from typing import TYPE_CHECKING, Any
 
 import openpyxl
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from napari_tam.errors import InputError
 from napari_tam.io.layout import read_layout
@@ -63,6 +67,39 @@ def test_a_layout_is_the_same_in_every_form_of_text(
     check(path)
     path.write_bytes((f"sep={separator}{end}" + text(separator, decimal, end)).encode(encoding))
     check(path)
+
+
+#: What a cell may hold: anything that a person types, separators and quotation marks included.
+CELLS = st.text(st.characters(exclude_categories=["C"]), max_size=8) | st.sampled_from(
+    [",", ";;", '"', "2,5", "a;b"]
+)
+
+
+@given(
+    st.lists(st.tuples(CELLS, CELLS), min_size=1, max_size=5),
+    st.sampled_from([",", ";", "\t"]),
+    st.sampled_from(["\n", "\r\n"]),
+    st.sampled_from(["utf-8", "utf-8-sig", "utf-16"]),
+    st.booleans(),
+)
+def test_whatever_stands_in_the_cells_reads_back(
+    tmp_path_factory: pytest.TempPathFactory,
+    rows: list[tuple[str, str]],
+    separator: str,
+    end: str,
+    encoding: str,
+    titled: bool,
+) -> None:
+    stream = io.StringIO()
+    writer = csv.writer(stream, delimiter=separator, lineterminator=end)
+    writer.writerows([*([["Plate, 1"]] if titled else []), ["well", "Condition", "dose"]])
+    writer.writerows([[f"B{k:02d}", *row] for k, row in enumerate(rows)])
+    path = tmp_path_factory.mktemp("table") / "layout.csv"
+    path.write_bytes(stream.getvalue().encode(encoding))
+    table = read_text_table(path, "the table", ("well",))
+    assert table.columns.tolist() == ["well", "condition", "dose"]
+    found = list(zip(table["condition"], table["dose"], strict=True))
+    assert found == [(first.strip(), second.strip()) for first, second in rows]
 
 
 def test_a_workbook_is_read_as_it_is(tmp_path: Path) -> None:

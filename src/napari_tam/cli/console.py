@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import os
 import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -10,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from napari_tam.errors import InputError, printable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
 #: Exit status: some image failed; wrong usage, settings or model; Ctrl+C.
@@ -31,6 +33,27 @@ class Answer:
 
     status: int = 0
     values: Mapping[str, Any] = field(default_factory=dict)
+
+
+@contextlib.contextmanager
+def stdout_kept_free() -> Iterator[None]:
+    """Send to stderr what is printed meanwhile, by Python, by libraries in C and by other processes."""
+    sys.stdout.flush()
+    own = None
+    with contextlib.suppress(OSError):  # either may be closed
+        own = os.dup(_STDOUT)
+        os.dup2(_STDERR, _STDOUT)
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            yield
+    finally:
+        if own is not None:
+            os.dup2(own, _STDOUT)
+            os.close(own)
+
+
+#: The numbers that the system gives them.
+_STDOUT, _STDERR = 1, 2
 
 
 def answer_programs(answer: Answer) -> None:

@@ -12,7 +12,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from napari_tam.cli.commands import build
-from napari_tam.cli.console import INTERRUPTED, Answer, answer_programs, complain
+from napari_tam.cli.console import INTERRUPTED, Answer, answer_programs, complain, stdout_kept_free
 from napari_tam.errors import InputError, one_line
 from napari_tam.stopping import terminable
 
@@ -49,8 +49,7 @@ def _answer(arguments: Sequence[str]) -> tuple[Answer, bool]:
         with terminable():
             parsed = _parse(arguments)
             for_programs = getattr(parsed, "json", False) is True
-            # whoever prints on the way, stdout is the program's
-            with contextlib.redirect_stdout(sys.stderr) if for_programs else contextlib.nullcontext():
+            with stdout_kept_free() if for_programs else contextlib.nullcontext():
                 answer: Answer = parsed.run(parsed)
                 return answer, for_programs
     except InputError as error:
