@@ -231,7 +231,7 @@ def colour_of(label: int) -> tuple[int, int, int]:
 
 
 def paint_overlays(folder: Path, side_px: int = 512) -> None:
-    """Give all images without a file an overlay, black, with a square of `colour_of` where a cell's middle is."""
+    """Give images without a file a black overlay, with a square of `colour_of` in the middle of each cell."""
     from PIL import Image
 
     cells = pd.read_csv(folder / "cells.csv")
