@@ -231,7 +231,7 @@ def colour_of(label: int) -> tuple[int, int, int]:
 
 
 def paint_overlays(folder: Path, side_px: int = 512) -> None:
-    """Give images without a file a black overlay, with a square of `colour_of` in the middle of each cell."""
+    """Give all images without a file a black overlay, with a square of `colour_of` at every cell's middle."""
     from PIL import Image
 
     cells = pd.read_csv(folder / "cells.csv")
