@@ -219,27 +219,51 @@ def column_of(report: Any, selector: str, k: int) -> list[str]:
 
 
 def test_a_head_sorts_numbers_as_numbers_and_back(report: Any) -> None:
-    made = column_of(report, "#conditions", 3)
+    made = column_of(report, "#conditions", 4)
     values = [float(text.partition(" ")[0].replace(",", "")) for text in made]
-    assert sorted(values) != sorted(values, key=str)  # as texts they would be in another order
-    head = found(report, "#conditions th:nth-child(4)")
+    assert any("," in text for text in made)
+    head = found(report, "#conditions th:nth-child(5)")
     assert head.get_attribute("scope") == "col"
     button = head.find_element("css selector", "button")
     button.click()
     assert head.get_attribute("aria-sort") == "ascending"
-    now = [float(t.partition(" ")[0].replace(",", "")) for t in column_of(report, "#conditions", 3)]
+    now = [float(t.partition(" ")[0].replace(",", "")) for t in column_of(report, "#conditions", 4)]
     assert now == sorted(values)
     press(report, Keys.ENTER)  # the button has the focus
     assert head.get_attribute("aria-sort") == "descending"
-    now = [float(t.partition(" ")[0].replace(",", "")) for t in column_of(report, "#conditions", 3)]
+    now = [float(t.partition(" ")[0].replace(",", "")) for t in column_of(report, "#conditions", 4)]
     assert now == sorted(values, reverse=True)
     press(report, Keys.SPACE)
     assert head.get_attribute("aria-sort") is None
-    assert column_of(report, "#conditions", 3) == made
+    assert column_of(report, "#conditions", 4) == made
     found(report, "#conditions th:nth-child(1) button").click()
     names = column_of(report, "#conditions", 0)
     assert names.index("LPS, dose 1") < names.index("LPS, dose 10") < names.index("LPS, dose 100")
     assert plates.NASTY_CONDITION + ", dose 1" in names
+
+
+@pytest.mark.parametrize(
+    "ordered",
+    [
+        ["−1,200 (−3 to 4)", "-12.5", "<0.001", "2e-2 ± 1", "5 %", "990", "1,234"],
+        ["3 (2 to 4)", "12", "100 ± 9", "-", "-", "", "-"],
+        ["B2", "B10", "b11", "C1", "C1", "D <b>", "-"],  # no numbers: names
+        ["1 cell", "2.0.1", "2.0.10", "10a", "100", "x", "-"],  # nor are these
+    ],
+)
+def test_what_is_a_number_and_what_a_name(report: Any, ordered: list[str]) -> None:
+    report.execute_script(
+        "document.querySelectorAll('#conditions tbody tr').forEach((row, k) => "
+        "{ row.cells[2].textContent = arguments[0][k]; })",
+        [ordered[k] for k in (3, 6, 0, 5, 1, 4, 2)],
+    )
+    found(report, "#conditions th:nth-child(3) button").click()
+    missing = [text for text in ordered if text in ("", "-")]
+    stated = [text for text in ordered if text not in ("", "-")]
+    assert column_of(report, "#conditions", 2)[: len(stated)] == stated
+    press(report, Keys.ENTER)
+    assert column_of(report, "#conditions", 2)[: len(stated)] == stated[::-1]
+    assert sorted(column_of(report, "#conditions", 2)[len(stated) :]) == sorted(missing)
 
 
 def test_missing_values_come_last_whichever_way_it_is_sorted(report: Any) -> None:
