@@ -28,6 +28,7 @@ import tifffile
 from PIL import Image
 from qtpy.QtWidgets import QAbstractButton, QApplication
 
+from napari_tam._napari._results import choose
 from napari_tam.installation import __version__
 from napari_tam.settings import Settings
 
@@ -235,19 +236,12 @@ def co_culture(camera: Camera) -> None:
     widget.run()
     camera.finished()
     panel = camera.tab("Gates")
-    widget.gates.marker.setCurrentText("CD11b")
-    widget.gates.against.setCurrentText("EpCAM")
-    for name in ("CD11b", "EpCAM"):
-        widget.gates.set_gate(name, gap(widget.session.current.analysis.table[f"marker_{name}_mean"]))
+    gates = widget.gates
+    for combo, name in ((gates.marker, "CD11b"), (gates.against, "EpCAM"), (gates.shown, "cell_type")):
+        choose(combo, name)
+    gates.draw()
     camera.viewer.reset_view()
     camera.take("gates", "Gates", panel)
-
-
-def gap(values: Any) -> float:
-    """Return the middle of the widest gap on a logarithmic scale, where a gate would be dragged to."""
-    logs = np.sort(np.log(np.maximum(np.asarray(values, float), 1)))
-    at = int(np.diff(logs).argmax())
-    return float(np.exp(logs[at : at + 2].mean()))
 
 
 def folder(camera: Camera) -> None:
