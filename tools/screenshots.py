@@ -200,15 +200,15 @@ def teach(camera: Camera) -> None:
     camera.finished()
     widget.teach.active.setChecked(True)
     click_as_drawn(camera, "field_02")
-    with tempfile.TemporaryDirectory() as folder:
-        widget.teach.folder.value = Path(folder) / "my_model"
-        widget.teach.train()
-        settle(1)
-        wait(lambda: bool(widget.job.idle))
-        widget.teach.folder.value = Path("my_model")
-        session.found["field_02"].layers["puncta"].visible = False
-        viewer.reset_view()
-        camera.take("teach", "Teach", panel)
+    model = Path(tempfile.gettempdir()) / "my_model"
+    widget.teach.folder.value = model
+    widget.teach.train()
+    settle(1)
+    wait(lambda: bool(widget.job.idle))
+    session.found["field_02"].layers["puncta"].visible = False
+    viewer.reset_view()
+    camera.take("teach", "Teach", panel)
+    shutil.rmtree(model)
 
 
 def click_as_drawn(camera: Camera, name: str) -> None:
@@ -228,9 +228,11 @@ def co_culture(camera: Camera) -> None:
     """Take the sample with four markers: a cell's light in two of them, and the gates."""
     widget = camera.widget
     settings = Settings.from_yaml(SAMPLES / "coculture" / "settings.yaml")
-    camera.viewer.open_sample("napari-tam", "coculture")
-    roles = {layer.metadata["napari-tam"]["role"]: layer for layer in camera.viewer.layers}
-    widget.choose(roles)
+    camera.viewer.open(str(SAMPLES / "coculture" / "coculture_01.ome.tif"), plugin="napari-tam")
+    layers = {str(layer.name).split()[-1]: layer for layer in camera.viewer.layers}
+    channels = {"cell": "CellMask", "nucleus": "DAPI", "exosome": "GFP"}
+    channels |= {f"marker_{name}": name for name in ("CD11b", "EpCAM", "CD86", "CD206")}
+    widget.choose({role: layers[name] for role, name in channels.items()})
     for name in ("types", "marker_phenotypes"):
         widget.form[name].value = getattr(settings, name)
     widget.run()
@@ -239,7 +241,8 @@ def co_culture(camera: Camera) -> None:
     gates = widget.gates
     for combo, name in ((gates.marker, "CD11b"), (gates.against, "EpCAM"), (gates.shown, "cell_type")):
         choose(combo, name)
-    gates.draw()
+    for name in ("CD11b", "EpCAM"):  # dragged to between the two groups of cells
+        gates.set_gate(name, 104.0)
     camera.viewer.reset_view()
     camera.take("gates", "Gates", panel)
 
