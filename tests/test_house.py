@@ -7,16 +7,13 @@ import hashlib
 import importlib.util
 import json
 import re
-import shlex
 import subprocess
 import sys
 import tomllib
-from functools import cache
 from importlib.metadata import packages_distributions
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import yaml
 from paths import PACKAGE, ROOT
 
 from napari_tam import columns
@@ -152,53 +149,6 @@ def test_the_makefile_calls_only_what_is_there() -> None:
         assert (ROOT / name).is_file()
 
 
-def shown_commands() -> list[str]:
-    """Return the command lines in the code blocks of the pages for users, their continuations joined."""
-    commands = []
-    for page in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))):
-        for block in re.findall(
-            r"```(?:sh|bash|console)\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL
-        ):
-            for line in block.replace("\\\n", " ").splitlines():
-                command = line.partition(" #")[0].strip()
-                if command and not command.startswith("#"):
-                    commands.append(command)
-    return sorted(set(commands))
-
-
-@cache
-def help_text(command: str) -> str:
-    arguments = ["napari-tam", command, "--help"]
-    return python(f"import sys; from napari_tam.cli.main import main; sys.argv = {arguments!r}; main()")
-
-
-@pytest.mark.parametrize("command", shown_commands())
-def test_commands_in_the_pages_are_real(command: str) -> None:
-    words = shlex.split(command)
-    if words[0] == "make":
-        targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
-        assert {word for word in words[1:] if "=" not in word} <= set(targets)
-    elif words[0] == "napari-tam":
-        text = help_text(words[1])
-        for option in (word.partition("=")[0] for word in words if word.startswith("--")):
-            assert re.search(rf"(?<![\w-]){option}(?![\w-])", text), f"{words[1]} has no {option}"
-    elif "pip" in words:
-        for extra in re.findall(r"\.\[([\w,]+)\]", command):
-            assert set(extra.split(",")) <= set(PROJECT["optional-dependencies"])
-    else:
-        assert words[0] in {
-            "napari",
-            "python",
-            "python3",
-            "source",
-            "git",
-            "cd",
-            "xcode-select",
-            "py",
-            "sudo",
-        } or (words[0].startswith(".venv"))
-
-
 def test_the_columns_page_has_every_column_of_every_table_with_unit_formula_and_source() -> None:
     page = (ROOT / "docs" / "columns.md").read_text(encoding="utf-8")
     assert "| column | in words | group | unit | definition | source |" in page
@@ -212,30 +162,3 @@ def test_the_columns_page_has_every_column_of_every_table_with_unit_formula_and_
         texts = (column.title, column.group, column.unit, column.definition, column.source)
         row = (f"`{column.name}`", *(text.replace("|", "\\|") for text in texts))
         assert row in rows, f"{column.name} is not on the page: tools/reference_pages.py"
-
-
-def test_every_page_is_in_the_navigation_of_the_site() -> None:
-    site = yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))
-
-    def pages(part: object) -> list[str]:
-        if isinstance(part, str):
-            return [part]
-        parts = part.values() if isinstance(part, dict) else part
-        return [page for each in parts for page in pages(each)]  # type: ignore[attr-defined]
-
-    named = pages(site["nav"])
-    assert len(named) == len(set(named))
-    assert set(named) == {path.name for path in (ROOT / "docs").glob("*.md")}
-    assert site["theme"]["font"] is False  # from nowhere else: the site is read offline, too
-
-
-def test_what_people_are_told_to_ask_about_is_said_by_the_program() -> None:
-    """The FAQ quotes messages; the fixed words of each are in the code."""
-    code = "\n".join(path.read_text(encoding="utf-8") for path in PACKAGE.rglob("*.py"))
-    code = re.sub(r'"\s*\n\s*f?"', "", code)
-    quotes = re.findall("“([^”]+)”", (ROOT / "docs" / "faq.md").read_text(encoding="utf-8"))
-    assert len(quotes) >= 8
-    for quote in quotes:
-        # what stands for a name or a number in the message
-        pieces = [piece for piece in re.split(r"…|\d+|\(RGB\),|exosome;", quote) if len(piece.split()) > 1]
-        assert all(piece.strip(" :") in code for piece in pieces), quote

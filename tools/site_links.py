@@ -13,6 +13,8 @@ from typing import Any
 
 #: A link out of the folder, as in ``[the card](../models/cells.json)``.
 _OUTSIDE = re.compile(r"\[([^\]]+)\]\((\.\./[^)\s]+)\)")
+#: A picture, which is shown at the width of the text.
+_PICTURE = re.compile(r"^!\[([^\]]+)\]\((images/[^)\s]+)\)$", re.MULTILINE)
 #: What a browser loads by itself, and a link that a reader would have to click.
 _LOADED = re.compile(r"<(?!a\b)\w+\b[^>]*?\b(?:src|href|srcset|data)=[\"']?(?:https?:)?//[^\s\"'>]+")
 #: Where the site is itself, in ``<link rel="canonical">``.
@@ -20,7 +22,8 @@ _OWN = 'rel="canonical"'
 
 
 def on_page_markdown(markdown: str, **_options: Any) -> str:
-    """Turn links to other files of the project into their names (called by mkdocs for every page)."""
+    """Name other files of the project; a click on a picture shows it alone (called for every page)."""
+    markdown = _PICTURE.sub(r"[![\1](\2)](\2)", markdown)
     return _OUTSIDE.sub(
         lambda found: (
             found[1]
