@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import cv2
 import numpy as np
 import pytest
@@ -15,9 +17,13 @@ from napari_tam.puncta.spot_input import (
     network_input,
     noise_at_scale,
     normalise_spots,
+    prominence_at,
     repair_hot_pixels,
     response,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 FEW = limits(max_examples=8, deadline=None)
 SHAPE = (160, 240)
@@ -183,7 +189,28 @@ def test_neighbours_do_not_hide_each_other() -> None:
     assert contrast_at(together, at, 1.4)[0] > 0.2 * contrast_at(alone, at, 1.4)[0]
 
 
-def test_contrast_of_a_flat_image_is_nothing() -> None:
-    assert contrast_at(
-        np.full((40, 40), 7, np.float32), np.array([[3.0, 4.0], [-0.5, 39.4]]), 1.4
-    ).tolist() == [0, 0]
+@pytest.mark.parametrize("measure", [contrast_at, prominence_at])
+def test_in_a_flat_image_nothing_stands_out(measure: Callable[..., np.ndarray]) -> None:
+    flat = np.full((40, 40), 7, np.float32)
+    assert measure(flat, np.array([[3.0, 4.0], [-0.5, 39.4]]), 1.4).tolist() == [0, 0]
+
+
+def test_a_faint_punctum_is_prominent_alone_and_not_beside_bright_ones() -> None:
+    faint, bright = [(150.0, 60.0, 40.0, 1.4)], [(y, x, 3000.0, 1.4) for y, x, *_ in SPOTS]
+    at = np.array(faint)[:, :2]
+    alone = spots_image(SHAPE, faint, noise=4)
+    beside = spots_image(SHAPE, faint + bright, noise=4)
+    assert prominence_at(alone, at, 1.4)[0] > 5
+    assert prominence_at(beside, at, 1.4)[0] < 1
+    # The bright ones are no texture, so its contrast stays.
+    assert contrast_at(beside, at, 1.4)[0] > 0.5 * contrast_at(alone, at, 1.4)[0]
+
+
+@FEW
+@given(factor=st.floats(0.01, 1000), offset=st.floats(0, 1000))
+def test_prominence_hangs_neither_on_gain_nor_on_offset(factor: float, offset: float) -> None:
+    image = spots_image((96, 96), [(40.0, 40.0, 90.0, 1.4)], noise=4)
+    at = np.array([[40.0, 40.0], [10.0, 80.0]])
+    expected = prominence_at(image, at, 1.4)
+    changed = (factor * image + offset).astype(np.float32)
+    assert prominence_at(changed, at, 1.4) == pytest.approx(expected, rel=0.02, abs=0.02)

@@ -19,7 +19,13 @@ from napari_tam.puncta.patches import FWHM, Float, Patches, Points, background, 
 from napari_tam.puncta.psf_width import spectral_width
 from napari_tam.puncta.resolving import resolve_crowds
 from napari_tam.puncta.selection import KEPT, select
-from napari_tam.puncta.spot_input import contrast_at, network_input, normalise_spots, repair_hot_pixels
+from napari_tam.puncta.spot_input import (
+    contrast_at,
+    network_input,
+    normalise_spots,
+    prominence_at,
+    repair_hot_pixels,
+)
 from napari_tam.puncta.vesicles import is_vesicle, width_error
 
 if TYPE_CHECKING:
@@ -32,9 +38,12 @@ Plane = npt.NDArray[np.generic]
 TYPICAL_SIGMA_PX = 1.4
 
 
-#: Contrast below which the network's score is lowered, how steeply, and what its odds are multiplied by;
-#: chosen on training images and those of ``benchmarks/puncta.py``.
-STANDS_OUT, STEEPNESS, ODDS, LEAST_SHARE = 4.0, 6.0, 1.4, 0.6
+#: A candidate's odds are multiplied by the first of these, and by (value / least)^steepness where
+#: `contrast_at` or `prominence_at` is less than its least, but not below the share. Chosen on training images (PSD95,
+#: DeepSpot, simulated and drawn fields) and held against those of ``benchmarks/puncta.py``.
+ODDS, LEAST_SHARE = 2.0, 0.6
+CONTRAST, CONTRAST_STEEPNESS = 4.0, 4.0
+PROMINENCE, PROMINENCE_STEEPNESS = 3.5, 3.0
 
 #: What has less than this share of a neighbour's height, within so many of that one's sigma, is its flank.
 DOUBLE_SHARE, DOUBLE_SIGMA = 0.05, 2.5
@@ -120,17 +129,19 @@ class NetworkDetector:
 def judge(pixels: Float, points: Points, scores: Float) -> Float:
     """Lower the scores of what hardly stands out from the structure around it.
 
-    The network sees some 60 px and was taught by marks of several people. Odds are multiplied by
-    (contrast / `STANDS_OUT`)^`STEEPNESS` where the contrast (`contrast_at`) is less than `STANDS_OUT`, so
-    that a punctum the network is sure of stays; and by `ODDS`, so that 0.5 is the best threshold.
+    The network sees some 60 px and was taught by marks of several people. What is hardly brighter than the
+    texture around it (`contrast_at`), or than all light of its width (`prominence_at`), loses odds, so that
+    a punctum the network is sure of stays; `ODDS` makes 0.5 the best threshold.
     """
     if not len(points):
         return scores
     sure = points[scores >= 0.5]
     sigma = max(typical_sigma(pixels, sure if len(sure) else points), 0.8)
     # Not below a limit: a vesicle with a bright rim has no light in its middle.
-    lacking = np.clip(contrast_at(pixels, points, sigma) / STANDS_OUT, LEAST_SHARE, 1)
-    odds = ODDS * scores / np.maximum(1 - scores, 1e-7) * lacking**STEEPNESS
+    contrast = np.clip(contrast_at(pixels, points, sigma) / CONTRAST, LEAST_SHARE, 1)
+    prominence = np.clip(prominence_at(pixels, points, sigma) / PROMINENCE, LEAST_SHARE, 1)
+    odds = ODDS * scores / np.maximum(1 - scores, 1e-7)
+    odds *= contrast**CONTRAST_STEEPNESS * prominence**PROMINENCE_STEEPNESS
     return np.asarray(odds / (1 + odds), np.float32)
 
 
