@@ -39,8 +39,8 @@ TYPICAL_SIGMA_PX = 1.4
 
 
 #: A candidate's odds are multiplied by the first of these, and by (value / least)^steepness where
-#: `contrast_at` or `prominence_at` is less than its least, but not below the share. Chosen on training images (PSD95,
-#: DeepSpot, simulated and drawn fields) and held against those of ``benchmarks/puncta.py``.
+#: `contrast_at` or `prominence_at` is less than its least, but not below the share. Chosen on training images
+#: (PSD95, DeepSpot, simulated and drawn fields) and held against those of ``benchmarks/puncta.py``.
 ODDS, LEAST_SHARE = 2.0, 0.6
 CONTRAST, CONTRAST_STEEPNESS = 4.0, 4.0
 PROMINENCE, PROMINENCE_STEEPNESS = 3.5, 3.0
