@@ -28,7 +28,7 @@ Plane = npt.NDArray[np.generic]
 Labels = npt.NDArray[np.integer[Any]]
 
 #: Side (px, at working scale) of the window that the diameter is estimated in.
-WINDOW_PX = 640
+WINDOW_PX = 448
 
 
 @dataclass(frozen=True)
