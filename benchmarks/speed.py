@@ -127,7 +127,8 @@ def run_generalist(size: int, repeats: int, cellpose: bool) -> dict:
 
 def engine() -> str:
     """Say what runs the networks here."""
-    from napari_tam.networks.engines import choose_device, choose_engine, describe
+    from napari_tam.networks.devices import choose_device
+    from napari_tam.networks.engines import choose_engine, describe
 
     device = choose_device("auto")
     return describe(choose_engine("auto", device), device)

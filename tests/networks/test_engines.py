@@ -166,7 +166,7 @@ def test_what_has_no_counterpart_is_refused_and_not_guessed(forward: Any) -> Non
             return forward(x)
 
     with pytest.raises(NotImplementedError, match="no counterpart"):
-        graph_of(Other(), 2)
+        graph_of(Other(), [1, 2, -1, -1])
 
 
 def test_auto_takes_openvino_on_the_processor_and_torch_on_other_devices() -> None:

@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from napari_tam.errors import InputError
-from napari_tam.networks.engines import choose_device, fast_dtype
+from napari_tam.networks.devices import choose_device
+from napari_tam.networks.engines import fast_dtype
 from napari_tam.networks.flownet import FlowNet
 from napari_tam.networks.predictor import MARGIN, Predictor
 from napari_tam.networks.tiles import tiles
@@ -173,7 +174,7 @@ def test_tiles_are_about_equal_in_size() -> None:
 
 def test_auto_finds_a_device_that_works() -> None:
     assert torch.ones(2, device=choose_device("auto")).sum().item() == 2
-    assert choose_device("cpu") == torch.device("cpu")
+    assert choose_device("cpu") == "cpu"
 
 
 @pytest.mark.parametrize("name", ["cuda:99", "banana", "", "cpu:x", "meta", "hpu", "cuda:-1", "xla"])

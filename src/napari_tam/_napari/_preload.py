@@ -16,6 +16,9 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QTimer
 
+from napari_tam.networks.devices import gpu_is_possible
+from napari_tam.networks.engines import openvino_problem
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -45,7 +48,8 @@ def loading() -> Iterator[None]:
     gc.disable()
     sys.setswitchinterval(_TURN_S)
     try:
-        link_torch()
+        if gpu_is_possible() or openvino_problem():  # else it is not imported
+            link_torch()
         yield
         gc.freeze()
     finally:

@@ -43,13 +43,13 @@ TRIES = 2
 
 
 def load_for_worker(settings: Settings) -> Models:
-    """Load the networks in a worker, with torch and OpenCV limited to its one core."""
+    """Load the networks in a worker; they and OpenCV are limited to its one core."""
     import cv2
-    import torch
 
+    from napari_tam.networks.threads import limit_process
     from napari_tam.pipeline.models import load_models
 
-    torch.set_num_threads(1)
+    limit_process(1)
     cv2.setNumThreads(1)
     return load_models(settings)
 

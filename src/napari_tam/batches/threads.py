@@ -47,7 +47,7 @@ class Here(Executor):
 def executor(jobs: int, device: str, stop: threading.Event) -> Iterator[Executor]:
     """Give what analyses: the caller's thread (`jobs` 0) or so many threads that share the cores.
 
-    One image in each of two threads is faster than one in two threads of torch: torch's threads share
+    One image in each of two threads is faster than one in two threads of a network: those share
     only the networks' work, and wait for one another. When `stop` is set, the threads raise
     `napari_tam.stopping.Interrupted` soon.
     """
@@ -55,13 +55,14 @@ def executor(jobs: int, device: str, stop: threading.Event) -> Iterator[Executor
         yield Here()
         return
     import cv2
-    import torch
 
-    before, before_cv = torch.get_num_threads(), cv2.getNumThreads()
+    from napari_tam.networks.threads import limit_threads, thread_count
+
+    before, before_cv = thread_count() or cores(), cv2.getNumThreads()
     each = max(1, before // jobs) if device == "cpu" else before
 
     def start() -> None:
-        torch.set_num_threads(each)
+        limit_threads(each)
         stopping.set_cancel_check(stop.is_set)
 
     with ThreadPoolExecutor(jobs, "analyse", initializer=start) as pool:
@@ -70,7 +71,8 @@ def executor(jobs: int, device: str, stop: threading.Event) -> Iterator[Executor
             yield pool
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
-            torch.set_num_threads(before)
+            if (torch := sys.modules.get("torch")) is not None:  # its limit is the process's as well
+                torch.set_num_threads(before)
             cv2.setNumThreads(before_cv)
 
 

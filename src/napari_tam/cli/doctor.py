@@ -81,10 +81,11 @@ def _networks_run_by() -> str:
     try:
         import torch
 
-        from napari_tam.networks.engines import choose_device, choose_engine, describe
+        from napari_tam.networks.devices import choose_device
+        from napari_tam.networks.engines import choose_engine, describe
 
         device = choose_device("auto")
-        gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else "no CUDA"
+        gpu = torch.cuda.get_device_name(device) if device.startswith("cuda") else "no CUDA"
         engine = describe(choose_engine("auto", device), device)
         return f"networks by {engine}, on {device} | {gpu} | {torch.get_num_threads()} threads of torch"
     except Exception as error:
@@ -143,24 +144,24 @@ def network_checks() -> Iterator[Check]:
     try:
         import torch
 
-        from napari_tam.networks.engines import choose_device, choose_engine, describe, openvino_problem
+        from napari_tam.networks.devices import choose_device
+        from napari_tam.networks.engines import choose_engine, describe, openvino_problem
     except Exception as error:
         yield Check("problem", f"torch cannot be imported ({one_line(error)})", "install torch: pytorch.org")
         return
     device = choose_device("auto")
-    name = (
-        torch.cuda.get_device_name(device) if device.type == "cuda" else f"{torch.get_num_threads()} threads"
-    )
+    cuda = device.startswith("cuda")
+    name = torch.cuda.get_device_name(device) if cuda else f"{torch.get_num_threads()} threads"
     engine = choose_engine("auto", device)
     text = f"torch {torch.__version__}; networks run by {describe(engine, device)} on {device} ({name})"
     yield Check("ok", text)
-    if device.type == "cpu" and engine == "torch":
+    if device == "cpu" and engine == "torch":
         yield Check(
             "warning",
             f"OpenVINO {openvino_problem()}: the networks take about twice as long",
             "pip install openvino",
         )
-    if device.type != "cuda" and shutil.which("nvidia-smi"):
+    if not cuda and shutil.which("nvidia-smi"):
         yield Check(
             "warning",
             "there is an NVIDIA driver, but torch does not see a GPU",

@@ -24,8 +24,10 @@ _OF_PHENOTYPE = ("labels", "controls", "markers", "layout", "group", "from_scrat
 
 def train_cells(arguments: argparse.Namespace) -> int:
     """Fine-tune the small bundled cells network on corrected masks."""
+    import torch
+
     from napari_tam.networks.cards import SMALL_CELLS, bundled_cards
-    from napari_tam.networks.engines import choose_device
+    from napari_tam.networks.devices import choose_device
     from napari_tam.settings import Settings
     from napari_tam.train.finetune import Recipe, finetune
     from napari_tam.train.judgement import report_lines, save, verdict
@@ -55,7 +57,7 @@ def train_cells(arguments: argparse.Namespace) -> int:
             cards[SMALL_CELLS],
             recipe,
             settings,
-            choose_device(settings.device),
+            torch.device(choose_device(settings.device)),
             allow_single_group=arguments.allow_single_group,
         ),
         started,

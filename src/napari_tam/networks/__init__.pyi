@@ -1,6 +1,6 @@
 from .cards import ModelCard, bundled_cards
 from .cpnet import CPNet
-from .engines import choose_device
+from .devices import choose_device
 from .flownet import FlowNet
 from .predictor import Predictor
 

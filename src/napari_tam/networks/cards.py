@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from napari_tam.networks.cpnet import CPNet
     from napari_tam.networks.flownet import FlowNet
+    from napari_tam.networks.stored_graphs import StoredGraph
 
 #: The bundled weights and their cards.
 MODELS_FOLDER = bundled("models")
@@ -90,6 +91,47 @@ class ModelCard:
                 fix=_mend(self.path),
             ) from error
 
+    @property
+    def is_cpnet(self) -> bool:
+        """Whether the network is a `napari_tam.networks.cpnet.CPNet`; else it is a FlowNet."""
+        return bool(self.values.get("architecture") == CPNET)
+
+    def check(self) -> None:
+        """Do nothing if the weights are those of the card.
+
+        Raises
+        ------
+        InputError
+            If they are missing or changed.
+        """
+        if self.hash() != self.values["sha256"]:
+            raise InputError(
+                "the weights differ from the sha256 on their card",
+                where=self.weights,
+                fix=_mend(self.path),
+            )
+
+    def load_for_openvino(self) -> FlowNet | CPNet | StoredGraph:
+        """Return what is stored of the network; the network itself where nothing can be stored.
+
+        Raises
+        ------
+        InputError
+            As `load`.
+        """
+        from napari_tam.networks.stored_graphs import stored_graph
+
+        self.check()
+        made: list[FlowNet | CPNet] = []
+
+        def make() -> tuple[FlowNet | CPNet, list[int], dict[str, int]]:
+            made.append(network := self.load().eval())
+            values = {key: getattr(network, key) for key in ("in_channels", "multiple", "reach")}
+            return network, [1, network.in_channels, -1, -1], values
+
+        key = [self.values.get(name) for name in ("sha256", "architecture", "in_channels", "widths", "stem")]
+        return stored_graph(key, make) or (made[0] if made else self.load())
+
     def load(self) -> FlowNet | CPNet:
         """Check the weights against the card and build the network.
 
@@ -104,19 +146,12 @@ class ModelCard:
         from napari_tam.networks.cpnet import CPNet
         from napari_tam.networks.flownet import FlowNet
 
-        if self.hash() != self.values["sha256"]:
-            raise InputError(
-                "the weights differ from the sha256 on their card",
-                where=self.weights,
-                fix=_mend(self.path),
-            )
+        self.check()
         try:
             inputs, widths = self.values["in_channels"], self.values["widths"]
             with torch.device("meta"):  # no random numbers, which the weights would replace
                 network: FlowNet | CPNet = (
-                    CPNet(inputs, widths)
-                    if self.values.get("architecture") == CPNET
-                    else FlowNet(inputs, widths, self.values["stem"])
+                    CPNet(inputs, widths) if self.is_cpnet else FlowNet(inputs, widths, self.values["stem"])
                 )
             state = {
                 name: tensor.float() if tensor.is_floating_point() else tensor

@@ -2,7 +2,8 @@
 
 Cellpose moves every pixel along the flow some 200 times. Here the map "where does a pixel go" is
 composed with itself instead: n compositions make 2ⁿ steps, so that eight interpolations replace
-two hundred. Seeds, their growth and the flow error are Cellpose's (Stringer et al. 2021).
+two hundred. In numpy, a pixel's step a complex number, it takes half as long as torch's ``grid_sample``.
+Seeds, their growth and the flow error are Cellpose's (Stringer et al. 2021).
 """
 
 from __future__ import annotations
@@ -12,13 +13,15 @@ from typing import Any
 import cv2
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch.nn import functional
 
 from napari_tam.networks.flow_errors import flow_errors
 
 Labels = npt.NDArray[np.int32]
 Float = npt.NDArray[np.float32]
+Steps = npt.NDArray[np.complex64]
+
+#: So many pixels are followed at a time: what they need fits into a processor's cache.
+_AT_ONCE = 1 << 15
 
 
 def final_positions(flow: Float, foreground: npt.NDArray[np.bool_], doublings: int) -> Float:
@@ -37,23 +40,47 @@ def final_positions(flow: Float, foreground: npt.NDArray[np.bool_], doublings: i
     -------
     (2, N) final y and x of the N foreground pixels, in the order of ``np.nonzero(foreground)``.
     """
-    height, width = foreground.shape
     rows, columns = np.nonzero(foreground)
-    start = torch.from_numpy(np.stack([columns, rows]).astype(np.float32))
-    inside = torch.from_numpy(foreground)
-    field = torch.from_numpy(np.ascontiguousarray(flow[::-1])) * inside  # x, y as grid_sample wants
-    size = torch.tensor([[width - 1.0], [height - 1.0]])
-    scale = 2 / size.clamp(min=1)
-    moved = field[:, inside]
+    start = (columns + 1j * rows).astype(np.complex64)
+    # x is the real part, y the imaginary one. A row and a column more: beyond the last, the weight is 0.
+    field = np.zeros((foreground.shape[0] + 1, foreground.shape[1] + 1), np.complex64)
+    field.real[:-1, :-1], field.imag[:-1, :-1] = flow[1] * foreground, flow[0] * foreground
+    place = rows * field.shape[1] + columns
+    moved = field.ravel()[place]
     for step in range(doublings):
         if step:
-            field[:, inside] = moved
-        there = torch.minimum((start + moved).clamp(min=0), size)
-        grid = (there * scale - 1).T[None, None]
-        onward = functional.grid_sample(field[None], grid, align_corners=True)[0, :, 0]
-        moved = there + onward - start
-    end = torch.minimum((start + moved).clamp(min=0), size)
-    return np.asarray(end.flip(0).numpy())
+            field.ravel()[place] = moved
+        parts = [slice(first, first + _AT_ONCE) for first in range(0, len(start), _AT_ONCE)]
+        moved = np.concatenate([_moved_on(field, start[part], moved[part]) for part in parts] or [moved])
+    end_x, end_y = _within(start + moved, field.shape)
+    return np.stack([end_y, end_x])
+
+
+def _within(places: Steps, shape: tuple[int, ...]) -> tuple[Float, Float]:
+    """Return x and y of places, brought back into the image (`shape` is one more each way)."""
+    return (
+        np.asarray(np.clip(places.real, 0, np.float32(shape[1] - 2)), np.float32),
+        np.asarray(np.clip(places.imag, 0, np.float32(shape[0] - 2)), np.float32),
+    )
+
+
+def _moved_on(field: Steps, start: Steps, moved: Steps) -> Steps:
+    """Return how far from `start` pixels are that went `moved` and then by the field there (bilinear)."""
+    x, y = _within(start + moved, field.shape)
+    left, above = x.astype(np.int32), y.astype(np.int32)
+    right, below = x - left, y - above
+    flat, at = field.ravel(), above * np.int32(field.shape[1]) + left
+    upper = flat[at]
+    upper += (flat[at + 1] - upper) * right
+    at += np.int32(field.shape[1])
+    onward: Steps = flat[at]
+    onward += (flat[at + 1] - onward) * right
+    onward -= upper
+    onward *= below
+    onward += upper
+    onward.real += x - start.real
+    onward.imag += y - start.imag
+    return onward
 
 
 def grow_seeds(ends: Float, shape: tuple[int, int], *, smallest_peak: int = 10, reach: int = 5) -> Labels:

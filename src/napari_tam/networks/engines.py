@@ -9,16 +9,22 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from napari_tam.errors import InputError, one_line
+from napari_tam.networks.devices import kind_of
 from napari_tam.networks.memory import give_back_memory
 from napari_tam.networks.openvino_import import openvino
+from napari_tam.networks.stored_graphs import StoredGraph
+from napari_tam.networks.threads import limit_torch, thread_count
 from napari_tam.stopping import checkpoint
 
 if TYPE_CHECKING:
+    import torch
+
     from napari_tam.networks.cpnet import CPNet
     from napari_tam.networks.flownet import FlowNet
+
+    Device = torch.device | str
 
 Float = npt.NDArray[np.float32]
 EngineName = Literal["torch", "openvino"]
@@ -39,32 +45,7 @@ class Engine(Protocol):
         ...
 
 
-def choose_device(name: str = "auto") -> torch.device:
-    """Turn a device setting into a torch device.
-
-    Raises
-    ------
-    InputError
-        If the named device does not exist here.
-    """
-    if name == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.zeros(1, device=device).cpu()  # 'meta' computes, but gives nothing back
-    except Exception as error:  # each kind of device fails in its own way
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise InputError(
-            f"the device '{name}' cannot be used ({reason})",
-            where="device",
-            fix="use 'auto' or 'cpu'",
-        ) from error
-    return device
-
-
-def choose_engine(name: str, device: torch.device) -> EngineName:
+def choose_engine(name: str, device: Device) -> EngineName:
     """Turn an engine setting into an engine that runs here.
 
     Parameters
@@ -79,9 +60,9 @@ def choose_engine(name: str, device: torch.device) -> EngineName:
     InputError
         If OpenVINO is asked for, and is not there or cannot run on the device.
     """
-    if name == "torch" or (name == "auto" and device.type != "cpu"):
+    if name == "torch" or (name == "auto" and kind_of(device) != "cpu"):
         return "torch"
-    if device.type != "cpu":
+    if kind_of(device) != "cpu":
         raise InputError(
             f"OpenVINO runs the networks on the processor, not on '{device}'",
             where="engine",
@@ -106,15 +87,17 @@ def openvino_problem() -> str:
     return ""
 
 
-def fast_dtype(device: torch.device) -> torch.dtype:
+def fast_dtype(device: Device) -> torch.dtype:
     """Return the data type in which torch's convolutions run fastest on a device at sufficient precision.
 
     Half precision on a GPU; bfloat16 on processors with native support (2.5 times faster there); float32
     otherwise, where bfloat16 would be emulated.
     """
-    if device.type == "cuda":
+    import torch
+
+    if kind_of(device) == "cuda":
         return torch.float16
-    if device.type == "cpu":
+    if kind_of(device) == "cpu":
         capability = torch.backends.cpu.get_cpu_capability()
         native = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)()
         if native and "AVX512" in capability:
@@ -128,12 +111,12 @@ def openvino_precision() -> Literal["bf16", "f32"]:
     return "bf16" if "BF16" in found else "f32"
 
 
-def describe(engine: EngineName, device: torch.device) -> str:
+def describe(engine: EngineName, device: Device) -> str:
     """Say what runs the networks, for records: ``openvino 2026.4.1, f32``."""
     if engine == "openvino":
         return f"openvino {version('openvino')}, {openvino_precision()}"
     name = str(fast_dtype(device)).removeprefix("torch.")
-    return f"torch {torch.__version__}, {name.replace('bfloat', 'bf').replace('float', 'f')}"
+    return f"torch {version('torch')}, {name.replace('bfloat', 'bf').replace('float', 'f')}"
 
 
 class TorchEngine:
@@ -147,7 +130,9 @@ class TorchEngine:
         Where to run, and in which data type.
     """
 
-    def __init__(self, network: FlowNet | CPNet, device: torch.device, dtype: torch.dtype) -> None:
+    def __init__(self, network: FlowNet | CPNet, device: Device, dtype: torch.dtype) -> None:
+        import torch
+
         self.device, self.dtype = device, dtype
         folded = deepcopy(network).eval().fold_norms().to(device, dtype)
         # The stubs of torch lack this overload.
@@ -155,6 +140,9 @@ class TorchEngine:
 
     def __call__(self, image: Float) -> Float:
         """See `Engine`."""
+        import torch
+
+        limit_torch()
         with torch.inference_mode():
             batch = torch.from_numpy(image)[None].to(self.device, self.dtype)
             out = self.network(batch.contiguous(memory_format=torch.channels_last))
@@ -165,7 +153,7 @@ class TorchEngine:
 
 
 class OpenVinoEngine:
-    """A network run by OpenVINO on the processor, with as many threads as torch would take.
+    """A network run by OpenVINO on the processor, in `napari_tam.networks.threads.thread_count` threads.
 
     Several threads may call it at once: each call has a compiled network to itself, which later calls
     use again. The output does not depend on the number of threads.
@@ -173,31 +161,31 @@ class OpenVinoEngine:
     Parameters
     ----------
     network
-        The network; it stays as it was.
+        The network, which stays as it was; or what is stored of one.
     """
 
-    def __init__(self, network: FlowNet | CPNet) -> None:
-        from napari_tam.networks.openvino_graph import graph_of
-
-        training = network.training
-        self._graph = graph_of(network.eval(), network.in_channels)
-        network.train(training)
+    def __init__(self, network: FlowNet | CPNet | StoredGraph) -> None:
+        self._graph = network.graph() if isinstance(network, StoredGraph) else _graph_of(network)
         self._idle: dict[int, list[Any]] = {}
         self._lock = threading.Lock()
 
     def __call__(self, image: Float) -> Float:
-        """See `Engine`; it can be stopped at any time (`napari_tam.stopping`)."""
-        threads = torch.get_num_threads()
+        """See `Engine`."""
+        return np.asarray(self.run(image[None])[0], np.float32)
+
+    def run(self, batch: Float) -> Float:
+        """Run on the network's input as it is; it can be stopped at any time (`napari_tam.stopping`)."""
+        threads = thread_count()
         compiled = self._take(threads)
         request = compiled.create_infer_request()
-        request.start_async([image[None]], share_inputs=True)
+        request.start_async([np.ascontiguousarray(batch)], share_inputs=True)
         try:
             while not request.wait_for(_PATIENCE_MS):  # without the GIL, and without work
                 checkpoint()
         except BaseException:
             request.cancel()
             raise
-        result = np.array(request.get_output_tensor().data[0], np.float32)
+        result = np.array(request.get_output_tensor().data, np.float32)
         del request
         with self._lock:
             self._idle[threads].append(compiled)
@@ -206,7 +194,7 @@ class OpenVinoEngine:
     def rest(self) -> None:
         """See `Engine`: a network keeps some 500 MB after a tile of 768², and takes them anew in 0.1 s."""
         with self._lock:
-            for compiled in self._idle.get(torch.get_num_threads(), ()):
+            for compiled in self._idle.get(thread_count(), ()):
                 compiled.release_memory()
         give_back_memory()
 
@@ -223,3 +211,12 @@ class OpenVinoEngine:
             "ENABLE_CPU_PINNING": False,  # processes that are pinned share the first cores
         }
         return openvino().Core().compile_model(self._graph, "CPU", options)
+
+
+def _graph_of(network: FlowNet | CPNet) -> Any:
+    from napari_tam.networks.openvino_graph import graph_of
+
+    training = network.training
+    graph = graph_of(network.eval(), [1, network.in_channels, -1, -1])
+    network.train(training)
+    return graph

@@ -158,21 +158,21 @@ _KNOWN: dict[Any, Callable[..., Any]] = {
 }
 
 
-def graph_of(network: torch.nn.Module, in_channels: int) -> Model:
-    """Return the graph of a network for images of any size.
+def graph_of(network: Callable[[Any], Any], shape: list[int]) -> Model:
+    """Return the graph of a network.
 
     Parameters
     ----------
     network
-        In evaluation mode.
-    in_channels
-        Channels of its images.
+        In evaluation mode; or another function of one tensor.
+    shape
+        Shape of its input; -1 for axes of any length.
 
     Raises
     ------
     NotImplementedError
         If the network does something that is not known here.
     """
-    image = ops.parameter(ov.PartialShape([1, in_channels, -1, -1]), np.float32, name="image")
-    result = network(Symbol(image))
-    return ov.Model([ops.result(result.node)], [image], type(network).__name__)
+    given = ops.parameter(ov.PartialShape(shape), np.float32, name="image")
+    result = network(Symbol(given))
+    return ov.Model([ops.result(result.node)], [given], getattr(network, "__name__", type(network).__name__))

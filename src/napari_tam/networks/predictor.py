@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, cast
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from napari_tam.networks.engines import Engine, OpenVinoEngine, TorchEngine, choose_engine, fast_dtype
 from napari_tam.networks.tiles import tiles
 from napari_tam.stopping import checkpoint
 
 if TYPE_CHECKING:
+    import torch
+
     from napari_tam.networks.cpnet import CPNet
+    from napari_tam.networks.engines import Device
     from napari_tam.networks.flownet import FlowNet
+    from napari_tam.networks.stored_graphs import StoredGraph
 
 #: Width (px) of the empty margin around an image.
 MARGIN = 16
@@ -26,7 +29,7 @@ class Predictor:
     Parameters
     ----------
     network
-        The network; it stays as it was.
+        The network, which stays as it was; or what is stored of one, for OpenVINO only.
     device
         Where to run; the processor when None.
     engine
@@ -46,20 +49,20 @@ class Predictor:
 
     def __init__(
         self,
-        network: FlowNet | CPNet,
-        device: torch.device | None = None,
+        network: FlowNet | CPNet | StoredGraph,
+        device: Device | None = None,
         *,
         engine: Literal["auto", "torch", "openvino"] = "auto",
         dtype: torch.dtype | None = None,
         tile: int = 768,
         overlap: int | None = None,
     ) -> None:
-        device = device or torch.device("cpu")
+        device = device or "cpu"
         name = choose_engine("torch" if dtype else engine, device)
         self.engine: Engine = (
             OpenVinoEngine(network)
             if name == "openvino"
-            else TorchEngine(network, device, dtype or fast_dtype(device))
+            else TorchEngine(cast("FlowNet | CPNet", network), device, dtype or fast_dtype(device))
         )
         self.multiple, self.in_channels, self.tile = network.multiple, network.in_channels, tile
         overlap = network.reach if overlap is None else overlap

@@ -20,9 +20,9 @@ from napari_tam.phenotype.features import shape_features
 
 if TYPE_CHECKING:
     import pandas as pd
-    import torch
 
     from napari_tam.io.field import Field
+    from napari_tam.networks.engines import EngineName
     from napari_tam.phenotype.model import PhenotypeModel, Scores
     from napari_tam.settings import Settings
 
@@ -68,7 +68,7 @@ class ModelClassifier:
     """
 
     model: PhenotypeModel
-    device: torch.device | None = None
+    device: str | None = None
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -158,7 +158,9 @@ def phenotype_summary(table: pd.DataFrame, classes: tuple[str, ...]) -> dict[str
     }
 
 
-def load_classifier(name: str, device: torch.device | None = None) -> ModelClassifier | None:
+def load_classifier(
+    name: str, device: str | None = None, engine: EngineName = "torch"
+) -> ModelClassifier | None:
     """Load the model that the setting `phenotype_model` names; None for ``none``.
 
     Raises
@@ -170,6 +172,7 @@ def load_classifier(name: str, device: torch.device | None = None) -> ModelClass
         return None
     from napari_tam.networks.cards import MODELS_FOLDER, PHENOTYPE
     from napari_tam.phenotype.model import load_phenotype_model
+    from napari_tam.phenotype.stored_net import StoredNet
 
     path = MODELS_FOLDER if name == PHENOTYPE else Path(name).expanduser()
     if not path.exists():
@@ -178,7 +181,7 @@ def load_classifier(name: str, device: torch.device | None = None) -> ModelClass
             where="phenotype_model",
             fix="use 'phenotype' (bundled), 'none', or the --out folder of 'napari-tam train phenotype'",
         )
-    model = load_phenotype_model(path)
-    if device is not None:
+    model = load_phenotype_model(path, for_openvino=engine == "openvino")
+    if device is not None and not isinstance(model.network, StoredNet):
         model.network.to(device)
     return ModelClassifier(model, device)

@@ -28,6 +28,9 @@ CROP_UM = 1.5
 #: SD over the cell, so that brightness and background of a batch are gone), the nuclei's mask.
 CROP_CHANNELS = ("outline", "stain", "nucleus")
 
+#: Axes (of N, C, Y, X) along which the network flips a crop: what alignment to the long axis leaves open.
+FLIPS: tuple[tuple[int, ...], ...] = ((), (2,), (3,), (2, 3))
+
 #: Normalised stain beyond this is clipped: a bright speck says nothing about shape.
 STAIN_LIMIT = 3.0
 

@@ -52,6 +52,9 @@ FEATURES: tuple[Feature, ...] = (
 
 FEATURE_NAMES = tuple(feature.name for feature in FEATURES)
 
+#: Standardised features are clipped to this before they enter the network.
+FEATURE_LIMIT = 5.0
+
 
 def shape_features(table: pd.DataFrame) -> Features:
     """Return the features of every cell.

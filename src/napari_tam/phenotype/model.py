@@ -24,13 +24,13 @@ from napari_tam.phenotype.calibration import softmax
 from napari_tam.phenotype.crops import CROP_CHANNELS, CROP_SIZE, CROP_UM
 from napari_tam.phenotype.features import FEATURE_NAMES
 from napari_tam.phenotype.likeness import Likeness
-from napari_tam.phenotype.morphology_net import MorphologyNet, run_network
+from napari_tam.phenotype.stored_net import StoredNet, stored_net
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    import torch
+    from napari_tam.phenotype.morphology_net import MorphologyNet
 
 Floats = npt.NDArray[np.float32]
 
@@ -67,7 +67,7 @@ class PhenotypeModel:
     Attributes
     ----------
     network
-        In evaluation mode.
+        In evaluation mode; or what is stored of it, which scores cells and cannot be trained on.
     classes
         Their names, in the order of the logits.
     mean, sd
@@ -84,7 +84,7 @@ class PhenotypeModel:
         Everything else that the card says.
     """
 
-    network: MorphologyNet
+    network: MorphologyNet | StoredNet
     classes: tuple[str, ...]
     mean: Floats
     sd: Floats
@@ -98,14 +98,25 @@ class PhenotypeModel:
         """Refuse class names that cannot be told apart."""
         check_classes(self.classes)
 
+    @property
+    def trained(self) -> MorphologyNet:
+        """The network with its weights, to be trained on, looked into or saved."""
+        assert not isinstance(self.network, StoredNet), "loaded for OpenVINO, without weights"
+        return self.network
+
     def standardise(self, features: Floats) -> Floats:
         """Return features in SDs from the training cells' mean."""
         return np.asarray((features - self.mean) / self.sd, np.float32)
 
-    def score(self, crops: npt.NDArray[Any], features: Floats, device: torch.device | None = None) -> Scores:
+    def score(self, crops: npt.NDArray[Any], features: Floats, device: str | None = None) -> Scores:
         """Score cells by their crops and shape features (`phenotype.crops`, `phenotype.features`)."""
         given = self.standardise(features)
-        logits, pooled = run_network(self.network, crops, given, device)
+        if isinstance(self.network, StoredNet):
+            logits, pooled = self.network.run(crops, given)
+        else:
+            from napari_tam.phenotype.morphology_net import run_network  # loads torch
+
+            logits, pooled = run_network(self.network, crops, given, device)
         vectors = np.concatenate([given, pooled], axis=1)
         return Scores(logits, softmax(logits, self.temperature), self.likeness.distance(vectors))
 
@@ -120,7 +131,8 @@ class PhenotypeModel:
         import torch
         from safetensors.torch import save
 
-        state = {f"network.{name}": tensor for name, tensor in self.network.state_dict().items()}
+        network = self.trained
+        state = {f"network.{name}": tensor for name, tensor in network.state_dict().items()}
         own = {"mean": self.mean, "sd": self.sd, "typical": self.typical}
         own |= {"likeness.means": self.likeness.means, "likeness.whiten": self.likeness.whiten}
         state |= {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in own.items()}
@@ -136,8 +148,8 @@ class PhenotypeModel:
                 {"name": name, "mean": round(float(mean), 5), "sd": round(float(sd), 5)}
                 for name, mean, sd in zip(FEATURE_NAMES, self.mean, self.sd, strict=True)
             ],
-            "network": {"widths": list(self.network.widths), "hidden": list(self.network.hidden)},
-            "parameters": sum(value.numel() for value in self.network.parameters()),
+            "network": {"widths": list(network.widths), "hidden": list(network.hidden)},
+            "parameters": sum(value.numel() for value in network.parameters()),
             "temperature": self.temperature,
             "unlike": {**unlike, "threshold": self.unlike_above},
         }
@@ -175,20 +187,22 @@ def model_files(path: Path) -> tuple[Path, Path]:
     return folder / f"{STEM}.json", folder / f"{STEM}.safetensors"
 
 
-def load_phenotype_model(path: Path) -> PhenotypeModel:
+def load_phenotype_model(path: Path, *, for_openvino: bool = False) -> PhenotypeModel:
     """Read and check a model folder.
 
     Parameters
     ----------
     path
         The folder, or its card or weights.
+    for_openvino
+        Take what is stored of the network, where it can be: for scoring only, without torch.
 
     Raises
     ------
     InputError
         If it is none, is damaged, or was made for other crops or features.
     """
-    from safetensors.torch import load
+    from safetensors.numpy import load
 
     card_path, weights = model_files(path)
     if not card_path.is_file() or not weights.is_file():
@@ -202,12 +216,9 @@ def load_phenotype_model(path: Path) -> PhenotypeModel:
     if hashlib.sha256(data).hexdigest() != card["sha256"]:
         raise InputError("the weights differ from the sha256 on their card", where=weights, fix=_RETRAIN)
     try:
-        network = MorphologyNet(len(card["classes"]), card["network"]["widths"], card["network"]["hidden"])
-        state = load(data)
-        arrays = {name: state.pop(name).numpy() for name in list(state) if not name.startswith("network.")}
-        network.load_state_dict({name.removeprefix("network."): tensor for name, tensor in state.items()})
+        arrays = load(data)
         model = PhenotypeModel(
-            network.eval(),
+            _network(card, arrays, for_openvino=for_openvino),
             tuple(card["classes"]),
             arrays["mean"],
             arrays["sd"],
@@ -225,6 +236,27 @@ def load_phenotype_model(path: Path) -> PhenotypeModel:
             f"the weights do not fit their card ({one_line(error)})", where=weights, fix=_RETRAIN
         ) from error
     return model
+
+
+def _network(
+    card: dict[str, Any], arrays: dict[str, npt.NDArray[Any]], *, for_openvino: bool
+) -> MorphologyNet | StoredNet:
+    """Build the network, or take what is stored of it."""
+    classes, widths, hidden = len(card["classes"]), card["network"]["widths"], card["network"]["hidden"]
+
+    def make() -> MorphologyNet:
+        import torch
+
+        from napari_tam.phenotype.morphology_net import MorphologyNet
+
+        network, mark = MorphologyNet(classes, widths, hidden), "network."
+        own = {name.removeprefix(mark): array for name, array in arrays.items() if name.startswith(mark)}
+        network.load_state_dict({name: torch.from_numpy(np.array(array)) for name, array in own.items()})
+        return network.eval()
+
+    if not for_openvino:
+        return make()
+    return stored_net([card["sha256"], classes, widths, hidden], widths, classes, make) or make()
 
 
 def _read_card(path: Path) -> dict[str, Any]:

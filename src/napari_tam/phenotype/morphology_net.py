@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import nn
 
-from napari_tam.phenotype.crops import CROP_CHANNELS
-from napari_tam.phenotype.features import FEATURES
+from napari_tam.phenotype.crops import CROP_CHANNELS, FLIPS
+from napari_tam.phenotype.features import FEATURE_LIMIT, FEATURES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-#: Axes (of N, C, Y, X) along which a crop is flipped: what alignment to the long axis leaves open.
-FLIPS: tuple[tuple[int, ...], ...] = ((), (2,), (3,), (2, 3))
-
-#: Standardised features are clipped to this before they enter the network.
-FEATURE_LIMIT = 5.0
 
 
 class MorphologyNet(nn.Module):
@@ -64,14 +58,21 @@ class MorphologyNet(nn.Module):
 
     def pooled(self, crops: torch.Tensor, flips: Sequence[tuple[int, ...]] = FLIPS) -> torch.Tensor:
         """Return the convolutions' output, averaged over the crop and its flips (N, last width)."""
-        parts = [self.trunk(crops.flip(axes) if axes else crops).mean((2, 3)) for axes in flips]
+        parts = [self.pooled_once(crops.flip(axes) if axes else crops) for axes in flips]
         return torch.stack(parts).mean(0)
+
+    def pooled_once(self, crops: torch.Tensor) -> torch.Tensor:
+        """Return the convolutions' output, averaged over each crop (N, last width)."""
+        return cast("torch.Tensor", self.trunk(crops).mean((2, 3)))
 
     def logits(self, pooled: torch.Tensor, features: torch.Tensor) -> torch.Tensor:
         """Return the logits (N, classes) from pooled crops and standardised features."""
         features = features.clamp(-FEATURE_LIMIT, FEATURE_LIMIT)
-        out: torch.Tensor = self.head(self.join(torch.cat([pooled, features], 1)))
-        return out
+        return self.joined(torch.cat([pooled, features], 1))
+
+    def joined(self, both: torch.Tensor) -> torch.Tensor:
+        """Return the logits from pooled crops beside clipped features (N, last width + features)."""
+        return cast("torch.Tensor", self.head(self.join(both)))
 
     def forward(
         self, crops: torch.Tensor, features: torch.Tensor, flips: Sequence[tuple[int, ...]] = FLIPS
@@ -84,7 +85,7 @@ def run_network(
     network: MorphologyNet,
     crops: npt.NDArray[Any],
     features: npt.NDArray[np.float32],
-    device: torch.device | None = None,
+    device: torch.device | str | None = None,
     *,
     batch: int = 256,
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
@@ -108,7 +109,7 @@ def run_network(
     logits, pooled
         (cells, classes) and (cells, last width), float32.
     """
-    device = device or torch.device("cpu")
+    device = device or "cpu"
     logits = np.empty((len(crops), network.classes), np.float32)
     pooled = np.empty((len(crops), network.widths[-1]), np.float32)
     with torch.inference_mode():

@@ -21,13 +21,12 @@ from napari_tam.networks.cards import (
 )
 
 if TYPE_CHECKING:
-    import torch
-
     from napari_tam.correct.folder import Corrections
     from napari_tam.networks.cpnet import CPNet
     from napari_tam.networks.engines import EngineName
     from napari_tam.networks.flownet import FlowNet
     from napari_tam.networks.predictor import Predictor
+    from napari_tam.networks.stored_graphs import StoredGraph
     from napari_tam.phenotype.classify import Classifier
     from napari_tam.puncta.detect import Detector
     from napari_tam.segment.segmenter import Segmenter
@@ -81,7 +80,8 @@ def load_models(settings: Settings) -> Models:
         If a device or model cannot be used: one sentence that says which and why.
     """
     from napari_tam.correct.folder import read_corrections
-    from napari_tam.networks.engines import choose_device, choose_engine, describe
+    from napari_tam.networks.devices import choose_device
+    from napari_tam.networks.engines import choose_engine, describe
     from napari_tam.phenotype.classify import load_classifier
     from napari_tam.puncta.detect import LogDetector, NetworkDetector
 
@@ -93,8 +93,8 @@ def load_models(settings: Settings) -> Models:
     find = _Finder(device, engine, bundled_cards())
     puncta: Detector = LogDetector()
     if settings.puncta_method == "network":
-        puncta = NetworkDetector(find.predictor(find.card("puncta").load()))
-    phenotype = load_classifier(settings.phenotype_model, device)
+        puncta = NetworkDetector(find.predictor(find.network(find.card("puncta"))))
+    phenotype = load_classifier(settings.phenotype_model, device, engine)
     if phenotype is not None:
         find.hashes[settings.phenotype_model] = phenotype.model.card["sha256"]
     corrections = None
@@ -105,7 +105,7 @@ def load_models(settings: Settings) -> Models:
         find.segmenter(settings.cells_model, "cells"),
         find.segmenter(settings.nuclei_model, "nuclei"),
         puncta,
-        str(device),
+        device,
         describe(engine, device),
         find.hashes,
         phenotype,
@@ -117,7 +117,7 @@ def load_models(settings: Settings) -> Models:
 class _Finder:
     """Finds networks by their names, and notes the hashes of their files."""
 
-    device: torch.device
+    device: str
     engine: EngineName
     known: dict[str, ModelCard]
     hashes: dict[str, str] = field(default_factory=dict)
@@ -155,10 +155,14 @@ class _Finder:
         found = cellpose_network(name)
         if found is not None:
             network, diameter_px = found
-            return self._segmenter(network, diameter_px, TYPICAL_UM[kind], kind)
+            return self._segmenter(network, diameter_px, TYPICAL_UM[kind], kind, linear=True)
         return CellposeSegmenter(name, kind, self.device, TYPICAL_UM[kind], AREA_SETTINGS[kind])
 
-    def predictor(self, network: FlowNet | CPNet) -> Predictor:
+    def network(self, card: ModelCard) -> FlowNet | CPNet | StoredGraph:
+        """Return the network of a card, checked; for OpenVINO what is stored of it."""
+        return card.load_for_openvino() if self.engine == "openvino" else card.load()
+
+    def predictor(self, network: FlowNet | CPNet | StoredGraph) -> Predictor:
         """Return a network made ready to run."""
         from napari_tam.networks.predictor import Predictor
 
@@ -166,15 +170,20 @@ class _Finder:
 
     def _of_card(self, card: ModelCard, kind: str) -> Segmenter:
         typical = card.values.get("typical_um", TYPICAL_UM[kind])
-        return self._segmenter(card.load(), card.values["diameter_px"], typical, kind)
+        network, diameter_px = self.network(card), card.values["diameter_px"]
+        return self._segmenter(network, diameter_px, typical, kind, linear=card.is_cpnet)
 
     def _segmenter(
-        self, network: FlowNet | CPNet, diameter_px: float, typical_um: float, kind: str
+        self,
+        network: FlowNet | CPNet | StoredGraph,
+        diameter_px: float,
+        typical_um: float,
+        kind: str,
+        *,
+        linear: bool,
     ) -> Segmenter:
-        from napari_tam.networks.cpnet import CPNet
         from napari_tam.segment.segmenter import FlowNetSegmenter
 
-        linear = isinstance(network, CPNet)
         predictor = self.predictor(network)
         return FlowNetSegmenter(predictor, diameter_px, typical_um, AREA_SETTINGS[kind], linear=linear)
 

@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from napari_tam.errors import InputError
 from napari_tam.networks.cards import LENGTHS, check_weights
-from napari_tam.networks.cpnet import network_of
+from napari_tam.networks.devices import kind_of
 from napari_tam.networks.dynamics import enlarge, tidy
 from napari_tam.segment.segmenter import (
     Segmentation,
@@ -32,8 +32,6 @@ from napari_tam.segment.segmenter import (
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-    import torch
 
     from napari_tam.networks.cpnet import CPNet
     from napari_tam.segment.segmenter import Plane
@@ -98,6 +96,8 @@ def cellpose_network(name: str) -> tuple[CPNet, float] | None:
         )
     if not any(key.startswith("downsample.") for key in names):
         raise _no_model(path, "it holds no Cellpose network")
+    from napari_tam.networks.cpnet import network_of  # loads torch
+
     try:
         network, diameter = network_of(state)
     except InputError as error:
@@ -205,9 +205,7 @@ class CellposeSegmenter:
     #: Cellpose keeps its state in the model, so two threads cannot use it.
     one_at_a_time = True
 
-    def __init__(
-        self, name: str, kind: str, device: torch.device, typical_um: float, area_setting: str
-    ) -> None:
+    def __init__(self, name: str, kind: str, device: str, typical_um: float, area_setting: str) -> None:
         import torch
         from cellpose.models import CellposeModel
 
@@ -220,8 +218,8 @@ class CellposeSegmenter:
             # bfloat16 is emulated, ten times slower, on most processors.
             self.model = CellposeModel(
                 pretrained_model=str(path) if path.is_file() else name,
-                device=device,
-                use_bfloat16=device.type == "cuda",
+                device=torch.device(device),
+                use_bfloat16=kind_of(device) == "cuda",
             )
         except OSError as error:
             raise _not_here(name, error) from error

@@ -71,7 +71,7 @@ def explain_cell(model: PhenotypeModel, crop: Floats, row: pd.DataFrame, steps: 
     steps
         Points along the line.
     """
-    network = model.network.cpu()
+    network = model.trained.cpu()
     features = shape_features(row)
     end = torch.from_numpy(model.standardise(features)), torch.from_numpy(np.asarray(crop, np.float32))[None]
     begin = torch.zeros_like(end[0]), torch.from_numpy(np.ascontiguousarray(model.typical))[None]

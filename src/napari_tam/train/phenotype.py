@@ -87,8 +87,8 @@ def fit(cells: LabelledCells, recipe: Recipe, start: PhenotypeModel | None = Non
         mean = cells.features.mean(axis=0)
         sd = np.maximum(cells.features.std(axis=0), 1e-3)
     else:
-        network = MorphologyNet(len(cells.classes), start.network.widths, start.network.hidden)
-        known = start.network.state_dict()
+        network = MorphologyNet(len(cells.classes), start.trained.widths, start.trained.hidden)
+        known = start.trained.state_dict()
         if start.classes != cells.classes:
             known |= {name: value for name, value in network.state_dict().items() if name.startswith("head")}
         network.load_state_dict(known)

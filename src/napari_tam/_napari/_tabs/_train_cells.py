@@ -97,8 +97,10 @@ def _train(
 ) -> Generator[Progress, None, tuple[list[str], Path | None]]:
     """Train, and save what did not become worse; returns the report's lines and the folder, if any."""
     yield Progress("load the network", 0, 1)
+    import torch
+
     from napari_tam.networks.cards import SMALL_CELLS, bundled_cards
-    from napari_tam.networks.engines import choose_device
+    from napari_tam.networks.devices import choose_device
     from napari_tam.train.finetune import Recipe, finetune
     from napari_tam.train.judgement import report_lines, save, verdict
     from napari_tam.train.training_set import training_field
@@ -109,7 +111,7 @@ def _train(
         group = "" if source is None else str(source)
         fields.append(training_field(analysis.field, analysis.cells, group))
     settings: Any = corrected[0].settings
-    device = choose_device(settings.device)
+    device = torch.device(choose_device(settings.device))
     model = yield from finetune(fields, bundled_cards()[SMALL_CELLS], Recipe(), settings, device)
     if model.adopted:
         save(model, out)

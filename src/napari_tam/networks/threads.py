@@ -1,0 +1,43 @@
+"""How many threads a network runs in: as many as the calling thread may use."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+
+_own = threading.local()
+_process = {"count": 0}
+
+
+def limit_process(count: int) -> None:
+    """Let networks of this process use so many threads, where a thread has no other limit."""
+    _process["count"] = count
+    if (torch := sys.modules.get("torch")) is not None:
+        torch.set_num_threads(count)
+
+
+def limit_threads(count: int) -> None:
+    """Let networks that the calling thread runs use so many threads, torch's too once it is there."""
+    _own.count = count
+    limit_torch()
+
+
+def limit_torch() -> None:
+    """Hold torch to the limit of the calling thread or of the process, if it was imported."""
+    count, torch = getattr(_own, "count", None) or _process["count"], sys.modules.get("torch")
+    if count and torch is not None and torch.get_num_threads() != count:
+        torch.set_num_threads(count)
+
+
+def thread_count() -> int:
+    """Return how many threads a network may use: the limit, what torch would, or what the system was told.
+
+    0 stands for as many as the library thinks best.
+    """
+    if count := getattr(_own, "count", None) or _process["count"]:
+        return int(count)
+    if (torch := sys.modules.get("torch")) is not None:
+        return int(torch.get_num_threads())
+    given = os.environ.get("OMP_NUM_THREADS", "")
+    return int(given) if given.isdecimal() else 0
