@@ -50,6 +50,9 @@ FIRST = ("phenotype", "puncta_count", "puncta_intensity_sum", "exosome_integrate
 #: Key of the plugin's own entry in a layer's metadata.
 KEY = "napari-tam"
 
+#: Planes with a side above this (px) are shown as pyramids, down to one with a side below that.
+PYRAMID_FROM, COARSEST = 4096, 1024
+
 #: The sample images; nothing is written beside these.
 SAMPLES = bundled("sample_data")
 
@@ -164,14 +167,14 @@ def pixel_size_um(channel: Channel) -> float | None:
     return float(width)
 
 
-def check_images(channels: Mapping[str, Channel]) -> None:
-    """Check that the channels (role to channel) are one 2-D field.
+def check_images(channels: Mapping[str, Channel], *, whole: bool = False) -> None:
+    """Check that the channels (role to channel) are one field: a plane, or with `whole` a stack or movie.
 
     Raises
     ------
     InputError
-        If a required role has no channel, a channel is given two roles, is RGB, a mask or not 2-D, or the
-        channels differ in size or place.
+        If a required role has no channel, a channel is given two roles, is RGB, a mask or not a plane (unless
+        `whole`), or the channels differ in size or place.
     """
     for channel in channels.values():
         if channel.layer.rgb:
@@ -206,12 +209,12 @@ def check_images(channels: Mapping[str, Channel]) -> None:
                 fix="Choose a layer of its own for each",
             )
         seen.setdefault(channel, role)
-        if channel.is_stack or layer.ndim < 2:
+        if (channel.is_stack and not whole) or layer.ndim < 2:
             raise InputError(
                 f"the layer has {layer.ndim} dimensions, and only one plane (YX) is analysed here",
                 where=where,
-                fix="Tick 'only the plane that is shown', or right-click the layer and choose Projections; "
-                "for whole stacks and movies use 'Analyse a folder' or the command line",
+                fix="Choose 'this plane', 'whole volume' or 'whole movie' in the tab Analyse, or right-click "
+                "the layer and choose Projections",
             )
         same_size = channel.plane.shape == cell.plane.shape
         if not same_size or not np.allclose(layer.scale[-2:], cell.layer.scale[-2:]):
@@ -222,12 +225,12 @@ def check_images(channels: Mapping[str, Channel]) -> None:
             )
 
 
-def placement(channel: Channel) -> dict[str, Any]:
-    """Return the arguments that put another 2-D layer where this channel is."""
+def placement(channel: Channel, ndim: int = 2) -> dict[str, Any]:
+    """Return the arguments that put another layer of `ndim` axes where this channel is."""
     layer = channel.layer
-    if layer.ndim == 2:
+    if layer.ndim == ndim:
         return {name: getattr(layer, name) for name in _PLACEMENT}
-    return {name: getattr(layer, name)[-2:] for name in ("scale", "translate", "units")}
+    return {name: getattr(layer, name)[-ndim:] for name in ("scale", "translate", "units")}
 
 
 def result_layers(
@@ -246,9 +249,9 @@ def result_layers(
     """
     common = {**where, "metadata": {KEY: {"image": image, "summary": analysis.summary}}}
     # Copies: whoever edits a layer must not edit the analysis.
-    labels: list[tuple[str, Any, Any]] = [("cells", small(analysis.cells), label_features(analysis.table))]
+    labels: list[tuple[str, Any, Any]] = [("cells", shown(analysis.cells), label_features(analysis.table))]
     if analysis.nuclei is not None:
-        labels.insert(0, ("nuclei", small(analysis.nuclei), None))
+        labels.insert(0, ("nuclei", shown(analysis.nuclei), None))
     layers: list[tuple[Any, dict[str, Any], str]] = []
     for kind, data, features in labels:
         arguments = {"name": f"{kind} ({image})", "features": features, "opacity": 0.5, **common}
@@ -257,13 +260,37 @@ def result_layers(
     labels_ = labels_of(analysis.table.columns)
     for number, label in enumerate(labels_ or [""]):
         puncta = rows_of(analysis.puncta, label).reset_index(drop=True)
-        colour = _LABEL_BORDERS[number % len(_LABEL_BORDERS)] if label else "yellow"
-        appearance = {"size": 5, "symbol": "disc", "face_color": "transparent", "border_color": colour}
-        appearance |= {"border_width": 0.15, "border_width_is_relative": True}
         name = f"puncta {label}".strip()
-        arguments = {"name": f"{name} ({image})", "features": point_features(puncta), **appearance, **common}
+        arguments = {"name": f"{name} ({image})", "features": point_features(puncta), **common}
+        arguments |= puncta_look(number, label)
         layers.append((positions(puncta), arguments, "points"))
     return layers
+
+
+def puncta_look(number: int, label: str) -> dict[str, Any]:
+    """Return how the puncta of an exosome label (empty: the only one) look; `number` is its place."""
+    colour = _LABEL_BORDERS[number % len(_LABEL_BORDERS)] if label else "yellow"
+    return {
+        "size": 5,
+        "symbol": "disc",
+        "face_color": "transparent",
+        "border_color": colour,
+        "border_width": 0.15,
+        "border_width_is_relative": True,
+    }
+
+
+def shown(labels: Any) -> Any:
+    """Return a copy of labels for a layer; of large ones (YX) a pyramid of it."""
+    return pyramid(small(labels)) if labels.ndim == 2 and max(labels.shape) > PYRAMID_FROM else small(labels)
+
+
+def pyramid(plane: Any) -> list[Any]:
+    """Return a plane (YX) and every second, fourth, … pixel of it, down to what fits on a screen."""
+    steps = [1]
+    while max(plane.shape) / steps[-1] > COARSEST:
+        steps.append(2 * steps[-1])
+    return [plane[::step, ::step] for step in steps]
 
 
 def kind_of(layer_name: str, labels: Sequence[str]) -> str:
@@ -286,8 +313,9 @@ def puncta_key(number: int, label: str) -> str:
 
 
 def positions(puncta: pd.DataFrame) -> Any:
-    """Return the (N, 2) positions of puncta, y and x in pixels."""
-    return puncta[["y_px", "x_px"]].to_numpy(float)
+    """Return the (N, 2) positions of puncta, y and x in pixels; of volumes (N, 3), z, y and x."""
+    axes = [name for name in ("z_px", "y_px", "x_px") if name in puncta]
+    return puncta[axes].to_numpy(float)
 
 
 def point_features(puncta: pd.DataFrame) -> pd.DataFrame:
