@@ -131,9 +131,8 @@ def test_a_movie_has_the_tables_of_the_command_line(viewer: Any, qtbot: Any, tmp
 def test_a_large_image_has_the_tables_of_the_command_line(
     viewer: Any, qtbot: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
-    monkeypatch.setattr("napari_tam._napari._layers.PYRAMID_FROM", 300)
-    monkeypatch.setattr("napari_tam._napari._contributions._images.PYRAMID_FROM", 300)
-    monkeypatch.setattr("napari_tam._napari._layers.COARSEST", 128)
+    monkeypatch.setattr("napari_tam._napari._pyramid.PYRAMID_FROM", 300)
+    monkeypatch.setattr("napari_tam._napari._pyramid.COARSEST", 128)
     if kind == "one file":  # read when it is looked at
         monkeypatch.setattr("napari_tam._napari._contributions._images.LARGE", 1)
     data = np.tile(fakes.image(), (1, 5, 4))

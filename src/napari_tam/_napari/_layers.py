@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pint
 
-from napari_tam._napari._label_colours import small
+from napari_tam._napari._pyramid import shown
 from napari_tam.errors import InputError
 from napari_tam.installation import bundled
 from napari_tam.io.field import missing_roles
@@ -49,9 +49,6 @@ FIRST = ("phenotype", "puncta_count", "puncta_intensity_sum", "exosome_integrate
 
 #: Key of the plugin's own entry in a layer's metadata.
 KEY = "napari-tam"
-
-#: Planes with a side above this (px) are shown as pyramids, down to one with a side below that.
-PYRAMID_FROM, COARSEST = 4096, 1024
 
 #: The sample images; nothing is written beside these.
 SAMPLES = bundled("sample_data")
@@ -278,19 +275,6 @@ def puncta_look(number: int, label: str) -> dict[str, Any]:
         "border_width": 0.15,
         "border_width_is_relative": True,
     }
-
-
-def shown(labels: Any) -> Any:
-    """Return a copy of labels for a layer; of large ones (YX) a pyramid of it."""
-    return pyramid(small(labels)) if labels.ndim == 2 and max(labels.shape) > PYRAMID_FROM else small(labels)
-
-
-def pyramid(plane: Any) -> list[Any]:
-    """Return a plane (YX) and every second, fourth, … pixel of it, down to what fits on a screen."""
-    steps = [1]
-    while max(plane.shape) / steps[-1] > COARSEST:
-        steps.append(2 * steps[-1])
-    return [plane[::step, ::step] for step in steps]
 
 
 def kind_of(layer_name: str, labels: Sequence[str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +10,8 @@ import numpy as np
 from napari.utils.notifications import show_info
 
 from napari_tam._napari._contributions._reader import results_reader
-from napari_tam._napari._layers import COARSEST, COLORMAPS, KEY, PYRAMID_FROM
+from napari_tam._napari._layers import COLORMAPS, KEY
+from napari_tam._napari._pyramid import is_shown_as_pyramid, read_pyramid
 from napari_tam.errors import InputError
 from napari_tam.io.channels import guess_roles
 from napari_tam.io.images import list_images, open_image
@@ -24,9 +26,6 @@ if TYPE_CHECKING:
 
 #: A channel above this size (bytes) is read plane by plane, when it is shown.
 LARGE = 2**28
-
-#: Rows (and columns) of a large plane that are read at a time.
-STRIP = 1024
 
 #: Colours of channels whose role is not known, in order.
 _OTHERS = ("gray", "green", "cyan", "yellow", "red", "bop orange")
@@ -128,56 +127,6 @@ def _layers(path: Path, name: str, one: Series) -> list[LayerData]:
     return layers
 
 
-def _pyramid(stack: Planes, channel: int) -> tuple[Any, tuple[float, float]]:
-    """Return a large plane as a pyramid, and limits of its contrast.
-
-    The full plane is read where the viewer looks at it (in memory if it is not too large); each coarser one
-    has the means of 2 x 2 pixels of that before it, made in one pass over the file, a strip at a time.
-    """
-    height, width = stack.shape
-
-    def read(rows: slice, columns: slice) -> Any:
-        return stack.window(0, 0, 0, channel, rows, columns)
-
-    strips = [slice(top, min(top + STRIP, height)) for top in range(0, height, STRIP)]
-    kept: list[Any] = []
-    halves = []
-    small = height * width * stack.dtype.itemsize <= LARGE
-    for rows in strips:
-        strip = read(rows, slice(None))
-        halves.append(_halved(strip))
-        if small:
-            kept.append(strip)
-    levels = [np.concatenate(kept) if small else _lazy(read, stack), np.concatenate(halves)]
-    while max(levels[-1].shape) > COARSEST:
-        levels.append(_halved(levels[-1]))
-    low, high = np.percentile(levels[-1].astype(np.float32), (1, 99.8))
-    return levels, (float(low), float(max(high, low + 1)))
-
-
-def _halved(plane: Any) -> Any:
-    """Return the means of 2 x 2 pixels; an odd last row or column is left out."""
-    height, width = (max(1, n // 2) for n in plane.shape)
-    blocks = plane[: 2 * height, : 2 * width].reshape(height, -1, width, 2 if plane.shape[1] > 1 else 1)
-    return blocks.mean(axis=(1, 3), dtype=np.float32).astype(plane.dtype)
-
-
-def _lazy(read: Callable[[slice, slice], Any], stack: Planes) -> Any:
-    """Return a plane that is read in pieces when they are looked at."""
-    import dask.array as da
-    from dask.delayed import delayed
-
-    height, width = stack.shape
-    rows = [slice(y, min(y + STRIP, height)) for y in range(0, height, STRIP)]
-    columns = [slice(x, min(x + STRIP, width)) for x in range(0, width, STRIP)]
-
-    def piece(down: slice, across: slice) -> Any:
-        shape = down.stop - down.start, across.stop - across.start
-        return da.from_delayed(delayed(read)(down, across), shape, stack.dtype)
-
-    return da.block([[piece(down, across) for across in columns] for down in rows])
-
-
 def _pixels(stack: Planes, channel: int) -> tuple[Any, tuple[float, float]]:
     """Return the pixels of a channel, (T)(Z)YX, and limits of their contrast."""
     whole = (slice(None), slice(None))
@@ -185,8 +134,8 @@ def _pixels(stack: Planes, channel: int) -> tuple[Any, tuple[float, float]]:
     def plane(time: int, z: int) -> Any:
         return stack.window(0, time, z, channel, *whole)
 
-    if stack.n_times * stack.n_z == 1 and max(stack.shape) > PYRAMID_FROM:
-        return _pyramid(stack, channel)
+    if stack.n_times * stack.n_z == 1 and is_shown_as_pyramid(stack.shape):
+        return read_pyramid(stack, channel, in_memory=math.prod(stack.shape) * stack.dtype.itemsize <= LARGE)
     middle = plane(0, stack.n_z // 2)
     low, high = np.percentile(middle[::4, ::4].astype(np.float32), (1, 99.8))
     limits = float(low), float(max(high, low + 1))
