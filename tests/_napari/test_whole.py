@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import fakes
@@ -16,6 +17,12 @@ pytest.importorskip("pytestqt")
 from napari_viewers import open_widget, run
 
 from napari_tam import api
+from napari_tam._napari._contributions._images import image_layers
+from napari_tam._napari._layers import KEY, Channel
+from napari_tam._napari._results import save_results
+from napari_tam._napari._whole._axes import MOVIE, PLANE, VOLUME, offered
+from napari_tam._napari._whole._run import analyse_movie
+from napari_tam._napari._whole._source import Source
 from napari_tam.columns import DECISION_COLUMNS, LAYOUT_COLUMNS, PUNCTUM_DECISION_COLUMNS
 from napari_tam.results.folder import read_results
 from napari_tam.settings import Settings
@@ -76,8 +83,9 @@ def opened(viewer: Any, path: Path, what: str, **values: Any) -> Any:
 
 def assert_same(ours: pd.DataFrame, theirs: pd.DataFrame) -> None:
     """Compare tables: the same columns, in the same order, with the same values."""
-    names = list(ours.columns)
-    assert names == [name for name in theirs.columns if name not in OF_BATCH or name in names]
+    added = set() if "readout" in ours else OF_BATCH  # of kinetics.csv these are its own
+    names = [name for name in ours.columns if name not in added]
+    assert names == [name for name in theirs.columns if name not in added]
     assert len(ours) == len(theirs) > 0
     for name in names:
         mine, other = ours[name].reset_index(drop=True), theirs[name].reset_index(drop=True)
@@ -93,10 +101,13 @@ def texts(values: pd.Series) -> list[str]:
     return ["" if pd.isna(value) else str(value) for value in values.tolist()]
 
 
-def test_a_volume_has_the_tables_of_the_command_line(viewer: Any, qtbot: Any, tmp_path: Path) -> None:
+def test_a_volume_has_the_tables_of_the_command_line(
+    viewer: Any, qtbot: Any, tmp_path: Path, errors: list[str]
+) -> None:
     path = write_volume(tmp_path)
     theirs = by_command_line(path, tmp_path / "out", z_stack="volume")
-    widget = opened(viewer, path, "volume")
+    widget = opened(viewer, path, VOLUME)
+    assert scopes(widget) == [PLANE, VOLUME]
     run(widget, qtbot)
     found = widget.session.found["v"]
     assert_same(found.analysis.table, theirs.cells)
@@ -107,42 +118,109 @@ def test_a_volume_has_the_tables_of_the_command_line(viewer: Any, qtbot: Any, tm
     np.testing.assert_allclose(puncta.scale, cells.scale)
     np.testing.assert_allclose(puncta.data[:, 0], 4, atol=0.3)  # where they were drawn
     assert viewer.layers["nuclei (v)"].data.any()
+    widget.session.click((4 * 0.6, 24 * 0.5, 30 * 0.5))
+    [chosen] = found.selected
+    assert cells.data[4, 24, 30] == chosen
+    viewer.dims.set_point(0, 0)
+    widget.session.look_at(found, chosen)
+    assert viewer.dims.point[0] == pytest.approx(4 * 0.6, abs=0.31)  # the plane of its middle
+    widget.correct.editor.do("delete")
+    widget.correct.discard()
+    widget.correct.edit("cells")
+    assert "a volume is not corrected by hand" in errors[0]
+    assert cells.data[4, 24, 30] == chosen
+    assert not any(part.isEnabled() for part in widget.correct.buttons.values())
+    before = found.analysis
+    highest = float(found.analysis.puncta["snr"].max())
+    widget.form["puncta_min_snr"].value = highest + 1  # above all candidates: seen at once
+    assert len(puncta.data) == 0
+    qtbot.waitUntil(lambda: widget.session.found["v"].analysis is not before and widget.idle, timeout=30_000)
+    again = widget.session.found["v"].analysis
+    assert again.cells is before.cells  # nothing was segmented again
+    assert again.table["puncta_count"].sum() == 0
 
 
 def test_a_movie_has_the_tables_of_the_command_line(viewer: Any, qtbot: Any, tmp_path: Path) -> None:
     path = write_movie(tmp_path)
     theirs = by_command_line(path, tmp_path / "out")
-    widget = opened(viewer, path, "movie")
+    kinetics = pd.read_csv(tmp_path / "out" / "kinetics.csv")
+    widget = opened(viewer, path, MOVIE)
+    assert scopes(widget) == [PLANE, MOVIE]
+    widget.tabs.setCurrentWidget(widget.plot)
     run(widget, qtbot)
     found = widget.session.found["m"]
     assert_same(found.over_time, theirs.cells)
     assert_same(found.analysis.puncta.drop(columns="track"), theirs.puncta)
-    assert_same(found.followed.fits, pd.read_csv(tmp_path / "out" / "kinetics.csv"))
-    cells = viewer.layers["cells (m)"]
-    for row in found.over_time.itertuples():  # a cell keeps its number
+    assert_same(found.followed.fits, kinetics)
+    cells, tracks = viewer.layers["cells (m)"], viewer.layers["tracks (m)"]
+    for row in found.over_time.itertuples():  # a cell keeps its number, and its track lies on it
         at = row.frame, round(row.centroid_y_px), round(row.centroid_x_px)
         assert cells.data[at] == row.track
-    tracks = viewer.layers["tracks (m)"]
-    assert len(tracks.data) == len(theirs.cells)
+    for track, *at in tracks.data:
+        assert cells.data[tuple(np.round(at).astype(int))] == track
     assert sorted(set(tracks.data[:, 0])) == [1, 2, 3]
+    assert len(tracks.features) == len(theirs.cells)
+    widget.session.click((3.0, 24 * 0.5, (30 + 3) * 0.5))
+    [chosen] = found.selected
+    assert cells.data[3, 24, 33] == chosen
+    lines = uptake_lines(widget, found)
+    np.testing.assert_allclose(lines[f"track {chosen}"], intensities(theirs.cells, chosen), rtol=1e-5)
+    own = kinetics[(kinetics["track"] == chosen) & (kinetics["readout"] == "puncta_intensity_sum")].iloc[0]
+    assert f"fit, half-time {own['half_time_h']:.3g} h" in lines
+    widget.plot.choose(np.array([(-1, -1), (9, -1), (9, 1e9), (-1, 1e9)]))  # around all of it
+    assert found.selected == {1, 2, 3}
+    save_results(found, tmp_path / "saved", widget.session)
+    assert_same(read_results(tmp_path / "saved").cells, theirs.cells)
+    assert_same(pd.read_csv(tmp_path / "saved" / "kinetics.csv"), kinetics)
+    names = [sorted(each.name for each in (tmp_path / out / "masks").iterdir()) for out in ("out", "saved")]
+    assert names[0] == names[1]
 
 
-@pytest.mark.parametrize("kind", ["one plane", "one file"])
+def test_a_movie_of_stacks_is_a_volume_at_a_time_or_projected(
+    viewer: Any, qtbot: Any, tmp_path: Path
+) -> None:
+    first = fakes.stack(5, 1, 3)
+    path = write(
+        tmp_path / "s.ome.tif",
+        np.stack([first, np.roll(first, 1, axis=3)]),
+        "TCZYX",
+        PhysicalSizeZ=0.6,
+    )
+    widget = opened(viewer, path, VOLUME)
+    assert scopes(widget) == [PLANE, VOLUME, MOVIE]
+    viewer.dims.set_current_step(0, 1)
+    run(widget, qtbot)
+    theirs = by_command_line(path, tmp_path / "volumes", z_stack="volume").cells
+    theirs = theirs[theirs["frame"] == 1].drop(columns=["track", "time_h"])
+    assert_same(widget.session.found["s_t0001"].analysis.table, theirs)
+    widget.picker.what = MOVIE
+    run(widget, qtbot)
+    assert_same(widget.session.found["s"].over_time, by_command_line(path, tmp_path / "projected").cells)
+    cells = viewer.layers["cells (s)"]
+    assert cells.data.shape == (2, 5, *fakes.SHAPE)
+    assert viewer.dims.ndim == 4
+
+
 def test_a_large_image_has_the_tables_of_the_command_line(
-    viewer: Any, qtbot: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+    viewer: Any, qtbot: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("napari_tam._napari._pyramid.PYRAMID_FROM", 300)
     monkeypatch.setattr("napari_tam._napari._pyramid.COARSEST", 128)
-    if kind == "one file":  # read when it is looked at
-        monkeypatch.setattr("napari_tam._napari._contributions._images.LARGE", 1)
     data = np.tile(fakes.image(), (1, 5, 4))
     path = write(tmp_path / "l.ome.tif", data, "CYX")
+    [(held, *_), *_] = image_layers(path)
+    monkeypatch.setattr("napari_tam._napari._contributions._images.LARGE", 1)  # read when it is looked at
     values = {"tile_px": 256, "tile_overlap_um": 40.0}
     theirs = by_command_line(path, tmp_path / "out", **values)
-    widget = opened(viewer, path, "plane", **values)
+    widget = opened(viewer, path, PLANE, **values)
+    assert scopes(widget) == []
     cell = viewer.layers["l CD11b"]
     assert cell.multiscale
-    np.testing.assert_array_equal(np.asarray(cell.data[0]), data[0])
+    assert not isinstance(cell.data[0], np.ndarray)
+    for ours, mine in zip(cell.data, held, strict=True):
+        np.testing.assert_array_equal(np.asarray(ours), mine)
+    np.testing.assert_array_equal(held[0], data[0])
+    assert abs(held[1].mean() - data[0].mean()) < 1  # a coarser picture of the same light
     run(widget, qtbot)
     found = widget.session.found["l"]
     assert "tiles" in str(found.analysis.summary["notes"])
@@ -151,3 +229,65 @@ def test_a_large_image_has_the_tables_of_the_command_line(
     labels = viewer.layers["cells (l)"]
     assert labels.multiscale
     assert (np.asarray(labels.data[0]) > 0).sum() == (np.tile(fakes.discs(16), (5, 4)) > 0).sum()
+    widget.session.click((24 * 0.5, 30 * 0.5))
+    assert found.selected == {int(labels.data[0][24, 30])}
+
+
+def test_a_movie_is_cancelled_between_its_frames(qtbot: Any, tmp_path: Path) -> None:
+    from napari.layers import Image
+
+    frames = tifffile.imread(write_movie(tmp_path, 3))
+    names = zip(("cell", "nucleus", "exosome"), range(3), strict=True)
+    channels = {role: Channel(Image(frames[:, at], name=role)) for role, at in names}
+    source = Source(channels, "m", 0.5, MOVIE, None)
+    session: Any = SimpleNamespace(models=lambda _settings: fakes.models())
+    steps = analyse_movie(session, source, Settings(pixel_size_um=0.5), None)
+    told = [next(steps) for _ in range(8)]
+    assert [each.text for each in told[:2]] == [
+        "Frame 1 of 3: the puncta's threshold …",
+        "Frame 1 of 3: correct …",
+    ]
+    assert told[-1].done == 1  # the second one is under way: a job stops here
+    steps.close()
+
+
+@pytest.mark.parametrize(
+    ("axes", "labels", "offer"),
+    [
+        ("TZ", None, [PLANE, VOLUME, MOVIE]),
+        ("Z", None, [PLANE, VOLUME]),
+        ("T", None, [PLANE, MOVIE]),
+        ("", ("time", "y", "x"), [PLANE, MOVIE]),
+        ("", ("z", "y", "x"), [PLANE, VOLUME]),
+        ("", None, [PLANE, VOLUME, MOVIE]),  # nobody knows: the user does
+    ],
+)
+def test_what_is_offered_follows_from_what_is_known_of_the_axes(
+    axes: str, labels: tuple[str, ...] | None, offer: list[str]
+) -> None:
+    from napari.layers import Image
+
+    shape = (3,) * max(1, len(axes)) + (20, 20)
+    metadata = {KEY: {"axes": axes}} if axes else {}
+    layer = Image(np.zeros(shape), metadata=metadata, axis_labels=labels)
+    assert offered(Channel(layer)) == offer
+    assert offered(Channel(Image(np.zeros((20, 20))))) == []
+
+
+def scopes(widget: Any) -> list[str]:
+    """Return what the form offers to analyse; nothing where the choice is not shown."""
+    scope = widget.picker.scope
+    assert scope.isHidden() == (scope.count() == 0)
+    return [scope.itemData(at) for at in range(scope.count())]
+
+
+def uptake_lines(widget: Any, found: Any) -> dict[str, Any]:
+    """Return what the plot of the uptake over time draws: label to values."""
+    widget.plot.draw()
+    [axes] = widget.plot._canvas.figure.axes
+    return {str(line.get_label()): line.get_ydata() for line in axes.lines}
+
+
+def intensities(cells: pd.DataFrame, track: int) -> Any:
+    rows = cells[cells["track"] == track].sort_values("frame")
+    return rows["puncta_intensity_sum"].to_numpy(float)

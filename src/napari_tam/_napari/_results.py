@@ -244,7 +244,8 @@ def _in_short(found: Found, label: int) -> str:
         mean = f"{cell['puncta_count']:.1f} puncta on average"
         return f"track {label}: {cell['frames']:.0f} frames, {mean}{half}"
     kind = f"{cell['phenotype']}, " if "phenotype" in table else ""
-    return f"cell {label}: {kind}{cell['puncta_count']:.0f} puncta, {cell['area_um2']:.0f} µm²"
+    size = f"{cell['volume_um3']:.0f} µm³" if "volume_um3" in table else f"{cell['area_um2']:.0f} µm²"
+    return f"cell {label}: {kind}{cell['puncta_count']:.0f} puncta, {size}"
 
 
 def save_results(found: Found, folder: Path, session: Session) -> None:

@@ -337,7 +337,8 @@ class Session:
             layer = found.layers.get("cells")
             if layer is None or layer not in self.viewer.layers or not layer.visible:
                 continue
-            label = int(layer.get_value(position, world=True, **sight) or 0)
+            value = layer.get_value(position, world=True, **sight)  # of a pyramid with the level
+            label = int((value[-1] if isinstance(value, tuple) else value) or 0)
             if label and self.on_click is not None and self.on_click(found, label):
                 return
             if label:

@@ -38,6 +38,7 @@ def draw_curves(
     Returns the (N, 2) points, and the track of each.
     """
     from napari_tam.kinetics.curves import uptake_curves
+    from napari_tam.kinetics.table import READOUTS
 
     if readout not in found.over_time:  # a column of the table of tracks alone
         readout = DRAWN
@@ -57,12 +58,13 @@ def draw_curves(
     fits = fits[fits["readout"] == readout]
     if len(means):
         axes.plot(means["time"], means["mean"], "o", color=CURVE, markersize=4, label="mean of the tracks")
-        pooled = fits[fits["track"].isna()]
-        _draw_fit(axes, pooled, time, CURVE, in_hours=in_hours)
+        if readout in READOUTS:
+            _draw_fit(axes, fits[fits["track"].isna()], time, CURVE, in_hours=in_hours)
     for number, each in enumerate(chosen[: len(_CHOSEN)]):
         own, colour = track == each, _CHOSEN[number]
         axes.plot(time[own], value[own], "o-", color=colour, markersize=4, linewidth=1, label=f"track {each}")
-        _draw_fit(axes, fits[fits["track"] == each], time, colour, in_hours=in_hours)
+        if readout in READOUTS:
+            _draw_fit(axes, fits[fits["track"] == each], time, colour, in_hours=in_hours)
     axes.set_xlabel("time (h)" if in_hours else "time (frames)")
     axes.set_ylabel(label_of(readout))
     if axes.get_legend_handles_labels()[0]:
@@ -75,6 +77,7 @@ def draw_curves(
 def _draw_fit(axes: Any, fits: pd.DataFrame, time: Any, colour: str, *, in_hours: bool) -> None:
     """Draw a fitted curve and name its half-time, or say why there is none."""
     if not len(fits):
+        axes.plot([], [], " ", label="no fit: the image's border cuts the cell")
         return
     row = fits.iloc[0]
     names = ("rate_per_h", "half_time_h") if in_hours else ("rate_per_frame", "half_time_frames")

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from napari_tam._napari._found import Found
 from napari_tam._napari._label_colours import small
-from napari_tam._napari._layers import KEY, label_features, point_features, puncta_look
+from napari_tam._napari._layers import FIRST, KEY, label_features, point_features, puncta_look
 from napari_tam.markers.labels import labels_of, rows_of
 from napari_tam.pipeline.analysis import Analysis
 
@@ -94,6 +94,8 @@ class FoundMovie(Found):
         data = np.column_stack([rows["track"].to_numpy(float), at])
         features = point_features(rows.drop(columns=["image"]))
         texts = [name for name in features if features[name].dtype.kind not in "biuf"]
+        first = [name for name in ("track", "frame", "time_h", *FIRST) if name in features]
+        features = features[[*first, *(name for name in features if name not in first)]]
         return data, {
             "name": f"{TRACKS} ({self.name})",
             # napari colours tracks by any of them, and a missing value has no colour
@@ -101,6 +103,7 @@ class FoundMovie(Found):
             "tail_length": _TAIL,
             "colormap": "viridis",
             "color_by": _COLOURED_BY,
+            "blending": "translucent",
             **common,
         }
 
