@@ -24,6 +24,8 @@ from napari_tam._napari._whole._axes import MOVIE, PLANE, VOLUME, offered
 from napari_tam._napari._whole._run import analyse_movie
 from napari_tam._napari._whole._source import Source
 from napari_tam.columns import DECISION_COLUMNS, LAYOUT_COLUMNS, PUNCTUM_DECISION_COLUMNS
+from napari_tam.errors import InputError
+from napari_tam.pipeline.edits import Edits
 from napari_tam.results.folder import read_results
 from napari_tam.settings import Settings
 
@@ -147,6 +149,12 @@ def test_a_movie_has_the_tables_of_the_command_line(viewer: Any, qtbot: Any, tmp
     widget = opened(viewer, path, MOVIE)
     assert scopes(widget) == [PLANE, MOVIE]
     widget.tabs.setCurrentWidget(widget.plot)
+    widget.run()
+    qtbot.waitUntil(lambda: widget.status.startswith("Frame"), timeout=20_000)
+    widget.cancel()
+    qtbot.waitUntil(lambda: widget.idle, timeout=20_000)
+    assert widget.status == "Cancelled."
+    assert len(viewer.layers) == 3
     run(widget, qtbot)
     found = widget.session.found["m"]
     assert_same(found.over_time, theirs.cells)
@@ -202,7 +210,7 @@ def test_a_movie_of_stacks_is_a_volume_at_a_time_or_projected(
 
 
 def test_a_large_image_has_the_tables_of_the_command_line(
-    viewer: Any, qtbot: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    viewer: Any, qtbot: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, errors: list[str]
 ) -> None:
     monkeypatch.setattr("napari_tam._napari._pyramid.PYRAMID_FROM", 300)
     monkeypatch.setattr("napari_tam._napari._pyramid.COARSEST", 128)
@@ -231,24 +239,47 @@ def test_a_large_image_has_the_tables_of_the_command_line(
     assert (np.asarray(labels.data[0]) > 0).sum() == (np.tile(fakes.discs(16), (5, 4)) > 0).sum()
     widget.session.click((24 * 0.5, 30 * 0.5))
     assert found.selected == {int(labels.data[0][24, 30])}
+    found.edits = Edits(removed=np.array([[20.0, 26.0]]))  # as if it had been corrected in one piece
+    run(widget, qtbot)
+    assert "which an analysis in tiles would not keep" in errors[0]
+    assert widget.session.found["l"] is found
 
 
-def test_a_movie_is_cancelled_between_its_frames(qtbot: Any, tmp_path: Path) -> None:
+def frames_of(movie: Any) -> Any:
+    """Return the steps of a movie (TCYX) in memory, without a window."""
     from napari.layers import Image
 
-    frames = tifffile.imread(write_movie(tmp_path, 3))
     names = zip(("cell", "nucleus", "exosome"), range(3), strict=True)
-    channels = {role: Channel(Image(frames[:, at], name=role)) for role, at in names}
-    source = Source(channels, "m", 0.5, MOVIE, None)
+    channels = {role: Channel(Image(movie[:, at], name=role)) for role, at in names}
     session: Any = SimpleNamespace(models=lambda _settings: fakes.models())
-    steps = analyse_movie(session, source, Settings(pixel_size_um=0.5), None)
-    told = [next(steps) for _ in range(8)]
-    assert [each.text for each in told[:2]] == [
-        "Frame 1 of 3: the puncta's threshold …",
-        "Frame 1 of 3: correct …",
+    source = Source(channels, "m", 0.5, MOVIE, None)
+    return analyse_movie(session, source, Settings(pixel_size_um=0.5), None)
+
+
+def driven(steps: Any) -> tuple[list[Any], Any]:
+    """Drive steps to their end; return what they told, and what they return."""
+    told = []
+    while True:
+        try:
+            told.append(next(steps))
+        except StopIteration as stop:
+            return told, stop.value
+
+
+def test_a_frame_that_fails_is_told_and_left_out(tmp_path: Path) -> None:
+    movie = tifffile.imread(write_movie(tmp_path, 4)).astype(np.float32)
+    movie[1, 0, 5, 5] = np.nan
+    told, followed = driven(frames_of(movie))
+    assert told[0].text == "Frame 1 of 4: the puncta's threshold …"
+    assert [each.text for each in told if each.step == "cells"] == [
+        f"Frame {n} of 4: cells …" for n in (1, 3, 4)
     ]
-    assert told[-1].done == 1  # the second one is under way: a job stops here
-    steps.close()
+    assert [frame.field.name for frame in followed.frames] == ["m_t0000", "m_t0002", "m_t0003"]
+    assert any("NaN" in note for note in followed.notes)
+    assert followed.cells.groupby("track").size().tolist() == [3, 3, 3]  # followed over the gap
+    movie[2:, 1, 5, 5] = np.nan
+    with pytest.raises(InputError, match="NaN"):
+        driven(frames_of(movie))
 
 
 @pytest.mark.parametrize(

@@ -253,6 +253,8 @@ def result_layers(
     for kind, data, features in labels:
         arguments = {"name": f"{kind} ({image})", "features": features, "opacity": 0.5, **common}
         arguments["visible"] = kind == "cells"
+        if analysis.cells.ndim > 2:
+            arguments["iso_gradient_mode"] = "smooth"  # planes are further apart than pixels: no stairs
         layers.append((data, arguments, "labels"))
     labels_ = labels_of(analysis.table.columns)
     for number, label in enumerate(labels_ or [""]):

@@ -80,6 +80,7 @@ class ResultsBar(QWidget):
         self._session = session
         self._table: Any = None
         self.image = QLabel("")
+        self.image.setWordWrap(True)
         self.column = Combo()
         self.column.setToolTip("What the cells' colours stand for.")
         self.column.activated.connect(lambda _: self.colour_by(chosen(self.column)))

@@ -217,10 +217,12 @@ class AnalyseWidget(Panel):
 
     def _on_result(self, found: Found) -> None:
         summary = found.analysis.summary
-        cell = "track" if isinstance(found, FoundMovie) else "cell"
+        cell, notes = "cell", ""
+        if isinstance(found, FoundMovie):
+            cell, notes = "track", "".join(f". {note}" for note in found.followed.notes)
         self._say(
             f"{summary['cells']} {cell}{'' if summary['cells'] == 1 else 's'}, {summary['puncta']} puncta "
-            f"({summary['puncta_outside']} of them outside the cells)"
+            f"({summary['puncta_outside']} of them outside the cells){notes}"
         )
         if self._trying:
             self._trying = False

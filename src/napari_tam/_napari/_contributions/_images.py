@@ -137,7 +137,9 @@ def _pixels(stack: Planes, channel: int) -> tuple[Any, tuple[float, float]]:
     if stack.n_times * stack.n_z == 1 and is_shown_as_pyramid(stack.shape):
         return read_pyramid(stack, channel, in_memory=math.prod(stack.shape) * stack.dtype.itemsize <= LARGE)
     middle = plane(0, stack.n_z // 2)
-    low, high = np.percentile(middle[::4, ::4].astype(np.float32), (1, 99.8))
+    seen = [middle] if stack.n_times == 1 else [middle, plane(stack.n_times - 1, stack.n_z // 2)]
+    sample = np.stack([each[::4, ::4] for each in seen]).astype(np.float32)
+    low, high = np.percentile(sample, (1, 99.8))
     limits = float(low), float(max(high, low + 1))
     if stack.n_times * stack.n_z == 1:
         return middle, limits

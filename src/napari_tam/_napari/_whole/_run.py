@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
+    from napari_tam._napari._found import Found
     from napari_tam._napari._session import Session
     from napari_tam._napari._whole._source import Source
     from napari_tam.batches.threshold import Learnt
@@ -64,10 +65,27 @@ class Followed:
 
 
 def analyse_large(
-    session: Session, source: Source, settings: Settings
+    session: Session, source: Source, settings: Settings, folder: Path | None, before: Found | None
 ) -> Generator[Progress, None, Analysis]:
-    """Analyse a large image in tiles; the threshold of its puncta is learnt before, as in a batch of one."""
+    """Analyse a large image in tiles; the threshold of its puncta is learnt before, as in a batch of one.
+
+    Raises
+    ------
+    InputError
+        If it was corrected by hand (in the folder, or since `before` was found), which tiles would not keep.
+    """
     models = _models(session, settings)
+    from napari_tam.results.edits import read_edits
+
+    edits = None if before is None else before.edits
+    if edits is None and folder is not None:
+        edits = read_edits(folder, source.name, source.stack.shape)
+    if edits is not None and edits.any:
+        raise InputError(
+            "it was corrected by hand, which an analysis in tiles would not keep",
+            where=source.name,
+            fix="Give larger tiles in the settings, or discard the corrections",
+        )
     learnt = yield from _learn(source, settings, models)
     from napari_tam.pipeline.runner import run_steps
     from napari_tam.pipeline.tile_labels import tiles_of

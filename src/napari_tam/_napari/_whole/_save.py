@@ -24,6 +24,7 @@ def save_movie(found: FoundMovie, folder: Path, session: Session) -> None:
     from napari_tam.batches.conclude import conclude
     from napari_tam.correct.apply import correct
     from napari_tam.correct.folder import read_corrections
+    from napari_tam.pipeline.tiles import is_large
     from napari_tam.results.edits import edits_hash
     from napari_tam.results.field_store import Stamp
     from napari_tam.results.folder import read_results
@@ -53,7 +54,9 @@ def save_movie(found: FoundMovie, folder: Path, session: Session) -> None:
         )
         for frame in frames:
             # the channels did not stay in memory; pictures are drawn from them
-            field = correct(found.source.frame(settings, frame.field.frame), settings, calibration).field
+            field = found.source.frame(settings, frame.field.frame)
+            if not is_large(field):
+                field = correct(field, settings, calibration).field
             whole = replace(frame, field=field)
             row = image_row(whole, sum(frame.seconds.values()))
             edits = edits_hash(folder, field.name)

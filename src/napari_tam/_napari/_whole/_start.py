@@ -10,9 +10,11 @@ from napari_tam._napari._analyse import analyse, folder_of
 from napari_tam._napari._found import Found
 from napari_tam._napari._layers import check_images, placement
 from napari_tam._napari._whole._axes import MOVIE, PLANE, VOLUME, taken_axes, z_step_um
-from napari_tam._napari._whole._source import Source, is_large
+from napari_tam._napari._whole._source import LayerPlanes, Source, is_large
 from napari_tam.errors import InputError
 from napari_tam.io.field import Field
+from napari_tam.io.planes import check_memory
+from napari_tam.io.tiff import available_memory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping, Sequence
@@ -87,7 +89,7 @@ def task_of(
     # Where the results belong is settled now, whatever the user does to the viewer meanwhile.
     where, folder = placement(cell), _folder(before, field)
     if is_large(cell, settings):
-        return _large(channels, field, where, folder, settings, session)
+        return _large(channels, field, where, folder, settings, session, before)
     planes = {role: channel.plane for role, channel in channels.items()}
     return task(field, planes, where, folder, settings, session, before)
 
@@ -133,8 +135,10 @@ def _volume(
         channels = {role: replace(channel, at=(time,)) for role, channel in channels.items()}
     field = Field(name, {}, pixel_size_um, cell.source, time, z_step_um=step)
     volumes = {role: channel.plane for role, channel in channels.items()}
-    if min(volumes["cell"].shape) < 2:
+    planes = LayerPlanes(cell.source or Path(name), channels, "Z")
+    if planes.n_z < 2:
         raise InputError("this is a single plane, which has no volume", where=name, fix="Choose 'this plane'")
+    check_memory(planes, len(channels), available_memory(), planes.n_z)
     before = session.found.get(name)
     before = None if before is None or before.fixed != _OF_VOLUMES else before
     settings = settings.updated(z_stack="volume")
@@ -174,6 +178,7 @@ def _large(
     folder: Path | None,
     settings: Settings,
     session: Session,
+    before: Found | None,
 ) -> Task:
     """Return the analysis of a large plane, tile by tile."""
     from napari_tam._napari._whole._run import analyse_large
@@ -181,7 +186,7 @@ def _large(
     source = Source(channels, field.name, field.pixel_size_um, PLANE, field.source)
     return Task(
         field.name,
-        lambda: analyse_large(session, source, settings),
+        lambda: analyse_large(session, source, settings, folder, before),
         lambda analysis: Found(field.name, where, analysis, folder=folder, fixed=_OF_TILES),
     )
 
