@@ -21,7 +21,9 @@ from napari_tam._napari._contributions._images import image_layers
 from napari_tam._napari._layers import KEY, Channel
 from napari_tam._napari._results import save_results
 from napari_tam._napari._whole._axes import MOVIE, PLANE, VOLUME, offered
+from napari_tam._napari._whole._movie import found_movie
 from napari_tam._napari._whole._run import analyse_movie
+from napari_tam._napari._whole._save import save_movie
 from napari_tam._napari._whole._source import Source
 from napari_tam.columns import DECISION_COLUMNS, LAYOUT_COLUMNS, PUNCTUM_DECISION_COLUMNS
 from napari_tam.errors import InputError
@@ -245,19 +247,22 @@ def test_a_large_image_has_the_tables_of_the_command_line(
     assert widget.session.found["l"] is found
 
 
-def frames_of(movie: Any) -> Any:
-    """Return the steps of a movie (TCYX) in memory, without a window."""
+#: A session that has networks, and no window.
+NO_WINDOW: Any = SimpleNamespace(models=lambda _settings: fakes.models())
+
+
+def in_memory(movie: Any) -> Source:
+    """Return a movie (TCYX) that was never a file."""
     from napari.layers import Image
 
     names = zip(("cell", "nucleus", "exosome"), range(3), strict=True)
     channels = {role: Channel(Image(movie[:, at], name=role)) for role, at in names}
-    session: Any = SimpleNamespace(models=lambda _settings: fakes.models())
-    source = Source(channels, "m", 0.5, MOVIE, None)
-    return analyse_movie(session, source, Settings(pixel_size_um=0.5), None)
+    return Source(channels, "m", 0.5, MOVIE, None)
 
 
-def driven(steps: Any) -> tuple[list[Any], Any]:
-    """Drive steps to their end; return what they told, and what they return."""
+def driven(source: Source) -> tuple[list[Any], Any]:
+    """Analyse a movie; return what was told on the way, and what was found."""
+    steps = analyse_movie(NO_WINDOW, source, Settings(pixel_size_um=0.5), None)
     told = []
     while True:
         try:
@@ -269,7 +274,8 @@ def driven(steps: Any) -> tuple[list[Any], Any]:
 def test_a_frame_that_fails_is_told_and_left_out(tmp_path: Path) -> None:
     movie = tifffile.imread(write_movie(tmp_path, 4)).astype(np.float32)
     movie[1, 0, 5, 5] = np.nan
-    told, followed = driven(frames_of(movie))
+    source = in_memory(movie)
+    told, followed = driven(source)
     assert told[0].text == "Frame 1 of 4: the puncta's threshold …"
     assert [each.text for each in told if each.step == "cells"] == [
         f"Frame {n} of 4: cells …" for n in (1, 3, 4)
@@ -277,9 +283,11 @@ def test_a_frame_that_fails_is_told_and_left_out(tmp_path: Path) -> None:
     assert [frame.field.name for frame in followed.frames] == ["m_t0000", "m_t0002", "m_t0003"]
     assert any("NaN" in note for note in followed.notes)
     assert followed.cells.groupby("track").size().tolist() == [3, 3, 3]  # followed over the gap
+    save_movie(found_movie("m", {}, followed, source, None, 0), tmp_path / "saved", NO_WINDOW)
+    assert read_results(tmp_path / "saved").cells["track"].tolist() == followed.cells["track"].tolist()
     movie[2:, 1, 5, 5] = np.nan
     with pytest.raises(InputError, match="NaN"):
-        driven(frames_of(movie))
+        driven(in_memory(movie))
 
 
 @pytest.mark.parametrize(
