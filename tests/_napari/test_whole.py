@@ -17,8 +17,9 @@ pytest.importorskip("pytestqt")
 from napari_viewers import open_widget, run
 
 from napari_tam import api
+from napari_tam._napari._channel import Channel
 from napari_tam._napari._contributions._images import image_layers
-from napari_tam._napari._layers import KEY, Channel
+from napari_tam._napari._layers import KEY
 from napari_tam._napari._results import save_results
 from napari_tam._napari._whole._axes import MOVIE, PLANE, VOLUME, offered
 from napari_tam._napari._whole._movie import found_movie

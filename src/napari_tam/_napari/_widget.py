@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     import napari.viewer
     from napari.layers import Image
 
+    from napari_tam._napari._channel import Channel
     from napari_tam._napari._found import Found
-    from napari_tam._napari._layers import Channel
     from napari_tam._napari._tabs._teach import TeachTab
     from napari_tam._napari._whole._start import Task
     from napari_tam.progress import Progress

@@ -12,8 +12,8 @@ from psygnal import Signal
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFormLayout, QLabel, QListWidget, QListWidgetItem, QWidget
 
+from napari_tam._napari._channel import Channel, file_facts, pixel_size_um
 from napari_tam._napari._controls import Combo, Number
-from napari_tam._napari._layers import Channel, file_facts, pixel_size_um
 from napari_tam._napari._whole._axes import PLANE, WORDS, offered
 from napari_tam.errors import InputError
 from napari_tam.io.channels import guess_roles

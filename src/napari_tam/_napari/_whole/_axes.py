@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 
 import pint
 
-from napari_tam._napari._layers import KEY, file_facts
+from napari_tam._napari._channel import file_facts
+from napari_tam._napari._layers import KEY
 from napari_tam.errors import InputError
 
 if TYPE_CHECKING:
-    from napari_tam._napari._layers import Channel
+    from napari_tam._napari._channel import Channel
 
 #: What can be analysed of an image, with the words that the form has for it.
 PLANE, VOLUME, MOVIE = "plane", "volume", "movie"

@@ -19,7 +19,7 @@ from napari_tam.io.tiff_metadata import Metadata
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from napari_tam._napari._layers import Channel
+    from napari_tam._napari._channel import Channel
     from napari_tam.io.field import Field
     from napari_tam.settings import Settings
 

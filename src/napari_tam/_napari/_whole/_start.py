@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_tam._napari._analyse import analyse, folder_of
+from napari_tam._napari._channel import check_images, placement
 from napari_tam._napari._found import Found
-from napari_tam._napari._layers import check_images, placement
 from napari_tam._napari._whole._axes import MOVIE, PLANE, VOLUME, taken_axes, z_step_um
 from napari_tam._napari._whole._source import LayerPlanes, Source, is_large
 from napari_tam.errors import InputError
@@ -19,7 +19,7 @@ from napari_tam.io.tiff import available_memory
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping, Sequence
 
-    from napari_tam._napari._layers import Channel
+    from napari_tam._napari._channel import Channel
     from napari_tam._napari._session import Session
     from napari_tam.settings import Settings
 
