@@ -26,6 +26,7 @@ from napari_tam._napari._whole._movie import found_movie
 from napari_tam._napari._whole._run import analyse_movie
 from napari_tam._napari._whole._save import save_movie
 from napari_tam._napari._whole._source import Source
+from napari_tam.batches.threshold import read_thresholds
 from napari_tam.columns import DECISION_COLUMNS, LAYOUT_COLUMNS, PUNCTUM_DECISION_COLUMNS
 from napari_tam.errors import InputError
 from napari_tam.pipeline.edits import Edits
@@ -163,6 +164,7 @@ def test_a_movie_has_the_tables_of_the_command_line(viewer: Any, qtbot: Any, tmp
     assert_same(found.over_time, theirs.cells)
     assert_same(found.analysis.puncta.drop(columns="track"), theirs.puncta)
     assert_same(found.followed.fits, kinetics)
+    assert found.followed.thresholds == read_thresholds(tmp_path / "out")  # one, learnt from all frames
     cells, tracks = viewer.layers["cells (m)"], viewer.layers["tracks (m)"]
     for row in found.over_time.itertuples():  # a cell keeps its number, and its track lies on it
         at = row.frame, round(row.centroid_y_px), round(row.centroid_x_px)

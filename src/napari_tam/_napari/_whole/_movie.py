@@ -70,7 +70,7 @@ class FoundMovie(Found):
         layers: list[LayerData] = []
         for kind, data, table in labels:
             arguments = {"name": f"{kind} ({self.name})", "features": table, "opacity": 0.5, **common}
-            layers.append((self._spread(small(data)), arguments | {"visible": kind == "cells"}, "labels"))
+            layers.append((self._spread(data), arguments | {"visible": kind == "cells"}, "labels"))
         puncta = self.analysis.puncta
         for number, label in enumerate(labels_of(self.over_time.columns) or [""]):
             own = rows_of(puncta, label).reset_index(drop=True)
@@ -122,7 +122,10 @@ class FoundMovie(Found):
 def found_movie(
     name: str, where: dict[str, Any], followed: Followed, source: Source, folder: Any, planes: int
 ) -> FoundMovie:
-    """Return a movie to be shown: label images (TYX) of tracks, and a row a track."""
+    """Return a movie to be shown: label images (TYX) of tracks, and a row a track.
+
+    It takes a while, and so is not for the window's thread.
+    """
     from napari_tam.columns import join_tables
 
     frames = followed.frames
@@ -153,8 +156,8 @@ def found_movie(
     analysis = Analysis(
         last.field,
         last.settings,
-        cells,
-        nuclei,
+        small(cells),
+        None if nuclei is None else small(nuclei),
         table_of_tracks(followed.cells, followed.fits),
         join_tables(parts),
         summary,
@@ -179,7 +182,8 @@ def table_of_tracks(cells: pd.DataFrame, fits: pd.DataFrame) -> pd.DataFrame:
     import pandas as pd
 
     groups = cells.groupby("track", sort=True)
-    found = pd.DataFrame({"label": groups.size().index.to_numpy(int), "frames": groups.size().to_numpy()})
+    tracks = groups.size().index.to_numpy(int)
+    found: dict[str, Any] = {"label": tracks, "frames": groups.size().to_numpy()}
     found["first_frame"] = groups["frame"].min().to_numpy()
     for name in cells.columns:
         if name in _NOT_MEANT:
@@ -192,8 +196,8 @@ def table_of_tracks(cells: pd.DataFrame, fits: pd.DataFrame) -> pd.DataFrame:
             found[name] = values.groupby(cells["track"]).agg(_most_frequent).to_numpy()
     own = fits[fits["track"].notna() & (fits["readout"] == _COLOURED_BY)].set_index("track")
     for name in _OF_FIT:
-        found[name] = found["label"].map(own[name]).astype(float)
-    return found
+        found[name] = own[name].reindex(tracks).to_numpy(float)
+    return pd.DataFrame(found)
 
 
 def _most_frequent(values: pd.Series) -> Any:

@@ -164,11 +164,12 @@ def _movie(
     where = placement(cell, 2 + len(axes))
     folder = _folder(session.found.get(cell.image), Field(cell.image, {}, pixel_size_um, cell.source))
     settings = settings.updated(z_stack="project")
-    return Task(
-        cell.image,
-        lambda: analyse_movie(session, source, settings, folder),
-        lambda followed: found_movie(cell.image, where, followed, source, folder, planes),
-    )
+
+    def work() -> Generator[Any, None, Found]:
+        followed = yield from analyse_movie(session, source, settings, folder)
+        return found_movie(cell.image, where, followed, source, folder, planes)
+
+    return Task(cell.image, work, lambda found: found)
 
 
 def _large(
