@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +32,9 @@ from qtpy.QtWidgets import QAbstractButton, QApplication
 from napari_tam._napari._results import choose
 from napari_tam.installation import __version__
 from napari_tam.settings import Settings
+from napari_tam.simulate.movie import write_movies
+from napari_tam.simulate.parameters import MovieParameters, VolumeParameters
+from napari_tam.simulate.scene3d import write_volumes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -247,6 +251,46 @@ def co_culture(camera: Camera) -> None:
     camera.take("gates", "Gates", panel)
 
 
+def volume(camera: Camera) -> None:
+    """Take a simulated z-stack in 3-D."""
+    plane = replace(VolumeParameters().plane, shape=(256, 256), cells_per_field=7)
+    with tempfile.TemporaryDirectory() as place:
+        base = replace(VolumeParameters(), plane=plane)
+        [path] = write_volumes(Path(place), 1, 5, planes=14, parameters=base)
+        whole(camera, path, "volume")
+    camera.viewer.dims.ndisplay = 3
+    camera.viewer.reset_view()
+    camera.viewer.scene.camera.angles = (10, -30, 60)
+    camera.take("volume", "Plot", camera.tab("Plot"))
+
+
+def movie(camera: Camera) -> None:
+    """Take a simulated movie, with the uptake of a cell over time and the table of all of them."""
+    base = MovieParameters()
+    base = replace(base, scene=replace(base.scene, shape=(288, 288), cells_per_field=14))
+    with tempfile.TemporaryDirectory() as place:
+        [path] = write_movies(Path(place), 1, 10, 5, parameters=base)
+        whole(camera, path, "movie")
+    found = camera.widget.session.current
+    panel = camera.tab("Plot")
+    camera.widget.results.open_table()
+    fits = found.followed.fits
+    known = fits[(fits["readout"] == "puncta_intensity_sum") & fits["half_time_h"].notna()]
+    camera.widget.session.select(found, {int(known["track"].dropna().iloc[0])})
+    camera.viewer.dims.set_current_step(0, 6)
+    settle()
+    camera.viewer.reset_view()
+    camera.take("movie", "Plot", panel)
+
+
+def whole(camera: Camera, path: Path, what: str) -> None:
+    """Open an image and analyse all of it."""
+    camera.viewer.open(str(path), plugin="napari-tam")
+    camera.widget.picker.what = what
+    camera.widget.run()
+    camera.finished()
+
+
 def folder(camera: Camera) -> None:
     """Take a folder with three images, one of them broken; a finished one is open."""
     _, batch = camera.viewer.window.add_plugin_dock_widget("napari-tam", "Analyse a folder")
@@ -285,7 +329,13 @@ def report(results: Path, notes: dict[str, Any]) -> None:
 
 def main() -> None:
     """Take all pictures, or those of the named parts."""
-    parts = {"first_field": first_field, "co_culture": co_culture, "folder": folder}
+    parts: dict[str, Callable[[Camera], None]] = {
+        "first_field": first_field,
+        "co_culture": co_culture,
+        "volume": volume,
+        "movie": movie,
+        "folder": folder,
+    }
     parser = argparse.ArgumentParser(description="Take the pictures of the documentation.")
     parser.add_argument("parts", nargs="*", help=f"of {', '.join(parts)}; without: all")
     parser.add_argument("--report", type=Path, metavar="RESULTS", help="take this folder's report as well")

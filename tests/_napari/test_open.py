@@ -196,7 +196,6 @@ def test_a_stack_of_few_planes_is_offered_as_one(viewer: Any, models: FakeModels
         "exosome": "PKH26",
     }
     widget.pixel_size_um = PIXEL_UM
-    widget.picker.only_shown.setChecked(True)
     viewer.dims.set_current_step(0, 3)
     run(widget, qtbot)
     assert list(widget.session.found) == ["CD11b_p003"]

@@ -157,20 +157,15 @@ def stacks(viewer: Any) -> dict[str, Any]:
     }
 
 
-def test_of_a_stack_the_shown_plane_is_analysed_when_asked_for(
-    viewer: Any, models: FakeModels, qtbot: Any, errors: list[str]
+def test_of_a_stack_the_shown_plane_is_analysed_unless_asked_otherwise(
+    viewer: Any, models: FakeModels, qtbot: Any
 ) -> None:
     layers = stacks(viewer)
     widget = open_widget(viewer)
     widget.choose({"cell": layers["cell"], "nucleus": None, "exosome": layers["exosome"]})
-    run(widget, qtbot)
-    assert "only the plane that is shown" in errors[0]  # what to do
-    assert not models.calls
-    assert not widget.picker.only_shown.isHidden()
-    widget.picker.only_shown.setChecked(True)
+    assert not widget.picker.scope.isHidden()
     viewer.dims.set_current_step(0, 6)
     run(widget, qtbot)
-    assert len(errors) == 1
     found = widget.session.found["CD11b_p006"]
     field = found.analysis.raw or found.analysis.field
     np.testing.assert_array_equal(field.channels["exosome"], layers["exosome"].data[6])
@@ -183,7 +178,7 @@ def test_of_a_stack_the_shown_plane_is_analysed_when_asked_for(
 def test_planes_are_offered_for_stacks_only(viewer: Any) -> None:
     widget = open_widget(viewer)
     add_channels(viewer)
-    assert widget.picker.only_shown.isHidden()
+    assert widget.picker.scope.isHidden()
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])

@@ -142,7 +142,7 @@ def test_channels_of_one_layer_take_roles(
         else [viewer.add_image(fakes.image(), name="plate_B02")]
     )
     widget = open_widget(viewer)
-    from napari_tam._napari._layers import Channel
+    from napari_tam._napari._channel import Channel
 
     widget.choose({"cell": Channel(layer, 0), "nucleus": Channel(layer, 1), "exosome": Channel(layer, 2)})
     widget.pixel_size_um = 0.5
@@ -158,7 +158,7 @@ def test_channels_of_one_layer_take_roles(
 
 
 def test_names_and_pixel_size_come_from_the_file_where_the_layer_has_none(tmp_path: Path) -> None:
-    from napari_tam._napari._layers import file_facts
+    from napari_tam._napari._channel import file_facts
 
     facts = file_facts(fakes.write_image(tmp_path / "a.ome.tif"))
     assert facts.channel_names == ("CD11b", "DAPI", "exosome")

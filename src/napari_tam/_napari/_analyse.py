@@ -60,7 +60,7 @@ def analyse(
                     f"the {role} channel has pixels that are not finite numbers", where=field.name
                 )
         field = replace(field, channels=channels)
-    if edits is None and folder is not None:
+    if edits is None and folder is not None and field.z_step_um is None:
         edits = read_edits(folder, field.name, field.shape)
     analysis = yield from run_steps(field, settings, models, previous, edits)
     if analysis.candidates is None:

@@ -7,15 +7,21 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_tam._napari._layers import result_layers
 from napari_tam.edit.review import Review, changed_labels
 from napari_tam.pipeline.edits import Edits
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from napari_tam._napari._judged import Automatic
+    from napari_tam._napari._layers import LayerData
     from napari_tam.pipeline.analysis import Analysis
     from napari_tam.settings import Settings
+
+#: Where a cell is; the first one for volumes only.
+_CENTRE = ("centroid_z_px", "centroid_y_px", "centroid_x_px")
 
 
 @dataclass(eq=False)
@@ -53,6 +59,8 @@ class Found:
         The settings by which puncta are shown, where the analysis does not have them yet.
     kept
         The corrections that are on disk.
+    fixed
+        Why nothing of it is corrected by hand (volumes, movies, images in tiles); empty: it can be.
     """
 
     name: str
@@ -72,6 +80,7 @@ class Found:
     puncta_now: Any = None
     previewed: Settings | None = None
     kept: Edits | None = None
+    fixed: str = ""
 
     def follow(self, before: Found | None) -> None:
         """Take over from the result that was shown before, if there was one."""
@@ -88,6 +97,16 @@ class Found:
         if before.first is not None and (same or self.analysis.edits.cells is not None):
             self.first, self.reviewed = before.first, before.reviewed
 
+    def layers_data(self) -> list[LayerData]:
+        """Return its nuclei, cells and puncta as napari layer data."""
+        return result_layers(self.analysis, self.name, self.where)
+
+    def place_of(self, label: int, here: Sequence[float]) -> Sequence[float] | None:
+        """Return the centre of a cell in pixels; ``here`` is what the viewer shows (see `FoundMovie`)."""
+        rows = self.analysis.table[self.analysis.table["label"] == label]
+        axes = [name for name in _CENTRE if name in rows]
+        return None if rows.empty else [float(value) for value in rows[axes].to_numpy(float)[0]]
+
     @property
     def review(self) -> Review:
         """The doubtful cells of the first analysis."""
@@ -97,6 +116,8 @@ class Found:
 
     def changed_cells(self) -> set[int]:
         """Return the labels that were corrected since the first analysis, also those not measured yet."""
+        if self.fixed:
+            return set()
         layer, first = self.layers.get("cells"), (self.first or self.analysis).cells
         if layer is None or layer.data.shape != first.shape:
             return set()
@@ -108,7 +129,7 @@ class Found:
             return False
         if (self.analysis.table["label"] == label).any():
             return True
-        layer = self.layers.get("cells")
+        layer = None if self.fixed else self.layers.get("cells")
         return layer is not None and bool((np.asarray(layer.data) == label).any())
 
     @property

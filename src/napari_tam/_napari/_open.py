@@ -10,7 +10,7 @@ import numpy as np
 from napari.utils.notifications import show_warning
 
 from napari_tam._napari._found import Found
-from napari_tam._napari._layers import KEY, kind_of, layers_of, positions, result_layers
+from napari_tam._napari._layers import KEY, kind_of, layers_of, positions
 from napari_tam.errors import InputError
 from napari_tam.io.listing import name_of
 from napari_tam.io.masks.find import NONE
@@ -90,7 +90,7 @@ def layers_of_found(found: Found) -> list[LayerData]:
     """Return the layers of a finished image; once in a viewer, they join its session."""
     field = found.analysis.raw
     layers = [] if field is None else layers_of(field)
-    for data, arguments, kind in result_layers(found.analysis, found.name, found.where):
+    for data, arguments, kind in found.layers_data():
         role = kind_of(arguments["name"], labels_of(found.analysis.table.columns))
         known = {**arguments["metadata"][KEY], "kind": role, "opened": found}
         layers.append((data, {**arguments, "metadata": {KEY: known}}, kind))

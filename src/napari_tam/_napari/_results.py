@@ -30,8 +30,11 @@ if TYPE_CHECKING:
 #: First entry of the second list of the plot: the distribution of the first.
 BY_GROUP = "by phenotype"
 
+#: Another one, of movies: the curves of the tracks.
+OVER_TIME = "over time"
+
 #: Entries of lists that are words already, and no columns.
-OWN_WORDS = (BY_GROUP, TAUGHT)
+OWN_WORDS = (BY_GROUP, OVER_TIME, TAUGHT)
 
 #: Width of outlines in pixels of the image.
 OUTLINE_PX = 2
@@ -77,6 +80,7 @@ class ResultsBar(QWidget):
         self._session = session
         self._table: Any = None
         self.image = QLabel("")
+        self.image.setWordWrap(True)
         self.column = Combo()
         self.column.setToolTip("What the cells' colours stand for.")
         self.column.activated.connect(lambda _: self.colour_by(chosen(self.column)))
@@ -132,8 +136,11 @@ class ResultsBar(QWidget):
     def open_table(self) -> None:
         """Open napari's features table on the cells."""
         session, found = self._session, self._session.current
-        if found is not None and found.layers.get("cells") in session.viewer.layers:
-            session.viewer.layers.selection.active = found.layers["cells"]
+        if found is not None:
+            # of a movie the table over time
+            layer = found.layers.get("tracks", found.layers.get("cells"))
+            if layer in session.viewer.layers:
+                session.viewer.layers.selection.active = layer
         try:
             dock, widget = session.viewer.window.add_plugin_dock_widget("napari", "Features table widget")
         except (KeyError, ValueError):
@@ -178,10 +185,14 @@ class ResultsBar(QWidget):
         session = self._session
         chosen = list(session.viewer.layers.selection)
         found = session.at_layer(chosen[0]) if len(chosen) == 1 else None
-        if found is None or chosen[0] != found.layers.get("cells"):
+        if found is None or chosen[0] not in (found.layers.get("cells"), found.layers.get("tracks")):
             return
         model = self._table.table.model()
         rows = {model.mapToSource(at).row() for at in self._table.table.selectionModel().selectedIndexes()}
+        if chosen[0] == found.layers.get("tracks"):
+            tracks = chosen[0].features["track"].to_numpy(int)
+            session.select(found, {int(tracks[at]) for at in rows})
+            return
         if len(rows) > 1:  # a single one: napari has chosen its label; or the table follows the layer
             session.select(found, rows)
 
@@ -205,7 +216,9 @@ class ResultsBar(QWidget):
             self._scroll()
         elif found.selected:
             what = f" · {len(found.selected)} selected"
-        self.image.setText(f"<b>{escape(found.name)}</b>: {len(found.analysis.table)} cells{what}")
+        count = len(found.analysis.table)
+        cells = f"{count} cells" if "first_frame" not in found.analysis.table else f"{count} tracks"
+        self.image.setText(f"<b>{escape(found.name)}</b>: {cells}{what}")
 
     def _scroll(self) -> None:
         """Bring the chosen row of the table into sight."""
@@ -227,8 +240,13 @@ def _in_short(found: Found, label: int) -> str:
     if row.empty:
         return f"cell {label}, not measured yet"
     [(_, cell)] = row.iterrows()
+    if "first_frame" in cell:  # a track: what its row holds are means over the frames
+        half = f", half-time {cell['half_time_h']:.2g} h" if cell["half_time_h"] > 0 else ""
+        mean = f"{cell['puncta_count']:.1f} puncta on average"
+        return f"track {label}: {cell['frames']:.0f} frames, {mean}{half}"
     kind = f"{cell['phenotype']}, " if "phenotype" in table else ""
-    return f"cell {label}: {kind}{cell['puncta_count']:.0f} puncta, {cell['area_um2']:.0f} µm²"
+    size = f"{cell['volume_um3']:.0f} µm³" if "volume_um3" in table else f"{cell['area_um2']:.0f} µm²"
+    return f"cell {label}: {kind}{cell['puncta_count']:.0f} puncta, {size}"
 
 
 def save_results(found: Found, folder: Path, session: Session) -> None:
@@ -239,11 +257,16 @@ def save_results(found: Found, folder: Path, session: Session) -> None:
     InputError
         If it cannot be written, or holds results of other images.
     """
+    from napari_tam._napari._whole._movie import FoundMovie
+    from napari_tam._napari._whole._save import save_movie
     from napari_tam.results.edits import save_edits
     from napari_tam.results.field_store import Stamp
     from napari_tam.results.folder import read_results
     from napari_tam.results.record import Record, image_row
 
+    if isinstance(found, FoundMovie):
+        save_movie(found, folder, session)
+        return
     if not found.analysis.field.channels:
         raise InputError("only the results are open, and nothing new can be saved", where=found.name)
     if (folder / "images.csv").exists():

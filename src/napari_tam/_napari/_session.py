@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary, finalize, ref
 
 import numpy as np
-from napari.layers import Labels, Points
+from napari.layers import Labels, Points, Tracks
 from psygnal import Signal
 from qtpy.QtCore import QTimer
 
@@ -23,7 +23,6 @@ from napari_tam._napari._layers import (
     point_features,
     positions,
     puncta_key,
-    result_layers,
 )
 from napari_tam._napari._preload import draw_letters
 from napari_tam.markers.labels import labels_of, rows_of
@@ -143,6 +142,10 @@ class Session:
 
     def _put(self, found: Found) -> Iterator[None]:
         before = self.found.get(found.name)
+        if before is not None and before.fixed != found.fixed:  # of the volume, now of the movie
+            for layer in [own for own in before.layers.values() if own in self.viewer.layers]:
+                self.viewer.layers.remove(layer)
+            before = None
         found.follow(before)
         table = found.analysis.table
         found.selected &= frozenset(table["label"].tolist())
@@ -163,21 +166,25 @@ class Session:
         for number, label in enumerate(labels_of(found.analysis.table.columns) or [""]):
             layer = found.layers.get(puncta_key(number, label))
             if layer is not None and layer in self.viewer.layers:
+                own = rows_of(spots, label).reset_index(drop=True)
                 with self.quietly():
-                    _move_points(layer, rows_of(spots, label).reset_index(drop=True))
+                    _move_points(layer, positions(own), own)
                 if number == 0:
                     found.puncta_now = np.array(layer.data)
 
     def _show(self, found: Found) -> Iterator[None]:
         """Update the layers, or add those that are missing; yields after each."""
-        add = {"labels": self.viewer.add_labels, "points": self.viewer.add_points}
+        viewer = self.viewer
+        add = {"labels": viewer.add_labels, "points": viewer.add_points, "tracks": viewer.add_tracks}
         active = self.viewer.layers.selection.active
-        for data, arguments, kind in result_layers(found.analysis, found.name, found.where):
+        for data, arguments, kind in found.layers_data():
             name = kind_of(arguments["name"], labels_of(found.analysis.table.columns))
             layer = found.layers.get(name)
             if layer is None or layer not in self.viewer.layers:
                 visible = arguments.pop("visible", True)
                 layer = add[kind](data, **arguments, visible=False)
+                if found.fixed and kind != "tracks":
+                    layer.editable = False
                 self.follow(name, layer, found)
                 active = found.layers["cells"] if "cells" in found.layers else layer
                 yield  # making and drawing take 0.1 to 0.2 s each
@@ -189,11 +196,14 @@ class Session:
                 # what the user changed while this was measured stays, and is measured next
                 if isinstance(layer, Points):
                     if name not in found.dirty:
-                        _move_points(layer, arguments["features"])
+                        _move_points(layer, data, arguments["features"])
+                elif isinstance(layer, Tracks):
+                    layer.data = data
+                    layer.features = arguments["features"]
                 else:
                     if name in found.dirty:
                         pass
-                    elif layer.data.shape != data.shape or not np.array_equal(layer.data, data):
+                    elif found.fixed or not np.array_equal(layer.data, data):
                         layer.data = data
                     if arguments["features"] is not None:
                         layer.features = arguments["features"]
@@ -229,7 +239,7 @@ class Session:
 
     def _on_edited(self, layer: Any) -> None:
         found = self.at_layer(layer)
-        if found is not None and not self._quiet:
+        if found is not None and not self._quiet and not found.fixed:
             kind = next(kind for kind, own in found.layers.items() if own == layer)
             self.edited_layer(found, kind)
 
@@ -290,12 +300,18 @@ class Session:
         self.look_at(found, label)
 
     def look_at(self, found: Found, label: int) -> None:
-        """Move the camera to a cell."""
-        table, layer = found.analysis.table, found.layers.get("cells")
-        row = table[table["label"] == label]
-        if layer is not None and len(row):
-            centre = row[["centroid_y_px", "centroid_x_px"]].to_numpy(float)[0]
-            self.viewer.scene.camera.center = tuple(layer.data_to_world(centre))
+        """Move the camera to a cell, of a volume or movie also the sliders."""
+        layer, dims = found.layers.get("cells"), self.viewer.dims
+        if layer is None or layer not in self.viewer.layers:
+            return
+        here = layer.world_to_data(dims.point)[-layer.ndim :]
+        place = found.place_of(label, here)
+        if place is None:
+            return
+        world = tuple(layer.data_to_world(place))
+        for axis, value in enumerate(world[:-2], dims.ndim - len(world)):
+            dims.set_point(axis, value)
+        self.viewer.scene.camera.center = world[-dims.ndisplay :]
 
     def _on_active(self, event: Any) -> None:
         found = self.at_layer(event.value) if event.value is not None else None
@@ -308,18 +324,21 @@ class Session:
         if found is not None:
             found.layers = {kind: own for kind, own in found.layers.items() if own != event.value}
 
-    def click(self, position: tuple[float, ...], *, more: bool = False) -> None:
+    def click(self, position: tuple[float, ...], *, more: bool = False, along: Any = None) -> None:
         """Select the cell at a place in the world (or do with it what a tab has asked for).
 
-        With `more`, the cells that are selected stay so; one that is clicked again is not any more.
+        With `more`, the cells that are selected stay so; one that is clicked again is not any more. In the
+        3-D view, `along` is the direction of sight and the axes that are displayed.
         """
+        sight = {} if along is None else {"view_direction": along[0], "dims_displayed": list(along[1])}
         candidates = [self.current] if self.current is not None else []
         candidates += [found for found in self.found.values() if found is not self.current]
         for found in candidates:
             layer = found.layers.get("cells")
             if layer is None or layer not in self.viewer.layers or not layer.visible:
                 continue
-            label = int(layer.get_value(position, world=True) or 0)
+            value = layer.get_value(position, world=True, **sight)  # of a pyramid with the level
+            label = int((value[-1] if isinstance(value, tuple) else value) or 0)
             if label and self.on_click is not None and self.on_click(found, label):
                 return
             if label:
@@ -396,7 +415,9 @@ def _listen(session: Session, callbacks: list[Any]) -> None:
         yield
         session = known()
         if event.type != "mouse_move" and session is not None:
-            session.click(event.position, more=more)
+            solid = viewer.dims.ndisplay == 3
+            along = (event.view_direction, event.dims_displayed) if solid else None
+            session.click(event.position, more=more, along=along)
 
     def forget() -> None:
         if on_mouse in callbacks:
@@ -406,9 +427,8 @@ def _listen(session: Session, callbacks: list[Any]) -> None:
     finalize(session, forget)
 
 
-def _move_points(layer: Any, puncta: pd.DataFrame) -> None:
+def _move_points(layer: Any, points: Any, puncta: pd.DataFrame) -> None:
     """Give a points layer other points and their features."""
-    points = positions(puncta)
     layer.selected_data = set()
     if len(points) != len(layer.data) or not np.array_equal(layer.data, points):
         layer.data = points

@@ -9,11 +9,9 @@ from napari.utils.notifications import show_error
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QLabel, QTabWidget, QVBoxLayout, QWidget
 
-from napari_tam._napari._analyse import analyse, folder_of
 from napari_tam._napari._controls import Panel, button, column, row, taken_out
-from napari_tam._napari._found import Found
 from napari_tam._napari._job import Job
-from napari_tam._napari._layers import KEY, check_images, placement
+from napari_tam._napari._layers import KEY
 from napari_tam._napari._preload import collect_again
 from napari_tam._napari._results import ResultsBar
 from napari_tam._napari._session import Session
@@ -23,8 +21,12 @@ from napari_tam._napari._tabs._form import SettingsForm
 from napari_tam._napari._tabs._gates import GatesTab
 from napari_tam._napari._tabs._plot import PlotTab
 from napari_tam._napari._tabs._puncta import PunctaPanel
+from napari_tam._napari._whole._axes import PLANE
+from napari_tam._napari._whole._movie import FoundMovie
+from napari_tam._napari._whole._run import Part
+from napari_tam._napari._whole._start import task as one_piece
+from napari_tam._napari._whole._start import task_of
 from napari_tam.errors import InputError
-from napari_tam.io.field import Field
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -33,12 +35,11 @@ if TYPE_CHECKING:
     import napari.viewer
     from napari.layers import Image
 
-    from napari_tam._napari._judged import Automatic
-    from napari_tam._napari._layers import Channel
+    from napari_tam._napari._channel import Channel
+    from napari_tam._napari._found import Found
     from napari_tam._napari._tabs._teach import TeachTab
-    from napari_tam.pipeline.analysis import Analysis
+    from napari_tam._napari._whole._start import Task
     from napari_tam.progress import Progress
-    from napari_tam.settings import Settings
 
 #: How long a threshold rests before the tables are made anew (ms).
 _REST_MS = 300
@@ -118,7 +119,7 @@ class AnalyseWidget(Panel):
 
     def chosen(self) -> dict[str, Channel]:
         """Return the chosen channels by role; of stacks the plane that is shown, if that is asked for."""
-        return self.picker.planes()
+        return self.picker.planes() if self.picker.what == PLANE else self.picker.chosen()
 
     def choose(self, layers: Mapping[str, Image | Channel | None]) -> None:
         """Choose layers or channels by role; None leaves a role open."""
@@ -177,7 +178,8 @@ class AnalyseWidget(Panel):
                     where=found.name,
                     fix="Put the image back where it was, and open the results again",
                 )
-            self._begin(found.name, found.where, field, {}, analysis.settings, found)
+            own = found.where, found.folder, analysis.settings, self.session, found
+            self._begin(one_piece(field, {}, *own))
         except InputError as error:
             show_error(str(error))
 
@@ -192,52 +194,35 @@ class AnalyseWidget(Panel):
             collect_again()
 
     def _start(self) -> None:
-        channels = self.chosen()
-        check_images(channels)
-        cell = channels["cell"]
-        if not self.pixel_size_um:
+        channels = self.picker.chosen()
+        cell = channels.get("cell")
+        if cell is not None and not self.pixel_size_um:
             raise InputError(
                 "the pixel size is not known",
                 where=f"layer '{cell.layer.name}'",
                 fix="Give it in the form, in µm",
             )
-        settings = self.settings_form.settings(pixel_size_um=self.pixel_size_um)
+        settings = self.settings_form.settings(pixel_size_um=self.pixel_size_um or None)
         self.correct.take_over_changed()
-        field = Field(cell.image, {}, self.pixel_size_um, cell.source)
-        planes = {role: channel.plane for role, channel in channels.items()}
-        # Where the results belong is settled now, whatever the user does to the viewer meanwhile.
-        self._begin(cell.image, placement(cell), field, planes, settings, self.session.found.get(cell.image))
+        point = self._viewer.dims.point
+        self._begin(task_of(channels, self.picker.what, point, self.pixel_size_um, settings, self.session))
 
-    def _begin(
-        self,
-        name: str,
-        where: dict[str, Any],
-        field: Field,
-        planes: Mapping[str, Any],
-        settings: Settings,
-        before: Found | None,
-    ) -> None:
-        folder = before.folder if before is not None else folder_of(field)
-        session = self.session
-
-        def done(result: tuple[Analysis, Automatic | None]) -> None:
+    def _begin(self, task: Task) -> None:
+        def done(result: Any) -> None:
             self.results.narrow_tables()
-            analysis, automatic = result
-            found = Found(name, where, analysis, analysis.edits, folder, automatic)
-            self.session.put_in_turns(found, self._on_result)
+            self.session.put_in_turns(task.found(result), self._on_result)
 
-        self.job.start(
-            lambda: analyse(session, field, planes, settings, before, folder),
-            done,
-            title=f"Uptake in {name}",
-        )
+        self.job.start(task.work, done, title=f"Uptake in {task.name}")
         self._say("Starting …")
 
     def _on_result(self, found: Found) -> None:
         summary = found.analysis.summary
+        cell, notes = "cell", ""
+        if isinstance(found, FoundMovie):
+            cell, notes = "track", "".join(f". {note}" for note in found.followed.notes)
         self._say(
-            f"{summary['cells']} cell{'' if summary['cells'] == 1 else 's'}, {summary['puncta']} puncta "
-            f"({summary['puncta_outside']} of them outside the cells)"
+            f"{summary['cells']} {cell}{'' if summary['cells'] == 1 else 's'}, {summary['puncta']} puncta "
+            f"({summary['puncta_outside']} of them outside the cells){notes}"
         )
         if self._trying:
             self._trying = False
@@ -254,6 +239,8 @@ class AnalyseWidget(Panel):
         found = self._target()
         if name not in _thresholds() or found is None:
             return
+        if found.fixed and found.analysis.candidates is None:
+            return  # it would all be analysed again, which may take long: Run does that
         try:
             settings = self.settings_form.settings(pixel_size_um=self.pixel_size_um or None)
         except InputError as error:
@@ -313,8 +300,8 @@ class AnalyseWidget(Panel):
         self.run()
 
     def _on_progress(self, progress: Progress) -> None:
-        number = progress.done + 1
-        self._say(f"Step {number} of {progress.total}: {progress.step} …")
+        text = f"Step {progress.done + 1} of {progress.total}: {progress.step} …"
+        self._say(progress.text if isinstance(progress, Part) else text)
 
     def _on_busy(self, busy: bool) -> None:
         self._run.setEnabled(not busy)

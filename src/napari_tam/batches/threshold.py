@@ -36,6 +36,9 @@ if TYPE_CHECKING:
     from napari_tam.pipeline.models import Models
     from napari_tam.settings import Settings
 
+    #: Reads the fields of an image: `napari_tam.io.images.read_fields`, or the like of it.
+    ReadFields = Callable[..., Iterator[Field]]
+
 #: Where it is written in the results folder.
 THRESHOLD_FILE = "puncta_threshold.json"
 
@@ -111,13 +114,39 @@ def learn_threshold(
     known = _read(out, depends, len(names)) if resume else None
     if known is not None:
         return Learnt(_with(settings, known), known)
-    search = _Search(settings, models, tell)
+    search = _Search(settings, models, tell, read_fields)
     thresholds = search.find(names, controls)
     first, *others = thresholds
     record = {**thresholds[first].as_dict(), "files": len(names), "depends": depends}
     if first:
         record |= {"label": first, "others": {label: thresholds[label].as_dict() for label in others}}
     files.write_json(out / THRESHOLD_FILE, record)
+    return Learnt(_with(settings, thresholds), thresholds, search.found)
+
+
+def learn_from(
+    read: ReadFields,
+    path: Path,
+    name: str,
+    settings: Settings,
+    models: Models,
+    tell: Callable[[BatchProgress], None] = lambda _progress: None,
+) -> Learnt:
+    """Learn the threshold of one image or movie, as `learn_threshold` does for a batch of that alone.
+
+    Parameters
+    ----------
+    read
+        Reads its fields, see `napari_tam.io.images.read_fields`.
+    path, name
+        What it is called.
+    settings, models, tell
+        See `learn_threshold`.
+    """
+    if settings.puncta_threshold is not None:
+        return Learnt(settings, {"": by_user(settings.puncta_threshold)})
+    search = _Search(settings, models, tell, read)
+    thresholds = search.find({path: name}, _Controls({path: name}, None))
     return Learnt(_with(settings, thresholds), thresholds, search.found)
 
 
@@ -188,8 +217,10 @@ class _Controls:
 class _Search:
     """Fields that are looked at, and what they hold."""
 
-    def __init__(self, settings: Settings, models: Models, tell: Callable[[BatchProgress], None]) -> None:
-        self.settings, self.models, self.tell = settings, models, tell
+    def __init__(
+        self, settings: Settings, models: Models, tell: Callable[[BatchProgress], None], read: ReadFields
+    ) -> None:
+        self.settings, self.models, self.tell, self.read = settings, models, tell, read
         #: Candidates by the names of their fields.
         self.found: dict[str, pd.DataFrame] = {}
         #: The same with the cells they lie in, of control wells.
@@ -269,7 +300,7 @@ class _Search:
             if not wanted:
                 continue
             with contextlib.suppress(Exception):  # as above
-                for one in read_fields(path, self.settings, name=names[path], wanted=wanted.__contains__):
+                for one in self.read(path, self.settings, name=names[path], wanted=wanted.__contains__):
                     # before the first image: a bar stays at its beginning
                     step = Progress("threshold", 0, len(ALL_STEPS))
                     self.tell(BatchProgress(path, one.name, 0, len(names), step))
@@ -285,7 +316,7 @@ class _Search:
                 return False
 
             with contextlib.suppress(Exception):  # as above
-                for _ in read_fields(path, self.settings, name=names[path], wanted=note):
+                for _ in self.read(path, self.settings, name=names[path], wanted=note):
                     pass
         each = max(1, most // max(len(inside), 1))
         return {path: set(spread(inside[path])[:each]) for path in paths}

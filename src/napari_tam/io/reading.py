@@ -21,7 +21,7 @@ from napari_tam.markers.names import MARKER, is_marker_role, listed
 from napari_tam.settings import REQUIRED_ROLES, ROLES
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from napari_tam.io.masks.read import Labels
@@ -33,7 +33,10 @@ TILED_FROM = 1.5
 
 
 class Plan:
-    """How to read one image series: everything that its headers and the settings decide."""
+    """How to read one image series: everything that its headers and the settings decide.
+
+    With `roles` (role to index of a channel) it is known already which channel plays which role.
+    """
 
     def __init__(
         self,
@@ -42,6 +45,7 @@ class Plan:
         settings: Settings,
         budget: int | None,
         required: Sequence[str] = REQUIRED_ROLES,
+        roles: Mapping[str, int] | None = None,
     ) -> None:
         self.path = path
         self.required = required
@@ -72,7 +76,7 @@ class Plan:
             check_memory(self.stack, min(n_channels, len(ROLES) + more), budget, planes)
         self.stack.check_complete()
         self.names = metadata.channel_names
-        self.roles = assign_roles(
+        self.roles = dict(roles or {}) or assign_roles(
             settings.channels,
             self.names,
             n_channels,
@@ -85,7 +89,7 @@ class Plan:
         self.z_step_um = z_step(metadata, settings.z_step_um, path) if self.volume else None
         self.frame_interval_min = settings.frame_interval_min or metadata.frame_interval_min
         self.projection = settings.z_projection
-        told = {*settings.channels, *filter(is_marker_role, self.roles)}
+        told = {*settings.channels, *(roles or ()), *filter(is_marker_role, self.roles)}
         told |= set(filter(is_exosome_role, self.roles)) if EXOSOME in settings.channels else set()
         guessed = {role: i for role, i in self.roles.items() if role not in told}
         if guessed:

@@ -118,7 +118,8 @@ def _movies(images: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
     done = images[images["status"] == OK]
     frame = done["frame"].astype(int)
     names = [movie_of(str(name), number) for name, number in zip(done["image"], frame, strict=True)]
-    table = done.assign(frame=frame, movie=names, source=done["source"].astype(str))
+    source = done["source"].fillna("").astype(str)  # an image that was never a file has none
+    table = done.assign(frame=frame, movie=names, source=source)
     for (_, name), frames in table.groupby(["source", "movie"], sort=False):
         # an image that is alone and carries no frame number is no movie
         if len(frames) > 1 or frames["image"].iloc[0] != name:

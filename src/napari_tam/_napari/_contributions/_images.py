@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ from napari.utils.notifications import show_info
 
 from napari_tam._napari._contributions._reader import results_reader
 from napari_tam._napari._layers import COLORMAPS, KEY
+from napari_tam._napari._pyramid import is_shown_as_pyramid, read_pyramid
 from napari_tam.errors import InputError
 from napari_tam.io.channels import guess_roles
 from napari_tam.io.images import list_images, open_image
@@ -100,6 +102,10 @@ def _layers(path: Path, name: str, one: Series) -> list[LayerData]:
     others = iter(_OTHERS * stack.n_channels)
     lengths = (stack.n_times, stack.n_z)
     steps = (1.0, said.z_um or 1.0)
+    known: dict[str, Any] = {"image": name, "source": str(path)}
+    known["axes"] = "".join(axis for axis, n in zip("TZ", lengths, strict=True) if n > 1)
+    if stack.n_times > 1:
+        known["frame_interval_min"] = said.frame_interval_min
     placed: dict[str, Any] = {}
     if said.pixel_um is not None:
         scale = [step for step, n in zip(steps, lengths, strict=True) if n > 1]
@@ -114,7 +120,7 @@ def _layers(path: Path, name: str, one: Series) -> list[LayerData]:
             "colormap": COLORMAPS[role] if role else next(others),
             "blending": "additive",
             "contrast_limits": limits,
-            "metadata": {KEY: {"image": name, "source": str(path)} | ({"role": role} if role else {})},
+            "metadata": {KEY: known | ({"role": role} if role else {})},
             **placed,
         }
         layers.append((data, arguments, "image"))
@@ -128,8 +134,12 @@ def _pixels(stack: Planes, channel: int) -> tuple[Any, tuple[float, float]]:
     def plane(time: int, z: int) -> Any:
         return stack.window(0, time, z, channel, *whole)
 
+    if stack.n_times * stack.n_z == 1 and is_shown_as_pyramid(stack.shape):
+        return read_pyramid(stack, channel, in_memory=math.prod(stack.shape) * stack.dtype.itemsize <= LARGE)
     middle = plane(0, stack.n_z // 2)
-    low, high = np.percentile(middle[::4, ::4].astype(np.float32), (1, 99.8))
+    seen = [middle] if stack.n_times == 1 else [middle, plane(stack.n_times - 1, stack.n_z // 2)]
+    sample = np.stack([each[::4, ::4] for each in seen]).astype(np.float32)
+    low, high = np.percentile(sample, (1, 99.8))
     limits = float(low), float(max(high, low + 1))
     if stack.n_times * stack.n_z == 1:
         return middle, limits

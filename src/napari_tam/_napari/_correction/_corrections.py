@@ -26,6 +26,8 @@ def corrections(found: Found) -> Edits:
         If a layer was removed or has another size.
     """
     analysis, edits = found.analysis, found.edits
+    if found.fixed:
+        return edits
     for kind in ("cells", "nuclei"):
         known: Any = getattr(analysis, kind)
         layer = found.layers.get(kind)

@@ -237,6 +237,8 @@ class Editor:
         layer = None if found is None else found.layers.get(kind)
         if found is None or layer is None or layer not in self._viewer.layers:
             raise InputError(f"there is no layer of {kind} to correct", fix="Run an analysis first")
+        if found.fixed:
+            raise InputError(found.fixed, where=found.name)
         return found, kind, layer
 
     def _chosen(self, found: Found, kind: str) -> list[int]:

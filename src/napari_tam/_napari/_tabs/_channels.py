@@ -10,10 +10,11 @@ from napari.layers import Image
 from napari.utils.notifications import show_error
 from psygnal import Signal
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QCheckBox, QFormLayout, QListWidget, QListWidgetItem, QWidget
+from qtpy.QtWidgets import QFormLayout, QLabel, QListWidget, QListWidgetItem, QWidget
 
+from napari_tam._napari._channel import Channel, file_facts, pixel_size_um
 from napari_tam._napari._controls import Combo, Number
-from napari_tam._napari._layers import Channel, file_facts, pixel_size_um
+from napari_tam._napari._whole._axes import PLANE, WORDS, offered
 from napari_tam.errors import InputError
 from napari_tam.io.channels import guess_roles
 from napari_tam.io.stack import CHANNEL_COUNTS
@@ -80,12 +81,13 @@ class ChannelPicker(QWidget):
         self.pixel_size.setSpecialValueText("?")
         self.pixel_size.setToolTip("From the layer's scale if its units are lengths, or from its file.")
         form.addRow("pixel size [µm]", self.pixel_size)
-        self.only_shown = QCheckBox("only the plane that is shown")
-        self.only_shown.setToolTip(
-            "Analyse the plane of the stack, or the frame of the movie, that is shown when you press Run."
+        self.scope = Combo()
+        self.scope.setToolTip(
+            "<qt>Of a z-stack or a movie: the plane that is shown when you press Run, the whole stack in "
+            "3-D, or all frames, with the cells followed through them.</qt>"
         )
-        self.only_shown.setVisible(False)
-        form.addRow("", self.only_shown)
+        self._scope_row = QLabel("analyse")
+        form.addRow(self._scope_row, self.scope)
         self.changed.connect(self._on_changed)
         events = viewer.layers.events
         for event in (events.inserted, events.removed, events.renamed):
@@ -151,12 +153,21 @@ class ChannelPicker(QWidget):
         ]
 
     def planes(self) -> dict[str, Channel]:
-        """Return the chosen channels; of stacks and movies the plane that is shown, if that is ticked."""
+        """Return the chosen channels; if the cells' is a stack or movie, the plane that is shown."""
         chosen = self.chosen()
-        if not self.only_shown.isChecked():
+        if not self.scope.count():
             return chosen
         point = self._viewer.dims.point
         return {role: channel.shown(point) for role, channel in chosen.items()}
+
+    @property
+    def what(self) -> str:
+        """What of the image is analysed: `napari_tam._napari._whole._axes.PLANE`, ``VOLUME`` or ``MOVIE``."""
+        return str(self.scope.currentData() or PLANE)
+
+    @what.setter
+    def what(self, wanted: str) -> None:
+        self.scope.setCurrentIndex(max(0, self.scope.findData(wanted)))
 
     def choose(self, wanted: Mapping[str, Image | Channel | None]) -> None:
         """Choose layers or channels by role; None leaves a role open."""
@@ -195,7 +206,16 @@ class ChannelPicker(QWidget):
             listed.blockSignals(False)
 
     def _on_changed(self) -> None:
-        self.only_shown.setVisible(any(channel.is_stack for channel in self.chosen().values()))
+        cell = self.chosen().get("cell")
+        choices = [] if cell is None else offered(cell)
+        if choices != [self.scope.itemData(at) for at in range(self.scope.count())]:
+            before = self.what
+            self.scope.clear()
+            for choice in choices:
+                self.scope.addItem(WORDS[choice], choice)
+            self.what = before
+        for part in (self._scope_row, self.scope):
+            part.setVisible(bool(choices))
 
     def _index(self, channel: Channel | None) -> int:
         known = [choice.channel for choice in self._choices]

@@ -101,12 +101,9 @@ class CorrectTab(QWidget):
             self.update_measurements,
         )
         discard = button("Discard corrections", "Go back to what was found.", self.discard)
-        parts = (self._help, self._of_masks, self.doubtful, self._of_puncta, row(*steps))
-        layout.addWidget(
-            column(
-                row(*kinds), *parts, self.by_itself, row(update, discard), self.state, again, self.training
-            )
-        )
+        parts = (self._of_masks, self.doubtful, self._of_puncta, row(*steps))
+        self._tools = (row(*kinds), *parts, self.by_itself, row(update, discard))
+        layout.addWidget(column(self._help, *self._tools, self.state, again, self.training))
         self._rest = QTimer(self)
         self._rest.setSingleShot(True)
         self._rest.setInterval(REST_MS)
@@ -123,6 +120,9 @@ class CorrectTab(QWidget):
     def edit(self, kind: str) -> None:
         """Make a layer active and select its tool."""
         found = self._session.current
+        if found is not None and found.fixed:
+            show_error(found.fixed)
+            return
         layer = found.layers.get(kind) if found is not None else None
         active = self._session.viewer.layers.selection.active
         if kind == PUNCTA and found is not None and active in _puncta_layers(found):
@@ -147,8 +147,8 @@ class CorrectTab(QWidget):
     def update_measurements(self) -> None:
         """Take over what was corrected, save it, and measure again."""
         found = self._session.current
-        if found is None:
-            show_error("There is nothing to measure yet: run an analysis first")
+        if found is None or found.fixed:
+            show_error(found.fixed if found else "There is nothing to measure yet: run an analysis first")
             return
         if self.take_over(found):
             for layer in found.layers.values():
@@ -177,7 +177,7 @@ class CorrectTab(QWidget):
     def discard(self) -> None:
         """Go back to what the networks found."""
         found = self._session.current
-        if found is None:
+        if found is None or found.fixed:
             return
         self._rest.stop()
         found.edits = Edits()
@@ -259,8 +259,12 @@ class CorrectTab(QWidget):
                 self._show_kind(kind)
 
     def _show_kind(self, kind: str) -> None:
-        """Show the buttons for a kind of layer."""
-        self._help.setText(_HELP[kind])
+        """Show the buttons for a kind of layer; or why there is nothing to correct."""
+        found = self._session.current
+        fixed = "" if found is None else found.fixed
+        self._help.setText(f"<b>Not here:</b> {fixed}." if fixed else _HELP[kind])
+        for part in self._tools:
+            part.setEnabled(not fixed)
         self._of_masks.setVisible(kind != "puncta")
         self._of_puncta.setVisible(kind == "puncta")
         self.doubtful.setVisible(kind == "cells")
@@ -288,7 +292,11 @@ class CorrectTab(QWidget):
         left, self._shown = self._shown, found
         if left is not None and left.name != found.name:
             self._leave(self._session.found.get(left.name, left))
+        self._show_kind("cells")
         self._count_doubtful(found)
+        if found.fixed:
+            self.state.setText("")
+            return
         said = "; ".join(found.edits.notes) or "Nothing is corrected."
         if found.edits.any:
             where = (

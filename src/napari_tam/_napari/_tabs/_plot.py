@@ -11,7 +11,9 @@ from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
 from napari_tam._napari._column_colours import MISSING, is_number
 from napari_tam._napari._controls import Combo, button, row
 from napari_tam._napari._pictures import ask_and_save, save_plot
-from napari_tam._napari._results import BY_GROUP, choose, chosen, fill, shown_columns
+from napari_tam._napari._results import BY_GROUP, OVER_TIME, choose, chosen, fill, shown_columns
+from napari_tam._napari._whole._curves import DRAWN, draw_curves, values_over_time
+from napari_tam._napari._whole._movie import FoundMovie
 from napari_tam.columns import label_of
 
 if TYPE_CHECKING:
@@ -30,6 +32,7 @@ class PlotTab(QWidget):
         self._session = session
         self._canvas: Any = None
         self._gate: Any = None
+        self._shown = ""
         self.points: npt.NDArray[np.float64] = np.zeros((0, 2))
         self.labels: npt.NDArray[np.int64] = np.zeros(0, np.int64)
         self.upright, self.across, self.shape = Combo(), Combo(), Combo()
@@ -69,6 +72,11 @@ class PlotTab(QWidget):
         figure.clear()
         axes = figure.add_subplot()
         groups = table["phenotype"] if "phenotype" in table else pd.Series("cells", table.index)
+        if isinstance(found, FoundMovie) and chosen(self.across) == OVER_TIME:
+            self.points, self.labels = draw_curves(axes, found, chosen(self.upright))
+            self._arm()
+            canvas.draw_idle()
+            return
         y = table[chosen(self.upright)].to_numpy(float, na_value=np.nan)
         self.labels = table["label"].to_numpy(np.int64)
         names = sorted(groups.unique())
@@ -109,6 +117,8 @@ class PlotTab(QWidget):
         """Return what is plotted: image, cell, phenotype, and the columns, named as in cells.csv."""
         found = self._session.current
         assert found is not None  # or there is no plot
+        if isinstance(found, FoundMovie) and chosen(self.across) == OVER_TIME:
+            return values_over_time(found, chosen(self.upright))
         table = found.analysis.table
         shown = [name for name in (chosen(self.upright), chosen(self.across)) if name in table]
         names = ["image", "label", *(["phenotype"] if "phenotype" in table else []), *shown]
@@ -168,8 +178,12 @@ class PlotTab(QWidget):
     def _on_changed(self, found: Found) -> None:
         table = found.analysis.table
         numbers = [name for name in shown_columns(table) if is_number(table[name])]
-        fill(self.upright, numbers, chosen(self.upright) or "puncta_count")
-        fill(self.across, [BY_GROUP, *numbers], chosen(self.across) or BY_GROUP)
+        movie = isinstance(found, FoundMovie)
+        first = DRAWN if movie and found.name != self._shown else chosen(self.upright)
+        fill(self.upright, numbers, first or "puncta_count")
+        first = OVER_TIME if movie and found.name != self._shown else chosen(self.across)
+        fill(self.across, [*([OVER_TIME] if movie else []), BY_GROUP, *numbers], first or BY_GROUP)
+        self._shown = found.name
         if self.isVisible():
             self.draw()
 

@@ -33,6 +33,8 @@ _EMPTY = (
 )
 _UNKNOWN = "The candidates are looked for once more when a threshold is moved, or with Run."
 
+_WITH_RUN = "What lies below it was not kept: another threshold counts from the next Run on."
+
 
 class PunctaPanel(QWidget):
     """Contrasts of an image's candidates, the threshold as a line to drag, and what was left out.
@@ -138,10 +140,14 @@ class PunctaPanel(QWidget):
             self.clear()
             return
         self._shown = None
-        value = 1.0 if asked is None else asked
+        learnt = (found.analysis.thresholds or {}).get(label)
+        if learnt is not None and asked in (None, learnt.value):
+            value, said = learnt.value, _sentence(learnt.value, learnt.rule, learnt.reason, batch)
+        else:
+            value = 1.0 if asked is None else asked
+            said = "Threshold: automatic." if asked is None else _sentence(asked, "given", "", batch)
         self.plot.show_contrasts(puncta["contrast"].to_numpy(float), value, batch.value if batch else None)
-        said = "Threshold: automatic." if asked is None else _sentence(asked, "given", "", batch)
-        self.text.setText(f"{said} {_UNKNOWN}")
+        self.text.setText(f"{said} {_WITH_RUN if found.fixed else _UNKNOWN}")
         self.legend.setText("")
         self.setEnabled(True)
 

@@ -74,6 +74,9 @@ class TeachTab(QWidget):
         """Give a cell the current class; a second time removes it."""
         if not self.active.isChecked():
             return False
+        if found.fixed:
+            show_error("Classes are taught on planes that are analysed in one piece")
+            return True
         name = self.current.currentText()
         if not name:
             show_error("Name the classes first, separated by commas")
