@@ -1,4 +1,4 @@
-"""What all commands say and return: exit status, errors, tables; and what an option can be."""
+"""What all commands say and return: exit status, errors, tables, progress; and what an option can be."""
 
 from __future__ import annotations
 
@@ -14,6 +14,10 @@ from napari_tam.errors import InputError, printable
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
+
+    from rich.progress import Progress, TaskID
+
+    from napari_tam.batches.outcome import BatchProgress, Outcome
 
 #: Exit status: some image failed; wrong usage, settings or model; Ctrl+C.
 SOME_FAILED, WRONG_USE, INTERRUPTED = 1, 2, 130
@@ -117,6 +121,51 @@ def print_table(rows: Sequence[tuple[str, ...]]) -> None:
         print("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip())
 
 
+class _Bar:
+    """A progress bar that counts files, several of which may be under way at the same time."""
+
+    def __init__(self, progress: Progress, task: TaskID, paths: Sequence[Path]) -> None:
+        self._progress = progress
+        self._task = task
+        self._index = {path: index for index, path in enumerate(paths)}
+        self._shares: dict[int, float] = {}
+
+    def tell(self, event: BatchProgress) -> None:
+        """Show the step that a field is at."""
+        self._shares[event.index] = event.step.done / event.step.total
+        self._progress.update(
+            self._task, completed=sum(self._shares.values()), description=f"{event.name}: {event.step.step}"
+        )
+
+    def done(self, outcome: Outcome) -> None:
+        """Show that a field is done; those of an earlier run do not count for the remaining time."""
+        self._shares[self._index[outcome.path]] = 1.0
+        change = self._progress.reset if outcome.kept else self._progress.update
+        change(self._task, completed=sum(self._shares.values()))  # type: ignore[arg-type]
+
+
+@contextlib.contextmanager
+def progress_bar(paths: Sequence[Path]) -> Iterator[_Bar]:
+    """Show a progress bar on stderr if that is a terminal; yields the bar to update."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    bar = Progress(
+        MofNCompleteColumn(),
+        BarColumn(),
+        TimeRemainingColumn(),
+        # no markup: a file may be called "[b]"
+        TextColumn("{task.description}", markup=False),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+        speed_estimate_period=600,
+    )
+    with bar:
+        yield _Bar(bar, bar.add_task("loading the networks", total=len(paths)), paths)
+
+
 def positive(text: str) -> int:
     """Read a whole number from 1."""
     if not text.isdecimal() or int(text) < 1:
@@ -129,6 +178,14 @@ def natural(text: str) -> int:
     if not text.isdecimal():
         raise argparse.ArgumentTypeError(f"'{text}' is not a whole number from 0")
     return int(text)
+
+
+def part(text: str) -> tuple[int, int]:
+    """Read a part of a whole, ``3/20``."""
+    first, slash, last = text.partition("/")
+    if not (slash and first.isdecimal() and last.isdecimal() and 1 <= int(first) <= int(last)):
+        raise argparse.ArgumentTypeError(f"'{text}' is no part: 3/20 is the third of twenty")
+    return int(first), int(last)
 
 
 def gigabytes(text: str) -> float:
