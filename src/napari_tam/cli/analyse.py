@@ -13,8 +13,8 @@ from napari_tam.batches.conclude import conclude
 from napari_tam.batches.dispatch import analyse_batch
 from napari_tam.batches.part import analyse_part, part_of
 from napari_tam.batches.threshold import read_thresholds
-from napari_tam.cli.console import INTERRUPTED, SOME_FAILED, Answer, progress_bar
-from napari_tam.cli.plan import find_images
+from napari_tam.cli.console import INTERRUPTED, SOME_FAILED, Answer
+from napari_tam.cli.plan import find_images, progress_bar
 from napari_tam.cli.uptake import print_conclusions, print_report
 from napari_tam.markers.labels import labels_counted, of_label
 from napari_tam.pipeline.models import load_models

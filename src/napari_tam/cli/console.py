@@ -1,4 +1,4 @@
-"""What all commands say and return: exit status, errors, tables, progress; and what an option can be."""
+"""What all commands say and return: exit status, errors, tables; and what an option can be."""
 
 from __future__ import annotations
 
@@ -14,10 +14,6 @@ from napari_tam.errors import InputError, printable
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
-
-    from rich.progress import Progress, TaskID
-
-    from napari_tam.batches.outcome import BatchProgress, Outcome
 
 #: Exit status: some image failed; wrong usage, settings or model; Ctrl+C.
 SOME_FAILED, WRONG_USE, INTERRUPTED = 1, 2, 130
@@ -119,51 +115,6 @@ def print_table(rows: Sequence[tuple[str, ...]]) -> None:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         print("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip())
-
-
-class _Bar:
-    """A progress bar that counts files, several of which may be under way at the same time."""
-
-    def __init__(self, progress: Progress, task: TaskID, paths: Sequence[Path]) -> None:
-        self._progress = progress
-        self._task = task
-        self._index = {path: index for index, path in enumerate(paths)}
-        self._shares: dict[int, float] = {}
-
-    def tell(self, event: BatchProgress) -> None:
-        """Show the step that a field is at."""
-        self._shares[event.index] = event.step.done / event.step.total
-        self._progress.update(
-            self._task, completed=sum(self._shares.values()), description=f"{event.name}: {event.step.step}"
-        )
-
-    def done(self, outcome: Outcome) -> None:
-        """Show that a field is done; those of an earlier run do not count for the remaining time."""
-        self._shares[self._index[outcome.path]] = 1.0
-        change = self._progress.reset if outcome.kept else self._progress.update
-        change(self._task, completed=sum(self._shares.values()))  # type: ignore[arg-type]
-
-
-@contextlib.contextmanager
-def progress_bar(paths: Sequence[Path]) -> Iterator[_Bar]:
-    """Show a progress bar on stderr if that is a terminal; yields the bar to update."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    console = Console(stderr=True)
-    bar = Progress(
-        MofNCompleteColumn(),
-        BarColumn(),
-        TimeRemainingColumn(),
-        # no markup: a file may be called "[b]"
-        TextColumn("{task.description}", markup=False),
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-        speed_estimate_period=600,
-    )
-    with bar:
-        yield _Bar(bar, bar.add_task("loading the networks", total=len(paths)), paths)
 
 
 def positive(text: str) -> int:
