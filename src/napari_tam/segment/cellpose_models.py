@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from napari_tam.errors import InputError
 from napari_tam.networks.cards import LENGTHS, check_weights
-from napari_tam.networks.cpnet import network_of
+from napari_tam.networks.cellpose_file import network_of
 from napari_tam.networks.dynamics import enlarge, tidy
 from napari_tam.segment.segmenter import (
     Segmentation,
