@@ -23,7 +23,7 @@ process NAPARITAM_BATCH {
     def layout_option = layout ? "--layout ${layout}" : ''
     def settings_option = settings ? "--settings ${settings}" : ''
     // what is left for images beside the program and its networks
-    def memory_option = task.memory ? "--memory ${Math.max(0.2, task.memory.toMega() / 1000 - 2)}" : ''
+    def memory_option = task.memory ? "--memory ${Math.max(0.2, task.memory.toMega() / 1000 - 1)}" : ''
     // Exit status 1 with an answer: some images failed, and images.csv says why; the others are done. Without an
     // answer it is a fault of the program. All else keeps its status: 2 is wrong use, 130 and above a signal.
     """
