@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree
 
 import fakes
 import pytest
@@ -18,6 +19,7 @@ from runs import content
 
 from napari_tam.cli import analyse as cli_analyse
 from napari_tam.cli.main import _parse, main
+from napari_tam.networks.cards import bundled_cards
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -86,6 +88,24 @@ def test_the_nextflow_module_is_described_as_it_is() -> None:
     known = re.search(r"params \{(.*?)\n\}", config, re.DOTALL)
     assert known is not None
     assert parameters <= set(re.findall(r"^ +(\w+) *=", known[1], re.MULTILINE))
+
+
+def test_the_galaxy_tool_is_one_of_the_program() -> None:
+    tool = ElementTree.parse(EXAMPLES / "galaxy" / "napari_tam.xml").getroot()
+    version = tool.findtext("macros/token")
+    assert version == yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))["version"]
+    # all options at once, whatever they depend on
+    lines = [
+        line for line in (tool.findtext("command") or "").splitlines() if not line.lstrip().startswith("#")
+    ]
+    command = " ".join(lines).partition("napari-tam ")[2].partition(" > ")[0]
+    parsed = _parse(shlex.split(re.sub(r"\\?\$(\w+|\{[^}]+\})", "1", command)))
+    assert parsed.json
+    assert (parsed.jobs, str(parsed.layout), str(parsed.settings)) == (1, "layout.csv", "1")
+    named = {each.get("name") for each in tool.iterfind("inputs/param")} | {"image", "name", "answer"}
+    assert set(re.findall(r"(?<!\\)\$(\w+)", template)) <= named
+    models = [each.get("value") for each in tool.iterfind("inputs/param[@name='cells_model']/option")]
+    assert set(models) <= {name for name, card in bundled_cards().items() if card.values["kind"] == "cells"}
 
 
 @pytest.fixture
