@@ -95,9 +95,8 @@ def test_the_galaxy_tool_is_one_of_the_program() -> None:
     version = tool.findtext("macros/token")
     assert version == yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))["version"]
     # all options at once, whatever they depend on
-    lines = [
-        line for line in (tool.findtext("command") or "").splitlines() if not line.lstrip().startswith("#")
-    ]
+    template = tool.findtext("command") or ""
+    lines = [line for line in template.splitlines() if not line.lstrip().startswith("#")]
     command = " ".join(lines).partition("napari-tam ")[2].partition(" > ")[0]
     parsed = _parse(shlex.split(re.sub(r"\\?\$(\w+|\{[^}]+\})", "1", command)))
     assert parsed.json
