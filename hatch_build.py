@@ -13,6 +13,8 @@ IN_A_WHEEL = {
     "napari.yaml": "napari_tam/napari.yaml",
     "models": "napari_tam/bundled/models",
     "sample_data": "napari_tam/bundled/sample_data",
+    "CITATION.cff": "napari_tam/bundled/CITATION.cff",
+    "LICENSE": "napari_tam/bundled/LICENSE",
 }
 
 

@@ -29,7 +29,8 @@ def files(root):
 scripts = [entry.name for entry in metadata.entry_points(group="console_scripts")]
 print(json.dumps(dict(folder=str(folder), module=module, manifest=(folder / name).read_text("utf-8"),
                       files=sorted(files(folder)), scripts=scripts,
-                      bundled={name: files(bundled(name)) for name in ("models", "sample_data")})))
+                      bundled={name: files(bundled(name)) for name in ("models", "sample_data")},
+                      texts={n: bundled(n).read_text("utf-8") for n in ("CITATION.cff", "LICENSE")})))
 """
 
 
@@ -66,6 +67,8 @@ def is_complete(found: dict[str, Any]) -> None:
     assert {"py.typed", "_napari/_widget.py"} <= set(found["files"])
     for folder, files in found["bundled"].items():
         assert {f"{folder}/{name}" for name in files} == files_in(folder)
+    for name, text in found["texts"].items():
+        assert text == (ROOT / name).read_text(encoding="utf-8")
     networks = found["bundled"]["models"]
     cards = [name for name in networks if name.endswith(".json")]
     assert cards

@@ -17,7 +17,7 @@ import torch
 from safetensors.torch import save
 
 from napari_tam.networks.cards import CPNET
-from napari_tam.networks.cpnet import network_of
+from napari_tam.networks.cellpose_file import network_of
 
 ROOT = Path(__file__).resolve().parents[1]
 

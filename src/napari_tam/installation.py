@@ -1,4 +1,4 @@
-"""What is installed: the version, and the networks and sample images that come with the package."""
+"""What is installed: the version, and the networks, sample images and texts that come with the package."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ except PackageNotFoundError:  # a source tree that is not installed
 _PACKAGE = Path(__file__).resolve().parent
 
 
-def bundled(name: Literal["models", "sample_data"]) -> Path:
-    """Return a folder that comes with the package, whether it is there or not.
+def bundled(name: Literal["models", "sample_data", "CITATION.cff", "LICENSE"]) -> Path:
+    """Return a folder or file that comes with the package, whether it is there or not.
 
     A wheel holds it in ``napari_tam/bundled/``; in a clone (editable installations) it lies at the root.
     """

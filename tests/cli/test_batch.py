@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from typing import TYPE_CHECKING
 
@@ -144,3 +145,45 @@ def test_a_plate_of_which_only_the_empty_control_is_there_has_a_report(tmp_path:
     layout.write_text("image,condition,replicate,control_role\ndye,dye,1,dye_only\n")
     assert run(images, "--out", out, "--layout", layout) == 0  # and warns of nothing
     assert "of the treated cells positive" not in (out / "report.html").read_text(encoding="utf-8")
+
+
+def test_parts_leave_the_tables_to_the_whole(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    images, out = plate(tmp_path / "in"), tmp_path / "out"
+    (images / "B04.ome.tif").write_bytes(b"broken")
+    assert run(images, "--out", out, "--part", "1/2") == 1
+    said = capsys.readouterr()
+    assert "part     1 of 2: 1 analysed, 1 failed" in said.out
+    assert "B04.ome.tif" in said.err
+    assert run(images, "--out", out, "--part", "2/2") == 0
+    assert run(images, "--out", out, "--part", "4/4") == 0
+    assert "no image is left for it, of 3" in capsys.readouterr().out
+    assert not (out / "images.csv").exists()
+    assert run(images, "--out", out) == 1
+    assert "2 analysed (2 of them by an earlier run), 1 failed" in capsys.readouterr().out
+    assert read_results(out).cells["image"].unique().tolist() == ["B02", "B03"]
+
+
+def test_a_part_answers_programs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    images, out = plate(tmp_path / "in"), tmp_path / "out"
+    assert run(images, "--out", out, "--part", "1/2", "--json") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["analysed"], told["of_an_earlier_run"], told["failed"]) == (2, 0, [])
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        (["--part", "0/2"], "3/20 is the third of twenty"),
+        (["--part", "3/2"], "3/20 is the third of twenty"),
+        (["--part", "1"], "3/20 is the third of twenty"),
+        (["--part", "1/2", "--fresh"], "--part and --fresh do not go together"),
+        (["--part", "1/2", "--cluster", "local:2"], "--part and --cluster do not go together"),
+        (["--part", "1/2", "--dry-run"], "--part and --dry-run do not go together"),
+    ],
+)
+def test_a_part_that_makes_no_sense_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str], why: str
+) -> None:
+    assert run(plate(tmp_path / "in"), "--out", tmp_path / "out", *options) == 2
+    assert why in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

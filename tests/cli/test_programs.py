@@ -142,7 +142,7 @@ def noisy(_arguments):
     if {fails}:
         raise InputError("no")
     return 0
-models.list_models = noisy
+models.models = noisy
 sys.exit(main(["models", "--json"]))
 """
     environment = {**os.environ, "PYTHONPATH": str(SOURCE)}

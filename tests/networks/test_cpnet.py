@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from napari_tam.errors import InputError
-from napari_tam.networks.cpnet import CPNet, network_of
+from napari_tam.networks.cellpose_file import network_of
+from napari_tam.networks.cpnet import CPNet
 from napari_tam.networks.predictor import Predictor
 
 # Small images: more threads would only wait for each other.

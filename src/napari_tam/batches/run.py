@@ -6,7 +6,7 @@ import contextlib
 from collections import deque
 from concurrent.futures import CancelledError
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from napari_tam.batches.asked import check_markers
 from napari_tam.batches.outcome import ERROR_LOG, BatchProgress, Outcome, explain
@@ -22,12 +22,13 @@ from napari_tam.results.record import Record
 from napari_tam.stopping import Interrupted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterator, Sequence
+    from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
     from concurrent.futures import Executor, Future
     from pathlib import Path
 
     from napari_tam.io.layout import Layout
     from napari_tam.pipeline.models import Models
+    from napari_tam.results.field_store import Row
     from napari_tam.settings import Settings
 
 __all__ = ["ALL_STEPS", "ERROR_LOG", "BatchProgress", "Outcome", "analyse_files", "explain"]
@@ -109,8 +110,7 @@ def analyse_files(
     check_folders(settings)
     paths = list(dict.fromkeys(paths))
     names = unique_names(paths, settings.files)
-    if any(getattr(network, "one_at_a_time", False) for network in (models.cells, models.nuclei)):
-        jobs = min(jobs, 1)
+    jobs = jobs_for(models, jobs)
     check_markers(names, settings, layout)
     with locked(out):
         tell = on_progress or (lambda _progress: None)
@@ -124,14 +124,62 @@ def analyse_files(
                 (out / ERROR_LOG).unlink(missing_ok=True)
         work = Work(record.parts, settings, models, record.analysis, resume, retry_failed, len(paths))
         work.tell, work.candidates = tell, learnt.candidates
-        run = _Run(record, work, jobs, _memory(memory_gb))
         with saving(record):
-            items = (item for index, path in enumerate(paths) for item in work.read(path, names[path], index))
-            with (
-                executor(jobs, models.device, work.stop) as pool,
-                read_ahead(items, 1 if jobs else 0) as ready,
-            ):
-                yield from run.outcomes(ready, pool)
+            yield from work_through(names, work, record, jobs, memory_gb)
+
+
+class Tables(Protocol):
+    """What takes the fields that are done: `napari_tam.results.record.Record`, which explains the methods."""
+
+    def add(self, row: Row, seconds: Mapping[str, float] | None = None) -> None:
+        """Take a field."""
+        ...
+
+    def finish_file(self, path: Path) -> None:
+        """Note that nothing more comes from a file."""
+        ...
+
+    def save_sometimes(self) -> None:
+        """Save if the last time is long ago."""
+        ...
+
+
+def work_through(
+    names: Mapping[Path, str], work: Work, tables: Tables, jobs: int, memory_gb: float | None
+) -> Iterator[Outcome]:
+    """Read, analyse and write files, several at the same time.
+
+    Parameters
+    ----------
+    names
+        The files, and their names.
+    work
+        How they are analysed.
+    tables
+        Takes what is done, in order.
+    jobs, memory_gb
+        As for `analyse_files`.
+
+    Yields
+    ------
+    Outcome
+        One for every field, in order.
+    """
+    items = (
+        item for index, (path, name) in enumerate(names.items()) for item in work.read(path, name, index)
+    )
+    run = _Run(tables, work, jobs, _memory(memory_gb))
+    with (
+        executor(jobs, work.models.device, work.stop) as pool,
+        read_ahead(items, 1 if jobs else 0) as ready,
+    ):
+        yield from run.outcomes(ready, pool)
+
+
+def jobs_for(models: Models, jobs: int) -> int:
+    """Return how many images can be analysed at the same time, of so many that are asked for."""
+    one_at_a_time = any(getattr(each, "one_at_a_time", False) for each in (models.cells, models.nuclei))
+    return min(jobs, 1) if one_at_a_time else jobs
 
 
 @contextlib.contextmanager
@@ -152,7 +200,7 @@ def saving(record: Record) -> Iterator[None]:
 class _Run:
     """The fields that are being analysed, in order."""
 
-    record: Record
+    tables: Tables
     work: Work
     jobs: int
     memory: float
@@ -200,20 +248,20 @@ class _Run:
         if outcome is None:
             self._finish(item)
             return
-        self.record.save_sometimes()
+        self.tables.save_sometimes()
         self._add(outcome)
         yield outcome
 
     def _add(self, outcome: Outcome) -> None:
         self.names.append(outcome.name)
         seconds = {} if outcome.analysis is None else outcome.analysis.seconds
-        self.record.add(outcome.row, None if outcome.kept else seconds)
+        self.tables.add(outcome.row, None if outcome.kept else seconds)
 
     def _finish(self, item: Item) -> None:
         if not item.untouched:
-            self.record.parts.finish_file(item.name, self.names, item.stamp)
+            self.work.parts.finish_file(item.name, self.names, item.stamp)
         self.names = []
-        self.record.finish_file(item.path)
+        self.tables.finish_file(item.path)
 
     def _drain(self, items: Iterator[Item], *, closed: bool) -> None:
         """Take what is done into the tables; what is not is stopped."""

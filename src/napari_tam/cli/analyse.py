@@ -1,4 +1,4 @@
-"""``napari-tam analyse``: a batch, a progress bar and a summary."""
+"""``napari-tam analyse``: a batch, or a part of one, with a progress bar and a summary."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from napari_tam.batches.conclude import conclude
 from napari_tam.batches.dispatch import analyse_batch
+from napari_tam.batches.part import analyse_part, part_of
 from napari_tam.batches.threshold import read_thresholds
 from napari_tam.cli.console import INTERRUPTED, SOME_FAILED, Answer
-from napari_tam.cli.plan import find_images
+from napari_tam.cli.plan import find_images, progress_bar
 from napari_tam.cli.uptake import print_conclusions, print_report
 from napari_tam.markers.labels import labels_counted, of_label
 from napari_tam.pipeline.models import load_models
@@ -24,12 +25,10 @@ from napari_tam.results.tables import read_csv
 from napari_tam.stopping import terminable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
-    from rich.progress import Progress, TaskID
-
-    from napari_tam.batches.outcome import BatchProgress, Outcome
+    from napari_tam.batches.outcome import Outcome
     from napari_tam.io.layout import Layout
     from napari_tam.settings import Settings
 
@@ -91,7 +90,7 @@ def _analyse(
 ) -> Answer:
     prepare(out)
     tally = Tally()
-    with _progress(paths) as bar:
+    with progress_bar(paths) as bar:
         models = load_models(settings)
         batch = analyse_batch(
             paths,
@@ -134,6 +133,59 @@ def _analyse(
     return Answer(SOME_FAILED if tally.failed else 0, told)
 
 
+def analyse_one_part(
+    part: tuple[int, int],
+    images: Sequence[str],
+    out: Path,
+    settings: Settings,
+    *,
+    layout: Path | None,
+    how: Run,
+) -> Answer:
+    """Analyse a part of the images and say what became of them; the tables are left to the whole batch.
+
+    Raises
+    ------
+    InputError
+        As for `analyse`; or if this part, or a whole run, is under way in the folder.
+    """
+    paths, about = find_images(images, settings, layout)
+    own = part_of(paths, *part)
+    told = "part     {} of {}".format(*part)
+    tally = Tally()
+    if not own:
+        print(f"{told}: no image is left for it, of {len(paths)}")
+        return Answer(0, tally.values(out))
+    interrupted = False
+    with progress_bar(own) as bar:
+        batch = analyse_part(
+            part,
+            paths,
+            settings,
+            load_models(settings),
+            out,
+            on_progress=bar.tell,
+            retry_failed=how.retry_failed,
+            jobs=how.jobs,
+            memory_gb=how.memory_gb,
+            layout=about,
+        )
+        try:
+            with terminable(), contextlib.closing(batch):
+                for outcome in batch:
+                    tally.add(outcome)
+                    bar.done(outcome)
+        except KeyboardInterrupt:
+            interrupted = True
+    tally.print_failed()
+    print(f"{told}: {tally.summary()}")
+    if interrupted:
+        print("interrupted: the same command goes on from here", file=sys.stderr)
+        return Answer(INTERRUPTED, tally.values(out))
+    print("tables   are written by the same command without --part, when all parts are done")
+    return Answer(SOME_FAILED if tally.failed else 0, tally.values(out))
+
+
 def _files(out: Path) -> dict[str, Path]:
     """Return the tables of a results folder by name, and its report where there is one."""
     report = out / "report.html"
@@ -173,9 +225,7 @@ class Tally:
 
     def print(self, out: Path, settings: Settings) -> None:
         """Print the summary, and the failures to stderr."""
-        failed = f", {len(self.failed)} failed" if self.failed else ""
-        earlier = f" ({self.kept} of them by an earlier run)" if self.kept else ""
-        print(f"images   {self.fields} analysed{earlier}{failed}")
+        print(f"images   {self.summary()}")
         if self.fields:
             several = len(self.puncta) > 1
             median = f", median {_median_puncta(out):g} puncta a cell" if self.cells and not several else ""
@@ -194,6 +244,16 @@ class Tally:
             print(f"pictures {out / 'overlays'}")
         for note, number in self.notes.items():
             print(f"note     {note}" + (f" ({number} images)" if number > 1 else ""))
+        self.print_failed()
+
+    def summary(self) -> str:
+        """Say how many images there are."""
+        failed = f", {len(self.failed)} failed" if self.failed else ""
+        earlier = f" ({self.kept} of them by an earlier run)" if self.kept else ""
+        return f"{self.fields} analysed{earlier}{failed}"
+
+    def print_failed(self) -> None:
+        """Print the failures to stderr."""
         sys.stdout.flush()
         for image in self.failed:
             print(f"failed   {image['error']}", file=sys.stderr)
@@ -235,48 +295,3 @@ def _print_missing(out: Path) -> list[str]:
     what = f"not (wholly) analysed: {names}" if missing else "all images were analysed already"
     print(f"interrupted: {what}. {out / 'images.csv'} lists all, the tables hold the others", file=sys.stderr)
     return missing
-
-
-class _Bar:
-    """A progress bar that counts files, several of which may be under way at the same time."""
-
-    def __init__(self, progress: Progress, task: TaskID, paths: Sequence[Path]) -> None:
-        self._progress = progress
-        self._task = task
-        self._index = {path: index for index, path in enumerate(paths)}
-        self._shares: dict[int, float] = {}
-
-    def tell(self, event: BatchProgress) -> None:
-        """Show the step that a field is at."""
-        self._shares[event.index] = event.step.done / event.step.total
-        self._progress.update(
-            self._task, completed=sum(self._shares.values()), description=f"{event.name}: {event.step.step}"
-        )
-
-    def done(self, outcome: Outcome) -> None:
-        """Show that a field is done; those of an earlier run do not count for the remaining time."""
-        self._shares[self._index[outcome.path]] = 1.0
-        change = self._progress.reset if outcome.kept else self._progress.update
-        change(self._task, completed=sum(self._shares.values()))  # type: ignore[arg-type]
-
-
-@contextlib.contextmanager
-def _progress(paths: Sequence[Path]) -> Iterator[_Bar]:
-    """Show a progress bar on stderr if that is a terminal; yields the bar to update."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    console = Console(stderr=True)
-    bar = Progress(
-        MofNCompleteColumn(),
-        BarColumn(),
-        TimeRemainingColumn(),
-        # no markup: a file may be called "[b]"
-        TextColumn("{task.description}", markup=False),
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-        speed_estimate_period=600,
-    )
-    with bar:
-        yield _Bar(bar, bar.add_task("loading the networks", total=len(paths)), paths)

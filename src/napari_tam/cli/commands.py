@@ -275,9 +275,10 @@ COMMANDS = (
     ),
     Command(
         "models",
-        "List the networks that can be used",
+        "List the networks that can be used, or export one",
         module="models",
-        run="list_models",
+        run="models",
+        options="add_models_options",
         for_programs=True,
     ),
     Command(

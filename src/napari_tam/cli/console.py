@@ -131,6 +131,14 @@ def natural(text: str) -> int:
     return int(text)
 
 
+def part(text: str) -> tuple[int, int]:
+    """Read a part of a whole, ``3/20``."""
+    first, slash, last = text.partition("/")
+    if not (slash and first.isdecimal() and last.isdecimal() and 1 <= int(first) <= int(last)):
+        raise argparse.ArgumentTypeError(f"'{text}' is no part: 3/20 is the third of twenty")
+    return int(first), int(last)
+
+
 def gigabytes(text: str) -> float:
     """Read a number of gigabytes."""
     return _above_zero(text, "a number of gigabytes")

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari_tam.cli.console import Answer, gigabytes, positive, seconds
+from napari_tam.cli.console import Answer, gigabytes, part, positive, seconds
 from napari_tam.cli.options import add_options, chosen_settings
+from napari_tam.errors import InputError
 
 if TYPE_CHECKING:
     import argparse
@@ -42,6 +43,14 @@ def add_batch_options(own: argparse.ArgumentParser) -> None:
         "--cluster",
         metavar="WHERE",
         help="analyse on dask workers: local:N, tcp://HOST:PORT, or slurm:N, lsf:N, sge:N, pbs:N",
+    )
+    own.add_argument(
+        "--part",
+        type=part,
+        metavar="K/N",
+        help="only the K-th of N parts of the images, for schedulers and workflow managers: parts share the "
+        "--out folder and run at the same time; when all are done, the same command without --part "
+        "writes the tables",
     )
     _add_run_options(own)
 
@@ -107,6 +116,7 @@ def run_analyse(arguments: argparse.Namespace) -> Answer:
 def run_batch(arguments: argparse.Namespace) -> Answer:
     """Analyse many images; what is there is kept."""
     settings = chosen_settings(arguments)
+    _check_part(arguments)
     if arguments.dry_run:
         from napari_tam.cli.plan import print_plan
 
@@ -118,7 +128,7 @@ def run_batch(arguments: argparse.Namespace) -> Answer:
             retry_failed=arguments.retry_failed,
             resume=not arguments.fresh,
         )
-    from napari_tam.cli.analyse import Run, analyse
+    from napari_tam.cli.analyse import Run, analyse, analyse_one_part
 
     how = Run(
         resume=not arguments.fresh,
@@ -127,8 +137,22 @@ def run_batch(arguments: argparse.Namespace) -> Answer:
         memory_gb=arguments.memory,
         cluster=arguments.cluster,
     )
+    if arguments.part is not None:
+        images, out, layout = arguments.images, arguments.out, arguments.layout
+        return analyse_one_part(arguments.part, images, out, settings, layout=layout, how=how)
     command = ["napari-tam", *arguments.argv]
     return analyse(arguments.images, arguments.out, settings, command, layout=arguments.layout, how=how)
+
+
+def _check_part(arguments: argparse.Namespace) -> None:
+    """Raise InputError if ``--part`` is given with what is the whole batch's."""
+    given = [name for name in ("fresh", "cluster", "dry_run") if getattr(arguments, name)]
+    if arguments.part is not None and given:
+        option = "--" + given[0].replace("_", "-")
+        fix = "give one of the two"
+        if given[0] == "fresh":
+            fix = "a part keeps what is there; to do everything again, remove the --out folder first"
+        raise InputError(f"--part and {option} do not go together", fix=fix)
 
 
 def run_watch(arguments: argparse.Namespace) -> int:

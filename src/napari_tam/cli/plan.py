@@ -1,7 +1,8 @@
-"""The images that a command was given, and (``napari-tam batch --dry-run``) what would be done with each."""
+"""The images that a command was given, what would be done with each (``--dry-run``), and how far that is."""
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from typing import TYPE_CHECKING
 
@@ -13,9 +14,12 @@ from napari_tam.io.listing import left_out, list_images, unique_names
 from napari_tam.pipeline.models import load_models
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
+    from rich.progress import Progress, TaskID
+
+    from napari_tam.batches.outcome import BatchProgress, Outcome
     from napari_tam.io.layout import Layout
     from napari_tam.settings import Settings
 
@@ -59,3 +63,48 @@ def print_plan(
         print(f"{step.todo:8} {step.path}" + (f" ({step.why})" if step.why else ""))
     print(f"in all   {counts['analyse']} to analyse, {counts['keep']} done already; nothing was written")
     return Answer(0, {"dry_run": True, "results": out.resolve(), "plan": told})
+
+
+class _Bar:
+    """A progress bar that counts files, several of which may be under way at the same time."""
+
+    def __init__(self, progress: Progress, task: TaskID, paths: Sequence[Path]) -> None:
+        self._progress = progress
+        self._task = task
+        self._index = {path: index for index, path in enumerate(paths)}
+        self._shares: dict[int, float] = {}
+
+    def tell(self, event: BatchProgress) -> None:
+        """Show the step that a field is at."""
+        self._shares[event.index] = event.step.done / event.step.total
+        self._progress.update(
+            self._task, completed=sum(self._shares.values()), description=f"{event.name}: {event.step.step}"
+        )
+
+    def done(self, outcome: Outcome) -> None:
+        """Show that a field is done; those of an earlier run do not count for the remaining time."""
+        self._shares[self._index[outcome.path]] = 1.0
+        change = self._progress.reset if outcome.kept else self._progress.update
+        change(self._task, completed=sum(self._shares.values()))  # type: ignore[arg-type]
+
+
+@contextlib.contextmanager
+def progress_bar(paths: Sequence[Path]) -> Iterator[_Bar]:
+    """Show a progress bar on stderr if that is a terminal; yields the bar to update."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    bar = Progress(
+        MofNCompleteColumn(),
+        BarColumn(),
+        TimeRemainingColumn(),
+        # no markup: a file may be called "[b]"
+        TextColumn("{task.description}", markup=False),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+        speed_estimate_period=600,
+    )
+    with bar:
+        yield _Bar(bar, bar.add_task("loading the networks", total=len(paths)), paths)

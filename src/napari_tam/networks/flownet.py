@@ -1,7 +1,8 @@
 """FlowNet: a small residual U-Net that predicts Cellpose flows.
 
 Three output channels, as in Cellpose (Stringer et al. 2021, Nat Methods): the flow to the cell
-centre in y and x (five times the unit vector), and the logit of the cell probability.
+centre in y and x (five times the unit vector), and the logit of the cell probability. Nothing of napari_tam
+is imported here: exported packages hold this file.
 """
 
 from __future__ import annotations

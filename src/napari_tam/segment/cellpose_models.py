@@ -96,7 +96,7 @@ def cellpose_network(name: str) -> tuple[CPNet, float] | None:
         )
     if not any(key.startswith("downsample.") for key in names):
         raise _no_model(path, "it holds no Cellpose network")
-    from napari_tam.networks.cpnet import network_of  # loads torch
+    from napari_tam.networks.cellpose_file import network_of  # loads torch
 
     try:
         network, diameter = network_of(state)
