@@ -1,9 +1,10 @@
-"""Atomic writing of files: a reader only ever sees complete ones."""
+"""Files written in one step, so that a reader only ever sees complete ones; and their hashes."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import json
 import os
 from typing import TYPE_CHECKING, Any
@@ -131,6 +132,12 @@ def write_text(path: Path, text: str) -> None:
     with replacing(path) as part:
         # file names that are no UTF-8 may be in it (on the command line)
         part.write_text(text, encoding="utf-8", errors="backslashreplace")
+
+
+def file_hash(path: Path) -> str:
+    """Return the SHA-256 of a file's content (raises OSError if it cannot be read)."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:

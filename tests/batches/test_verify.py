@@ -15,9 +15,9 @@ from napari_tam.cli import analyse as cli_analyse
 from napari_tam.cli import uptake as cli_uptake
 from napari_tam.cli.main import main
 from napari_tam.errors import InputError
+from napari_tam.files import file_hash
 from napari_tam.networks import cards
 from napari_tam.pipeline import models as pipeline_models
-from napari_tam.results.fingerprint import file_hash
 from napari_tam.settings import Settings
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from napari_tam.puncta.spot_input import (
     network_input,
     noise_at_scale,
     normalise_spots,
-    prominence_at,
+    prominence_in,
     repair_hot_pixels,
     response,
 )
@@ -170,6 +170,10 @@ def test_flat_images_become_zero_and_nothing_is_infinite() -> None:
 
 
 # --- contrast ---
+
+
+def prominence_at(image: np.ndarray, places: np.ndarray, sigma: float) -> np.ndarray:
+    return prominence_in(response(image, sigma), places)
 
 
 def test_puncta_stand_out_and_texture_does_not_however_strong_it_is() -> None:

@@ -56,7 +56,7 @@ def executor(jobs: int, device: str, stop: threading.Event) -> Iterator[Executor
         return
     import cv2
 
-    from napari_tam.networks.threads import limit_threads, thread_count
+    from napari_tam.networks.threads import limit_threads, set_torch, thread_count
 
     before, before_cv = thread_count() or cores(), cv2.getNumThreads()
     each = max(1, before // jobs) if device == "cpu" else before
@@ -71,8 +71,7 @@ def executor(jobs: int, device: str, stop: threading.Event) -> Iterator[Executor
             yield pool
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
-            if (torch := sys.modules.get("torch")) is not None:  # its limit is the process's as well
-                torch.set_num_threads(before)
+            set_torch(before)
             cv2.setNumThreads(before_cv)
 
 

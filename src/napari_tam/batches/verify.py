@@ -12,6 +12,7 @@ from napari_tam.batches.threshold import settled
 from napari_tam.batches.work import all_files
 from napari_tam.correct.folder import CARD
 from napari_tam.errors import InputError
+from napari_tam.files import file_hash
 from napari_tam.networks import cards
 from napari_tam.results import fingerprint
 from napari_tam.results.field_store import FieldStore
@@ -123,7 +124,7 @@ def _unloaded(known: Mapping[str, Any], settings: Settings, trouble: str) -> Ite
     for name, then in known.items():
         path = _weights_of(name, settings)
         try:
-            same = fingerprint.file_hash(path) == then
+            same = file_hash(path) == then
         except OSError:
             blamed = True
             yield Checked("network", name, "gone", trouble)

@@ -25,10 +25,11 @@ from napari_tam.results.tables import read_csv
 from napari_tam.stopping import terminable
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Generator, Sequence
     from pathlib import Path
 
     from napari_tam.batches.outcome import Outcome
+    from napari_tam.cli.plan import Bar
     from napari_tam.io.layout import Layout
     from napari_tam.settings import Settings
 
@@ -106,14 +107,7 @@ def _analyse(
             cluster=how.cluster,
             layout=about,
         )
-        interrupted = False
-        try:
-            with terminable(), contextlib.closing(batch):
-                for outcome in batch:
-                    tally.add(outcome)
-                    bar.done(outcome)
-        except KeyboardInterrupt:
-            interrupted = True
+        interrupted = _drive(batch, bar, tally)
     tally.print(out, settings)
     told = tally.values(out)
     if tally.fields and not interrupted:
@@ -156,7 +150,6 @@ def analyse_one_part(
     if not own:
         print(f"{told}: no image is left for it, of {len(paths)}")
         return Answer(0, tally.values(out))
-    interrupted = False
     with progress_bar(own) as bar:
         batch = analyse_part(
             part,
@@ -170,13 +163,7 @@ def analyse_one_part(
             memory_gb=how.memory_gb,
             layout=about,
         )
-        try:
-            with terminable(), contextlib.closing(batch):
-                for outcome in batch:
-                    tally.add(outcome)
-                    bar.done(outcome)
-        except KeyboardInterrupt:
-            interrupted = True
+        interrupted = _drive(batch, bar, tally)
     tally.print_failed()
     print(f"{told}: {tally.summary()}")
     if interrupted:
@@ -184,6 +171,18 @@ def analyse_one_part(
         return Answer(INTERRUPTED, tally.values(out))
     print("tables   are written by the same command without --part, when all parts are done")
     return Answer(SOME_FAILED if tally.failed else 0, tally.values(out))
+
+
+def _drive(batch: Generator[Outcome, None, None], bar: Bar, tally: Tally) -> bool:
+    """Go through a batch, telling of each field; return whether it was interrupted."""
+    try:
+        with terminable(), contextlib.closing(batch):
+            for outcome in batch:
+                tally.add(outcome)
+                bar.done(outcome)
+    except KeyboardInterrupt:
+        return True
+    return False
 
 
 def _files(out: Path) -> dict[str, Path]:

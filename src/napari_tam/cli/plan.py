@@ -65,7 +65,7 @@ def print_plan(
     return Answer(0, {"dry_run": True, "results": out.resolve(), "plan": told})
 
 
-class _Bar:
+class Bar:
     """A progress bar that counts files, several of which may be under way at the same time."""
 
     def __init__(self, progress: Progress, task: TaskID, paths: Sequence[Path]) -> None:
@@ -89,7 +89,7 @@ class _Bar:
 
 
 @contextlib.contextmanager
-def progress_bar(paths: Sequence[Path]) -> Iterator[_Bar]:
+def progress_bar(paths: Sequence[Path]) -> Iterator[Bar]:
     """Show a progress bar on stderr if that is a terminal; yields the bar to update."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -107,4 +107,4 @@ def progress_bar(paths: Sequence[Path]) -> Iterator[_Bar]:
         speed_estimate_period=600,
     )
     with bar:
-        yield _Bar(bar, bar.add_task("loading the networks", total=len(paths)), paths)
+        yield Bar(bar, bar.add_task("loading the networks", total=len(paths)), paths)

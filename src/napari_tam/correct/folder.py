@@ -8,7 +8,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -17,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_tam.errors import InputError, one_line
-from napari_tam.files import make_folder, replacing, write_json
+from napari_tam.files import file_hash, make_folder, replacing, write_json
 from napari_tam.settings import Settings, is_role
 
 if TYPE_CHECKING:
@@ -184,6 +183,6 @@ def _read_flat(folder: Path, values: Mapping[str, Any]) -> FlatField:
 
 def _hash(path: Path) -> str:
     try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
+        return file_hash(path)
     except OSError as error:
         raise InputError(f"it cannot be read ({error.strerror or error})", where=path) from error

@@ -115,7 +115,6 @@ def _write(card: ModelCard, network: FlowNet | CPNet, folder: Path) -> None:
     import torch
     import yaml
 
-    from napari_tam.results.fingerprint import file_hash
     from napari_tam.results.overlay import encode_png
 
     state = {key: tensor.detach().clone().contiguous() for key, tensor in network.state_dict().items()}
@@ -132,7 +131,9 @@ def _write(card: ModelCard, network: FlowNet | CPNet, folder: Path) -> None:
     (folder / "cover.png").write_bytes(encode_png(_cover(ready, output[0])))
     (folder / "README.md").write_text(page(card, network), encoding="utf-8")
     (folder / "TERMS.md").write_text(terms(card), encoding="utf-8")
-    told = description(card, network, {path.name: file_hash(path) for path in folder.iterdir()}, source.name)
+    told = description(
+        card, network, {path.name: files.file_hash(path) for path in folder.iterdir()}, source.name
+    )
     text = yaml.safe_dump(told, sort_keys=False, allow_unicode=True, width=110)
     (folder / "rdf.yaml").write_text(text, encoding="utf-8")
 

@@ -38,7 +38,7 @@ def page(card: ModelCard, network: FlowNet | CPNet) -> str:
         "",
         "## Training data",
         "",
-        *[f"- {each}" for each in values.get("training_data", ["not on the card"])],
+        *_training_data(values),
         "",
         *_more(values),
         "## Validation",
@@ -67,12 +67,16 @@ def terms(card: ModelCard) -> str:
         *([f"Source of the weights: {values['source']}.", ""] if "source" in values else []),
         "Trained on:",
         "",
-        *[f"- {each}" for each in values.get("training_data", ["not on the card"])],
+        *_training_data(values),
         "",
         "The source code of the network (the Python file in this package): BSD-3-Clause, see LICENSE.",
         "",
     ]
     return "\n".join(lines)
+
+
+def _training_data(values: dict[str, Any]) -> list[str]:
+    return [f"- {each}" for each in values.get("training_data", ["not on the card"])]
 
 
 def _sentence(text: str) -> str:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_tam.errors import InputError
+from napari_tam.files import file_hash
 from napari_tam.installation import bundled
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ class ModelCard:
             If the weights are missing.
         """
         try:
-            return hashlib.sha256(self.weights.read_bytes()).hexdigest()
+            return file_hash(self.weights)
         except OSError as error:
             raise InputError(
                 f"the weights of {'a bundled' if _bundled(self.path) else 'the'} network are missing",

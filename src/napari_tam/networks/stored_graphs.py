@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
 
-from napari_tam.files import OutputError, replacing, write_json
+from napari_tam.files import OutputError, file_hash, replacing, write_json
 from napari_tam.networks.openvino_import import openvino
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ def _read(card: Path) -> StoredGraph | None:
     """Return a graph whose files are as they were written; None if there is none."""
     try:
         values = json.loads(card.read_text(encoding="utf-8"))
-        if any(_hash(card.with_suffix(end)) != values["sha256"][end] for end in (".xml", ".bin")):
+        if any(file_hash(card.with_suffix(end)) != values["sha256"][end] for end in (".xml", ".bin")):
             return None
         numbers = {key: int(values.get(key, 0)) for key in ("in_channels", "multiple", "reach")}
     except (OSError, ValueError, KeyError, TypeError):
@@ -130,7 +130,7 @@ def _write(card: Path, network: Callable[[Any], Any], shape: list[int], values: 
     with TemporaryDirectory(dir=card.parent) as folder:
         made = Path(folder) / card.with_suffix(".xml").name
         openvino().save_model(graph_of(network, shape), made, compress_to_fp16=False)
-        hashes = {end: _hash(made.with_suffix(end)) for end in (".xml", ".bin")}
+        hashes = {end: file_hash(made.with_suffix(end)) for end in (".xml", ".bin")}
         for end in hashes:
             with replacing(card.with_suffix(end)) as part:
                 made.with_suffix(end).replace(part)
@@ -138,7 +138,3 @@ def _write(card: Path, network: Callable[[Any], Any], shape: list[int], values: 
     for path in card.parent.iterdir():  # of other versions
         if _makers()[:16] not in path.name and path.stat().st_mtime < time.time() - _KEPT_S:
             path.unlink()
-
-
-def _hash(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -13,8 +13,7 @@ _process = {"count": 0}
 def limit_process(count: int) -> None:
     """Let networks of this process use so many threads, where a thread has no other limit."""
     _process["count"] = count
-    if (torch := sys.modules.get("torch")) is not None:
-        torch.set_num_threads(count)
+    set_torch(count)
 
 
 def limit_threads(count: int) -> None:
@@ -24,10 +23,21 @@ def limit_threads(count: int) -> None:
 
 
 def limit_torch() -> None:
-    """Hold torch to the limit of the calling thread or of the process, if it was imported."""
-    count, torch = getattr(_own, "count", None) or _process["count"], sys.modules.get("torch")
+    """Hold torch to the `limit`, if there is one and torch was imported."""
+    count, torch = limit(), sys.modules.get("torch")
     if count and torch is not None and torch.get_num_threads() != count:
         torch.set_num_threads(count)
+
+
+def set_torch(count: int) -> None:
+    """Let torch, if it was imported, use so many threads: the calling thread, and those begun from now on."""
+    if (torch := sys.modules.get("torch")) is not None:
+        torch.set_num_threads(count)
+
+
+def limit() -> int:
+    """Return the limit of the calling thread, or of the process; 0: there is none."""
+    return int(getattr(_own, "count", 0) or _process["count"])
 
 
 def thread_count() -> int:
@@ -35,8 +45,8 @@ def thread_count() -> int:
 
     0 stands for as many as the library thinks best.
     """
-    if count := getattr(_own, "count", None) or _process["count"]:
-        return int(count)
+    if count := limit():
+        return count
     if (torch := sys.modules.get("torch")) is not None:
         return int(torch.get_num_threads())
     given = os.environ.get("OMP_NUM_THREADS", "")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_tam.errors import InputError
+from napari_tam.files import file_hash
 from napari_tam.networks import cards
 from napari_tam.networks.cards import (
     AREA_SETTINGS,
@@ -151,7 +151,7 @@ class _Finder:
 
         path = Path(name).expanduser()
         if path.is_file():
-            self.hashes[name] = hashlib.sha256(path.read_bytes()).hexdigest()
+            self.hashes[name] = file_hash(path)
         found = cellpose_network(name)
         if found is not None:
             network, diameter_px = found
@@ -223,7 +223,7 @@ def available_models() -> list[ModelInfo]:
 def _phenotype_info() -> ModelInfo:
     card = json.loads((cards.MODELS_FOLDER / f"{PHENOTYPE}.json").read_text(encoding="utf-8"))
     weights = cards.MODELS_FOLDER / f"{PHENOTYPE}.safetensors"
-    digest = hashlib.sha256(weights.read_bytes()).hexdigest() if weights.exists() else ""
+    digest = file_hash(weights) if weights.exists() else ""
     return ModelInfo(
         PHENOTYPE, PHENOTYPE, "bundled", card.get("description", ""), digest, digest == card.get("sha256")
     )

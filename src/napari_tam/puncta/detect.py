@@ -21,10 +21,12 @@ from napari_tam.puncta.resolving import resolve_crowds
 from napari_tam.puncta.selection import KEPT, select
 from napari_tam.puncta.spot_input import (
     contrast_at,
+    contrast_in,
     network_input,
     normalise_spots,
-    prominence_at,
+    prominence_in,
     repair_hot_pixels,
+    response,
 )
 from napari_tam.puncta.vesicles import is_vesicle, width_error
 
@@ -39,7 +41,7 @@ TYPICAL_SIGMA_PX = 1.4
 
 
 #: A candidate's odds are multiplied by the first of these, and by (value / least)^steepness where
-#: `contrast_at` or `prominence_at` is less than its least, but not below the share. Chosen on training images
+#: `contrast_in` or `prominence_in` is less than its least, but not below the share. Chosen on training images
 #: (PSD95, DeepSpot, simulated and drawn fields) and held against those of ``benchmarks/puncta.py``.
 ODDS, LEAST_SHARE = 2.0, 0.6
 CONTRAST, CONTRAST_STEEPNESS = 4.0, 4.0
@@ -130,7 +132,7 @@ def judge(pixels: Float, points: Points, scores: Float) -> Float:
     """Lower the scores of what hardly stands out from the structure around it.
 
     The network sees some 60 px and was taught by marks of several people. What is hardly brighter than the
-    texture around it (`contrast_at`), or than all light of its width (`prominence_at`), loses odds, so that
+    texture around it (`contrast_in`), or than all light of its width (`prominence_in`), loses odds, so that
     a punctum the network is sure of stays; `ODDS` makes 0.5 the best threshold.
     """
     if not len(points):
@@ -138,8 +140,9 @@ def judge(pixels: Float, points: Points, scores: Float) -> Float:
     sure = points[scores >= 0.5]
     sigma = max(typical_sigma(pixels, sure if len(sure) else points), 0.8)
     # Not below a limit: a vesicle with a bright rim has no light in its middle.
-    contrast = np.clip(contrast_at(pixels, points, sigma) / CONTRAST, LEAST_SHARE, 1)
-    prominence = np.clip(prominence_at(pixels, points, sigma) / PROMINENCE, LEAST_SHARE, 1)
+    strength = response(pixels, sigma)
+    contrast = np.clip(contrast_in(strength, points) / CONTRAST, LEAST_SHARE, 1)
+    prominence = np.clip(prominence_in(strength, points) / PROMINENCE, LEAST_SHARE, 1)
     odds = ODDS * scores / np.maximum(1 - scores, 1e-7)
     odds *= contrast**CONTRAST_STEEPNESS * prominence**PROMINENCE_STEEPNESS
     return np.asarray(odds / (1 + odds), np.float32)

@@ -26,7 +26,6 @@ from napari_tam.errors import InputError
 from napari_tam.pipeline.analysis import Segmented
 from napari_tam.results import folder as results
 from napari_tam.results.edits import edits_hash
-from napari_tam.results.fingerprint import file_hash
 from napari_tam.results.overlay import encode_png, overlay
 
 if TYPE_CHECKING:
@@ -172,7 +171,7 @@ class FieldStore:
 
     def _mask_hash(self, name: str, kind: str) -> str | None:
         path = results.mask_path(self.out, name, kind)
-        return file_hash(path) if path.exists() else None
+        return files.file_hash(path) if path.exists() else None
 
     def write_failure(self, name: str, row: Row, stamp: Stamp) -> Row:
         """Note that an image failed; what an earlier run wrote for it is removed."""
@@ -312,7 +311,7 @@ def _plain(value: object) -> object:
 def _mark(path: Path) -> list[Any]:
     """Return what tells a damaged file: its size, and of a table, which is small, its hash."""
     size = path.stat().st_size
-    return [size, file_hash(path)] if path.suffix == ".parquet" else [size]
+    return [size, files.file_hash(path)] if path.suffix == ".parquet" else [size]
 
 
 def _read(path: Path) -> dict[str, Any] | None:

@@ -6,6 +6,7 @@ import hashlib
 import json
 from typing import TYPE_CHECKING, Any
 
+from napari_tam.files import file_hash
 from napari_tam.installation import __version__
 from napari_tam.pipeline.rerun import steps_of
 
@@ -111,12 +112,6 @@ def _hash(path: Path, files: Sequence[Path]) -> str:
 
 def _own_hash(path: Path) -> str:
     return _folder_hash(path) if path.is_dir() else file_hash(path)
-
-
-def file_hash(path: Path) -> str:
-    """Return the SHA-256 of a file's content."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _folder_hash(path: Path) -> str:

@@ -41,7 +41,7 @@ def note_written(folder: Path) -> None:
 
 def hashes(folder: Path) -> dict[str, str]:
     """Return the SHA-256 of the tables and settings of a results folder, by name (raises OSError)."""
-    from napari_tam.results.fingerprint import file_hash
+    from napari_tam.files import file_hash
 
     kept = sorted(path for path in folder.iterdir() if path.suffix in _KEPT and path.is_file())
     return {path.name: file_hash(path) for path in kept}

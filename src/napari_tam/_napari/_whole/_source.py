@@ -5,13 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
 from napari_tam._napari._whole._axes import MOVIE, frame_interval_min, taken_axes
-from napari_tam.io.planes import Series, check_side, exact_dtype
+from napari_tam.io.planes import ArrayPlanes, Series
 from napari_tam.io.reading import TILED_FROM, Plan
 from napari_tam.io.tiff import available_memory
 from napari_tam.io.tiff_metadata import Metadata
@@ -24,8 +23,22 @@ if TYPE_CHECKING:
     from napari_tam.settings import Settings
 
 
-class LayerPlanes:
-    """The chosen channels as the stack of planes that a reader would give; see `napari_tam.io.planes.Planes`.
+class _Stacked:
+    """Chosen channels, all (T)(Z)YX, as one array C(T)(Z)YX; what is taken of it is read from one of them."""
+
+    def __init__(self, channels: Mapping[str, Channel]) -> None:
+        self._data = [channel.plane for channel in channels.values()]
+        self.shape = (len(self._data), *self._data[0].shape)
+        self.dtype = np.result_type(*(data.dtype for data in self._data))
+
+    def __getitem__(self, index: tuple[Any, ...]) -> Any:
+        """Return pixels of the channel that the index names first."""
+        channel, *place = index
+        return self._data[channel][tuple(place)]
+
+
+def layer_planes(path: Path, channels: Mapping[str, Channel], axes: str) -> ArrayPlanes:
+    """Return the chosen channels as the stack of planes that a reader would give.
 
     Parameters
     ----------
@@ -36,36 +49,7 @@ class LayerPlanes:
     axes
         The letters of the axes before y and x.
     """
-
-    n_positions = 1
-
-    def __init__(self, path: Path, channels: Mapping[str, Channel], axes: str) -> None:
-        self.path = path
-        self.notes: tuple[str, ...] = ()
-        self._data = [channel.plane for channel in channels.values()]
-        self._axes = axes
-        shape = self._data[0].shape
-        sizes = dict(zip(axes, shape, strict=False))
-        self.n_times, self.n_z = sizes.get("T", 1), sizes.get("Z", 1)
-        self.n_channels = len(self._data)
-        self.shape = int(shape[-2]), int(shape[-1])
-        self.dtype = exact_dtype(np.result_type(*(data.dtype for data in self._data)), path)
-        check_side(self.shape, path)
-
-    def check_complete(self) -> None:
-        """Nothing: the layers are there."""
-
-    def plane(self, position: int, time: int, z: int, channel: int) -> npt.NDArray[np.generic]:
-        """Read one plane."""
-        return self.window(position, time, z, channel, slice(None), slice(None))
-
-    def window(
-        self, position: int, time: int, z: int, channel: int, rows: slice, columns: slice
-    ) -> npt.NDArray[np.generic]:
-        """Read a part of a plane."""
-        place = {"T": time, "Z": z}
-        index = (*(place[axis] for axis in self._axes), rows, columns)
-        return np.array(self._data[channel][index], self.dtype, order="C")
+    return ArrayPlanes(path, _Stacked(channels), f"C{axes}YX")
 
 
 @dataclass(frozen=True)
@@ -98,11 +82,11 @@ class Source:
         return self.file or Path(self.name)
 
     @cached_property
-    def stack(self) -> LayerPlanes:
+    def stack(self) -> ArrayPlanes:
         """All its planes."""
         first = next(iter(self.channels.values()))
         axes = taken_axes(first, MOVIE) if self.what == MOVIE else ""
-        return LayerPlanes(self.path, self.channels, axes)
+        return layer_planes(self.path, self.channels, axes)
 
     def plan(self, settings: Settings) -> Plan:
         """Return how it is read: exactly as `napari_tam.io.images.read_fields` would read its file."""

@@ -10,7 +10,7 @@ from napari_tam._napari._analyse import analyse, folder_of
 from napari_tam._napari._channel import check_images, placement
 from napari_tam._napari._found import Found
 from napari_tam._napari._whole._axes import MOVIE, PLANE, VOLUME, taken_axes, z_step_um
-from napari_tam._napari._whole._source import LayerPlanes, Source, is_large
+from napari_tam._napari._whole._source import Source, is_large, layer_planes
 from napari_tam.errors import InputError
 from napari_tam.io.field import Field
 from napari_tam.io.planes import check_memory
@@ -135,7 +135,7 @@ def _volume(
         channels = {role: replace(channel, at=(time,)) for role, channel in channels.items()}
     field = Field(name, {}, pixel_size_um, cell.source, time, z_step_um=step)
     volumes = {role: channel.plane for role, channel in channels.items()}
-    planes = LayerPlanes(cell.source or Path(name), channels, "Z")
+    planes = layer_planes(cell.source or Path(name), channels, "Z")
     if planes.n_z < 2:
         raise InputError("this is a single plane, which has no volume", where=name, fix="Choose 'this plane'")
     check_memory(planes, len(channels), available_memory(), planes.n_z)
