@@ -12,7 +12,7 @@ help:
 	@echo "make test            install into .venv, check the code and run all tests"
 	@echo "make test-cellpose4  the segmentation's tests beside Cellpose 4, in .venv-cellpose4 (5 GB)"
 	@echo "make faults          fail or kill every write of the commands that write results (long)"
-	@echo "make docs            the documentation as a site, into site/"
+	@echo "make docs            the documentation as a site, into site/ (environment: .venv-docs)"
 	@echo "make lint            ruff, mypy and the import rules alone"
 	@echo "make format          sort imports, format the code, renew docs/settings.md and columns.md"
 	@echo "make clean           remove environments, caches and demo results"
@@ -45,8 +45,8 @@ test-cellpose4:
 	.venv-cellpose4/bin/python -m pytest --timeout 300 $(cellpose4_tests:%=tests/%)
 
 docs:
-	$(environment) .venv docs
-	NO_MKDOCS_2_WARNING=1 $(bin)/mkdocs build --strict
+	$(environment) .venv-docs docs
+	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict
 
 faults:
 	$(environment) .venv all test
@@ -59,5 +59,5 @@ format:
 	$(bin)/python tools/reference_pages.py
 
 clean:
-	rm -rf .venv .venv-cellpose4 site build dist results .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	rm -rf .venv .venv-cellpose4 .venv-docs site build dist results .pytest_cache .ruff_cache .mypy_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -256,7 +256,8 @@ class Settings(BaseModel):
     )
     cell_diameter_um: Annotated[float, Field(gt=0, le=1000)] | None = _setting(
         None,
-        "Typical cell diameter (of the circle with the cell's area). Unset: estimated from the image.",
+        "Typical cell diameter (of the circle with the cell's area). Unset: estimated; one for all images in "
+        "batches of 16 or more.",
         group="segmentation",
         enters="cells",
         unit="µm",

@@ -84,14 +84,14 @@ def test_parts_at_the_same_time(tmp_path: Path) -> None:
 def test_only_the_first_part_looks_for_the_threshold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     paths, out = images(tmp_path / "in", 6), tmp_path / "out"
     found = []
-    learn = part_module.learn_threshold
+    learn = part_module.learn
 
     def watched(*given: object, **named: object) -> object:
         learnt = learn(*given, **named)  # type: ignore[arg-type]
         found.append(len(learnt.candidates))
         return learnt
 
-    monkeypatch.setattr(part_module, "learn_threshold", watched)
+    monkeypatch.setattr(part_module, "learn", watched)
     for number in (2, 1, 3):
         list(analyse_part((number, 3), paths, Settings(), fakes.models(), out))
     assert found[0] > 0

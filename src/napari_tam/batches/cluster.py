@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from napari_tam.batches.asked import check_markers
 from napari_tam.batches.dask_clusters import connected
+from napari_tam.batches.learnt import learn
 from napari_tam.batches.outcome import BatchProgress, Outcome
 from napari_tam.batches.run import saving
-from napari_tam.batches.threshold import learn_threshold
 from napari_tam.batches.work import ALL_STEPS, Work
 from napari_tam.errors import InputError
 from napari_tam.io.channel_search import files_of
@@ -97,9 +97,18 @@ def analyse_on(
     check_markers(names, settings, layout)
     with locked(out):
         tell = on_progress or (lambda _progress: None)
-        learnt = learn_threshold(names, settings, models, out, layout=layout, resume=resume, tell=tell)
+        learnt = learn(names, settings, models, out, layout=layout, resume=resume, tell=tell)
         settings = learnt.settings
-        record = Record(out, settings, models, names, command, thresholds=learnt.thresholds, background=True)
+        record = Record(
+            out,
+            settings,
+            models,
+            names,
+            command,
+            thresholds=learnt.thresholds,
+            diameter=learnt.diameter,
+            background=True,
+        )
         work = Work(record.parts, settings, models, record.analysis, resume, retry_failed, len(paths))
         rows: dict[Path, list[Row] | None] = dict.fromkeys(paths)
         with _in_order(record, rows), connected(cluster) as client:

@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from napari_tam.batches.asked import check_markers
+from napari_tam.batches.learnt import learn
 from napari_tam.batches.run import jobs_for, work_through
 from napari_tam.batches.threads import default_jobs
-from napari_tam.batches.threshold import learn_threshold
 from napari_tam.batches.work import Work
 from napari_tam.io.images import unique_names
 from napari_tam.io.masks.find import check_folders
@@ -92,7 +92,7 @@ def analyse_part(
         tell = on_progress or (lambda _progress: None)
         with one_after_another(out):
             prepare(out)
-            learnt = learn_threshold(names, settings, models, out, layout=layout, resume=True, tell=tell)
+            learnt = learn(names, settings, models, out, layout=layout, resume=True, tell=tell)
         settings = learnt.settings
         analysis = analysis_hash(settings, models)
         work = Work(FieldStore(out), settings, models, analysis, True, retry_failed, len(own))

@@ -60,7 +60,7 @@ def _with_results(
     resume: bool,
 ) -> Iterator[Planned]:
     # not needed where nothing was analysed, and slow to import
-    from napari_tam.batches.threshold import settled
+    from napari_tam.batches.learnt import settled
     from napari_tam.batches.work import Work
     from napari_tam.results.field_store import FieldStore
     from napari_tam.results.fingerprint import analysis_hash

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from napari_tam.batches.asked import check_markers
+from napari_tam.batches.learnt import learn
 from napari_tam.batches.outcome import ERROR_LOG, BatchProgress, Outcome, explain
 from napari_tam.batches.threads import executor, read_ahead
-from napari_tam.batches.threshold import learn_threshold
 from napari_tam.batches.work import ALL_STEPS, Item, Work
 from napari_tam.files import OutputError
 from napari_tam.io.images import unique_names
@@ -114,10 +114,17 @@ def analyse_files(
     check_markers(names, settings, layout)
     with locked(out):
         tell = on_progress or (lambda _progress: None)
-        learnt = learn_threshold(names, settings, models, out, layout=layout, resume=resume, tell=tell)
+        learnt = learn(names, settings, models, out, layout=layout, resume=resume, tell=tell)
         settings = learnt.settings
         record = Record(
-            out, settings, models, names, command, thresholds=learnt.thresholds, background=jobs > 0
+            out,
+            settings,
+            models,
+            names,
+            command,
+            thresholds=learnt.thresholds,
+            diameter=learnt.diameter,
+            background=jobs > 0,
         )
         if not resume:
             with contextlib.suppress(OSError):

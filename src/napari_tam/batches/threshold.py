@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -12,32 +10,29 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_tam import files
-from napari_tam.batches.outcome import BatchProgress
-from napari_tam.batches.work import ALL_STEPS
+from napari_tam.batches.sample import Sampler
 from napari_tam.io.images import read_fields
 from napari_tam.io.layout import without_exosomes
 from napari_tam.markers.labels import EXOSOME, rows_of
 from napari_tam.markers.names import listed
 from napari_tam.pipeline.candidates import candidates_in_cells, candidates_of
 from napari_tam.pipeline.tiles import is_large
-from napari_tam.progress import Progress
 from napari_tam.puncta.selection import sure_ones
 from napari_tam.puncta.threshold import Threshold, by_user, from_controls, from_populations
 from napari_tam.results.fingerprint import analysis_hash
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     import pandas as pd
 
+    from napari_tam.batches.outcome import BatchProgress
+    from napari_tam.batches.sample import ReadFields
     from napari_tam.io.field import Field
     from napari_tam.io.layout import Layout
     from napari_tam.pipeline.models import Models
     from napari_tam.settings import Settings
-
-    #: Reads the fields of an image: `napari_tam.io.images.read_fields`, or the like of it.
-    ReadFields = Callable[..., Iterator[Field]]
 
 #: Where it is written in the results folder.
 THRESHOLD_FILE = "puncta_threshold.json"
@@ -50,8 +45,8 @@ MOST_CONTROLS, FEWEST_CELLS = 12, 10
 
 
 @dataclass
-class Learnt:
-    """What was learnt.
+class Found:
+    """The thresholds that were learnt.
 
     Attributes
     ----------
@@ -77,7 +72,7 @@ def learn_threshold(
     layout: Layout | None = None,
     resume: bool = False,
     tell: Callable[[BatchProgress], None] = lambda _progress: None,
-) -> Learnt:
+) -> Found:
     """Learn the threshold of a batch, or read the one of an earlier run, and write it down.
 
     From the fields of control wells (cells that were given no exosomes) where the layout names some, else
@@ -105,7 +100,7 @@ def learn_threshold(
     """
     if settings.puncta_threshold is not None:
         (out / THRESHOLD_FILE).unlink(missing_ok=True)
-        return Learnt(settings, {"": by_user(settings.puncta_threshold)})
+        return Found(settings, {"": by_user(settings.puncta_threshold)})
     controls = _Controls(names, layout)
     depends = (
         analysis_hash(settings, models)
@@ -113,7 +108,7 @@ def learn_threshold(
     )
     known = _read(out, depends, len(names)) if resume else None
     if known is not None:
-        return Learnt(_with(settings, known), known)
+        return Found(_with(settings, known), known)
     search = _Search(settings, models, tell, read_fields)
     thresholds = search.find(names, controls)
     first, *others = thresholds
@@ -121,17 +116,17 @@ def learn_threshold(
     if first:
         record |= {"label": first, "others": {label: thresholds[label].as_dict() for label in others}}
     files.write_json(out / THRESHOLD_FILE, record)
-    return Learnt(_with(settings, thresholds), thresholds, search.found)
+    return Found(_with(settings, thresholds), thresholds, search.found)
 
 
-def learn_from(
+def thresholds_from(
     read: ReadFields,
     path: Path,
     name: str,
     settings: Settings,
     models: Models,
     tell: Callable[[BatchProgress], None] = lambda _progress: None,
-) -> Learnt:
+) -> Found:
     """Learn the threshold of one image or movie, as `learn_threshold` does for a batch of that alone.
 
     Parameters
@@ -144,10 +139,10 @@ def learn_from(
         See `learn_threshold`.
     """
     if settings.puncta_threshold is not None:
-        return Learnt(settings, {"": by_user(settings.puncta_threshold)})
+        return Found(settings, {"": by_user(settings.puncta_threshold)})
     search = _Search(settings, models, tell, read)
     thresholds = search.find({path: name}, _Controls({path: name}, None))
-    return Learnt(_with(settings, thresholds), thresholds, search.found)
+    return Found(_with(settings, thresholds), thresholds, search.found)
 
 
 def _with(settings: Settings, thresholds: Mapping[str, Threshold]) -> Settings:
@@ -166,7 +161,7 @@ def read_thresholds(out: Path) -> dict[str, Threshold]:
     return {} if record is None else record[0]
 
 
-def settled(settings: Settings, out: Path) -> Settings:
+def with_recorded(settings: Settings, out: Path) -> Settings:
     """Return the settings with the thresholds of a results folder, where they leave them open."""
     record = _record(out) if settings.puncta_threshold is None else None
     return settings if record is None else _with(settings, record[0])
@@ -220,7 +215,8 @@ class _Search:
     def __init__(
         self, settings: Settings, models: Models, tell: Callable[[BatchProgress], None], read: ReadFields
     ) -> None:
-        self.settings, self.models, self.tell, self.read = settings, models, tell, read
+        self.settings, self.models = settings, models
+        self._sampler = Sampler(settings, read, tell, "threshold")
         #: Candidates by the names of their fields.
         self.found: dict[str, pd.DataFrame] = {}
         #: The same with the cells they lie in, of control wells.
@@ -240,7 +236,7 @@ class _Search:
     def _labels(self, names: Mapping[Path, str]) -> list[str]:
         """Return the exosome labels as an image says they are called."""
         if len(listed(self.settings.channels.get(EXOSOME, ""))) > 1:
-            for one in self._fields(names, MOST):
+            for one in self._sampler.fields(names, MOST):
                 return list(one.exosomes)
         return [""]
 
@@ -248,7 +244,7 @@ class _Search:
         """Learn from fields spread over all files."""
         contrast: list[npt.NDArray[np.float64]] = []
         images: list[str] = []
-        for one in self._fields(names, MOST):
+        for one in self._sampler.fields(names, MOST):
             try:
                 table = self.found[one.name] if one.name in self.found else self._candidates(one)
                 own = rows_of(table, label)
@@ -272,7 +268,7 @@ class _Search:
         contrast: list[npt.NDArray[np.float64]] = []
         images: list[str] = []
         cells = 0
-        for one in self._fields(names, MOST_CONTROLS):
+        for one in self._sampler.fields(names, MOST_CONTROLS):
             try:
                 if one.name not in self.in_cells:
                     self.in_cells[one.name] = candidates_in_cells(one, self.settings, self.models)
@@ -290,39 +286,3 @@ class _Search:
             return None
         allowed = self.settings.puncta_false_per_cell
         return from_controls(np.concatenate(contrast), cells, allowed, tuple(images))
-
-    def _fields(self, names: Mapping[Path, str], most: int) -> Iterator[Field]:
-        """Yield fields spread evenly over the files, and over the positions and times in them."""
-        paths = spread(list(names))[:most]
-        chosen = self._choose(paths, names, most)
-        for path in paths:
-            wanted = chosen[path]
-            if not wanted:
-                continue
-            with contextlib.suppress(Exception):  # as above
-                for one in self.read(path, self.settings, name=names[path], wanted=wanted.__contains__):
-                    # before the first image: a bar stays at its beginning
-                    step = Progress("threshold", 0, len(ALL_STEPS))
-                    self.tell(BatchProgress(path, one.name, 0, len(names), step))
-                    yield one
-
-    def _choose(self, paths: Sequence[Path], names: Mapping[Path, str], most: int) -> dict[Path, set[str]]:
-        """Return the names of the fields to look at in each file; only headers are read."""
-        inside: defaultdict[Path, list[str]] = defaultdict(list)
-        for path in paths:
-
-            def note(name: str, path: Path = path) -> bool:
-                inside[path].append(name)
-                return False
-
-            with contextlib.suppress(Exception):  # as above
-                for _ in self.read(path, self.settings, name=names[path], wanted=note):
-                    pass
-        each = max(1, most // max(len(inside), 1))
-        return {path: set(spread(inside[path])[:each]) for path in paths}
-
-
-def spread(items: Sequence[object]) -> list:  # type: ignore[type-arg]
-    """Order items so that any number of the first ones is spread evenly over all."""
-    golden = (np.arange(len(items)) * 0.618033988749895) % 1
-    return [items[index] for index in np.argsort(np.argsort(golden, kind="stable"), kind="stable")]

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from napari_tam.batches.conclude import settings_of
-from napari_tam.batches.threshold import settled
+from napari_tam.batches.learnt import settled
 from napari_tam.batches.work import all_files
 from napari_tam.correct.folder import CARD
 from napari_tam.errors import InputError

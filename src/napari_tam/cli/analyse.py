@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from napari_tam.batches.conclude import conclude
+from napari_tam.batches.diameter import read_diameter
 from napari_tam.batches.dispatch import analyse_batch
 from napari_tam.batches.part import analyse_part, part_of
 from napari_tam.batches.threshold import read_thresholds
@@ -229,6 +230,9 @@ class Tally:
             several = len(self.puncta) > 1
             median = f", median {_median_puncta(out):g} puncta a cell" if self.cells and not several else ""
             print(f"cells    {self.cells:,}{median}")
+            diameter = read_diameter(out)
+            if diameter is not None and diameter.value_um is not None:
+                print(f"         looked for with a diameter of {diameter.value_um:.3g} µm: {diameter.reason}")
             thresholds = read_thresholds(out)
             for label, (inside, outside) in self.puncta.items():
                 name = f"{label}, " if label else ""
@@ -259,7 +263,7 @@ class Tally:
 
     def values(self, out: Path) -> dict[str, Any]:
         """Return the same for programs."""
-        thresholds = read_thresholds(out)
+        thresholds, diameter = read_thresholds(out), read_diameter(out)
         puncta = []
         for label, (inside, outside) in self.puncta.items():
             threshold = thresholds.get(label)
@@ -271,6 +275,7 @@ class Tally:
             "of_an_earlier_run": self.kept,
             "failed": self.failed,
             "cells": self.cells,
+            "cell_diameter_um": None if diameter is None else diameter.value_um,
             "puncta": puncta,
             "notes": list(self.notes),
         }

@@ -33,21 +33,22 @@ def candidates_of(field: Field, settings: Settings, models: Models) -> pd.DataFr
     With several exosome channels `napari_tam.markers.labels.LABEL` says which one a row is of.
     Of an image that is read piece by piece, those in a part from its middle.
     """
-    return _steps(field, settings, models, ("correct", "puncta")).candidates
+    return early_steps(field, settings, models, ("correct", "puncta")).candidates
 
 
 def candidates_in_cells(
     field: Field, settings: Settings, models: Models
 ) -> tuple[pd.DataFrame, npt.NDArray[np.bool_], int]:
     """Return the candidates of a field, which of them lie in a cell, and the number of cells."""
-    state = _steps(field, settings, models, ("correct", "nuclei", "cells", "puncta"))
+    state = early_steps(field, settings, models, ("correct", "nuclei", "cells", "puncta"))
     table, cells = state.candidates, state.cells
     axes = [name for name in ("z_px", "y_px", "x_px") if name in table]
     at = np.clip(np.round(table[axes].to_numpy(np.float64)), 0, np.array(cells.shape) - 1).astype(np.intp)
     return table, cells[tuple(at.T)] > 0, int((np.bincount(cells.ravel())[1:] > 0).sum())
 
 
-def _steps(field: Field, settings: Settings, models: Models, names: tuple[str, ...]) -> State:
+def early_steps(field: Field, settings: Settings, models: Models, names: tuple[str, ...]) -> State:
+    """Run some of the first steps on a field; on a part from its middle if it is read piece by piece."""
     if is_large(field):
         field = replace(field, channels={role: _middle(pixels) for role, pixels in field.channels.items()})
     if field.z_step_um is not None:

@@ -6,6 +6,7 @@ run.json, tests and thresholds from their tables, training data from the cards o
 
 from __future__ import annotations
 
+import contextlib
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ from napari_tam.report.labels import about, label_methods, labels_in
 from napari_tam.report.marker_text import marker_methods
 from napari_tam.report.reading import read_data
 from napari_tam.report.readouts import named
+from napari_tam.segment.common_diameter import Diameter
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -144,7 +146,7 @@ def _card(name: str) -> dict[str, Any] | None:
 def _cells(found: Methods, data: ReportData) -> None:
     s = data.settings
     diameter = (
-        f"a cell diameter of {s.cell_diameter_um:g} µm"
+        f"a cell diameter of {s.cell_diameter_um:g} µm{_why_diameter(data)}"
         if s.cell_diameter_um
         else "a cell diameter that was estimated from each image"
     )
@@ -176,6 +178,15 @@ def _cells(found: Methods, data: ReportData) -> None:
             else "none was left out."
         ),
     )
+
+
+def _why_diameter(data: ReportData) -> str:
+    """Say where a diameter comes from that all images share, if the run learnt it."""
+    with contextlib.suppress(KeyError, TypeError, ValueError, AttributeError):
+        found = Diameter.from_dict(data.run["cell_diameter"])
+        if found.rule == "batch" and found.value_um == data.settings.cell_diameter_um:
+            return f" (the median of what {len(found.estimates_um)} of the images told, the same for all)"
+    return ""
 
 
 def _contrast(data: ReportData) -> str:

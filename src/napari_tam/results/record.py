@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from napari_tam.pipeline.analysis import Analysis
     from napari_tam.pipeline.models import Models
     from napari_tam.puncta.threshold import Threshold
+    from napari_tam.segment.common_diameter import Diameter
     from napari_tam.settings import Settings
 
 #: Libraries whose versions go on record.
@@ -73,6 +74,8 @@ class Record:
     thresholds
         The thresholds of the puncta by exosome label (empty for a single one), and where they come from, for
         `run.json`.
+    diameter
+        The diameter that the cells were looked for with, and where it comes from.
     background
         Whether tables that are saved while the run goes on are written by a thread.
 
@@ -91,6 +94,7 @@ class Record:
         command: Sequence[str] = (),
         *,
         thresholds: Mapping[str, Threshold] | None = None,
+        diameter: Diameter | None = None,
         background: bool = False,
     ) -> None:
         results.prepare(out)
@@ -102,6 +106,7 @@ class Record:
         self._models = models
         self._command = list(command)
         self._thresholds = dict(thresholds or {})
+        self._diameter = diameter
         self._started = datetime.now().astimezone()
         self._clock = time.perf_counter()
         self._saved = time.perf_counter()
@@ -230,6 +235,7 @@ class Record:
             "engine": self._models.engine,
             "models": self._models.hashes,
             **_thresholds(self._thresholds),
+            **({} if self._diameter is None else {"cell_diameter": self._diameter.as_dict()}),
             "python": platform.python_version(),
             "platform": platform.platform(),
             "processors": os.cpu_count(),

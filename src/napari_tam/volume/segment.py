@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from napari_tam.segment.diameter import Estimate
 from napari_tam.segment.segmenter import Segmentation
 
 if TYPE_CHECKING:
@@ -97,9 +98,8 @@ class StackSegmenter:
         """
         doubt = ""
         if diameter_um is None:
-            flat = None if second is None else second.max(axis=0)
-            found = self.planar.segment(image.max(axis=0), flat, pixel_size_um, None, settings)
-            diameter_um, doubt = found.diameter_um, found.doubt
+            told = self.estimate_diameter(image, second, pixel_size_um, settings)
+            diameter_um, doubt = told.diameter_um, told.doubt
         gap = max(8, round(0.5 * diameter_um / pixel_size_um))
         montage = Montage.of(image, gap)
         pictures = [
@@ -117,6 +117,18 @@ class StackSegmenter:
         dtype = np.uint16 if int(labels.max(initial=0)) < 2**16 else np.uint32
         known = None if planar.confidence is None else mean_confidence(labels, masks, planar.confidence)
         return Segmentation(labels.astype(dtype), diameter_um, known, doubt=doubt)
+
+    def estimate_diameter(
+        self, image: Stack, second: Stack | None, pixel_size_um: float, settings: Settings
+    ) -> Estimate:
+        """Find the diameter (µm) from the brightest of all planes (ZYX)."""
+        flat, second_flat = image.max(axis=0), None if second is None else second.max(axis=0)
+        look = getattr(self.planar, "estimate_diameter", None)
+        if look is not None:
+            told: Estimate = look(flat, second_flat, pixel_size_um, settings)
+            return told
+        found = self.planar.segment(flat, second_flat, pixel_size_um, None, settings)
+        return Estimate(found.diameter_um, found.doubt)
 
 
 def mean_confidence(

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from napari_tam._napari._found import Found
     from napari_tam._napari._session import Session
     from napari_tam._napari._whole._source import Source
-    from napari_tam.batches.threshold import Learnt
+    from napari_tam.batches.learnt import Learnt
     from napari_tam.pipeline.analysis import Analysis
     from napari_tam.pipeline.models import Models
     from napari_tam.puncta.threshold import Threshold
@@ -179,7 +179,7 @@ def follow_frames(
 
 def _models(session: Session, settings: Settings) -> Models:
     with loading():
-        import napari_tam.batches.threshold
+        import napari_tam.batches.learnt
         import napari_tam.pipeline.runner  # noqa: F401
 
         load_drawing()
@@ -188,7 +188,7 @@ def _models(session: Session, settings: Settings) -> Models:
 
 def _learn(source: Source, settings: Settings, models: Models) -> Generator[Progress, None, Learnt]:
     """Learn the threshold of the puncta from all frames, or from the middle of a large image."""
-    from napari_tam.batches.threshold import learn_from
+    from napari_tam.batches.learnt import learn_from
 
     yield Part("the puncta's threshold", 0, max(1, source.stack.n_times), "Frame")
     labels = [label for role in source.channels if (label := label_of(role))]
