@@ -214,3 +214,23 @@ def test_a_volume_goes_the_same_way_and_is_called_by_its_projection() -> None:
     assert puncta["z_px"].to_numpy() == pytest.approx(3, abs=0.1)
     assert (analysis.summary["puncta_in_cells"], analysis.summary["puncta_outside"]) == (3, 1)
     assert list(analysis.seconds) == list(STEPS)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "said"),
+    [(16.0, False), (24.0, False), (11.0, False), (27.0, True), (8.0, True), (None, False)],
+)
+def test_cells_far_from_the_diameter_that_they_were_looked_for_with_are_noted(
+    wanted: float | None, said: bool
+) -> None:
+    class Given(fakes.ThresholdSegmenter):
+        def segment(
+            self, image: Any, second: Any, pixel: float, um: float | None, *more: Any
+        ) -> Segmentation:
+            return replace(super().segment(image, second, pixel, um, *more), diameter_um=um or 16.0)
+
+    once = field()
+    twice = replace(once, channels={role: np.tile(plane, (1, 2)) for role, plane in once.channels.items()})
+    analysis = run(twice, Settings(cell_diameter_um=wanted), fakes.models(Given()))
+    assert len(analysis.table) == 6
+    assert ("the cells found are 16 µm across" in str(analysis.summary["notes"])) is said

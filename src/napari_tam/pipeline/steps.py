@@ -21,6 +21,7 @@ from napari_tam.measure.cells import measure
 from napari_tam.measure.sharpness import sharpness
 from napari_tam.phenotype.classify import phenotype_summary
 from napari_tam.puncta.selection import false_share, select_by_label
+from napari_tam.segment.diameter import FEW
 from napari_tam.volume.measure import measure_volume
 from napari_tam.volume.projection import project_field, project_labels
 
@@ -33,6 +34,9 @@ if TYPE_CHECKING:
     from napari_tam.pipeline.state import State
 
     Labels = npt.NDArray[np.unsignedinteger[Any]]
+
+#: Cells so many times as large as the diameter that they were looked for with, or as small, are noted.
+OTHER_SIZE = 1.6
 
 
 def _nothing(state: State) -> None:
@@ -263,7 +267,22 @@ def _measure(state: State) -> None:
     notes = [str(state.summary["notes"]), *state.edits.notes]
     if state.diameter_doubt:
         notes.append(f"the estimate of the cell diameter is unsure ({state.diameter_doubt}): better give it")
+    notes.append(_other_size(state))
     state.summary["notes"] = "; ".join(filter(None, notes))
+
+
+def _other_size(state: State) -> str:
+    """Say so if cells are far from the diameter that they were looked for with; else an empty text."""
+    wanted = state.settings.cell_diameter_um
+    if wanted is None or wanted != state.diameter_um or state.cells.ndim != 2 or len(state.table) < FEW:
+        return ""
+    found = _typical_diameter(state.cells) * state.field.pixel_size_um
+    if abs(np.log(found / wanted)) <= np.log(OTHER_SIZE):
+        return ""
+    return (
+        f"the cells found are {found:.2g} µm across, and were looked for with a diameter of {wanted:.2g} µm: "
+        "look at the overlay"
+    )
 
 
 def _classify(state: State) -> None:
