@@ -14,10 +14,12 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from napari_tam.errors import InputError, some
+from napari_tam.io.beside import beside_by_name, examples, holds_one_channel, overlays
 from napari_tam.io.channels import guess_roles, is_channel_name
 from napari_tam.io.layout import well_of
 from napari_tam.io.makers.read import wells
-from napari_tam.io.naming import BESIDE, FIRST_OR_OVERLAY, GUID, NAMINGS, Naming
+from napari_tam.io.naming import GUID, Naming
+from napari_tam.io.naming_hand import NAMINGS
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
@@ -83,6 +85,11 @@ class ChannelFiles:
         """The file that the field is known by."""
         return min(self.files.values())
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether it has all channels, each once."""
+        return not self.doubled and {place[2] for place in self.files} == set(self.channels)
+
     def check(self) -> None:
         """Raise InputError if a file is missing or there twice."""
         if self.doubled:
@@ -125,6 +132,8 @@ class Grouped:
 
 #: A folder that is called after a well.
 _WELL_FOLDER = re.compile(r"(?:well[ _-]?)?[A-P]\d{1,2}", re.IGNORECASE)
+#: One that is nothing else: D1 may be a day.
+_SURE_WELL_FOLDER = re.compile(r"(?:well[ _-]?)[A-P]\d{1,2}|[A-P]\d\d", re.IGNORECASE)
 
 
 def group(
@@ -141,31 +150,33 @@ def group(
     looks
         The files by `alike`, where that is known.
     """
-    by_shape = alike(files) if looks is None else looks
-    # names of one look hold the same words
-    beside = tuple(path for each in by_shape if BESIDE.search(each[0].name) for path in each)
-    maybe = [
-        path
-        for each in by_shape
-        if FIRST_OR_OVERLAY.search(each[0].name.translate(_DIGITS))
-        for path in each
-        if FIRST_OR_OVERLAY.search(path.name)
-    ]
-    if maybe and not _holds_one_channel(min(maybe)):
-        beside += tuple(maybe)
+    by_look = alike(files) if looks is None else looks
+    beside = beside_by_name(by_look)
     if beside:
-        by_shape = alike(set(files).difference(beside))
+        by_look = alike(set(files).difference(beside))
+    fields = _put_together(by_look, namings)
+    # a picture may keep names from being believed; folders of images by themselves have many looks
+    if (fields or 1 < len(by_look) <= 2 * MOST_CHANNELS) and not any(naming.certain for naming in namings):
+        whole = {path for each in fields if each.is_whole for path in each.all_files}
+        if pictures := overlays(by_look, whole):
+            beside += pictures
+            fields = _put_together(alike(set(files).difference(beside)), namings)
+    return Grouped(tuple(sorted(fields, key=lambda each: each.first)), tuple(beside) if fields else ())
+
+
+def _put_together(by_look: Sequence[Sequence[Path]], namings: Iterable[Naming]) -> list[ChannelFiles]:
+    """Return the fields of files; the first way of naming that fits is taken."""
     fields: list[ChannelFiles] = []
     taken: set[Path] = set()
     for naming in namings:
-        fitting = [path for each in by_shape if _may_fit(each, naming) for path in each if path not in taken]
+        fitting = [path for each in by_look if _may_fit(each, naming) for path in each if path not in taken]
         if not naming.certain and not _may_be_channels(fitting, naming):
             continue
         found = _fields(fitting, naming)
         if naming.certain or _is_believable(found, naming):
             fields += found
             taken.update(path for each in found for path in each.all_files)
-    return Grouped(tuple(sorted(fields, key=lambda each: each.first)), beside if fields else ())
+    return fields
 
 
 def _may_be_channels(files: Iterable[Path], naming: Naming) -> bool:
@@ -196,11 +207,6 @@ def alike(files: Collection[Path]) -> list[list[Path]]:
     return list(found.values())
 
 
-def examples(alike: Sequence[Path]) -> set[Path]:
-    """Return the first, the middle and the last of files that look alike."""
-    return {alike[0], alike[len(alike) // 2], alike[-1]}
-
-
 def _may_fit(alike: Sequence[Path], naming: Naming) -> bool:
     """Tell whether a naming is to be tried. One that fits some only is none: C03 is a well beside B03."""
     if naming.certain or not any(map(naming.match, examples(alike))):
@@ -213,19 +219,22 @@ def _fields(files: Collection[Path], naming: Naming) -> list[ChannelFiles]:
     places: dict[tuple[str, ...], dict[Place, Path]] = defaultdict(dict)
     doubled: dict[tuple[str, ...], list[Path]] = defaultdict(list)
     names: dict[tuple[str, ...], tuple[str, Path]] = {}
-    for path in sorted(files):
-        match = naming.match(path)
-        if match is None:
-            continue
+    spelled: dict[str, str] = {}  # DAPI and Dapi are one channel
+    matches = [(path, match) for path in sorted(files) if (match := naming.match(path)) is not None]
+    steps = len({match["step"] for _, match in matches}) if "step" in naming.pattern.groupindex else 0
+    for path, match in matches:
         said = {name: value for name, value in match.groupdict().items() if value is not None}
         channel = said["channel"]
         if channel.isdecimal():  # with the letters before it, as in w1 or ch00: a name for the settings
             channel = re.split(r"[^A-Za-z]", match.string[: match.start("channel")])[-1] + channel
+        channel = spelled.setdefault(channel.casefold(), channel)
         place = (said.get("time", ""), said.get("z", ""), channel)
         above = path.parents[naming.folders]
         others = [f"{name}={said[name].casefold()}" for name in sorted(set(said) - {"time", "z", "channel"})]
         key = (str(above), *others)
         if key not in names:
+            if steps == 1:
+                del said["step"]
             names[key] = _called(path, said, match, above)
         if place in places[key]:
             doubled[key].append(path)
@@ -243,8 +252,13 @@ def _called(path: Path, said: dict[str, str], match: re.Match[str], above: Path)
     name = _name(said, match)
     if "well_number" in said and (well := wells(path.parent).get(path.name)):
         name = _name({**said, "well": well, "well_number": ""}, match)
-    if not well_of(name) and _WELL_FOLDER.fullmatch(above.name):
+    if well_of(name):
+        return name, above
+    if _WELL_FOLDER.fullmatch(above.name):
         return f"{above.name}_{name}", above.parent
+    if _SURE_WELL_FOLDER.fullmatch(above.parent.name):  # well/point/file: the point may be in the file's name
+        between = "" if above.name.casefold() in name.casefold() else f"{above.name}_"
+        return f"{above.parent.name}_{between}{name}", above.parent.parent
     return name, above
 
 
@@ -263,6 +277,9 @@ def _name(said: dict[str, str], match: re.Match[str]) -> str:
     if "column" in said and ("row" in said or "row_letter" in said):
         letter = said.pop("row_letter", "") or chr(ord("A") + int(said.pop("row")) - 1)
         said["well"] = f"{letter.upper()}{int(said.pop('column')):02d}"
+    for name in ("well_name", "well"):  # M1 alone is a macrophage: see `well_of`
+        if said.get(name, "").upper() in ("M1", "M2"):
+            said[name] = f"{said[name][0]}0{said[name][1]}"
     known = ("plate", "stem", "position", "well_name", "well")
     pieces = [said[name] for name in known if said.get(name)]
     pieces += [
@@ -294,14 +311,4 @@ def _is_believable(found: Sequence[ChannelFiles], naming: Naming) -> bool:
     if naming.words and len(guess_roles(channels)) < 2 and not all(map(is_channel_name, channels)):
         return False
     # one look into one file: those with several channels are images by themselves
-    return _holds_one_channel(whole[0].first)
-
-
-def _holds_one_channel(path: Path) -> bool:
-    from napari_tam.io.single import open_single  # most folders need no look into a file
-
-    try:
-        with open_single(path):
-            return True
-    except (InputError, OSError):
-        return False
+    return holds_one_channel(whole[0].first)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_tam.errors import InputError, printable, some
+from napari_tam.io.beside import MADE_FOLDER
 from napari_tam.io.pictures import PICTURES, SPLIT, is_picture
 
 if TYPE_CHECKING:
@@ -203,27 +204,33 @@ def _is_image(path: Path) -> bool:
 
 
 def _below(folder: Path) -> list[Path]:
-    """Return what lies in the folders of a folder, without hidden ones and results of an analysis."""
-    found: list[Path] = []
+    """Return what lies in the folders of a folder, without hidden ones and results of an analysis.
+
+    Folders of what was made of the images in those beside them (projections, previews) are left out too.
+    """
+    images: list[Path] = []
+    made: list[Path] = []
     for path in sorted(folder.iterdir()):
         try:
             if path.is_dir() and not path.name.startswith(".") and not _is_results(path):
                 here = list(path.iterdir())
-                found += here
                 if not is_zarr(path):
-                    found += _below(path)
+                    here += _below(path)
+                (made if MADE_FOLDER.fullmatch(path.name) else images).extend(here)
         except OSError:
             continue  # see `left_out`
-    return found
+    return images if any(map(_is_image, images)) else images + made
 
 
 def left_out(inputs: Sequence[str | Path], taken: Sequence[Path]) -> list[str]:
     """Return a line about each kind of what `list_images` left out of folders and patterns.
 
-    These are subfolders without permission (``lost+found``), links to nowhere with names of images, and
-    pictures (PNG, JPEG, BMP) beside what was taken.
+    These are subfolders without permission (``lost+found``), those of projections and previews beside
+    images, links to nowhere with names of images, and pictures (PNG, JPEG, BMP) beside what was taken.
     """
     folders: list[str] = []
+    made: list[str] = []
+    used = {parent for path in taken for parent in path.parents}
     links: list[str] = []
     pictures: list[str] = []
 
@@ -243,7 +250,9 @@ def left_out(inputs: Sequence[str | Path], taken: Sequence[Path]) -> list[str]:
             elif is_picture(entry.name):
                 pictures.append(entry.name)
             elif below and _is_folder(path := folder / entry.name):
-                if not _is_image(path) and not _is_results(path):
+                if MADE_FOLDER.fullmatch(path.name) and path not in used:
+                    made.append(path.name)
+                elif not _is_image(path) and not _is_results(path):
                     look(path, below=True)
 
     for given in inputs:
@@ -260,6 +269,7 @@ def left_out(inputs: Sequence[str | Path], taken: Sequence[Path]) -> list[str]:
         f"left out: {len(names)} {what} ({printable(some(names, 3))})"
         for names, what in (
             (folders, "folders that cannot be read"),
+            (made, "folders of what was made of the images beside them"),
             (links, "links to nowhere"),
             (pictures, "pictures, which are read with --rgb split only"),
         )
