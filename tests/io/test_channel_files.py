@@ -18,7 +18,7 @@ from napari_tam.io import single
 from napari_tam.io.channel_files import group
 from napari_tam.io.channel_search import described, find
 from napari_tam.io.images import list_images, read_fields, unique_names
-from napari_tam.io.listing import left_out
+from napari_tam.io.left_out import left_out
 from napari_tam.io.naming import told
 from napari_tam.io.naming_hand import NAMINGS
 from napari_tam.io.single import open_single
@@ -555,3 +555,58 @@ def test_planes_in_names_are_never_images_by_themselves(tmp_path: Path, maker: s
     write(tmp_path, name)
     write(tmp_path, lambda f, c: name(f, c).replace(first, other[first]))
     assert [found and len(found.zs) for found in map(find, list_images([tmp_path]))] == [2, 2]
+
+
+@pytest.mark.parametrize("copy", [" - Copy", " - Kopie", " (1)", " copy", " - Copy (2)"])
+@pytest.mark.parametrize("maker", ["leica", "dyes", "metaxpress_guid"])
+def test_a_copy_of_a_channel_is_told_and_the_other_fields_go_on(
+    tmp_path: Path, maker: str, copy: str
+) -> None:
+    files = write(tmp_path, MAKERS[maker][0], 3)
+    twice = files[1][2].with_stem(files[1][2].stem + copy)
+    shutil.copyfile(files[1][2], twice)
+    outcomes = list(analyse_files(list_images([tmp_path]), settings(), fakes.models(), tmp_path / "out"))
+    assert [outcome.error is None for outcome in outcomes] == [True, False, True]
+    assert f"the same channel is there twice ({twice.name})" in str(outcomes[1].error)
+
+
+def test_a_number_in_brackets_is_a_field_where_it_is_no_copy(tmp_path: Path) -> None:
+    files = write(tmp_path, lambda f, c: f"B03 {DYES[c - 1]} ({f}).tif")
+    assert len(list_images([tmp_path])) == len(files)
+
+
+def test_a_file_of_another_name_does_not_keep_channels_apart(tmp_path: Path) -> None:
+    files = write(tmp_path, MAKERS["dyes"][0], 3)
+    tifffile.imwrite(tmp_path / "B03_1_shading.tif", np.arange(80, dtype=np.uint16).reshape(8, 10))
+    found = [find(path) for path in list_images([tmp_path])]
+    assert sum(each is not None and len(each.files) == 3 for each in found) == len(files)
+
+
+def test_a_damaged_first_file_does_not_keep_channels_apart(tmp_path: Path) -> None:
+    files = write(tmp_path, MAKERS["yokogawa"][0], 3)
+    files[0][0].write_bytes(b"")
+    outcomes = list(analyse_files(list_images([tmp_path]), settings(), fakes.models(), tmp_path / "out"))
+    assert [outcome.error is None for outcome in outcomes] == [False, True, True]
+    assert "the file is empty" in str(outcomes[0].error)
+
+
+def test_images_that_a_pattern_does_not_fit_are_told(tmp_path: Path) -> None:
+    write(tmp_path, MAKERS["dyes"][0])
+    pattern = "{well}_s{site}_w{channel}.tif"
+    assert described(list_images([tmp_path], pattern), pattern) == [
+        f"6 images are not named like {pattern}: B03_1_Cy5.tif, B03_1_DAPI.tif, B03_1_TRITC.tif and 3 more"
+    ]
+    with pytest.raises(InputError, match="--files"):
+        list(read_fields(list_images([tmp_path], pattern)[0], settings(files=pattern)))
+
+
+def test_folders_beside_images_that_are_not_looked_at_are_told(tmp_path: Path) -> None:
+    files = write(tmp_path, MAKERS["dyes"][0])
+    write(tmp_path, MAKERS["harmony"][0])
+    (tmp_path / "masks").mkdir()
+    shutil.copyfile(files[0][0], tmp_path / "masks" / "B03_1_masks.tif")
+    paths = list_images([tmp_path])
+    assert len(paths) == 2
+    assert left_out([tmp_path], paths) == [
+        "left out: 1 folders with images, as images lie beside them (Images)"
+    ]

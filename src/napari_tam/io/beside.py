@@ -35,6 +35,11 @@ _GEN5 = r"^[A-P]\d{1,2}(ROI\d+)?_-?\d+_\d+_\d+(Z-?\d+)?_"
 _RAW = re.compile(_GEN5 + r"(?![A-Za-z]+\[)", re.IGNORECASE)
 _MADE_OF_RAW = re.compile(_GEN5 + r"[A-Za-z]+\[", re.IGNORECASE)
 
+#: What file managers append to the name of a copy; ``(1)`` may be a field's number as well.
+_COPY = re.compile(
+    r"( - (copy|kopie|copie|copia|kopia)| copy)?( ?\(\d+\)| \d+)?(?=(\.ome)?\.[^.]+$)", re.IGNORECASE
+)
+
 #: Folders of what is made of the images in the folders beside them.
 MADE_FOLDER = re.compile(r"projections?|autofocus|thumb(nail)?s?|previews?|overlays?", re.IGNORECASE)
 
@@ -50,6 +55,18 @@ def beside_by_name(by_look: Iterable[Sequence[Path]]) -> list[Path]:
     if any(_RAW.search(each[0].name) for each in looks):
         beside += [path for each in looks if _MADE_OF_RAW.search(each[0].name) for path in each]
     return beside
+
+
+def copies(files: Collection[Path]) -> dict[Path, Path]:
+    """Return copies of files that lie beside their originals (``a - Copy.tif``, ``a (1).tif``), and those."""
+    named = {str(path): path for path in files}
+    found = {}
+    for path in files:
+        if " " in path.name or "(" in path.name:  # most names need no look
+            original = named.get(str(path.with_name(_COPY.sub("", path.name, count=1))))
+            if original is not None and original != path:
+                found[path] = original
+    return found
 
 
 def overlays(by_look: Iterable[Sequence[Path]], whole: Collection[Path]) -> list[Path]:

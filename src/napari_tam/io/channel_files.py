@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import os
 import re
-from collections import defaultdict
-from dataclasses import dataclass
+from collections import Counter, defaultdict
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from napari_tam.errors import InputError, some
-from napari_tam.io.beside import beside_by_name, examples, holds_one_channel, overlays
+from napari_tam.io.beside import beside_by_name, copies, examples, holds_one_channel, overlays
 from napari_tam.io.channels import guess_roles, is_channel_name
-from napari_tam.io.layout import well_of
-from napari_tam.io.makers.read import wells
+from napari_tam.io.field_names import called
 from napari_tam.io.naming import GUID, Naming
 from napari_tam.io.naming_hand import NAMINGS
 
@@ -130,12 +129,6 @@ class Grouped:
     beside: tuple[Path, ...] = ()
 
 
-#: A folder that is called after a well.
-_WELL_FOLDER = re.compile(r"(?:well[ _-]?)?[A-P]\d{1,2}", re.IGNORECASE)
-#: One that is nothing else: D1 may be a day.
-_SURE_WELL_FOLDER = re.compile(r"(?:well[ _-]?)[A-P]\d{1,2}|[A-P]\d\d", re.IGNORECASE)
-
-
 def group(
     files: Sequence[Path], namings: Sequence[Naming] = NAMINGS, looks: list[list[Path]] | None = None
 ) -> Grouped:
@@ -152,16 +145,25 @@ def group(
     """
     by_look = alike(files) if looks is None else looks
     beside = beside_by_name(by_look)
-    if beside:
-        by_look = alike(set(files).difference(beside))
+    again = copies(files)
+    if beside or again:
+        by_look = alike(set(files).difference(beside, again))
     fields = _put_together(by_look, namings)
     # a picture may keep names from being believed; folders of images by themselves have many looks
     if (fields or 1 < len(by_look) <= 2 * MOST_CHANNELS) and not any(naming.certain for naming in namings):
         whole = {path for each in fields if each.is_whole for path in each.all_files}
         if pictures := overlays(by_look, whole):
             beside += pictures
-            fields = _put_together(alike(set(files).difference(beside)), namings)
+            fields = _put_together(alike(set(files).difference(beside, again)), namings)
+    if again:
+        fields = [_with_copies(each, again) for each in fields]
     return Grouped(tuple(sorted(fields, key=lambda each: each.first)), tuple(beside) if fields else ())
+
+
+def _with_copies(field: ChannelFiles, again: dict[Path, Path]) -> ChannelFiles:
+    """Return a field with the copies of its files, which are doubled ones."""
+    mine = set(field.files.values())
+    return replace(field, doubled=(*field.doubled, *(path for path in sorted(again) if again[path] in mine)))
 
 
 def _put_together(by_look: Sequence[Sequence[Path]], namings: Iterable[Naming]) -> list[ChannelFiles]:
@@ -173,6 +175,8 @@ def _put_together(by_look: Sequence[Sequence[Path]], namings: Iterable[Naming]) 
         if not naming.certain and not _may_be_channels(fitting, naming):
             continue
         found = _fields(fitting, naming)
+        if strays := _strays(found, naming):
+            found = _fields(set(fitting).difference(strays), naming)
         if naming.certain or _is_believable(found, naming):
             fields += found
             taken.update(path for each in found for path in each.all_files)
@@ -235,7 +239,7 @@ def _fields(files: Collection[Path], naming: Naming) -> list[ChannelFiles]:
         if key not in names:
             if steps == 1:
                 del said["step"]
-            names[key] = _called(path, said, match, above)
+            names[key] = called(path, said, match, above)
         if place in places[key]:
             doubled[key].append(path)
         else:
@@ -247,55 +251,25 @@ def _fields(files: Collection[Path], naming: Naming) -> list[ChannelFiles]:
     ]
 
 
-def _called(path: Path, said: dict[str, str], match: re.Match[str], above: Path) -> tuple[str, Path]:
-    """Return the name of a file's field, and the folder that is no part of it."""
-    name = _name(said, match)
-    if "well_number" in said and (well := wells(path.parent).get(path.name)):
-        name = _name({**said, "well": well, "well_number": ""}, match)
-    if well_of(name):
-        return name, above
-    if _WELL_FOLDER.fullmatch(above.name):
-        return f"{above.name}_{name}", above.parent
-    if _SURE_WELL_FOLDER.fullmatch(above.parent.name):  # well/point/file: the point may be in the file's name
-        between = "" if above.name.casefold() in name.casefold() else f"{above.name}_"
-        return f"{above.parent.name}_{between}{name}", above.parent.parent
-    return name, above
-
-
 def _distinct(texts: Iterable[str]) -> tuple[str, ...]:
     return tuple(sorted(set(texts), key=_in_order))
-
-
-def _name(said: dict[str, str], match: re.Match[str]) -> str:
-    """Return what a field is called: plate, well and site where they are told, else the rest of its name."""
-    said = dict(said)
-    for zero in ("row_0", "column_0"):  # counted from 0
-        if zero in said:
-            said[zero[:-2]] = str(int(said.pop(zero)) + 1)
-    if said.get("well_name"):
-        said.pop("well_number", None)
-    if "column" in said and ("row" in said or "row_letter" in said):
-        letter = said.pop("row_letter", "") or chr(ord("A") + int(said.pop("row")) - 1)
-        said["well"] = f"{letter.upper()}{int(said.pop('column')):02d}"
-    for name in ("well_name", "well"):  # M1 alone is a macrophage: see `well_of`
-        if said.get(name, "").upper() in ("M1", "M2"):
-            said[name] = f"{said[name][0]}0{said[name][1]}"
-    known = ("plate", "stem", "position", "well_name", "well")
-    pieces = [said[name] for name in known if said.get(name)]
-    pieces += [
-        said[name]
-        for name in match.re.groupindex
-        if said.get(name) and name not in (*known, "site", "z", "time", "channel")
-    ]
-    if "site" in said:
-        pieces.append(f"s{said['site']}")
-    return re.sub(r"[\s_/\\-]+$", "", "_".join(pieces)) or "image"
 
 
 def _in_order(text: str) -> tuple[int, float, str]:
     """Sort numbers by their value, whatever letters are before them, and before words."""
     number = re.fullmatch(r"(?:w|c|ch|d|channel)?(\d+)", text, re.IGNORECASE)
     return (0, float(number[1]), text) if number else (1, 0.0, text.casefold())
+
+
+def _strays(found: Sequence[ChannelFiles], naming: Naming) -> list[Path]:
+    """Return files whose word for the channel is no stain's, and in less than half of the fields."""
+    if not naming.words or not found:
+        return []
+    said = Counter(channel for each in found for channel in {place[2] for place in each.files})
+    odd = {
+        channel for channel, times in said.items() if 2 * times < len(found) and not is_channel_name(channel)
+    }
+    return [path for each in found for place, path in each.files.items() if place[2] in odd]
 
 
 def _is_believable(found: Sequence[ChannelFiles], naming: Naming) -> bool:
@@ -310,5 +284,6 @@ def _is_believable(found: Sequence[ChannelFiles], naming: Naming) -> bool:
         return False
     if naming.words and len(guess_roles(channels)) < 2 and not all(map(is_channel_name, channels)):
         return False
-    # one look into one file: those with several channels are images by themselves
-    return holds_one_channel(whole[0].first)
+    # files with several channels are images by themselves; a look into others, as one may be damaged
+    some = (whole[0], whole[len(whole) // 2], whole[-1])
+    return any(holds_one_channel(path) for path in dict.fromkeys(each.first for each in some))
