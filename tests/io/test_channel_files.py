@@ -19,8 +19,8 @@ from napari_tam.io.channel_files import group
 from napari_tam.io.channel_search import described, find
 from napari_tam.io.images import list_images, read_fields, unique_names
 from napari_tam.io.left_out import left_out
-from napari_tam.io.naming import told
-from napari_tam.io.naming_hand import NAMINGS
+from napari_tam.io.names.hand import NAMINGS
+from napari_tam.io.names.pattern import told
 from napari_tam.io.single import open_single
 from napari_tam.results.folder import read_results
 from napari_tam.settings import Settings

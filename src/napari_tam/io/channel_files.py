@@ -1,7 +1,7 @@
 """Images whose channels are files of their own: which files belong together, and their planes.
 
-The files of a folder are put together where their names fit one way of naming (`napari_tam.io.naming`) and
-each of them holds one channel. A field is then known by its first file, wherever a file of an image is taken.
+The files of a folder are put together where their names fit one way of naming (`napari_tam.io.names`) and each of
+them holds one channel. A field is then known by its first file, wherever a file of an image is taken.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from napari_tam.errors import InputError, some
-from napari_tam.io.beside import beside_by_name, copies, examples, holds_one_channel, overlays
 from napari_tam.io.channels import guess_roles, is_channel_name
-from napari_tam.io.field_names import called
-from napari_tam.io.naming import GUID, Naming
-from napari_tam.io.naming_hand import NAMINGS
+from napari_tam.io.names.beside import beside_by_name, copies, examples, holds_one_channel, overlays
+from napari_tam.io.names.fields import called
+from napari_tam.io.names.hand import NAMINGS
+from napari_tam.io.names.pattern import GUID, Naming
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence

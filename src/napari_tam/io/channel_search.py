@@ -10,11 +10,11 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from napari_tam.errors import printable, some
-from napari_tam.io.beside import examples
 from napari_tam.io.channel_files import AUTO, BESIDE_THEM, EACH, ChannelFiles, alike, group
 from napari_tam.io.channels import is_channel_name
-from napari_tam.io.naming import Naming, told
-from napari_tam.io.naming_hand import NAMINGS
+from napari_tam.io.names.beside import examples
+from napari_tam.io.names.hand import NAMINGS
+from napari_tam.io.names.pattern import Naming, told
 from napari_tam.io.pictures import PICTURES
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_tam.errors import printable, some
-from napari_tam.io.beside import MADE_FOLDER
 from napari_tam.io.listing import MASK, is_image, is_results, is_zarr, stem_of
+from napari_tam.io.names.beside import MADE_FOLDER
 from napari_tam.io.pictures import is_picture
 
 if TYPE_CHECKING:

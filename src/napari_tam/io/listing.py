@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_tam.errors import InputError, printable
-from napari_tam.io.beside import MADE_FOLDER
+from napari_tam.io.names.beside import MADE_FOLDER
 from napari_tam.io.pictures import PICTURES, SPLIT, is_picture
 
 if TYPE_CHECKING:

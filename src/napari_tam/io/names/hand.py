@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from napari_tam.io.channels import channel_words
-from napari_tam.io.naming import naming
-from napari_tam.io.naming_makers import MAKERS
+from napari_tam.io.names.makers import MAKERS
+from napari_tam.io.names.pattern import naming
 
 BY_HAND = (
     naming(

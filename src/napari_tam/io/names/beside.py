@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from napari_tam.errors import InputError
-from napari_tam.io.naming import GUID
+from napari_tam.io.names.pattern import GUID
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence

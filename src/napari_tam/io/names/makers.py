@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from napari_tam.io.naming import GUID, WELL, naming
+from napari_tam.io.names.pattern import GUID, WELL, naming
 
 #: The first one that all names of a folder fit is taken: the more a pattern demands, the earlier it stands.
 MAKERS = (
