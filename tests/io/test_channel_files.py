@@ -573,6 +573,8 @@ def test_a_copy_of_a_channel_is_told_and_the_other_fields_go_on(
 def test_a_number_in_brackets_is_a_field_where_it_is_no_copy(tmp_path: Path) -> None:
     files = write(tmp_path, lambda f, c: f"B03 {DYES[c - 1]} ({f}).tif")
     assert len(list_images([tmp_path])) == len(files)
+    write(tmp_path, lambda f, c: f"B03 {DYES[c - 1]}.tif", 1)
+    assert len(list_images([tmp_path])) > len(files)
 
 
 def test_a_file_of_another_name_does_not_keep_channels_apart(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """Images whose channels are files of their own: which files belong together, and their planes.
 
-The files of a folder are put together where their names fit one way of naming (`napari_tam.io.names`) and each of
-them holds one channel. A field is then known by its first file, wherever a file of an image is taken.
+The files of a folder are put together where their names fit one way of naming (`napari_tam.io.names`) and
+each of them holds one channel. A field is then known by its first file, wherever a file of an image is taken.
 """
 
 from __future__ import annotations

@@ -37,7 +37,8 @@ _MADE_OF_RAW = re.compile(_GEN5 + r"[A-Za-z]+\[", re.IGNORECASE)
 
 #: What file managers append to the name of a copy; ``(1)`` may be a field's number as well.
 _COPY = re.compile(
-    r"( - (copy|kopie|copie|copia|kopia)| copy)?( ?\(\d+\)| \d+)?(?=(\.ome)?\.[^.]+$)", re.IGNORECASE
+    r"( - (copy|kopie|copie|copia|kopia)( \(\d+\))?| copy( \d+)?| ?\(\d+\))(?=(\.ome)?\.[^.]+$)",
+    re.IGNORECASE,
 )
 
 #: Folders of what is made of the images in the folders beside them.
@@ -58,7 +59,10 @@ def beside_by_name(by_look: Iterable[Sequence[Path]]) -> list[Path]:
 
 
 def copies(files: Collection[Path]) -> dict[Path, Path]:
-    """Return copies of files that lie beside their originals (``a - Copy.tif``, ``a (1).tif``), and those."""
+    """Return copies of files that lie beside their originals (``a - Copy.tif``, ``a (1).tif``), and those.
+
+    Where most files would be copies, they are a series: ``DAPI.tif``, ``DAPI (1).tif``, ``DAPI (2).tif``.
+    """
     named = {str(path): path for path in files}
     found = {}
     for path in files:
@@ -66,7 +70,7 @@ def copies(files: Collection[Path]) -> dict[Path, Path]:
             original = named.get(str(path.with_name(_COPY.sub("", path.name, count=1))))
             if original is not None and original != path:
                 found[path] = original
-    return found
+    return found if 2 * len(found) < len(files) else {}
 
 
 def overlays(by_look: Iterable[Sequence[Path]], whole: Collection[Path]) -> list[Path]:

@@ -98,11 +98,14 @@ MAKERS = (
     ),
     *(
         naming(
-            "Incucyte (raw scans)",
+            called,
             rf"^{folders}(?P<stem>[A-P][1-9]\d?(?:-\d+(?=-)|_\d+(?=_)))[-_](?P<channel>Ph|Ch?\d)",
             "Sartorius Incucyte: EssenFiles/ScanData/YYMM/DD/HHMM/VESSEL/A1-1-C1.tif",
         )
-        for folders in (r"(?P<time>\d{4}/\d\d/\d{4})/(?P<vessel>\d+)/", "")
+        for called, folders in (
+            ("Incucyte (raw scans)", r"(?P<time>\d{4}/\d\d/\d{4})/(?P<vessel>\d+)/"),
+            ("a number or Ph for the channel (Incucyte, by hand)", ""),
+        )
     ),
     naming(
         "Acquifer Imaging Machine",
