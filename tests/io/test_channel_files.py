@@ -476,6 +476,7 @@ def overlay(path: Path) -> None:
         ("colours", "B03_{f} (RGB).tif"),
         ("dyes", "B03_{f}_zusammen.tif"),
         ("dyes", "B03_{f}_AF488-DAPI.tif"),
+        ("at_the_end", "B03_{f} zusammen.tif"),
         ("leica", "B03_{f}.tif"),
         ("evos_grid", "scan_Plate_D_p00_1_B03f0{f}d1.TIF"),
     ],
@@ -490,6 +491,17 @@ def test_a_picture_of_all_channels_is_left_out_whatever_it_is_called(
     assert len(paths) == len(files)
     assert all(found is not None and len(found.files) == 3 for found in map(find, paths))
     assert "left out: 2 previews, overlays or projections beside them" in described(paths)
+
+
+@pytest.mark.parametrize("beside", ["B03_{f}_zusammen.tif", "B03 {f} all.tif"])
+def test_a_picture_of_all_channels_is_left_out_where_a_pattern_is_told(tmp_path: Path, beside: str) -> None:
+    files = write(tmp_path, lambda f, c: f"B03_{f}_{('Zellen', 'Kerne', 'Exosomen')[c - 1]}.tif")
+    for field in (1, 2):
+        overlay(tmp_path / beside.format(f=field))
+    pattern = "{well}_{site}_{channel}.tif"
+    paths = list_images([tmp_path], pattern)
+    assert len(paths) == len(files)
+    assert all(found is not None and len(found.files) == 3 for found in (find(p, pattern) for p in paths))
 
 
 def test_a_colour_picture_is_left_out_beside_channels_only(tmp_path: Path) -> None:

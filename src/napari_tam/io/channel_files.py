@@ -89,6 +89,12 @@ class ChannelFiles:
         """Whether it has all channels, each once."""
         return not self.doubled and {place[2] for place in self.files} == set(self.channels)
 
+    @property
+    def sure_files(self) -> list[Path]:
+        """The files of channels that are none but stains; any word may be the name of a picture of all."""
+        any_word = self.naming.words or self.naming.certain
+        return [path for place, path in self.files.items() if not any_word or is_channel_name(place[2])]
+
     def check(self) -> None:
         """Raise InputError if a file is missing or there twice."""
         if self.doubled:
@@ -150,8 +156,8 @@ def group(
         by_look = alike(set(files).difference(beside, again))
     fields = _put_together(by_look, namings)
     # a picture may keep names from being believed; folders of images by themselves have many looks
-    if (fields or 1 < len(by_look) <= 2 * MOST_CHANNELS) and not any(naming.certain for naming in namings):
-        whole = {path for each in fields if each.is_whole for path in each.all_files}
+    if fields or 1 < len(by_look) <= 2 * MOST_CHANNELS:
+        whole = {path for each in fields if each.is_whole for path in each.sure_files}
         if pictures := overlays(by_look, whole):
             beside += pictures
             fields = _put_together(alike(set(files).difference(beside, again)), namings)
