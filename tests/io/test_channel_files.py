@@ -18,6 +18,7 @@ from napari_tam.io import single
 from napari_tam.io.channel_files import group
 from napari_tam.io.channel_search import described, find
 from napari_tam.io.images import list_images, read_fields, unique_names
+from napari_tam.io.layout import well_of
 from napari_tam.io.left_out import left_out
 from napari_tam.io.names.hand import NAMINGS
 from napari_tam.io.names.pattern import told
@@ -353,6 +354,23 @@ def test_a_pattern_tells_where_nothing_is_known(tmp_path: Path) -> None:
         told("{well}_{site}.tif")
     with pytest.raises(InputError, match="no pattern of file names"):
         told("(?P<channel>[")
+
+
+@pytest.mark.parametrize(
+    ("name", "pattern"),
+    [
+        ("B - 03(fld {f} wv {w} - x).tif", "{row} - {column}(fld {site} wv {channel} - *).tif"),
+        ("B - 3(fld {f} wv {w} - x).tif", "{well}(fld {site} wv {channel} - *).tif"),
+        ("Well B003/{w} - n{f}.tif", "Well {well}/{channel} - n{site}.tif"),
+        ("r2c3_{f}_ab{c}.tif", "r{row}c{column}_{site}_??{channel}.tif"),
+        ("b3_{f}_{c}.tif", "{well}_{site}_{channel}.tif"),
+    ],
+)
+def test_a_pattern_knows_wells_as_they_are_written(tmp_path: Path, name: str, pattern: str) -> None:
+    write(tmp_path, lambda f, c: name.format(f=f, c=c, w=DYES[c - 1]))
+    names = list(unique_names(list_images([tmp_path], pattern), pattern).values())
+    assert len(names) == 2
+    assert {well_of(each) for each in names} == {"B03"}
 
 
 def test_z_planes_and_times_are_axes_of_the_field(tmp_path: Path) -> None:

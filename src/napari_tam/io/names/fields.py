@@ -41,11 +41,16 @@ def _name(said: dict[str, str], match: re.Match[str]) -> str:
     if said.get("well_name"):
         said.pop("well_number", None)
     if "column" in said and ("row" in said or "row_letter" in said):
-        letter = said.pop("row_letter", "") or chr(ord("A") + int(said.pop("row")) - 1)
+        letter = said.pop("row_letter", "") or said.pop("row")
+        letter = chr(ord("A") + int(letter) - 1) if letter.isdecimal() else letter
         said["well"] = f"{letter.upper()}{int(said.pop('column')):02d}"
     for name in ("well_name", "well"):  # M1 alone is a macrophage: see `well_of`
         if said.get(name, "").upper() in ("M1", "M2"):
             said[name] = f"{said[name][0]}0{said[name][1]}"
+    if (well := re.fullmatch(r"([A-P])(?: ?- ?0*|0)(\d{1,2})", said.get("well", ""), re.IGNORECASE)) and (
+        len(well[0]) > 3  # B - 3, B003
+    ):
+        said["well"] = f"{well[1].upper()}{int(well[2]):02d}"
     known = ("plate", "stem", "position", "well_name", "well")
     pieces = [said[name] for name in known if said.get(name)]
     pieces += [

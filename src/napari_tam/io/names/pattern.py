@@ -67,9 +67,9 @@ def naming(name: str, pattern: str, source: str, *, words: bool = False) -> Nami
 def told(text: str) -> Naming:
     """Make a naming of what a user wrote: names in braces, or a regular expression with named groups.
 
-    ``{well}_s{site}_w{channel}.tif``: every ``{name}`` stands for some letters, ``*`` for anything. Names
-    that are not among the groups above are parts of the field's name. With ``(?P<`` in it, the text is a
-    regular expression.
+    ``{well}_s{site}_w{channel}.tif``: every ``{name}`` stands for some letters, ``*`` for anything, ``?`` for
+    any letter. Names that are not among the groups above are parts of the field's name. With ``(?P<`` in it,
+    the text is a regular expression.
 
     Raises
     ------
@@ -80,7 +80,7 @@ def told(text: str) -> Naming:
     if "(?P<" in text:
         expression = text
     else:
-        pieces = re.split(r"(\{\w+\}|\*)", text)
+        pieces = re.split(r"(\{\w+\}|[*?])", text)
         expression = "^" + "".join(map(_piece, pieces)) + "$"
     try:
         pattern = re.compile(expression, re.IGNORECASE)
@@ -92,17 +92,17 @@ def told(text: str) -> Naming:
 
 
 def _piece(piece: str) -> str:
-    if piece == "*":
-        return "[^/]*"
+    if piece in ("*", "?"):
+        return "[^/]*" if piece == "*" else "[^/]"
     if not (piece.startswith("{") and piece.endswith("}")):
         return re.escape(piece)
     kinds = {
         "site": r"\d+",
         "z": r"\d+",
         "time": r"\w+",
-        "row": r"\d+",
+        "row": r"(?:[A-Pa-p]|\d+)",
         "column": r"\d+",
-        "well": r"[A-Pa-p]\d{1,2}",
+        "well": r"[A-Pa-p](?: ?- ?)?\d{1,3}",
     }
     name = piece[1:-1]
     # as little as possible, so that the next piece finds its place
