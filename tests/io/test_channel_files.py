@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 from typing import TYPE_CHECKING, Any
 
+import cv2
 import fakes
 import numpy as np
 import pandas as pd
@@ -16,7 +18,10 @@ from napari_tam.io import single
 from napari_tam.io.channel_files import group
 from napari_tam.io.channel_search import described, find
 from napari_tam.io.images import list_images, read_fields, unique_names
-from napari_tam.io.naming import NAMINGS, told
+from napari_tam.io.layout import well_of
+from napari_tam.io.left_out import left_out
+from napari_tam.io.names.hand import NAMINGS
+from napari_tam.io.names.pattern import told
 from napari_tam.io.single import open_single
 from napari_tam.results.folder import read_results
 from napari_tam.settings import Settings
@@ -94,7 +99,7 @@ MAKERS: dict[str, tuple[Callable[[int, int], str], str]] = {
     "nis_names": (lambda f, c: f"B03_exp00{f}{DYES[c - 1]}.tif", "B03_exp001"),
     "andor": (lambda f, c: f"B03_t0000_z0000_w000{c}_m000{f}.tif", "B03_s0001"),
     "equals": (lambda f, c: f"B03_{f}.lif - Series C={c}.tif", "B03_1.lif - Series"),
-    "evos": (lambda f, c: f"2024_Plate_R_p00_z00_0_B03f0{f}d{c}.TIF", "2024_Plate_R_p00_z00_0_B03_s01"),
+    "evos": (lambda f, c: f"2024_Plate_R_p00_z00_0_B03f0{f}d{c}.TIF", "2024_Plate_B03_s01"),
     "fluoview": (lambda f, c: f"B03_G001_000{f}_C00{c}.tif", "B03_G001_0001"),
     "folder_number": (lambda f, c: f"ch0{c}/B03_{f}.tif", "B03_1"),
     "row_c": (lambda f, c: f"plate_C03_{f}_{DYES[c - 1]}.tif", "plate_C03_1"),
@@ -103,6 +108,71 @@ MAKERS: dict[str, tuple[Callable[[int, int], str], str]] = {
     "in_the_middle": (lambda f, c: f"B03_{DYES[c - 1]}_00{f}.tif", "B03_001"),
     "laser_lines": (lambda f, c: f"B03_{f}_{(405, 488, 640)[c - 1]}nm.tif", "B03_1"),
     "colours": (lambda f, c: f"B03_{f}_{('blue', 'green', 'red')[c - 1]}.tif", "B03_1"),
+    "dyes": (lambda f, c: f"B03_{f}_{DYES[c - 1]}.tif", "B03_1"),
+    "harmony_record": (lambda f, c: f"r02c03f{f:02}p01rc1-ch{c}sk1fk1fl1.tiff", "B03_s01"),
+    "metaxpress_z_name": (lambda f, c: f"TimePoint_1/B03_s{f}_w{c}_z1.tif", "B03_s1"),
+    "hcs_ai": (lambda f, c: f"timepoint0/Proto_t0_B03_s{f}_w{c - 1}_z0.tif", "Proto_B03_s1"),
+    "in_cell_72": (
+        lambda f, c: (
+            f"B_03_f{f}_c{c}_x{('Blue', 'Green', 'UV')[c - 1]}_m{('FITC', 'Cy3', 'DAPI')[c - 1]}_z0_t0.tif"
+        ),
+        "B03_s1",
+    ),
+    "cellomics_kinetic": (lambda f, c: f"020506i3t001B03f0{f}d{c}.TIF", "020506_B03_s01"),
+    "cellomics_bare": (lambda f, c: f"B03f0{f}d{c}.TIF", "B03_s01"),
+    "evos_grid": (lambda f, c: f"scan_Plate_R_p00_1_B03f0{f}d{c}.TIF", "scan_Plate_B03_1_s01"),
+    "gen5_roi": (lambda f, c: f"B3ROI1_02_{c}_{f}_{DYES[c - 1]}_001.tif", "B3_ROI1_s1"),
+    "gen5_made": (lambda f, c: f"B3_-2_{c}_{f}_Tsf[Stitched[{DYES[c - 1]} 377,447]]_001.tif", "B3_s1"),
+    "gen5_two_words": (
+        lambda f, c: f"B3_02_{c}_{f}_{('Bright Field_High Contrast', *DYES[:2])[c - 1]}_001.tif",
+        "B3_s1",
+    ),
+    "incucyte_raw": (lambda f, c: f"2505/16/1124/1248/B3-{f}-{('C1', 'C2', 'Ph')[c - 1]}.tif", "B3-1_1248"),
+    "incucyte_raw_flat": (lambda f, c: f"19/B3_{f}_{('Ch1', 'Ch2', 'Ph')[c - 1]}.tif", "B3_1"),
+    "acquifer": (
+        lambda f, c: f"-B003--PO0{f}--LO001--CO{c}--SL001--PX32500--PW00{c}--X01{c}--T{f}{c}--WE00015.tif",
+        "B03_s01",
+    ),
+    "acquifer_im03": (lambda f, c: f"WE00015---B003--PO0{f}--LO001--CO{c}--SL001--Z21{c}.tif", "B03_s01"),
+    "bd_pathway": (lambda f, c: f"Well B003/{DYES[c - 1]} - n00000{f}.tif", "B03_s000001"),
+    "squid": (lambda f, c: f"0/B3_{f}_0_Fluorescence_{(405, 488, 638)[c - 1]}_nm_Ex.tiff", "B3_s1"),
+    "squid_flat": (
+        lambda f, c: f"scan/manual_{f}_0_Fluorescence_{(405, 488, 638)[c - 1]}_nm_Ex.bmp",
+        "manual_s1",
+    ),
+    "micromanager2_one_point": (lambda f, c: f"B03-Site_{f}/img_channel00{c}.tif", "B03-Site_1"),
+    "nis_jobs_long": (
+        lambda f, c: f"P1_2000_WellB03_Point1_2000_B03_000{f}_Channel{DYES[c - 1]}_Seq2427.tiff",
+        "P1_2000_B03_Seq2427_s0001",
+    ),
+    "bbbc014": (lambda f, c: f"Channel {c}-0{f}-B-03.tif", "B03_01"),
+    "zen_mosaic_tile": (lambda f, c: f"Exp-B03_s{f}m01c{c}_ORG.tif", "Exp-B03_m01_s1"),
+    "zen_tiles": (lambda f, c: f"B03/x_S00001_T0000{f}_C0000{c}.tiff", "B03_x_S00001_T00001"),
+    "axiovision": (lambda f, c: f"B03_p00000{f}t00000001z001c0{c}.tif", "B03_s000001"),
+    "ttt": (lambda f, c: f"B03_p000{f}_t00001_z001_w0{c}.tif", "B03_s0001"),
+    "keyence_time": (lambda f, c: f"B03_T0001_XY01_0000{f}_CH{c}.tif", "B03_XY01_00001"),
+    "keyence_well": (lambda f, c: f"B03/XY01/Image_XY01_0000{f}_CH{c}.tif", "B03_Image_XY01_00001"),
+    "visiview": (lambda f, c: f"B03_{f}_w{c}Conf{(405, 488, 640)[c - 1]}.TIF", "B03_1"),
+    "c_z_t": (lambda f, c: f"B03_{f}_t001_z001_c00{c}.tif", "B03_1"),
+    "kanal": (lambda f, c: f"B03_{f}_Kanal{c}.tif", "B03_1"),
+    "number_in_front": (lambda f, c: f"ch{c}_B03_{f}.tif", "B03_1"),
+    "wavelength": (lambda f, c: f"B03_{f}_w{(460, 530, 620)[c - 1]}.tif", "B03_1"),
+    "folder_and_name": (lambda f, c: f"{DYES[c - 1]}/B03_{f}_{DYES[c - 1]}.tif", "B03_1"),
+    "folder_and_name_first": (lambda f, c: f"{DYES[c - 1]}/{DYES[c - 1]}_B03_{f}.tif", "B03_1"),
+    "folders_in_folders": (lambda f, c: f"{DYES[c - 1]}/B03/{f}.tif", "B03_1"),
+    "name_z": (lambda f, c: f"B03_{f}_{DYES[c - 1]}_z1.tif", "B03_1"),
+    "z_name": (lambda f, c: f"B03_{f}_t01_z1_{DYES[c - 1]}.tif", "B03_1"),
+    "name_z_t": (lambda f, c: f"B03_{f}_{DYES[c - 1]}_z1_t01.tif", "B03_1"),
+    "several_words": (lambda f, c: f"B03_{f}_{('CD11b-AF488', 'CD63-PKH26', 'DAPI')[c - 1]}.tif", "B03_1"),
+    "several_words_between": (
+        lambda f, c: f"1_{('CD11b-AF488', 'Hoechst33342', 'PKH26')[c - 1]}_B03_{f}.tif",
+        "1_B03_1",
+    ),
+    "any_case": (
+        lambda f, c: f"B03_{f}_{DYES[c - 1].upper() if f % 2 else DYES[c - 1].lower()}.tif",
+        "B03_1",
+    ),
+    "m1_well": (lambda f, c: f"M1_02_{c}_{f}_{DYES[c - 1]}_001.tif", "M01_s1"),
 }
 DYES = ("Cy5", "DAPI", "TRITC")
 WORDS = ("CD11b", "DAPI", "PKH26")
@@ -119,7 +189,10 @@ def write(folder: Path, name: Callable[[int, int], str], fields: int = 2) -> lis
             path.parent.mkdir(parents=True, exist_ok=True)
             pixels = np.full((24, 32), 100 * field + channel, np.uint16)
             pixels[0, 0] = 1
-            tifffile.imwrite(path, pixels)
+            if path.suffix == ".bmp":
+                cv2.imwrite(str(path), pixels.astype(np.uint8))
+            else:
+                tifffile.imwrite(path, pixels)
             files.append(path)
         written.append(files)
     return written
@@ -283,6 +356,23 @@ def test_a_pattern_tells_where_nothing_is_known(tmp_path: Path) -> None:
         told("(?P<channel>[")
 
 
+@pytest.mark.parametrize(
+    ("name", "pattern"),
+    [
+        ("B - 03(fld {f} wv {w} - x).tif", "{row} - {column}(fld {site} wv {channel} - *).tif"),
+        ("B - 3(fld {f} wv {w} - x).tif", "{well}(fld {site} wv {channel} - *).tif"),
+        ("Well B003/{w} - n{f}.tif", "Well {well}/{channel} - n{site}.tif"),
+        ("r2c3_{f}_ab{c}.tif", "r{row}c{column}_{site}_??{channel}.tif"),
+        ("b3_{f}_{c}.tif", "{well}_{site}_{channel}.tif"),
+    ],
+)
+def test_a_pattern_knows_wells_as_they_are_written(tmp_path: Path, name: str, pattern: str) -> None:
+    write(tmp_path, lambda f, c: name.format(f=f, c=c, w=DYES[c - 1]))
+    names = list(unique_names(list_images([tmp_path], pattern), pattern).values())
+    assert len(names) == 2
+    assert {well_of(each) for each in names} == {"B03"}
+
+
 def test_z_planes_and_times_are_axes_of_the_field(tmp_path: Path) -> None:
     for time in (1, 2):
         for z in (1, 2, 3):
@@ -386,3 +476,169 @@ def test_every_way_of_naming_has_its_source_and_is_tried_here(tmp_path: Path) ->
         tried |= {field.naming.name for field in group(files).fields}
     assert tried == {naming.name for naming in NAMINGS}
     assert all(naming.source for naming in NAMINGS)
+
+
+def overlay(path: Path) -> None:
+    picture = np.zeros((24, 32, 3), np.uint8)
+    picture[2:9], picture[..., 1] = 7, 20
+    path.parent.mkdir(parents=True, exist_ok=True)
+    tifffile.imwrite(path, picture, photometric="rgb")
+
+
+@pytest.mark.parametrize(
+    ("maker", "beside"),
+    [
+        ("zen", "Experiment-B03_s{f}c1-3_ORG.tif"),
+        ("zen_c", "B03-0{f}_c1+2+3_ORG.tif"),
+        ("short_number", "B03-{f}_(c1+c5).tif"),
+        ("colours", "B03_{f} (RGB).tif"),
+        ("dyes", "B03_{f}_zusammen.tif"),
+        ("dyes", "B03_{f}_AF488-DAPI.tif"),
+        ("at_the_end", "B03_{f} zusammen.tif"),
+        ("leica", "B03_{f}.tif"),
+        ("evos_grid", "scan_Plate_D_p00_1_B03f0{f}d1.TIF"),
+    ],
+)
+def test_a_picture_of_all_channels_is_left_out_whatever_it_is_called(
+    tmp_path: Path, maker: str, beside: str
+) -> None:
+    files = write(tmp_path, MAKERS[maker][0])
+    for field in (1, 2):
+        overlay(tmp_path / beside.format(f=field))
+    paths = list_images([tmp_path])
+    assert len(paths) == len(files)
+    assert all(found is not None and len(found.files) == 3 for found in map(find, paths))
+    assert "left out: 2 previews, overlays or projections beside them" in described(paths)
+
+
+@pytest.mark.parametrize("beside", ["B03_{f}_zusammen.tif", "B03 {f} all.tif"])
+def test_a_picture_of_all_channels_is_left_out_where_a_pattern_is_told(tmp_path: Path, beside: str) -> None:
+    files = write(tmp_path, lambda f, c: f"B03_{f}_{('Zellen', 'Kerne', 'Exosomen')[c - 1]}.tif")
+    for field in (1, 2):
+        overlay(tmp_path / beside.format(f=field))
+    pattern = "{well}_{site}_{channel}.tif"
+    paths = list_images([tmp_path], pattern)
+    assert len(paths) == len(files)
+    assert all(found is not None and len(found.files) == 3 for found in (find(p, pattern) for p in paths))
+
+
+def test_a_colour_picture_is_left_out_beside_channels_only(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        overlay(tmp_path / f"{name}.tif")
+    assert len(list_images([tmp_path])) == 2
+
+
+@pytest.mark.parametrize(
+    ("maker", "beside"),
+    [
+        ("metaxpress_guid", "plate7_B03_s1_w1_thumb0017450D-1A2B-4C3D-8E9F-001122334459.tif"),
+        ("cellomics", "MFGTMP_220101_B03f01o1.TIF"),
+        ("yokogawa", "DC_sCMOS #1_CAM1.tif"),
+        ("yokogawa", "SC_BP445-45_40x_M10_CH01.tif"),
+        ("in_front", "Merge_B03_1.tif"),
+        ("gen5", "B3_03_1_1_Stitched[DAPI 377,447]_001.tif"),
+    ],
+)
+def test_what_makers_write_beside_channels_is_left_out(tmp_path: Path, maker: str, beside: str) -> None:
+    files = write(tmp_path, MAKERS[maker][0])
+    tifffile.imwrite(tmp_path / beside, np.arange(80, dtype=np.uint16).reshape(8, 10))
+    paths = list_images([tmp_path])
+    assert len(paths) == len(files)
+    assert all(found is not None and len(found.files) == 3 for found in map(find, paths))
+
+
+@pytest.mark.parametrize("made", ["Projection", "autofocus", "Thumbnails"])
+def test_a_folder_of_projections_beside_images_is_left_out_and_told(tmp_path: Path, made: str) -> None:
+    write(tmp_path / "Image", MAKERS["cq1"][0])
+    write(tmp_path / made, MAKERS["cq1"][0])
+    paths = list_images([tmp_path])
+    assert {path.parent.name for path in paths} == {"Image"}
+    assert left_out([tmp_path], paths) == [
+        f"left out: 1 folders of what was made of the images beside them ({made})"
+    ]
+    assert len(list_images([tmp_path / made])) == 2
+    shutil.rmtree(tmp_path / "Image")
+    assert len(list_images([tmp_path])) == 2
+
+
+def test_steps_of_a_protocol_are_one_field_unless_each_has_all_channels(tmp_path: Path) -> None:
+    steps = tmp_path / "a", tmp_path / "b"
+    write(steps[0], lambda f, c: f"B3_0{c}_1_{f}_{WORDS[c - 1]}_001.tif")
+    write(steps[1], lambda f, c: f"B3_0{f}_{c}_1_{WORDS[c - 1]}_001.tif")
+    assert list(unique_names(list_images([steps[0]])).values()) == ["B3_s1", "B3_s2"]
+    assert list(unique_names(list_images([steps[1]])).values()) == ["B3_01_s1", "B3_02_s1"]
+
+
+def test_times_are_in_folders_of_months_days_and_hours(tmp_path: Path) -> None:
+    for time in ("01/2300", "02/0300"):
+        write(tmp_path / "2505" / time / "1248", lambda f, c: f"B3-{f}-{('C1', 'C2', 'Ph')[c - 1]}.tif")
+    paths = list_images([tmp_path])
+    found = [find(path) for path in paths]
+    assert [each and each.times for each in found] == [("2505/01/2300", "2505/02/0300")] * 2
+
+
+@pytest.mark.parametrize("maker", ["name_z", "z_name", "name_z_t", "c_z_t", "squid", "acquifer", "hcs_ai"])
+def test_planes_in_names_are_never_images_by_themselves(tmp_path: Path, maker: str) -> None:
+    name, _ = MAKERS[maker]
+    other = {"_z1": "_z2", "_z001": "_z002", "_0_Fl": "_1_Fl", "SL001": "SL002", "_z0": "_z1"}
+    first = next(z for z in other if z in name(1, 1))
+    write(tmp_path, name)
+    write(tmp_path, lambda f, c: name(f, c).replace(first, other[first]))
+    assert [found and len(found.zs) for found in map(find, list_images([tmp_path]))] == [2, 2]
+
+
+@pytest.mark.parametrize("copy", [" - Copy", " - Kopie", " (1)", " copy", " - Copy (2)"])
+@pytest.mark.parametrize("maker", ["leica", "dyes", "metaxpress_guid"])
+def test_a_copy_of_a_channel_is_told_and_the_other_fields_go_on(
+    tmp_path: Path, maker: str, copy: str
+) -> None:
+    files = write(tmp_path, MAKERS[maker][0], 3)
+    twice = files[1][2].with_stem(files[1][2].stem + copy)
+    shutil.copyfile(files[1][2], twice)
+    outcomes = list(analyse_files(list_images([tmp_path]), settings(), fakes.models(), tmp_path / "out"))
+    assert [outcome.error is None for outcome in outcomes] == [True, False, True]
+    assert f"the same channel is there twice ({twice.name})" in str(outcomes[1].error)
+
+
+def test_a_number_in_brackets_is_a_field_where_it_is_no_copy(tmp_path: Path) -> None:
+    files = write(tmp_path, lambda f, c: f"B03 {DYES[c - 1]} ({f}).tif")
+    assert len(list_images([tmp_path])) == len(files)
+    write(tmp_path, lambda f, c: f"B03 {DYES[c - 1]}.tif", 1)
+    assert len(list_images([tmp_path])) > len(files)
+
+
+def test_a_file_of_another_name_does_not_keep_channels_apart(tmp_path: Path) -> None:
+    files = write(tmp_path, MAKERS["dyes"][0], 3)
+    tifffile.imwrite(tmp_path / "B03_1_shading.tif", np.arange(80, dtype=np.uint16).reshape(8, 10))
+    found = [find(path) for path in list_images([tmp_path])]
+    assert sum(each is not None and len(each.files) == 3 for each in found) == len(files)
+
+
+def test_a_damaged_first_file_does_not_keep_channels_apart(tmp_path: Path) -> None:
+    files = write(tmp_path, MAKERS["yokogawa"][0], 3)
+    files[0][0].write_bytes(b"")
+    outcomes = list(analyse_files(list_images([tmp_path]), settings(), fakes.models(), tmp_path / "out"))
+    assert [outcome.error is None for outcome in outcomes] == [False, True, True]
+    assert "the file is empty" in str(outcomes[0].error)
+
+
+def test_images_that_a_pattern_does_not_fit_are_told(tmp_path: Path) -> None:
+    write(tmp_path, MAKERS["dyes"][0])
+    pattern = "{well}_s{site}_w{channel}.tif"
+    assert described(list_images([tmp_path], pattern), pattern) == [
+        f"6 images are not named like {pattern}: B03_1_Cy5.tif, B03_1_DAPI.tif, B03_1_TRITC.tif and 3 more"
+    ]
+    with pytest.raises(InputError, match="--files"):
+        list(read_fields(list_images([tmp_path], pattern)[0], settings(files=pattern)))
+
+
+def test_folders_beside_images_that_are_not_looked_at_are_told(tmp_path: Path) -> None:
+    files = write(tmp_path, MAKERS["dyes"][0])
+    write(tmp_path, MAKERS["harmony"][0])
+    (tmp_path / "masks").mkdir()
+    shutil.copyfile(files[0][0], tmp_path / "masks" / "B03_1_masks.tif")
+    paths = list_images([tmp_path])
+    assert len(paths) == 2
+    assert left_out([tmp_path], paths) == [
+        "left out: 1 folders with images, as images lie beside them (Images)"
+    ]

@@ -10,7 +10,8 @@ from napari_tam.io.layout import read_layout, well_of
     ("name", "well"),
     [("plate1_B02_s3", "B02"), ("B2", "B02"), ("b02_01", "B02"), ("P24", "P24"), ("exp-C11-t2", "C11"),
      ("DAPI", ""), ("field_01", ""), ("AB02", ""), ("B02_C03", ""), ("P1_B02", "B02"),
-     ("M2_D1", ""), ("Q01", "")],
+     ("M2_D1", ""), ("Q01", ""), ("M1_exo_01", ""), ("M2", ""), ("M01_s1", "M01"), ("wellM1_x", "M01"),
+     ("M3_s1", "M03"), ("M1_B02", "B02")],
 )  # fmt: skip
 def test_the_well_is_found_in_the_name(name: str, well: str) -> None:
     assert well_of(name) == well
@@ -26,6 +27,11 @@ def test_rows_are_found_by_well_pattern_and_both(tmp_path) -> None:
     table = read_layout(path).describe(["p1_B02", "p2_B02_s1", "field_01", "x"])
     assert table["condition"].tolist() == ["LPS", "IL-4", "none", ""]
     assert table["well"].tolist() == ["B02", "B02", "", ""]
+
+
+def test_the_column_well_may_say_m1(tmp_path) -> None:
+    table = read_layout(write(tmp_path / "l.csv", "well,condition\nM1,LPS\n")).describe(["M01_s1", "M1_exo"])
+    assert table["condition"].tolist() == ["LPS", ""]
 
 
 @pytest.mark.parametrize(

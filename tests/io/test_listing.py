@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from napari_tam.errors import InputError
 from napari_tam.io.images import list_images, stem_of, unique_names
-from napari_tam.io.listing import left_out
+from napari_tam.io.left_out import left_out
 
 
 def touch(folder: Path, *names: str) -> list[Path]:

@@ -10,7 +10,8 @@ from napari_tam.batches.plan import plan
 from napari_tam.cli.console import Answer
 from napari_tam.io.channel_search import described
 from napari_tam.io.layout import read_layout
-from napari_tam.io.listing import left_out, list_images, unique_names
+from napari_tam.io.left_out import left_out
+from napari_tam.io.listing import list_images, unique_names
 from napari_tam.pipeline.models import load_models
 
 if TYPE_CHECKING:

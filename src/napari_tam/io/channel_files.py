@@ -1,6 +1,6 @@
 """Images whose channels are files of their own: which files belong together, and their planes.
 
-The files of a folder are put together where their names fit one way of naming (`napari_tam.io.naming`) and
+The files of a folder are put together where their names fit one way of naming (`napari_tam.io.names`) and
 each of them holds one channel. A field is then known by its first file, wherever a file of an image is taken.
 """
 
@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import os
 import re
-from collections import defaultdict
-from dataclasses import dataclass
+from collections import Counter, defaultdict
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from napari_tam.errors import InputError, some
 from napari_tam.io.channels import guess_roles, is_channel_name
-from napari_tam.io.layout import well_of
-from napari_tam.io.makers.read import wells
-from napari_tam.io.naming import BESIDE, FIRST_OR_OVERLAY, GUID, NAMINGS, Naming
+from napari_tam.io.names.beside import beside_by_name, copies, examples, holds_one_channel, overlays
+from napari_tam.io.names.fields import called
+from napari_tam.io.names.hand import NAMINGS
+from napari_tam.io.names.pattern import GUID, Naming
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
@@ -83,6 +84,17 @@ class ChannelFiles:
         """The file that the field is known by."""
         return min(self.files.values())
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether it has all channels, each once."""
+        return not self.doubled and {place[2] for place in self.files} == set(self.channels)
+
+    @property
+    def sure_files(self) -> list[Path]:
+        """The files of channels that are none but stains; any word may be the name of a picture of all."""
+        any_word = self.naming.words or self.naming.certain
+        return [path for place, path in self.files.items() if not any_word or is_channel_name(place[2])]
+
     def check(self) -> None:
         """Raise InputError if a file is missing or there twice."""
         if self.doubled:
@@ -123,10 +135,6 @@ class Grouped:
     beside: tuple[Path, ...] = ()
 
 
-#: A folder that is called after a well.
-_WELL_FOLDER = re.compile(r"(?:well[ _-]?)?[A-P]\d{1,2}", re.IGNORECASE)
-
-
 def group(
     files: Sequence[Path], namings: Sequence[Naming] = NAMINGS, looks: list[list[Path]] | None = None
 ) -> Grouped:
@@ -141,31 +149,44 @@ def group(
     looks
         The files by `alike`, where that is known.
     """
-    by_shape = alike(files) if looks is None else looks
-    # names of one look hold the same words
-    beside = tuple(path for each in by_shape if BESIDE.search(each[0].name) for path in each)
-    maybe = [
-        path
-        for each in by_shape
-        if FIRST_OR_OVERLAY.search(each[0].name.translate(_DIGITS))
-        for path in each
-        if FIRST_OR_OVERLAY.search(path.name)
-    ]
-    if maybe and not _holds_one_channel(min(maybe)):
-        beside += tuple(maybe)
-    if beside:
-        by_shape = alike(set(files).difference(beside))
+    by_look = alike(files) if looks is None else looks
+    beside = beside_by_name(by_look)
+    again = copies(files)
+    if beside or again:
+        by_look = alike(set(files).difference(beside, again))
+    fields = _put_together(by_look, namings)
+    # a picture may keep names from being believed; folders of images by themselves have many looks
+    if fields or 1 < len(by_look) <= 2 * MOST_CHANNELS:
+        whole = {path for each in fields if each.is_whole for path in each.sure_files}
+        if pictures := overlays(by_look, whole):
+            beside += pictures
+            fields = _put_together(alike(set(files).difference(beside, again)), namings)
+    if again:
+        fields = [_with_copies(each, again) for each in fields]
+    return Grouped(tuple(sorted(fields, key=lambda each: each.first)), tuple(beside) if fields else ())
+
+
+def _with_copies(field: ChannelFiles, again: dict[Path, Path]) -> ChannelFiles:
+    """Return a field with the copies of its files, which are doubled ones."""
+    mine = set(field.files.values())
+    return replace(field, doubled=(*field.doubled, *(path for path in sorted(again) if again[path] in mine)))
+
+
+def _put_together(by_look: Sequence[Sequence[Path]], namings: Iterable[Naming]) -> list[ChannelFiles]:
+    """Return the fields of files; the first way of naming that fits is taken."""
     fields: list[ChannelFiles] = []
     taken: set[Path] = set()
     for naming in namings:
-        fitting = [path for each in by_shape if _may_fit(each, naming) for path in each if path not in taken]
+        fitting = [path for each in by_look if _may_fit(each, naming) for path in each if path not in taken]
         if not naming.certain and not _may_be_channels(fitting, naming):
             continue
         found = _fields(fitting, naming)
+        if strays := _strays(found, naming):
+            found = _fields(set(fitting).difference(strays), naming)
         if naming.certain or _is_believable(found, naming):
             fields += found
             taken.update(path for each in found for path in each.all_files)
-    return Grouped(tuple(sorted(fields, key=lambda each: each.first)), beside if fields else ())
+    return fields
 
 
 def _may_be_channels(files: Iterable[Path], naming: Naming) -> bool:
@@ -196,11 +217,6 @@ def alike(files: Collection[Path]) -> list[list[Path]]:
     return list(found.values())
 
 
-def examples(alike: Sequence[Path]) -> set[Path]:
-    """Return the first, the middle and the last of files that look alike."""
-    return {alike[0], alike[len(alike) // 2], alike[-1]}
-
-
 def _may_fit(alike: Sequence[Path], naming: Naming) -> bool:
     """Tell whether a naming is to be tried. One that fits some only is none: C03 is a well beside B03."""
     if naming.certain or not any(map(naming.match, examples(alike))):
@@ -213,20 +229,23 @@ def _fields(files: Collection[Path], naming: Naming) -> list[ChannelFiles]:
     places: dict[tuple[str, ...], dict[Place, Path]] = defaultdict(dict)
     doubled: dict[tuple[str, ...], list[Path]] = defaultdict(list)
     names: dict[tuple[str, ...], tuple[str, Path]] = {}
-    for path in sorted(files):
-        match = naming.match(path)
-        if match is None:
-            continue
+    spelled: dict[str, str] = {}  # DAPI and Dapi are one channel
+    matches = [(path, match) for path in sorted(files) if (match := naming.match(path)) is not None]
+    steps = len({match["step"] for _, match in matches}) if "step" in naming.pattern.groupindex else 0
+    for path, match in matches:
         said = {name: value for name, value in match.groupdict().items() if value is not None}
         channel = said["channel"]
         if channel.isdecimal():  # with the letters before it, as in w1 or ch00: a name for the settings
             channel = re.split(r"[^A-Za-z]", match.string[: match.start("channel")])[-1] + channel
+        channel = spelled.setdefault(channel.casefold(), channel)
         place = (said.get("time", ""), said.get("z", ""), channel)
         above = path.parents[naming.folders]
         others = [f"{name}={said[name].casefold()}" for name in sorted(set(said) - {"time", "z", "channel"})]
         key = (str(above), *others)
         if key not in names:
-            names[key] = _called(path, said, match, above)
+            if steps == 1:
+                del said["step"]
+            names[key] = called(path, said, match, above)
         if place in places[key]:
             doubled[key].append(path)
         else:
@@ -238,47 +257,25 @@ def _fields(files: Collection[Path], naming: Naming) -> list[ChannelFiles]:
     ]
 
 
-def _called(path: Path, said: dict[str, str], match: re.Match[str], above: Path) -> tuple[str, Path]:
-    """Return the name of a file's field, and the folder that is no part of it."""
-    name = _name(said, match)
-    if "well_number" in said and (well := wells(path.parent).get(path.name)):
-        name = _name({**said, "well": well, "well_number": ""}, match)
-    if not well_of(name) and _WELL_FOLDER.fullmatch(above.name):
-        return f"{above.name}_{name}", above.parent
-    return name, above
-
-
 def _distinct(texts: Iterable[str]) -> tuple[str, ...]:
     return tuple(sorted(set(texts), key=_in_order))
-
-
-def _name(said: dict[str, str], match: re.Match[str]) -> str:
-    """Return what a field is called: plate, well and site where they are told, else the rest of its name."""
-    said = dict(said)
-    for zero in ("row_0", "column_0"):  # counted from 0
-        if zero in said:
-            said[zero[:-2]] = str(int(said.pop(zero)) + 1)
-    if said.get("well_name"):
-        said.pop("well_number", None)
-    if "column" in said and ("row" in said or "row_letter" in said):
-        letter = said.pop("row_letter", "") or chr(ord("A") + int(said.pop("row")) - 1)
-        said["well"] = f"{letter.upper()}{int(said.pop('column')):02d}"
-    known = ("plate", "stem", "position", "well_name", "well")
-    pieces = [said[name] for name in known if said.get(name)]
-    pieces += [
-        said[name]
-        for name in match.re.groupindex
-        if said.get(name) and name not in (*known, "site", "z", "time", "channel")
-    ]
-    if "site" in said:
-        pieces.append(f"s{said['site']}")
-    return re.sub(r"[\s_/\\-]+$", "", "_".join(pieces)) or "image"
 
 
 def _in_order(text: str) -> tuple[int, float, str]:
     """Sort numbers by their value, whatever letters are before them, and before words."""
     number = re.fullmatch(r"(?:w|c|ch|d|channel)?(\d+)", text, re.IGNORECASE)
     return (0, float(number[1]), text) if number else (1, 0.0, text.casefold())
+
+
+def _strays(found: Sequence[ChannelFiles], naming: Naming) -> list[Path]:
+    """Return files whose word for the channel is no stain's, and in less than half of the fields."""
+    if not naming.words or not found:
+        return []
+    said = Counter(channel for each in found for channel in {place[2] for place in each.files})
+    odd = {
+        channel for channel, times in said.items() if 2 * times < len(found) and not is_channel_name(channel)
+    }
+    return [path for each in found for place, path in each.files.items() if place[2] in odd]
 
 
 def _is_believable(found: Sequence[ChannelFiles], naming: Naming) -> bool:
@@ -293,15 +290,6 @@ def _is_believable(found: Sequence[ChannelFiles], naming: Naming) -> bool:
         return False
     if naming.words and len(guess_roles(channels)) < 2 and not all(map(is_channel_name, channels)):
         return False
-    # one look into one file: those with several channels are images by themselves
-    return _holds_one_channel(whole[0].first)
-
-
-def _holds_one_channel(path: Path) -> bool:
-    from napari_tam.io.single import open_single  # most folders need no look into a file
-
-    try:
-        with open_single(path):
-            return True
-    except (InputError, OSError):
-        return False
+    # files with several channels are images by themselves; a look into others, as one may be damaged
+    some = (whole[0], whole[len(whole) // 2], whole[-1])
+    return any(holds_one_channel(path) for path in dict.fromkeys(each.first for each in some))

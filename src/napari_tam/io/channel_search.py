@@ -9,9 +9,12 @@ from functools import lru_cache
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from napari_tam.io.channel_files import AUTO, BESIDE_THEM, EACH, ChannelFiles, alike, examples, group
+from napari_tam.errors import printable, some
+from napari_tam.io.channel_files import AUTO, BESIDE_THEM, EACH, ChannelFiles, alike, group
 from napari_tam.io.channels import is_channel_name
-from napari_tam.io.naming import NAMINGS, Naming, told
+from napari_tam.io.names.beside import examples
+from napari_tam.io.names.hand import NAMINGS
+from napari_tam.io.names.pattern import Naming, told
 from napari_tam.io.pictures import PICTURES
 
 if TYPE_CHECKING:
@@ -99,11 +102,16 @@ def files_of(path: Path, how: str = AUTO) -> list[Path]:
 
 
 def described(paths: Iterable[Path], how: str = AUTO) -> list[str]:
-    """Return a line for every way in which images of several files are named, and for what was left out."""
+    """Return a line for every way in which images of several files are named, and for what was left out.
+
+    Where a pattern was told, the images that it does not fit have a line as well.
+    """
     namings: Counter[tuple[str, int]] = Counter()
     folders: set[tuple[Path, str]] = set()
+    others: list[str] = []
     for path, found in find_all(paths, how).items():
         if not isinstance(found, ChannelFiles):
+            others.append(path.name)
             continue
         namings[found.naming.name, len(found.channels)] += 1
         folders.add((found.first.parent, _kind(path.name)))
@@ -113,6 +121,8 @@ def described(paths: Iterable[Path], how: str = AUTO) -> list[str]:
         f"{number} images of {channels} channels, a file each, named like {name}"
         for (name, channels), number in namings.items()
     ]
+    if others and how not in (AUTO, EACH):
+        lines.append(f"{len(others)} images are not named like {how}: {printable(some(others, 3))}")
     if beside:
         lines.append(f"left out: {len(beside)} previews, overlays or projections beside them")
     return lines

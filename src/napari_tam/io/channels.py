@@ -199,7 +199,10 @@ def assign_roles(
     padded = _padded(names, n_channels)
     listing = list_channels(names, n_channels)
     if n_channels < len(required):
-        advice = "save all channels of a field in one file, e.g. as OME-TIFF or an ImageJ hyperstack"
+        advice = (
+            "where channels are files, say how they are named, e.g. --files '{well}_{site}_{channel}.tif'; "
+            "else save all channels of a field in one file, as OME-TIFF or ImageJ hyperstack"
+        )
         raise InputError(
             f"the image has a single channel ({listing}), but a cell and an exosome channel are needed (a"
             " label mask is not an image)",

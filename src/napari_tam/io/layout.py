@@ -57,12 +57,15 @@ _DATE = re.compile(
 
 _WELL = re.compile(r"(?<![A-Za-z0-9])(?:[Ww]ell)?([A-Pa-p])(\d{1,2})(?![A-Za-z0-9])")
 
+#: A well that is called so, whatever else it may be.
+_SAID = re.compile(r"(?<![A-Za-z0-9])well[ _-]?[A-P]\d", re.IGNORECASE)
+
 
 def well_of(name: str) -> str:
     """Return the well in an image's name as ``B02``; empty if there is none, or more than one.
 
     Two digits are preferred to one: in ``P1_B02`` the P1 is a plate, and in ``M2_B02`` the M2 a cell type. So
-    are capitals: in ``B02_f01`` the f01 is a field.
+    are capitals: in ``B02_f01`` the f01 is a field. M1 and M2 are macrophages; the wells are M01, well M1.
     """
     found = [(letter, digits) for letter, digits in _WELL.findall(name) if 1 <= int(digits) <= 24]
     for length in (2, 1):
@@ -70,7 +73,8 @@ def well_of(name: str) -> str:
         capitals = [(letter, digits) for letter, digits in fitting if letter.isupper()]
         wells = {f"{letter.upper()}{int(digits):02d}" for letter, digits in capitals or fitting}
         if wells:
-            return wells.pop() if len(wells) == 1 else ""
+            well = wells.pop() if len(wells) == 1 else ""
+            return "" if length == 1 and well in ("M01", "M02") and not _SAID.search(name) else well
     return ""
 
 
@@ -232,10 +236,11 @@ def read_layout(path: Path) -> Layout:
     if rows.empty:
         raise InputError("the layout has no row", where=path, fix="write one row a well")
     if "well" in rows:
-        bad = [value for value in rows["well"] if value and not well_of(value)]
+        wells = [well_of(value) or well_of(f"well {value}") for value in rows["well"]]
+        bad = [value for value, well in zip(rows["well"], wells, strict=True) if value and not well]
         if bad:
             raise InputError(f"'{bad[0]}' is no well", where=path, fix="write e.g. B02")
-        rows["well"] = [well_of(value) for value in rows["well"]]
+        rows["well"] = wells
     for name in NUMBERS:
         for value in rows[name] if name in rows else ():
             if value and not math.isfinite(_number(value)):

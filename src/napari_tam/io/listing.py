@@ -9,7 +9,8 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari_tam.errors import InputError, printable, some
+from napari_tam.errors import InputError, printable
+from napari_tam.io.names.beside import MADE_FOLDER
 from napari_tam.io.pictures import PICTURES, SPLIT, is_picture
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ _SUFFIX = re.compile(
     r"(\.ome)?\.(tiff?|zarr)$|(" + "|".join(map(re.escape, (*VENDOR, *PICTURES))) + r")$", re.IGNORECASE
 )
 #: Label images of the truth, of earlier results or of Cellpose, named after their image.
-_MASK = re.compile(r"(_cp)?_(masks|cells|nuclei)$", re.IGNORECASE)
+MASK = re.compile(r"(_cp)?_(masks|cells|nuclei)$", re.IGNORECASE)
 
 
 def stem_of(path: Path) -> str:
@@ -111,7 +112,7 @@ def _without_masks_of_fields(images: list[Path], inputs: Sequence[str | Path], f
     from napari_tam.io.channel_search import find_all
 
     named = set(map(str, inputs))
-    masks = [path for path in images if _MASK.search(stem_of(path)) and str(path) not in named]
+    masks = [path for path in images if MASK.search(stem_of(path)) and str(path) not in named]
     if not masks:
         return images
     known = find_all(set(images).difference(masks), files).items()
@@ -119,7 +120,7 @@ def _without_masks_of_fields(images: list[Path], inputs: Sequence[str | Path], f
     return [
         path
         for path in images
-        if path not in masks or (path.parent, _MASK.sub("", stem_of(path)).casefold()) not in fields
+        if path not in masks or (path.parent, MASK.sub("", stem_of(path)).casefold()) not in fields
     ]
 
 
@@ -133,8 +134,8 @@ def _links(folder: Path) -> set[str]:
 
 
 def _expand(given: str | Path, naming: str, *, pictures: bool, subfolders: bool) -> list[Path]:
-    def is_image(path: Path) -> bool:
-        return _is_image(path) and (pictures or not is_picture(path))
+    def counts(path: Path) -> bool:
+        return is_image(path) and (pictures or not is_picture(path))
 
     path = Path(given).expanduser()
     try:
@@ -148,9 +149,9 @@ def _expand(given: str | Path, naming: str, *, pictures: bool, subfolders: bool)
     if folder:
         try:
             candidates = _entries(path)
-            if subfolders and not any(map(is_image, candidates)):
+            if subfolders and not any(map(counts, candidates)):
                 below = list(filter(_is_file, _below(path)))
-                candidates = below if any(map(is_image, below)) else [*candidates, *below]
+                candidates = below if any(map(counts, below)) else [*candidates, *below]
         except OSError as error:
             raise InputError(
                 f"the folder cannot be read ({error.strerror})", where=path, fix="check its permissions"
@@ -160,7 +161,7 @@ def _expand(given: str | Path, naming: str, *, pictures: bool, subfolders: bool)
     else:
         raise InputError("there is no such file or folder", where=given, fix="check the name")
     files = sorted(candidates, key=lambda path: path.parts)  # as paths are sorted, but made once
-    images = [p for p in files if is_image(p)] or _channels_as_pictures(files, naming)
+    images = [p for p in files if counts(p)] or _channels_as_pictures(files, naming)
     unmasked = _without_masks(images)
     if not unmasked:
         others = sorted({p.suffix.lower() for p in files} - {""})
@@ -198,90 +199,32 @@ def _is_file(path: Path) -> bool:
     return not path.name.startswith(".") and (path.is_file() or is_zarr(path))
 
 
-def _is_image(path: Path) -> bool:
+def is_image(path: Path) -> bool:
+    """Tell whether a name is an image's, and not a hidden one."""
     return bool(_SUFFIX.search(path.name)) and not path.name.startswith(".")
 
 
 def _below(folder: Path) -> list[Path]:
-    """Return what lies in the folders of a folder, without hidden ones and results of an analysis."""
-    found: list[Path] = []
+    """Return what lies in the folders of a folder, without hidden ones and results of an analysis.
+
+    Folders of what was made of the images in those beside them (projections, previews) are left out too.
+    """
+    images: list[Path] = []
+    made: list[Path] = []
     for path in sorted(folder.iterdir()):
         try:
-            if path.is_dir() and not path.name.startswith(".") and not _is_results(path):
+            if path.is_dir() and not path.name.startswith(".") and not is_results(path):
                 here = list(path.iterdir())
-                found += here
                 if not is_zarr(path):
-                    found += _below(path)
+                    here += _below(path)
+                (made if MADE_FOLDER.fullmatch(path.name) else images).extend(here)
         except OSError:
-            continue  # see `left_out`
-    return found
+            continue  # see `napari_tam.io.left_out`
+    return images if any(map(is_image, images)) else images + made
 
 
-def left_out(inputs: Sequence[str | Path], taken: Sequence[Path]) -> list[str]:
-    """Return a line about each kind of what `list_images` left out of folders and patterns.
-
-    These are subfolders without permission (``lost+found``), links to nowhere with names of images, and
-    pictures (PNG, JPEG, BMP) beside what was taken.
-    """
-    folders: list[str] = []
-    links: list[str] = []
-    pictures: list[str] = []
-
-    def look(folder: Path, *, below: bool) -> None:
-        try:
-            with os.scandir(folder) as found:
-                entries = sorted(found, key=lambda entry: entry.name)
-        except OSError:
-            folders.append(folder.name)
-            return
-        for entry in entries:
-            if entry.name.startswith("."):
-                continue
-            if entry.is_symlink() and not _is_there(Path(entry.path)):
-                if _is_image(Path(entry.name)):
-                    links.append(entry.name)
-            elif is_picture(entry.name):
-                pictures.append(entry.name)
-            elif below and _is_folder(path := folder / entry.name):
-                if not _is_image(path) and not _is_results(path):
-                    look(path, below=True)
-
-    for given in inputs:
-        path = Path(given).expanduser()
-        if _is_folder(path) and not is_zarr(path):
-            here = any(_is_image(each) and _is_there(each) for each in path.iterdir())
-            look(path, below=not here)
-        elif glob.has_magic(str(given)) and not _is_there(path):
-            matches = map(Path, glob.glob(str(path), recursive=True))
-            links += [each.name for each in matches if each.is_symlink() and not _is_there(each)]
-    if any(map(is_picture, taken)):
-        pictures = []
-    return [
-        f"left out: {len(names)} {what} ({printable(some(names, 3))})"
-        for names, what in (
-            (folders, "folders that cannot be read"),
-            (links, "links to nowhere"),
-            (pictures, "pictures, which are read with --rgb split only"),
-        )
-        if names
-    ]
-
-
-def _is_there(path: Path) -> bool:
-    try:
-        return path.exists()
-    except OSError:
-        return False
-
-
-def _is_folder(path: Path) -> bool:
-    try:
-        return path.is_dir()
-    except OSError:
-        return False
-
-
-def _is_results(folder: Path) -> bool:
+def is_results(folder: Path) -> bool:
+    """Tell whether a folder holds the results of an analysis."""
     try:
         return (folder / "images.csv").is_file() and (folder / "run.json").is_file()
     except OSError:
@@ -294,7 +237,7 @@ def _without_masks(images: list[Path]) -> list[Path]:
     folded = set(map(str.casefold, stems))
 
     def is_mask(path: Path, stem: str) -> bool:
-        image = _MASK.sub("", stem)
+        image = MASK.sub("", stem)
         beside = (path.with_name(image + end) for end in (".ome.tif", ".ome.tiff", ".tif", ".tiff"))
         return image != stem and (image.casefold() in folded or any(p.is_file() for p in beside))
 

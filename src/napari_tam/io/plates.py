@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from napari_tam.columns import LAYOUT_COLUMNS
 from napari_tam.io.layout import well_of
 from napari_tam.io.listing import stem_of
-from napari_tam.io.naming import NAMINGS, told
+from napari_tam.io.names.hand import NAMINGS
+from napari_tam.io.names.pattern import told
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -27,6 +27,10 @@ if TYPE_CHECKING:
 MOST_COLOUR_PIXELS = 2**26
 
 
+class MixedColoursError(InputError):
+    """A file is a colour picture, in which the channels are mixed."""
+
+
 class SingleChannel:
     """One channel: times × z of planes.
 
@@ -123,7 +127,7 @@ def _of_picture(path: Path, pixels: npt.NDArray[Any], metadata: Metadata) -> Sin
         plane = np.ascontiguousarray(pixels[..., used[0]])
         note = colour_note(bits, jpeg=jpeg)
         return SingleChannel(ArrayPlanes(path, plane, "YX"), metadata, (note,))
-    raise InputError(
+    raise MixedColoursError(
         f"{path.name} is a colour picture, in which the channels are mixed",
         where=path,
         fix="save the original channels one by one",
