@@ -30,7 +30,7 @@ from napari_tam.batches.threshold import read_thresholds
 from napari_tam.columns import DECISION_COLUMNS, LAYOUT_COLUMNS, PUNCTUM_DECISION_COLUMNS
 from napari_tam.errors import InputError
 from napari_tam.pipeline.edits import Edits
-from napari_tam.results.folder import read_results
+from napari_tam.results.folder import mask_path, read_results
 from napari_tam.settings import Settings
 
 if TYPE_CHECKING:
@@ -187,6 +187,45 @@ def test_a_movie_has_the_tables_of_the_command_line(viewer: Any, qtbot: Any, tmp
     assert_same(pd.read_csv(tmp_path / "saved" / "kinetics.csv"), kinetics)
     names = [sorted(each.name for each in (tmp_path / out / "masks").iterdir()) for out in ("out", "saved")]
     assert names[0] == names[1]
+
+
+def test_a_volume_in_a_results_folder_is_opened_and_run_again(
+    viewer: Any, qtbot: Any, tmp_path: Path, errors: list[str]
+) -> None:
+    path = write_volume(tmp_path)
+    theirs = by_command_line(path, tmp_path / "out", z_stack="volume")
+    viewer.open(str(tmp_path / "out"), plugin="napari-tam")
+    widget = open_widget(viewer)
+    qtbot.waitUntil(lambda: "v" in widget.session.found and widget.idle, timeout=20_000)
+    cells, puncta = viewer.layers["cells (v)"], viewer.layers["puncta (v)"]
+    np.testing.assert_array_equal(cells.data, tifffile.imread(mask_path(tmp_path / "out", "v", "cells")))
+    columns = ["z_px", "y_px", "x_px"]
+    np.testing.assert_allclose(puncta.data, theirs.puncta[columns].to_numpy(float), atol=1e-3)
+    for name in ("v cell", "v nucleus", "v exosome", "cells (v)", "nuclei (v)", "puncta (v)"):
+        np.testing.assert_allclose(viewer.layers[name].scale, (0.6, 0.5, 0.5))
+    np.testing.assert_array_equal(viewer.layers["v exosome"].data, tifffile.imread(path)[2])
+    assert_same(widget.session.found["v"].analysis.table, theirs.cells)
+    widget.session.click((4 * 0.6, 24 * 0.5, 30 * 0.5))
+    assert widget.session.found["v"].selected == {cells.data[4, 24, 30]}
+    widget.correct.editor.do("delete")
+    assert "a volume is not corrected by hand" in errors.pop()
+    assert widget.picker.what == VOLUME
+    run(widget, qtbot)
+    assert not errors
+    assert_same(widget.session.found["v"].analysis.table, theirs.cells)
+    assert widget.session.found["v"].folder == tmp_path / "out"
+
+
+def test_a_volume_without_its_image_is_masks_and_puncta(
+    viewer: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write_volume(tmp_path)
+    by_command_line(path, tmp_path / "out", z_stack="volume")
+    path.unlink()
+    viewer.open(str(tmp_path / "out"), plugin="napari-tam")
+    assert "Only masks and puncta of v are shown" in capsys.readouterr().out
+    assert [layer.name for layer in viewer.layers] == ["nuclei (v)", "cells (v)", "puncta (v)"]
+    assert all(tuple(layer.scale) == (0.6, 0.5, 0.5) for layer in viewer.layers)
 
 
 def test_a_movie_of_stacks_is_a_volume_at_a_time_or_projected(

@@ -44,7 +44,7 @@ def open_results(folder: Path, image: str | None = None) -> list[LayerData]:
     Raises
     ------
     InputError
-        If the folder is damaged, has no such image, or the image is a volume.
+        If the folder is damaged or has no such image.
     """
     from napari_tam._napari._open import layers_of_found, read_found
     from napari_tam.results.folder import OK, read_results
