@@ -207,6 +207,7 @@ def test_a_volume_in_a_results_folder_is_opened_and_run_again(
     assert_same(widget.session.found["v"].analysis.table, theirs.cells)
     widget.session.click((4 * 0.6, 24 * 0.5, 30 * 0.5))
     assert widget.session.found["v"].selected == {cells.data[4, 24, 30]}
+    assert not cells.editable
     widget.correct.editor.do("delete")
     assert "a volume is not corrected by hand" in errors.pop()
     assert widget.picker.what == VOLUME
@@ -226,6 +227,51 @@ def test_a_volume_without_its_image_is_masks_and_puncta(
     assert "Only masks and puncta of v are shown" in capsys.readouterr().out
     assert [layer.name for layer in viewer.layers] == ["nuclei (v)", "cells (v)", "puncta (v)"]
     assert all(tuple(layer.scale) == (0.6, 0.5, 0.5) for layer in viewer.layers)
+
+
+def test_a_movie_in_a_results_folder_is_opened_as_a_whole(
+    viewer: Any, qtbot: Any, tmp_path: Path, errors: list[str]
+) -> None:
+    path, out = write_movie(tmp_path), tmp_path / "out"
+    theirs = by_command_line(path, out)
+    viewer.open(str(out), plugin="napari-tam")
+    widget = open_widget(viewer)
+    qtbot.waitUntil(lambda: "m" in widget.session.found and widget.idle, timeout=20_000)
+    found = widget.session.found["m"]
+    assert_same(found.over_time, theirs.cells)
+    assert_same(found.followed.fits, pd.read_csv(out / "kinetics.csv"))
+    assert found.followed.thresholds == read_thresholds(out)
+    cells, tracks = viewer.layers["cells (m)"], viewer.layers["tracks (m)"]
+    for row in found.over_time.itertuples():
+        assert cells.data[row.frame, round(row.centroid_y_px), round(row.centroid_x_px)] == row.track
+    assert sorted(set(tracks.data[:, 0])) == [1, 2, 3]
+    columns = ["frame", "y_px", "x_px"]
+    np.testing.assert_allclose(
+        viewer.layers["puncta (m)"].data, theirs.puncta[columns].to_numpy(float), atol=1e-3
+    )
+    assert widget.picker.what == MOVIE
+    assert not cells.editable
+    assert tracks.color_by == "puncta_intensity_sum"
+    widget.session.click((3.0, 24 * 0.5, (30 + 3) * 0.5))
+    [chosen] = found.selected
+    assert cells.data[3, 24, 33] == chosen
+    widget.tabs.setCurrentWidget(widget.plot)
+    assert uptake_lines(widget, found)
+    run(widget, qtbot)  # and again, into the same folder
+    assert not errors
+    assert_same(widget.session.found["m"].over_time, theirs.cells)
+    assert widget.session.found["m"].folder == out
+
+
+def test_a_frame_of_a_movie_is_still_opened_alone(viewer: Any, tmp_path: Path) -> None:
+    path, out = write_movie(tmp_path, frames=3), tmp_path / "out"
+    by_command_line(path, out)
+    viewer.open(str(mask_path(out, "m_t0001", "cells")), plugin="napari-tam")
+    assert viewer.layers["cells (m_t0001)"].data.shape == fakes.SHAPE
+    viewer.layers.clear()
+    path.unlink()  # without its image, the first frame
+    viewer.open(str(out), plugin="napari-tam")
+    assert viewer.layers["cells (m_t0000)"].data.shape == fakes.SHAPE
 
 
 def test_a_movie_of_stacks_is_a_volume_at_a_time_or_projected(

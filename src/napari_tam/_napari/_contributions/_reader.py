@@ -46,13 +46,18 @@ def open_results(folder: Path, image: str | None = None) -> list[LayerData]:
     InputError
         If the folder is damaged or has no such image.
     """
+    from napari_tam._napari._contributions._movie import movie_layers
     from napari_tam._napari._open import layers_of_found, read_found
     from napari_tam.results.folder import OK, read_results
 
-    images = read_results(folder).images
+    results = read_results(folder)
+    images = results.images
     done = images.loc[images["status"] == OK, "image"].astype(str).tolist()
     if image is None and not done:
         raise InputError("no image was analysed", where=folder)
+    movie = movie_layers(results) if image is None else None
+    if movie is not None:
+        return movie
     name = image or done[0]
     if image is None and len(done) > 1:
         show_info(
