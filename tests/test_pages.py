@@ -9,17 +9,15 @@ import re
 import shlex
 import tomllib
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 from paths import PACKAGE, ROOT
 
 from napari_tam.cli.commands import COMMANDS, build
-from napari_tam.cli.main import _parse
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from napari_tam.cli.main import _parse, main
 
 DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.glob("*.md"))]
@@ -201,3 +199,39 @@ def test_what_people_are_told_to_ask_about_is_said_by_the_program() -> None:
     for quote in asked:
         pattern = re.compile(".*".join(re.escape(piece) for piece in quote.split("…")))
         assert any(pattern.search(text) for text in known), quote
+
+
+def test_figures_in_the_tutorial_are_of_the_present_networks_and_defaults() -> None:
+    noted, present = json.loads(text_of(DOCS / "tutorial_terminal.json")), tool("tutorial").made_with()
+    for part, values in noted.items():  # a setting more may be there, of which the default changes nothing
+        changed = [name for name, value in values.items() if present[part].get(name) != value]
+        assert not changed, f"{part} {changed}: run tools/tutorial.py"
+
+
+def test_the_tutorial_keeps_what_it_showed_of_an_output() -> None:
+    kept = tool("tutorial").kept
+    assert kept("a\n…\nz", "1\n2\n3\n4\n") == "1\n…\n4"
+    assert kept("a\nb\n…", "1\n2\n3\n") == "1\n2\n…"
+    assert kept("One thing. Two things. …", "First one (1.2). Then two.\n\nThird. Last.") == (
+        "First one (1.2). Then two. …"
+    )
+    assert kept("old", "new  \nlines\n") == "new\nlines"
+
+
+def test_the_tutorial_shows_what_its_first_commands_print(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page, tutorial = text_of(DOCS / "tutorial_terminal.md"), tool("tutorial")
+    monkeypatch.chdir(tmp_path)
+    (simulate, _), (dry_run, shown) = [
+        (step["command"], step["printed"]) for step in tutorial.STEP.finditer(page)
+    ][:2]
+    assert main(shlex.split(simulate)[1:]) == 0
+    capsys.readouterr()
+    assert "\n".join(Path("plate/layout.csv").read_text().splitlines()[:5]) in page
+    assert main(shlex.split(dry_run)[1:]) == 0
+    assert tutorial.kept(shown, capsys.readouterr().out) == shown
+    layout = Path("plate/layout.csv")
+    layout.write_text(layout.read_text().replace("B03", "B33", 1))
+    assert main(shlex.split(dry_run)[1:]) != 0
+    assert capsys.readouterr().err.strip() in page

@@ -233,7 +233,7 @@ def test_a_missing_or_doubled_channel_is_told(
     cell, *_ = add_channels(viewer)
     widget.choose({"cell": cell, "nucleus": None, "exosome": cell})
     run(widget, qtbot)
-    assert "no layer is chosen for the role cell and exosome" in errors[0]
+    assert "no layer is chosen for the role cell and for the role exosome" in errors[0]
     assert "two roles, cell and exosome" in errors[1]
 
 

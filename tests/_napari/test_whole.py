@@ -30,7 +30,7 @@ from napari_tam.batches.threshold import read_thresholds
 from napari_tam.columns import DECISION_COLUMNS, LAYOUT_COLUMNS, PUNCTUM_DECISION_COLUMNS
 from napari_tam.errors import InputError
 from napari_tam.pipeline.edits import Edits
-from napari_tam.results.folder import read_results
+from napari_tam.results.folder import mask_path, read_results
 from napari_tam.settings import Settings
 
 if TYPE_CHECKING:
@@ -187,6 +187,91 @@ def test_a_movie_has_the_tables_of_the_command_line(viewer: Any, qtbot: Any, tmp
     assert_same(pd.read_csv(tmp_path / "saved" / "kinetics.csv"), kinetics)
     names = [sorted(each.name for each in (tmp_path / out / "masks").iterdir()) for out in ("out", "saved")]
     assert names[0] == names[1]
+
+
+def test_a_volume_in_a_results_folder_is_opened_and_run_again(
+    viewer: Any, qtbot: Any, tmp_path: Path, errors: list[str]
+) -> None:
+    path = write_volume(tmp_path)
+    theirs = by_command_line(path, tmp_path / "out", z_stack="volume")
+    viewer.open(str(tmp_path / "out"), plugin="napari-tam")
+    widget = open_widget(viewer)
+    qtbot.waitUntil(lambda: "v" in widget.session.found and widget.idle, timeout=20_000)
+    cells, puncta = viewer.layers["cells (v)"], viewer.layers["puncta (v)"]
+    np.testing.assert_array_equal(cells.data, tifffile.imread(mask_path(tmp_path / "out", "v", "cells")))
+    columns = ["z_px", "y_px", "x_px"]
+    np.testing.assert_allclose(puncta.data, theirs.puncta[columns].to_numpy(float), atol=1e-3)
+    for name in ("v cell", "v nucleus", "v exosome", "cells (v)", "nuclei (v)", "puncta (v)"):
+        np.testing.assert_allclose(viewer.layers[name].scale, (0.6, 0.5, 0.5))
+    np.testing.assert_array_equal(viewer.layers["v exosome"].data, tifffile.imread(path)[2])
+    assert_same(widget.session.found["v"].analysis.table, theirs.cells)
+    widget.session.click((4 * 0.6, 24 * 0.5, 30 * 0.5))
+    assert widget.session.found["v"].selected == {cells.data[4, 24, 30]}
+    assert not cells.editable
+    widget.correct.editor.do("delete")
+    assert "a volume is not corrected by hand" in errors.pop()
+    assert widget.picker.what == VOLUME
+    run(widget, qtbot)
+    assert not errors
+    assert_same(widget.session.found["v"].analysis.table, theirs.cells)
+    assert widget.session.found["v"].folder == tmp_path / "out"
+
+
+def test_a_volume_without_its_image_is_masks_and_puncta(
+    viewer: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write_volume(tmp_path)
+    by_command_line(path, tmp_path / "out", z_stack="volume")
+    path.unlink()
+    viewer.open(str(tmp_path / "out"), plugin="napari-tam")
+    assert "Only masks and puncta of v are shown" in capsys.readouterr().out
+    assert [layer.name for layer in viewer.layers] == ["nuclei (v)", "cells (v)", "puncta (v)"]
+    assert all(tuple(layer.scale) == (0.6, 0.5, 0.5) for layer in viewer.layers)
+
+
+def test_a_movie_in_a_results_folder_is_opened_as_a_whole(
+    viewer: Any, qtbot: Any, tmp_path: Path, errors: list[str]
+) -> None:
+    path, out = write_movie(tmp_path), tmp_path / "out"
+    theirs = by_command_line(path, out)
+    viewer.open(str(out), plugin="napari-tam")
+    widget = open_widget(viewer)
+    qtbot.waitUntil(lambda: "m" in widget.session.found and widget.idle, timeout=20_000)
+    found = widget.session.found["m"]
+    assert_same(found.over_time, theirs.cells)
+    assert_same(found.followed.fits, pd.read_csv(out / "kinetics.csv"))
+    assert found.followed.thresholds == read_thresholds(out)
+    cells, tracks = viewer.layers["cells (m)"], viewer.layers["tracks (m)"]
+    for row in found.over_time.itertuples():
+        assert cells.data[row.frame, round(row.centroid_y_px), round(row.centroid_x_px)] == row.track
+    assert sorted(set(tracks.data[:, 0])) == [1, 2, 3]
+    columns = ["frame", "y_px", "x_px"]
+    np.testing.assert_allclose(
+        viewer.layers["puncta (m)"].data, theirs.puncta[columns].to_numpy(float), atol=1e-3
+    )
+    assert widget.picker.what == MOVIE
+    assert not cells.editable
+    assert tracks.color_by == "puncta_intensity_sum"
+    widget.session.click((3.0, 24 * 0.5, (30 + 3) * 0.5))
+    [chosen] = found.selected
+    assert cells.data[3, 24, 33] == chosen
+    widget.tabs.setCurrentWidget(widget.plot)
+    assert uptake_lines(widget, found)
+    run(widget, qtbot)  # and again, into the same folder
+    assert not errors
+    assert_same(widget.session.found["m"].over_time, theirs.cells)
+    assert widget.session.found["m"].folder == out
+
+
+def test_a_frame_of_a_movie_is_still_opened_alone(viewer: Any, tmp_path: Path) -> None:
+    path, out = write_movie(tmp_path, frames=3), tmp_path / "out"
+    by_command_line(path, out)
+    viewer.open(str(mask_path(out, "m_t0001", "cells")), plugin="napari-tam")
+    assert viewer.layers["cells (m_t0001)"].data.shape == fakes.SHAPE
+    viewer.layers.clear()
+    path.unlink()  # without its image, the first frame
+    viewer.open(str(out), plugin="napari-tam")
+    assert viewer.layers["cells (m_t0000)"].data.shape == fakes.SHAPE
 
 
 def test_a_movie_of_stacks_is_a_volume_at_a_time_or_projected(

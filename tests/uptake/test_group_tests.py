@@ -45,6 +45,9 @@ def test_hedges_g_is_the_textbook_one() -> None:
     assert hedges_g(A.to_numpy(), B.to_numpy()) == pytest.approx(0.55 / pooled * (1 - 3 / 23))
     assert np.isnan(hedges_g(np.array([1.0]), B.to_numpy()))
     assert np.isnan(hedges_g(np.ones(3), np.ones(3)))
+    two = np.array([1.0, 2.0]), np.array([4.0, 6.0])
+    assert np.isnan(hedges_g(*two, paired=True))  # not "no effect"
+    assert hedges_g(*two) > 0
 
 
 def test_pairs_remove_what_donors_differ_by() -> None:

@@ -159,7 +159,7 @@ def check_images(channels: Mapping[str, Channel], *, whole: bool = False) -> Non
     missing = missing_roles(channels)
     if missing:
         raise InputError(
-            f"no layer is chosen for the role {' and '.join(missing)}",
+            f"no layer is chosen for the role {' and for the role '.join(missing)}",
             fix="Open an image with a cell stain and an exosome label (or press 'Try it'), and choose which "
             "layer is which",
         )

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from napari_tam.pipeline.analysis import Analysis
     from napari_tam.settings import Settings
 
+#: Why a volume's results are not corrected by hand.
+OF_VOLUMES = "a volume is not corrected by hand; analysed as 'this plane', one of its planes can be"
+
 #: Where a cell is; the first one for volumes only.
 _CENTRE = ("centroid_z_px", "centroid_y_px", "centroid_x_px")
 

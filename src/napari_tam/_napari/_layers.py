@@ -138,8 +138,13 @@ def label_features(table: pd.DataFrame) -> pd.DataFrame:
     return rows.rename_axis("index").reset_index()
 
 
+def scale_of(field: Field) -> tuple[float, ...]:
+    """Return the size of a pixel, or of a volume's voxel (z, y, x), in µm."""
+    return (*(() if field.z_step_um is None else (field.z_step_um,)), *(field.pixel_size_um,) * 2)
+
+
 def layers_of(field: Field) -> list[LayerData]:
-    """Return one image layer for every channel of a field, scaled in µm."""
+    """Return one image layer for every channel of a field (a plane or a volume), scaled in µm."""
     sample = field.source is None or field.source.parent == SAMPLES
     source = None if sample else str(field.source)
     layers: list[LayerData] = []
@@ -149,15 +154,18 @@ def layers_of(field: Field) -> list[LayerData]:
         if label
     }
     for role, plane in field.channels.items():
+        known = {"image": field.name, "role": role, "source": source}
+        if plane.ndim > 2:
+            known["axes"] = "Z"
         low, high = np.percentile(plane.astype(np.float32), (1, 99.8))
         arguments = {
             "name": f"{field.name} {role}",
             "colormap": colormaps.get(role, MARKER_COLORMAP),
             "blending": "additive",
             "contrast_limits": (float(low), float(max(high, low + 1))),
-            "scale": (field.pixel_size_um,) * 2,
-            "units": ("µm", "µm"),
-            "metadata": {KEY: {"image": field.name, "role": role, "source": source}},
+            "scale": scale_of(field),
+            "units": ("µm",) * plane.ndim,
+            "metadata": {KEY: known},
         }
         layers.append((plane, arguments, "image"))
     return layers

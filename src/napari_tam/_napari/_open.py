@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from napari.utils.notifications import show_warning
 
-from napari_tam._napari._found import Found
-from napari_tam._napari._layers import KEY, kind_of, layers_of, positions
+from napari_tam._napari._found import OF_VOLUMES, Found
+from napari_tam._napari._layers import KEY, kind_of, layers_of, positions, scale_of
 from napari_tam.errors import InputError
 from napari_tam.io.listing import name_of
 from napari_tam.io.masks.find import NONE
@@ -37,7 +37,7 @@ def read_found(folder: Path, image: str) -> Found:
     Raises
     ------
     InputError
-        If the folder is damaged, has no such image, or the image is a volume.
+        If the folder is damaged or has no such image.
     """
     from napari_tam.io.field import Field
     from napari_tam.pipeline.analysis import Analysis
@@ -49,7 +49,8 @@ def read_found(folder: Path, image: str) -> Found:
         raise InputError(f"{image} was not analysed", where=folder)
     row = done.loc[image]
     settings = Settings.from_yaml(folder / "settings.yaml")
-    field = Field(image, {}, float(str(row["pixel_size_um"])))
+    step = float(str(row.get("z_step_um", "nan")))
+    field = Field(image, {}, float(str(row["pixel_size_um"])), z_step_um=step if step > 0 else None)
     try:
         if source := str(row["source"] or ""):
             labels = labels_of(results.cells.columns)
@@ -76,7 +77,7 @@ def found_of(folder: Path, outcome: Outcome) -> Found:
     Raises
     ------
     InputError
-        If the image or its masks are not there any more, or it is a volume.
+        If the image or its masks are not there any more.
     """
     analysis = outcome.analysis
     if analysis is None:
@@ -124,21 +125,17 @@ def _found(folder: Path, analysis: Analysis) -> Found:
     from napari_tam.correct.folder import read_corrections
 
     field, settings = analysis.field, analysis.settings
-    if analysis.cells.ndim != 2:
-        raise InputError(
-            f"{field.name} is a volume, which is not opened as results",
-            where=folder,
-            fix="Open its masks and its image as layers of their own",
-        )
-    edits = read_edits(folder, field.name, analysis.cells.shape) or Edits()
+    volume = analysis.cells.ndim > 2
+    edits = (None if volume else read_edits(folder, field.name, analysis.cells.shape)) or Edits()
     if field.channels:
         known = settings.corrections
         calibration = None if known == "none" else read_corrections(Path(known).expanduser())
         corrected = correct(field, settings, calibration)
         analysis = replace(analysis, field=corrected.field, raw=field, corrected=corrected)
-    made_with = _made_with(edits, analysis)
-    where = {"scale": (field.pixel_size_um,) * 2, "units": ("µm", "µm")}
-    return Found(field.name, where, replace(analysis, edits=made_with), edits, folder)
+    where = {"scale": scale_of(field), "units": ("µm",) * analysis.cells.ndim}
+    if volume:
+        return Found(field.name, where, replace(analysis, edits=edits), edits, folder, fixed=OF_VOLUMES)
+    return Found(field.name, where, replace(analysis, edits=_made_with(edits, analysis)), edits, folder)
 
 
 def _made_with(edits: Edits, analysis: Analysis) -> Edits:

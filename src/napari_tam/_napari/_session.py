@@ -183,8 +183,6 @@ class Session:
             if layer is None or layer not in self.viewer.layers:
                 visible = arguments.pop("visible", True)
                 layer = add[kind](data, **arguments, visible=False)
-                if found.fixed and kind != "tracks":
-                    layer.editable = False
                 self.follow(name, layer, found)
                 active = found.layers["cells"] if "cells" in found.layers else layer
                 yield  # making and drawing take 0.1 to 0.2 s each
@@ -198,8 +196,11 @@ class Session:
                     if name not in found.dirty:
                         _move_points(layer, data, arguments["features"])
                 elif isinstance(layer, Tracks):
+                    coloured_by = layer.color_by
+                    layer.color_by = "track_id"  # other data begin without features, and so without colours
                     layer.data = data
                     layer.features = arguments["features"]
+                    layer.color_by = coloured_by
                 else:
                     if name in found.dirty:
                         pass
@@ -207,6 +208,7 @@ class Session:
                         layer.data = data
                     if arguments["features"] is not None:
                         layer.features = arguments["features"]
+                _fix(layer, found)  # with other data it can be edited again
         if found.analysis.nuclei is None and (old := found.layers.pop("nuclei", None)) is not None:
             if old in self.viewer.layers:
                 self.viewer.layers.remove(old)
@@ -216,6 +218,7 @@ class Session:
     def follow(self, kind: str, layer: Any, found: Found) -> None:
         """Make a layer that of a result's ``cells``, ``nuclei`` or ``puncta``."""
         found.layers[kind] = layer
+        _fix(layer, found)
         if isinstance(layer, Labels):
             layer.events.selected_label.connect(self._on_label)
             layer.events.paint.connect(self._on_painted)
@@ -425,6 +428,12 @@ def _listen(session: Session, callbacks: list[Any]) -> None:
 
     callbacks.append(on_mouse)
     finalize(session, forget)
+
+
+def _fix(layer: Any, found: Found) -> None:
+    """Let a layer not be edited, where nothing of its result is corrected by hand."""
+    if found.fixed and not isinstance(layer, Tracks):
+        layer.editable = False
 
 
 def _move_points(layer: Any, points: Any, puncta: pd.DataFrame) -> None:

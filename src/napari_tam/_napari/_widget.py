@@ -21,7 +21,7 @@ from napari_tam._napari._tabs._form import SettingsForm
 from napari_tam._napari._tabs._gates import GatesTab
 from napari_tam._napari._tabs._plot import PlotTab
 from napari_tam._napari._tabs._puncta import PunctaPanel
-from napari_tam._napari._whole._axes import PLANE
+from napari_tam._napari._whole._axes import MOVIE, PLANE, VOLUME
 from napari_tam._napari._whole._movie import FoundMovie
 from napari_tam._napari._whole._run import Part
 from napari_tam._napari._whole._start import task as one_piece
@@ -278,6 +278,8 @@ class AnalyseWidget(Panel):
         if mine:
             further = {role: layer for role, layer in mine.items() if str(role) not in self.picker.roles}
             self.choose({role: mine.get(role) for role in self.picker.roles} | further)
+            if found.analysis.cells.ndim > 2:
+                self.picker.what = MOVIE if hasattr(found, "over_time") else VOLUME
         self.settings_form.take(found.analysis.settings)
         self._later.stop()
         self._on_changed()

@@ -128,6 +128,8 @@ def print_conclusions(found: Conclusions, folder: Path) -> None:
     tested = int((found.comparisons["test"] != "").sum())
     if tested:
         print(f"compare  {tested} tests in {folder / 'comparisons.csv'} ('napari-tam compare {folder}')")
+    elif len(found.comparisons):
+        print(f"compare  {found.comparisons['note'].iloc[0]}")
     print_kinetics(found.kinetics)
     for note in found.notes:
         print(f"note     {note}")

@@ -29,7 +29,8 @@ def key_numbers(data: ReportData) -> list[tuple[str, str]]:
     counts = as_number(data.treated["puncta_count"])
     puncta = f"{data.label} puncta" if data.label else "puncta"
     if len(counts):
-        found.append((f"{np.median(counts):g}", f"{puncta} per cell (median)"))
+        whose = "cell" if len(data.treated) == len(data.cells) else "treated cell"
+        found.append((f"{np.median(counts):g}", f"{puncta} per {whose} (median)"))
     inside = int((as_number(data.puncta["label"]) > 0).sum()) if "label" in data.puncta else 0
     found.append((f"{inside:,}", f"{puncta} in cells, {len(data.puncta) - inside:,} outside"))
     if data.has("positive", data.treated):

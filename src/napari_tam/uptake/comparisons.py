@@ -65,18 +65,24 @@ def compare(cells: pd.DataFrame, table: pd.DataFrame, settings: Settings) -> pd.
     use = table[~without_exosomes(table["control_role"]) & (table["condition"] != "")]
     use = use[(use["cells"] >= settings.comparison_min_cells) & (use["unit"] != "")]
     everyone = use[use["phenotype"] == ""]
+    apart = ", ".join(sorted(set(table["control_role"][without_exosomes(table["control_role"])])))
     for readout in readouts_of(cells, settings):
         if not np.isfinite(everyone[readout].to_numpy(float)).any():
             why = "no cell was called positive or negative" if is_share(readout) else "it has no values"
             rows.append(_untested(readout, "", f"not tested: {why}" if len(everyone) else _nothing(table)))
             continue
-        rows += _between(everyone, readout, unit, cells, settings)
+        for row in _between(everyone, readout, unit, cells, settings):
+            alone = apart and row.get("note", "").startswith(_ALONE)
+            rows.append(
+                {**row, "note": f"{row['note']}; wells with the role {apart} are no group"} if alone else row
+            )
         rows += _phenotypes(use, readout, unit)
     _correct(rows)
     blank: _Row = {column.name: _BLANK[column.kind] for column in COMPARISON_COLUMNS}
     return table_of_rows(COMPARISON_COLUMNS, [{**blank, "unit": unit, **row} for row in rows])
 
 
+_ALONE = "not tested: one"
 _BLANK: dict[str, Any] = {"text": "", "number": float("nan"), "integer": 0, "flag": False}
 
 
@@ -116,8 +122,12 @@ def _between(
             f"there is no {between} '{reference}'{nearest(reference, every.texts)}", where="--reference"
         )
     if len(every.texts) < 2:
-        have = f"one {between} only ({every.texts[0]})" if every.texts else f"no {between} is named"
-        yield _untested(readout, "", f"not tested: {have}")
+        why = (
+            f"{_ALONE} {between} only ({every.texts[0]})"
+            if every.texts
+            else f"not tested: no {between} is named"
+        )
+        yield _untested(readout, "", why)
         return
     places = list(_strata(table, between))
     if len(places) > 1:

@@ -92,7 +92,7 @@ def hedges_g(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any], *, paired: bool =
     else:
         freedom = len(a) + len(b) - 2
         variance = ((len(a) - 1) * variances[0] + (len(b) - 1) * variances[1]) / freedom
-    if variance <= 0:
+    if variance <= 0 or freedom < 2:  # of one degree of freedom the correction leaves nothing
         return float("nan")
     return float((b.mean() - a.mean()) / np.sqrt(variance) * (1 - 3 / (4 * freedom - 1)))
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from napari.utils.notifications import show_info
 
-from napari_tam._napari._contributions._reader import results_reader
+from napari_tam._napari._contributions._known import results_of
 from napari_tam._napari._layers import COLORMAPS, KEY
 from napari_tam._napari._pyramid import is_shown_as_pyramid, read_pyramid
 from napari_tam.errors import InputError
@@ -34,7 +34,7 @@ _OTHERS = ("gray", "green", "cyan", "yellow", "red", "bop orange")
 def image_reader(path: str | list[str]) -> Callable[[Any], list[LayerData]] | None:
     """Return what opens an image, or the first one of a folder; None for anything else."""
     given = Path(path) if isinstance(path, str) else None
-    if given is None or results_reader(path) is not None:
+    if given is None or results_of(path) is not None:
         return None
     if given.is_dir() and not is_zarr(given):
         try:

@@ -2,33 +2,25 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari.utils.notifications import show_info
 
+from napari_tam._napari._contributions._known import results_of
 from napari_tam._napari._label_colours import CellColours
 from napari_tam.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from napari_tam._napari._layers import LayerData
-
-_ENDS = ("_cells.tif", "_nuclei.tif")
 
 
 def results_reader(path: str | list[str]) -> Callable[[Any], list[LayerData]] | None:
     """Return what opens a results folder, or a mask in its folder `masks`; None for anything else."""
-    given = Path(path) if isinstance(path, str) else None
-    if given is None:
-        return None
-    if given.is_dir() and (given / "images.csv").is_file() and (given / "masks").is_dir():
-        return lambda _: open_results(given)
-    ends = [end for end in _ENDS if given.name.endswith(end)]
-    if ends and given.parent.name == "masks" and (given.parent.parent / "images.csv").is_file():
-        return lambda _: open_results(given.parent.parent, given.name.removesuffix(ends[0]))
-    return None
+    known = results_of(path)
+    return None if known is None else lambda _: open_results(*known)
 
 
 def open_results(folder: Path, image: str | None = None) -> list[LayerData]:
@@ -44,15 +36,20 @@ def open_results(folder: Path, image: str | None = None) -> list[LayerData]:
     Raises
     ------
     InputError
-        If the folder is damaged, has no such image, or the image is a volume.
+        If the folder is damaged or has no such image.
     """
+    from napari_tam._napari._contributions._movie import movie_layers
     from napari_tam._napari._open import layers_of_found, read_found
     from napari_tam.results.folder import OK, read_results
 
-    images = read_results(folder).images
+    results = read_results(folder)
+    images = results.images
     done = images.loc[images["status"] == OK, "image"].astype(str).tolist()
     if image is None and not done:
         raise InputError("no image was analysed", where=folder)
+    movie = movie_layers(results) if image is None else None
+    if movie is not None:
+        return movie
     name = image or done[0]
     if image is None and len(done) > 1:
         show_info(

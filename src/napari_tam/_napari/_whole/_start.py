@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_tam._napari._analyse import analyse, folder_of
 from napari_tam._napari._channel import check_images, placement
-from napari_tam._napari._found import Found
+from napari_tam._napari._found import OF_VOLUMES, Found
 from napari_tam._napari._whole._axes import MOVIE, PLANE, VOLUME, taken_axes, z_step_um
 from napari_tam._napari._whole._source import Source, is_large, layer_planes
 from napari_tam.errors import InputError
@@ -23,8 +23,7 @@ if TYPE_CHECKING:
     from napari_tam._napari._session import Session
     from napari_tam.settings import Settings
 
-#: Why some results cannot be corrected by hand.
-_OF_VOLUMES = "a volume is not corrected by hand; analysed as 'this plane', one of its planes can be"
+#: Why some results cannot be corrected by hand; see also `OF_VOLUMES`.
 _OF_TILES = (
     "an image that is analysed in tiles is not corrected by hand; analysed in one piece (a crop of it, or "
     "with larger tiles in the settings) it can be"
@@ -140,10 +139,10 @@ def _volume(
         raise InputError("this is a single plane, which has no volume", where=name, fix="Choose 'this plane'")
     check_memory(planes, len(channels), available_memory(), planes.n_z)
     before = session.found.get(name)
-    before = None if before is None or before.fixed != _OF_VOLUMES else before
+    before = None if before is None or before.fixed != OF_VOLUMES else before
     settings = settings.updated(z_stack="volume")
     where, folder = placement(cell, 3), _folder(before, field)
-    return task(field, volumes, where, folder, settings, session, before, _OF_VOLUMES)
+    return task(field, volumes, where, folder, settings, session, before, OF_VOLUMES)
 
 
 def _movie(
