@@ -187,3 +187,21 @@ def test_a_part_that_makes_no_sense_is_refused(
     assert run(plate(tmp_path / "in"), "--out", tmp_path / "out", *options) == 2
     assert why in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_images_that_fail_for_the_same_reason_are_told_together(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images = plate(tmp_path / "in")
+    for number in range(7):
+        fakes.write_image(images / f"C{number + 1:02d}.ome.tif", fakes.image()[:1])  # a single channel
+    (images / "D01.tif").write_bytes(b"broken")
+    assert run(images, "--out", tmp_path / "out") == 1
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("failed")]
+    alike, (other,) = [line for line in lines if "D01" not in line], [line for line in lines if "D01" in line]
+    assert len(alike) == 4
+    assert all(f"C0{number}.ome.tif: " in line for number, line in enumerate(alike[:3], 1))
+    reason = alike[0].split("C01.ome.tif: ")[1]
+    assert alike[3] == f"failed   4 more: {reason}"
+    assert reason not in other
+    assert (read_results(tmp_path / "out").images["status"] == "failed").sum() == 8  # the table has all

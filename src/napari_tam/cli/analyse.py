@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 #: Of more missing files than this, only the first are named.
 SHOWN = 10
 
+#: Images that failed for the same reason are named up to so many.
+ALIKE_SHOWN = 3
+
 
 @dataclass(frozen=True)
 class Run:
@@ -258,8 +261,15 @@ class Tally:
     def print_failed(self) -> None:
         """Print the failures to stderr."""
         sys.stdout.flush()
+        alike = Counter(_reason(image) for image in self.failed)
+        told: Counter[str] = Counter()
         for image in self.failed:
-            print(f"failed   {image['error']}", file=sys.stderr)
+            reason = _reason(image)
+            told[reason] += 1
+            if told[reason] <= ALIKE_SHOWN:
+                print(f"failed   {image['error']}", file=sys.stderr)
+            elif told[reason] == ALIKE_SHOWN + 1:
+                print(f"failed   {alike[reason] - ALIKE_SHOWN} more: {reason}", file=sys.stderr)
 
     def values(self, out: Path) -> dict[str, Any]:
         """Return the same for programs."""
@@ -279,6 +289,12 @@ class Tally:
             "puncta": puncta,
             "notes": list(self.notes),
         }
+
+
+def _reason(image: dict[str, Any]) -> str:
+    """Return why an image failed, without where."""
+    text = str(image["error"])
+    return min((text.removeprefix(f"{image[key]}: ") for key in ("source", "image")), key=len)
 
 
 def _median_puncta(out: Path, label: str = "") -> float:
