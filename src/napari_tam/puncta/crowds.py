@@ -209,8 +209,11 @@ def attempt(
     add_light(rest, trial.take(np.concatenate([back, old + np.flatnonzero(~kept)])))
     add_light(rest, now.take(back), -1)
     there = np.concatenate([np.ones(old, bool), kept])
-    untried = np.concatenate([untried, added])
+    # What nothing was proposed for is as it was, until something near it changes.
+    untried = np.zeros(len(trial), bool)
+    untried[proposals.waiting] = True
     untried[beside] = False
+    untried[old:] = True
     if kept.any():
         near = np.isfinite(cKDTree(centres[kept]).query(points, distance_upper_bound=NEAR * sigma)[0])
         untried |= near
