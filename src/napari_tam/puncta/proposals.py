@@ -59,6 +59,7 @@ class Proposals:
 def propose(
     now: Emitters,
     untried: Index,
+    lit: Index,
     rest: Float,
     weight: Float,
     usual: tuple[float, float],
@@ -74,6 +75,8 @@ def propose(
         All emitters.
     untried
         Indices of those that may be split.
+    lit
+        Indices of those that others may lie beside.
     rest, weight
         (Y, X) the image without background and emitters; reciprocal of each pixel's variance.
     usual
@@ -91,7 +94,7 @@ def propose(
     # A wider Gaussian is no pair, unless it is rather bright as well.
     good = ((full - wider > WORTH_A_TRY) | (bright & (full > WORTH_A_TRY))) & (longest > 0)
     split, split_gain, shape = untried[good], full[good], shape[good]
-    at, beside, height, gain = _left_over(now, untried, rest, weight, sigma, least, norm)
+    at, beside, height, gain = _left_over(now, lit, rest, weight, sigma, least, norm)
     points = np.concatenate([now.points[split], at])
     chosen = _spread_out(points, np.concatenate([split_gain, gain]), NEAR * sigma)
     first, second = chosen[chosen < len(split)], chosen[chosen >= len(split)] - len(split)
@@ -125,7 +128,7 @@ def matched_norm(weight: Float, sigma: float) -> Float:
 
 
 def _left_over(
-    now: Emitters, untried: Index, rest: Float, weight: Float, sigma: float, least: float, norm: Float
+    now: Emitters, lit: Index, rest: Float, weight: Float, sigma: float, least: float, norm: Float
 ) -> tuple[Points, Index, Doubles, Doubles]:
     """Places where one more emitter would explain the rest: the nearest emitter, height and gain of each."""
     from scipy.spatial import cKDTree
@@ -134,8 +137,8 @@ def _left_over(
     found = [np.zeros((0, 4))]
     bell, mean, size = _bell(sigma)
     border = cv2.BORDER_CONSTANT
-    places = cKDTree(now.points[untried])
-    for part in _around(now.points[untried], int(np.ceil((NEAR + 3) * sigma)) + 2, shape):
+    places = cKDTree(now.points[lit])
+    for part in _around(now.points[lit], int(np.ceil((NEAR + 3) * sigma)) + 2, shape):
         pull = weight[part] * rest[part]
         match = cv2.sepFilter2D(pull, cv2.CV_32F, bell, bell, borderType=border)
         match = match - mean * cv2.boxFilter(pull, cv2.CV_32F, size, normalize=False, borderType=border)
