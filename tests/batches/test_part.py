@@ -88,7 +88,7 @@ def test_only_the_first_part_looks_for_the_threshold(tmp_path: Path, monkeypatch
 
     def watched(*given: object, **named: object) -> object:
         learnt = learn(*given, **named)  # type: ignore[arg-type]
-        found.append(len(learnt.candidates))
+        found.append(len(learnt.known))
         return learnt
 
     monkeypatch.setattr(part_module, "learn", watched)

@@ -173,6 +173,28 @@ def test_enough_cells_of_control_wells_set_the_threshold(
     assert again.images == ("B03",)
 
 
+def test_fields_of_control_wells_are_segmented_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Counting(fakes.ThresholdSegmenter):
+        calls = 0
+
+        def segment(self, *given: Any) -> Any:
+            self.calls += 1
+            return super().segment(*given)
+
+    paths = faint_and_clear(tmp_path / "in")
+    layout = tmp_path / "layout.csv"
+    layout.write_text("well,condition,control_role\nB02,dye,dye_only\nB03,dye,dye_only\nB04,EV,\n")
+    tables = []
+    for kept in (2**23, 0):  # masks of so many pixels; of none: then they are found twice, and are the same
+        monkeypatch.setattr(learning, "MOST_KEPT_PX", kept)
+        cells, nuclei, out = Counting(), Counting(), tmp_path / f"out{kept}"
+        models = replace(fakes.models(cells, nuclei), puncta=Contrasts())
+        list(analyse_files(paths, Settings(), models, out, layout=read_layout(layout)))
+        assert cells.calls == nuclei.calls == (3 if kept else 5)
+        tables.append([(out / name).read_bytes() for name in ("cells.csv", "puncta.csv")])
+    assert tables[0] == tables[1]
+
+
 def test_an_image_that_cannot_be_read_fails_once_and_the_others_tell_the_threshold(tmp_path: Path) -> None:
     paths, out = faint_and_clear(tmp_path / "in"), tmp_path / "out"
     (tmp_path / "in" / "A01.tif").write_bytes(b"no image")

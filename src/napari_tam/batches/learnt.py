@@ -13,11 +13,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    import pandas as pd
-
     from napari_tam.batches.outcome import BatchProgress
     from napari_tam.batches.sample import ReadFields
     from napari_tam.io.layout import Layout
+    from napari_tam.pipeline.analysis import Segmented
     from napari_tam.pipeline.models import Models
     from napari_tam.puncta.threshold import Threshold
     from napari_tam.settings import Settings
@@ -35,14 +34,14 @@ class Learnt:
         The cells' diameter, and where it comes from.
     thresholds
         The thresholds, and where they come from, by exosome label (empty for a single one).
-    candidates
-        Candidates that were found on the way, by the names of their fields.
+    known
+        What was found of fields on the way, by their names.
     """
 
     settings: Settings
     diameter: Diameter
     thresholds: dict[str, Threshold]
-    candidates: dict[str, pd.DataFrame] = field(default_factory=dict)
+    known: dict[str, Segmented] = field(default_factory=dict)
 
 
 def learn(
@@ -72,7 +71,7 @@ def learn(
     found = learn_threshold(
         names, _with(settings, diameter), models, out, layout=layout, resume=resume, tell=tell
     )
-    return Learnt(found.settings, diameter, found.thresholds, found.candidates)
+    return Learnt(found.settings, diameter, found.thresholds, found.known)
 
 
 def learn_from(
@@ -96,7 +95,7 @@ def learn_from(
     """
     diameter = diameter_from(read, {path: name}, settings, models, tell)
     found = thresholds_from(read, path, name, _with(settings, diameter), models, tell)
-    return Learnt(found.settings, diameter, found.thresholds, found.candidates)
+    return Learnt(found.settings, diameter, found.thresholds, found.known)
 
 
 def settled(settings: Settings, out: Path) -> Settings:

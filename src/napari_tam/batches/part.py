@@ -96,7 +96,7 @@ def analyse_part(
         settings = learnt.settings
         analysis = analysis_hash(settings, models)
         work = Work(FieldStore(out), settings, models, analysis, True, retry_failed, len(own))
-        work.tell, work.candidates = tell, learnt.candidates
+        work.tell, work.known = tell, learnt.known
         yield from work_through({path: names[path] for path in own}, work, _NoTables(), jobs, memory_gb)
 
 

@@ -130,7 +130,7 @@ def analyse_files(
             with contextlib.suppress(OSError):
                 (out / ERROR_LOG).unlink(missing_ok=True)
         work = Work(record.parts, settings, models, record.analysis, resume, retry_failed, len(paths))
-        work.tell, work.candidates = tell, learnt.candidates
+        work.tell, work.known = tell, learnt.known
         with saving(record):
             yield from work_through(names, work, record, jobs, memory_gb)
 

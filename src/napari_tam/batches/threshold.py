@@ -15,6 +15,7 @@ from napari_tam.io.images import read_fields
 from napari_tam.io.layout import without_exosomes
 from napari_tam.markers.labels import EXOSOME, rows_of
 from napari_tam.markers.names import listed
+from napari_tam.pipeline.analysis import Segmented
 from napari_tam.pipeline.candidates import candidates_in_cells, candidates_of
 from napari_tam.pipeline.tiles import is_large
 from napari_tam.puncta.selection import sure_ones
@@ -43,6 +44,9 @@ ENOUGH, MOST = 2000, 24
 #: Of control wells: so many fields, and at least so many cells for a threshold.
 MOST_CONTROLS, FEWEST_CELLS = 12, 10
 
+#: Masks of that many pixels at most are kept for the analysis of the same field.
+MOST_KEPT_PX = 2**23
+
 
 @dataclass
 class Found:
@@ -54,13 +58,13 @@ class Found:
         The settings with the thresholds.
     thresholds
         They, and where they come from, by exosome label (empty for a single one).
-    candidates
-        Candidates that were found on the way, by the names of their fields.
+    known
+        What was found of fields on the way, by their names: candidates, and masks of control wells.
     """
 
     settings: Settings
     thresholds: dict[str, Threshold]
-    candidates: dict[str, pd.DataFrame] = field(default_factory=dict)
+    known: dict[str, Segmented] = field(default_factory=dict)
 
 
 def learn_threshold(
@@ -217,8 +221,8 @@ class _Search:
     ) -> None:
         self.settings, self.models = settings, models
         self._sampler = Sampler(settings, read, tell, "threshold")
-        #: Candidates by the names of their fields.
-        self.found: dict[str, pd.DataFrame] = {}
+        #: What was found, by the names of the fields.
+        self.found: dict[str, Segmented] = {}
         #: The same with the cells they lie in, of control wells.
         self.in_cells: dict[str, tuple[pd.DataFrame, npt.NDArray[np.bool_], int]] = {}
 
@@ -246,8 +250,7 @@ class _Search:
         images: list[str] = []
         for one in self._sampler.fields(names, MOST):
             try:
-                table = self.found[one.name] if one.name in self.found else self._candidates(one)
-                own = rows_of(table, label)
+                own = rows_of(self._candidates(one), label)
                 sure = sure_ones(own, self.settings.puncta_score)
             except Exception:  # it fails with its reason when its turn comes
                 continue
@@ -258,10 +261,22 @@ class _Search:
         return from_populations(np.concatenate([np.zeros(0), *contrast]), tuple(images))
 
     def _candidates(self, one: Field) -> pd.DataFrame:
+        known = self.found[one.name].candidates if one.name in self.found else None
+        if known is not None:
+            return known
         table = candidates_of(one, self.settings, self.models)
         if not is_large(one):
-            self.found[one.name] = table
+            self.found[one.name] = Segmented(candidates=table)
         return table
+
+    def _look_in_cells(self, one: Field) -> tuple[pd.DataFrame, npt.NDArray[np.bool_], int]:
+        """Return the candidates, which lie in cells, and the number of cells; keep what was found."""
+        table, inside, found = candidates_in_cells(one, self.settings, self.models)
+        assert found.cells is not None
+        if not is_large(one):
+            light = found.cells.size <= MOST_KEPT_PX
+            self.found[one.name] = found if light else Segmented(candidates=table)
+        return table, inside, int((np.bincount(found.cells.ravel())[1:] > 0).sum())
 
     def controls(self, names: Mapping[Path, str], label: str) -> Threshold | None:
         """Learn from the fields of control wells; None if they hold too few cells."""
@@ -271,12 +286,10 @@ class _Search:
         for one in self._sampler.fields(names, MOST_CONTROLS):
             try:
                 if one.name not in self.in_cells:
-                    self.in_cells[one.name] = candidates_in_cells(one, self.settings, self.models)
+                    self.in_cells[one.name] = self._look_in_cells(one)
                 table, inside, count = self.in_cells[one.name]
             except Exception:  # it fails with its reason when its turn comes
                 continue
-            if not is_large(one):
-                self.found[one.name] = table
             own = inside & (table.index.isin(rows_of(table, label).index))
             sure = own & sure_ones(table, self.settings.puncta_score)
             contrast.append(table.loc[sure, "contrast"].to_numpy(np.float64))

@@ -32,8 +32,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    import pandas as pd
-
     from napari_tam.io.field import Field
     from napari_tam.pipeline.analysis import Analysis
     from napari_tam.pipeline.models import Models
@@ -109,8 +107,8 @@ class Work:
         Takes the progress; from several threads if several analyse.
     stop
         Set when the run is to end.
-    candidates
-        Candidates of puncta that are known already, by the names of their fields; taken out when used.
+    known
+        What was found of fields already, by their names; taken out when used.
     """
 
     parts: FieldStore
@@ -122,7 +120,7 @@ class Work:
     files: int = 1
     tell: Callable[[BatchProgress], None] = lambda _progress: None
     stop: threading.Event = field(default_factory=threading.Event)
-    candidates: dict[str, pd.DataFrame] = field(default_factory=dict)
+    known: dict[str, Segmented] = field(default_factory=dict)
 
     def read(self, path: Path, name: str, index: int) -> Iterator[Item]:
         """Yield what is in a file; what goes wrong is yielded, too.
@@ -204,7 +202,8 @@ class Work:
             known = Segmented()
             if self.resume and _is_read(item.field):
                 known = self.parts.segmented(item.name, item.stamp, corrected, self._masks) or known
-            known = replace(known, candidates=self.candidates.pop(item.name, None))
+            found = self.known.pop(item.name, Segmented())
+            known = replace(known, candidates=found.candidates) if found.cells is None else found
             generator = run_steps(item.field, self.settings, self.models, edits=edits, segmented=known)
             while True:
                 try:

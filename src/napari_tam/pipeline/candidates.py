@@ -38,13 +38,15 @@ def candidates_of(field: Field, settings: Settings, models: Models) -> pd.DataFr
 
 def candidates_in_cells(
     field: Field, settings: Settings, models: Models
-) -> tuple[pd.DataFrame, npt.NDArray[np.bool_], int]:
-    """Return the candidates of a field, which of them lie in a cell, and the number of cells."""
+) -> tuple[pd.DataFrame, npt.NDArray[np.bool_], Segmented]:
+    """Return the candidates of a field, which of them lie in a cell, and all that was found with them."""
     state = early_steps(field, settings, models, ("correct", "nuclei", "cells", "puncta"))
     table, cells = state.candidates, state.cells
     axes = [name for name in ("z_px", "y_px", "x_px") if name in table]
     at = np.clip(np.round(table[axes].to_numpy(np.float64)), 0, np.array(cells.shape) - 1).astype(np.intp)
-    return table, cells[tuple(at.T)] > 0, int((np.bincount(cells.ravel())[1:] > 0).sum())
+    diameter: Any = state.diameter_um
+    found = Segmented(cells, state.nuclei, diameter, state.diameter_doubt, state.judged, candidates=table)
+    return table, cells[tuple(at.T)] > 0, found
 
 
 def early_steps(field: Field, settings: Settings, models: Models, names: tuple[str, ...]) -> State:

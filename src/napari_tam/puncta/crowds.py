@@ -43,6 +43,9 @@ TAIL, LEAST_SINGLES = 4.0, 5
 #: Singles that tell the misfit have a height of so many SD of the noise.
 CLEAR = 5.0
 
+#: What has no other within so many sigma is not looked at again in each round.
+LONELY = 4.5
+
 #: Rounds of proposals at most.
 ROUNDS = 12
 
@@ -91,9 +94,12 @@ def resolve(light: Float, seeds: Emitters, *, single_sigma: float, rounds: int =
     untried = free.copy()
     for _ in range(rounds):
         usual = usual_among(now.take(free), sigma)
-        proposals = propose(now, np.flatnonzero(free & untried), rest, weight, usual, MORE_PAYS, sigma, norm)
+        crowded = free & ~stand_alone(now, LONELY / ALONE * sigma)
+        places = np.flatnonzero(free & untried), np.flatnonzero(free & (untried | crowded))
+        proposals = propose(now, *places, rest, weight, usual, MORE_PAYS, sigma, norm)
         if not len(proposals):
             break
+        untried &= crowded  # the others are as they are, until something near them changes
         now, free, untried, kept = attempt(now, free, untried, proposals, rest, weight, usual, usual_misfit)
         now, free, untried = _pruned(now, free, untried, rest, weight)
         if not kept:
@@ -210,6 +216,7 @@ def attempt(
     add_light(rest, now.take(back), -1)
     there = np.concatenate([np.ones(old, bool), kept])
     untried = np.concatenate([untried, added])
+    untried[proposals.waiting] = True
     untried[beside] = False
     if kept.any():
         near = np.isfinite(cKDTree(centres[kept]).query(points, distance_upper_bound=NEAR * sigma)[0])

@@ -21,6 +21,9 @@ Doubles = npt.NDArray[np.float64]
 #: An emitter is drawn and fitted within so many sigma.
 REACH = 3.2
 
+#: The pixels of windows are sorted where the image has so many times more.
+MANY = 20
+
 #: Added to the diagonal of the normal equations at first, as a share of it.
 DAMPING = 0.3
 
@@ -81,6 +84,7 @@ class Windows:
         rows, columns = np.clip(rows, 0, shape[0] - 1), np.clip(columns, 0, shape[1] - 1)
         self.flat = (rows[:, :, None] * shape[1] + columns[:, None, :]).reshape(len(emitters), -1)
         self.edge = len(offset)
+        self._pixels = shape[0] * shape[1]
         self.move(emitters.points)
 
     def move(self, points: Points) -> None:
@@ -92,9 +96,18 @@ class Windows:
 
     def pixels(self) -> Index:
         """Return flat indices of the windows' pixels; `of` and `draw` count in these from now on."""
-        known = np.unique(self.flat)
-        self.flat = np.searchsorted(known, self.flat)
-        return np.asarray(known, np.intp)
+        if MANY * self.flat.size < self._pixels:
+            known = np.unique(self.flat)
+            self.flat = np.searchsorted(known, self.flat)
+            return np.asarray(known, np.intp)
+        # Marks and numbers in the whole image take less time than sorting so many indices.
+        seen = np.zeros(self._pixels, bool)
+        seen[self.flat] = True
+        known = np.flatnonzero(seen)
+        number = np.empty(self._pixels, np.int32)
+        number[known] = np.arange(len(known), dtype=np.int32)
+        self.flat = number[self.flat].astype(np.intp)
+        return known
 
     def of(self, image: Float) -> Float:
         """Return the windows of an image, (N, S, S)."""

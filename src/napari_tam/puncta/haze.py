@@ -67,13 +67,13 @@ def solve_haze(
     if len(others):
         add_light(rest, others, -1)
     some = emitters.take(near)
-    drawn, coarse = _bells(some, weight, step, blocks)
+    pixels, drawn, coarse = _bells(some, weight, step, blocks)
     total = _sums(weight, step, blocks)
-    own = (drawn.T @ diags(weight.ravel().astype(np.float64)) @ drawn).tocsr()
+    own = (drawn.T @ diags(weight.ravel()[pixels].astype(np.float64)) @ drawn).tocsr()
     cross = (coarse.T @ hats).tocsr()
     ground = (hats.T @ diags(total) @ hats).tocsr()
-    weighted = (weight * rest).astype(np.float64)
-    wanted = drawn.T @ weighted.ravel()
+    weighted = weight * rest
+    wanted = drawn.T @ weighted.ravel()[pixels]
     pull = hats.T @ _sums(weighted, step, blocks)
     lit = np.ones(len(some), bool)
     for _ in range(ROUNDS):
@@ -102,17 +102,33 @@ def _hats(
     shape: tuple[int, ...], step: int, apart: float, points: npt.NDArray[np.float64]
 ) -> tuple[Any, tuple[int, int]]:
     """Bilinear functions, one for each node near a point, (blocks, nodes); and the shape of the blocks."""
-    from scipy.sparse import csr_matrix, kron
+    from scipy.sparse import csr_matrix
 
     blocks = (-(-shape[0] // step), -(-shape[1] // step))
-    one = []
-    for count in blocks:
-        place = np.arange(count) * step / apart
-        node = np.arange(int(np.ceil(place[-1])) + 1)
-        one.append(csr_matrix(np.maximum(0, 1 - np.abs(place[:, None] - node))))
-    every = kron(one[0], one[1], format="csr")
-    active = np.asarray(every[_block_of(points, blocks, step)].sum(axis=0)).ravel() > 0
-    return every[:, np.flatnonzero(active)], blocks
+    rows, columns = (_hats_along(count, step / apart) for count in blocks)
+    of_row, of_column = np.divmod(_block_of(points, blocks, step), blocks[1])
+    near = rows[of_row].T @ columns[of_column] > 0  # (nodes down, nodes across)
+    down, across = np.nonzero(near)
+    # of each node the blocks in which its function is not 0
+    reach = np.arange(int(2 * apart / step) + 2)
+    parts = []
+    for hat, node in ((rows, down), (columns, across)):
+        block = np.argmax(hat[:, node] > 0, axis=0)[:, None] + reach
+        inside = block < len(hat)
+        block = np.minimum(block, len(hat) - 1)
+        parts.append((block, hat[block, node[:, None]] * inside))
+    value = parts[0][1][:, :, None] * parts[1][1][:, None, :]
+    block = parts[0][0][:, :, None] * blocks[1] + parts[1][0][:, None, :]
+    number = np.broadcast_to(np.arange(len(down))[:, None, None], value.shape)
+    lit = value > 0
+    size = (blocks[0] * blocks[1], len(down))
+    return csr_matrix((value[lit], (block[lit], number[lit])), shape=size), blocks
+
+
+def _hats_along(count: int, per_block: float) -> npt.NDArray[np.float64]:
+    """Linear functions of so many blocks along an axis, 1 at one node each and 0 at the others."""
+    place = np.arange(count) * per_block
+    return np.maximum(0, 1 - np.abs(place[:, None] - np.arange(int(np.ceil(place[-1])) + 1)))
 
 
 def _block_of(points: npt.NDArray[np.float64], blocks: tuple[int, int], step: int) -> npt.NDArray[np.intp]:
@@ -120,8 +136,15 @@ def _block_of(points: npt.NDArray[np.float64], blocks: tuple[int, int], step: in
     return np.asarray(row * blocks[1] + column, np.intp)
 
 
-def _bells(emitters: Emitters, weight: Float, step: int, blocks: tuple[int, int]) -> tuple[Any, Any]:
-    """Emitters of height 1 in every pixel (pixels, N), and weighted in every block (blocks, N)."""
+def _bells(
+    emitters: Emitters, weight: Float, step: int, blocks: tuple[int, int]
+) -> tuple[npt.NDArray[np.intp], Any, Any]:
+    """Emitters of height 1 in the pixels that they reach (flat), and weighted in every block.
+
+    Returns
+    -------
+    These pixels; matrices (pixels, N) and (blocks, N).
+    """
     from scipy.sparse import csr_matrix
 
     shape = (weight.shape[0], weight.shape[1])
@@ -129,14 +152,18 @@ def _bells(emitters: Emitters, weight: Float, step: int, blocks: tuple[int, int]
     bell = (windows.bell_y[:, :, None] * windows.bell_x[:, None, :]).reshape(len(emitters), -1)
     which = np.repeat(np.arange(len(emitters)), bell.shape[1])
     flat = windows.flat.ravel()
-    drawn = csr_matrix((bell.ravel().astype(np.float64), (flat, which)), shape=(weight.size, len(emitters)))
-    block = (flat // shape[1]) // step * blocks[1] + (flat % shape[1]) // step
     seen = (bell * weight.ravel()[windows.flat]).ravel().astype(np.float64)
-    return drawn, csr_matrix((seen, (block, which)), shape=(blocks[0] * blocks[1], len(emitters)))
+    pixels = windows.pixels()
+    places = (windows.flat.ravel(), which)
+    drawn = csr_matrix((bell.ravel().astype(np.float64), places), shape=(len(pixels), len(emitters)))
+    block = (flat // shape[1]) // step * blocks[1] + (flat % shape[1]) // step
+    coarse = csr_matrix((seen, (block, which)), shape=(blocks[0] * blocks[1], len(emitters)))
+    return pixels, drawn, coarse
 
 
 def _sums(image: npt.NDArray[Any], step: int, blocks: tuple[int, int]) -> npt.NDArray[np.float64]:
     """Sum of an image in every block, flat."""
-    padded = np.zeros((blocks[0] * step, blocks[1] * step))
-    padded[: image.shape[0], : image.shape[1]] = image
-    return np.asarray(padded.reshape(blocks[0], step, blocks[1], step).sum(axis=(1, 3)).ravel())
+    more = (blocks[0] * step - image.shape[0], blocks[1] * step - image.shape[1])
+    padded = cv2.copyMakeBorder(image, 0, more[0], 0, more[1], cv2.BORDER_CONSTANT, value=0)
+    means = cv2.resize(padded, blocks[::-1], interpolation=cv2.INTER_AREA)
+    return means.ravel().astype(np.float64) * step**2

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 #: Least fall of chi² that is worth a try.
 WORTH_A_TRY = 3.0
 
-#: Of so many emitters, each is looked at by itself; of more, the whole image is.
-FEW = 300
+#: Emitters within squares of so many pixels are looked at together.
+SQUARE_PX = 128
 
 #: One more emitter lies within so many sigma of one that is there.
 NEAR = 3.0
@@ -38,6 +38,8 @@ class Proposals:
         Further emitters; the parents are those of the nearest emitters, `beside`.
     beside
         Indices of the emitters that `more` are next to.
+    waiting
+        Indices of the emitters with changes that are too near to one of these: their turn comes later.
     sigma
         Width of a single emitter.
     """
@@ -46,6 +48,7 @@ class Proposals:
     halves: Emitters
     more: Emitters
     beside: Index
+    waiting: Index
     sigma: float
 
     def __len__(self) -> int:
@@ -56,6 +59,7 @@ class Proposals:
 def propose(
     now: Emitters,
     untried: Index,
+    lit: Index,
     rest: Float,
     weight: Float,
     usual: tuple[float, float],
@@ -71,6 +75,8 @@ def propose(
         All emitters.
     untried
         Indices of those that may be split.
+    lit
+        Indices of those that others may lie beside.
     rest, weight
         (Y, X) the image without background and emitters; reciprocal of each pixel's variance.
     usual
@@ -88,13 +94,16 @@ def propose(
     # A wider Gaussian is no pair, unless it is rather bright as well.
     good = ((full - wider > WORTH_A_TRY) | (bright & (full > WORTH_A_TRY))) & (longest > 0)
     split, split_gain, shape = untried[good], full[good], shape[good]
-    at, beside, height, gain = _left_over(now, untried, rest, weight, sigma, least, norm)
+    at, beside, height, gain = _left_over(now, lit, rest, weight, sigma, least, norm)
     points = np.concatenate([now.points[split], at])
     chosen = _spread_out(points, np.concatenate([split_gain, gain]), NEAR * sigma)
     first, second = chosen[chosen < len(split)], chosen[chosen >= len(split)] - len(split)
     parents = now.parent[beside[second]]
     more = Emitters(at[second], height[second], np.full(len(second), sigma), parents)
-    return Proposals(split[first], _halves(now.take(split[first]), shape[first]), more, beside[second], sigma)
+    halves = _halves(now.take(split[first]), shape[first])
+    others = np.setdiff1d(np.arange(len(points)), chosen)
+    waiting = np.concatenate([split, beside])[others]
+    return Proposals(split[first], halves, more, beside[second], waiting, sigma)
 
 
 def _bell(sigma: float) -> tuple[Float, float, tuple[int, int]]:
@@ -119,42 +128,45 @@ def matched_norm(weight: Float, sigma: float) -> Float:
 
 
 def _left_over(
-    now: Emitters, untried: Index, rest: Float, weight: Float, sigma: float, least: float, norm: Float
+    now: Emitters, lit: Index, rest: Float, weight: Float, sigma: float, least: float, norm: Float
 ) -> tuple[Points, Index, Doubles, Doubles]:
     """Places where one more emitter would explain the rest: the nearest emitter, height and gain of each."""
     from scipy.spatial import cKDTree
 
     shape = np.array(rest.shape)
-    reach = int(np.ceil((NEAR + 3) * sigma)) + 2
-    if len(untried) > FEW:
-        parts = [np.s_[:, :]]
-    else:  # around them only
-        low = np.maximum(np.round(now.points[untried]).astype(int) - reach, 0)
-        high = np.minimum(np.round(now.points[untried]).astype(int) + reach + 1, shape)
-        parts = [np.s_[a:c, b:d] for (a, b), (c, d) in zip(low.tolist(), high.tolist(), strict=True)]
     found = [np.zeros((0, 4))]
     bell, mean, size = _bell(sigma)
     border = cv2.BORDER_CONSTANT
-    for part in parts:
+    places = cKDTree(now.points[lit])
+    for part in _around(now.points[lit], int(np.ceil((NEAR + 3) * sigma)) + 2, shape):
         pull = weight[part] * rest[part]
         match = cv2.sepFilter2D(pull, cv2.CV_32F, bell, bell, borderType=border)
         match = match - mean * cv2.boxFilter(pull, cv2.CV_32F, size, normalize=False, borderType=border)
         gain = np.maximum(match, 0) ** 2 / norm[part]
         row, column = np.nonzero((gain > least) & (gain >= cv2.dilate(gain, np.ones((3, 3), np.uint8))))
-        corner = np.array([part[0].start or 0, part[1].start or 0])
         values = np.stack([match[row, column] / norm[part][row, column], gain[row, column]], axis=1)
-        at = np.stack([row, column], axis=1) + corner
-        if len(untried) <= FEW:  # not at the part's edge, where the filter is cut
-            middle = corner + (np.array(gain.shape) - 1) / 2
-            inner = (np.abs(at - middle) <= NEAR * sigma + 1).all(axis=1)
-            at, values = at[inner], values[inner]
-        found.append(np.concatenate([at, values], axis=1))
+        at = np.stack([row + part[0].start, column + part[1].start], axis=1)
+        # not at the part's edge, where the filter is cut
+        inner = places.query(at, p=np.inf, distance_upper_bound=NEAR * sigma + 1)[0] < np.inf
+        found.append(np.concatenate([at[inner], values[inner]], axis=1))
     table = np.concatenate(found)
     table = table[np.unique(table[:, 0] * shape[1] + table[:, 1], return_index=True)[1]]
     away, beside = cKDTree(now.points).query(table[:, :2])
     near = away < NEAR * sigma
     table = table[near]
     return table[:, :2], beside[near].astype(np.intp), table[:, 2], table[:, 3]
+
+
+def _around(points: Points, reach: int, shape: npt.NDArray[np.intp]) -> list[tuple[slice, slice]]:
+    """Return parts of an image that hold all that is within reach of points, and little else."""
+    square = (points // SQUARE_PX).astype(np.intp)
+    _, member = np.unique(square, axis=0, return_inverse=True)
+    order = np.argsort(member.ravel(), kind="stable")
+    first = np.flatnonzero(np.diff(member.ravel()[order], prepend=-1))
+    at = np.round(points[order]).astype(np.intp)
+    low = np.maximum(np.minimum.reduceat(at, first) - reach, 0)
+    high = np.minimum(np.maximum.reduceat(at, first) + reach + 1, shape)
+    return [np.s_[a:c, b:d] for (a, b), (c, d) in zip(low.tolist(), high.tolist(), strict=True)]
 
 
 def _spread_out(points: Points, value: Doubles, reach: float) -> Index:

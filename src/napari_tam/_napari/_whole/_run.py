@@ -143,7 +143,7 @@ def _frame(
     from napari_tam.results.record import image_row
 
     field = source.frame(settings, time)
-    known = Segmented(candidates=learnt.candidates.pop(field.name, None))
+    known = learnt.known.pop(field.name, Segmented())
     edits = None if folder is None else read_edits(folder, field.name, field.shape)
     steps = run_steps(field, learnt.settings, models, edits=edits, segmented=known)
     while True:
