@@ -12,7 +12,8 @@ import pytest
 
 from napari_tam.batches import threshold as learning
 from napari_tam.batches.run import analyse_files
-from napari_tam.batches.threshold import THRESHOLD_FILE, read_thresholds, settled, spread
+from napari_tam.batches.sample import spread
+from napari_tam.batches.threshold import THRESHOLD_FILE, read_thresholds, settled
 from napari_tam.io.layout import read_layout
 from napari_tam.results.folder import read_results
 from napari_tam.settings import Settings

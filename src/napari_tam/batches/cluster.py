@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_tam.batches.asked import check_markers
 from napari_tam.batches.dask_clusters import connected
+from napari_tam.batches.defects import learn_defects, with_learnt
 from napari_tam.batches.outcome import BatchProgress, Outcome
 from napari_tam.batches.run import saving
 from napari_tam.batches.threshold import learn_threshold
@@ -97,6 +98,7 @@ def analyse_on(
     check_markers(names, settings, layout)
     with locked(out):
         tell = on_progress or (lambda _progress: None)
+        models = learn_defects(names, settings, models, out, resume=resume, tell=tell)
         learnt = learn_threshold(names, settings, models, out, layout=layout, resume=resume, tell=tell)
         settings = learnt.settings
         record = Record(out, settings, models, names, command, thresholds=learnt.thresholds, background=True)
@@ -149,6 +151,7 @@ class _Job:
                     fix="images and results must be on a disk that all machines share, at the same path",
                 )
         settings, models = _loaded(self.settings, self.load)
+        models = with_learnt(models, settings, Path(self.out))
         parts = FieldStore(Path(self.out))
         work = Work(parts, settings, models, self.analysis, resume, self.retry_failed)
         if analysis_hash(settings, models) != self.analysis:

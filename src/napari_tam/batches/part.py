@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from napari_tam.batches.asked import check_markers
+from napari_tam.batches.defects import learn_defects
 from napari_tam.batches.run import jobs_for, work_through
 from napari_tam.batches.threads import default_jobs
 from napari_tam.batches.threshold import learn_threshold
@@ -58,8 +59,8 @@ def analyse_part(
     when all parts are done: it finds every field there, and gives what it would have given without parts.
     A part that is started again keeps what it had found.
 
-    The threshold of the puncta is that of the whole batch: the first part learns it from images of all parts,
-    and the others wait for it.
+    The threshold of the puncta and the defects of the camera are those of the whole batch: the first part
+    learns them from images of all parts, and the others wait for it.
 
     Parameters
     ----------
@@ -92,6 +93,7 @@ def analyse_part(
         tell = on_progress or (lambda _progress: None)
         with one_after_another(out):
             prepare(out)
+            models = learn_defects(names, settings, models, out, resume=True, tell=tell)
             learnt = learn_threshold(names, settings, models, out, layout=layout, resume=True, tell=tell)
         settings = learnt.settings
         analysis = analysis_hash(settings, models)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from napari_tam.batches.asked import check_markers
+from napari_tam.batches.defects import learn_defects
 from napari_tam.batches.outcome import ERROR_LOG, BatchProgress, Outcome, explain
 from napari_tam.batches.threads import executor, read_ahead
 from napari_tam.batches.threshold import learn_threshold
@@ -114,6 +115,7 @@ def analyse_files(
     check_markers(names, settings, layout)
     with locked(out):
         tell = on_progress or (lambda _progress: None)
+        models = learn_defects(names, settings, models, out, resume=resume, tell=tell)
         learnt = learn_threshold(names, settings, models, out, layout=layout, resume=resume, tell=tell)
         settings = learnt.settings
         record = Record(

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -12,32 +10,29 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_tam import files
-from napari_tam.batches.outcome import BatchProgress
-from napari_tam.batches.work import ALL_STEPS
+from napari_tam.batches.sample import fields_of
 from napari_tam.io.images import read_fields
 from napari_tam.io.layout import without_exosomes
 from napari_tam.markers.labels import EXOSOME, rows_of
 from napari_tam.markers.names import listed
 from napari_tam.pipeline.candidates import candidates_in_cells, candidates_of
 from napari_tam.pipeline.tiles import is_large
-from napari_tam.progress import Progress
 from napari_tam.puncta.selection import sure_ones
 from napari_tam.puncta.threshold import Threshold, by_user, from_controls, from_populations
 from napari_tam.results.fingerprint import analysis_hash
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     import pandas as pd
 
+    from napari_tam.batches.outcome import BatchProgress
+    from napari_tam.batches.sample import ReadFields
     from napari_tam.io.field import Field
     from napari_tam.io.layout import Layout
     from napari_tam.pipeline.models import Models
     from napari_tam.settings import Settings
-
-    #: Reads the fields of an image: `napari_tam.io.images.read_fields`, or the like of it.
-    ReadFields = Callable[..., Iterator[Field]]
 
 #: Where it is written in the results folder.
 THRESHOLD_FILE = "puncta_threshold.json"
@@ -293,36 +288,4 @@ class _Search:
 
     def _fields(self, names: Mapping[Path, str], most: int) -> Iterator[Field]:
         """Yield fields spread evenly over the files, and over the positions and times in them."""
-        paths = spread(list(names))[:most]
-        chosen = self._choose(paths, names, most)
-        for path in paths:
-            wanted = chosen[path]
-            if not wanted:
-                continue
-            with contextlib.suppress(Exception):  # as above
-                for one in self.read(path, self.settings, name=names[path], wanted=wanted.__contains__):
-                    # before the first image: a bar stays at its beginning
-                    step = Progress("threshold", 0, len(ALL_STEPS))
-                    self.tell(BatchProgress(path, one.name, 0, len(names), step))
-                    yield one
-
-    def _choose(self, paths: Sequence[Path], names: Mapping[Path, str], most: int) -> dict[Path, set[str]]:
-        """Return the names of the fields to look at in each file; only headers are read."""
-        inside: defaultdict[Path, list[str]] = defaultdict(list)
-        for path in paths:
-
-            def note(name: str, path: Path = path) -> bool:
-                inside[path].append(name)
-                return False
-
-            with contextlib.suppress(Exception):  # as above
-                for _ in self.read(path, self.settings, name=names[path], wanted=note):
-                    pass
-        each = max(1, most // max(len(inside), 1))
-        return {path: set(spread(inside[path])[:each]) for path in paths}
-
-
-def spread(items: Sequence[object]) -> list:  # type: ignore[type-arg]
-    """Order items so that any number of the first ones is spread evenly over all."""
-    golden = (np.arange(len(items)) * 0.618033988749895) % 1
-    return [items[index] for index in np.argsort(np.argsort(golden, kind="stable"), kind="stable")]
+        return fields_of(self.read, names, self.settings, most, "threshold", self.tell)

@@ -1,15 +1,16 @@
 """Pixels of a camera that stand out from their neighbours in the same place of many independent images.
 
-Of each image every pixel gets its height: by how much it exceeds the median of the 3 × 3 pixels around it, in SD
-of what such differences are nearby. Two scores of it are added over the images: the height itself, cut at
-`STEADY_SD` either way (a pixel that is always a little too bright), and 1 where it is `SPARK_SD` or more (one that
-flares up now and then). If nothing is wrong with the camera, what one image shows has no reason to be at the
-same place as what another shows. So the sum at a pixel is that of one score drawn from each image, and its
-distribution is the convolution of their histograms, whatever noise, puncta and edges of cells do to
-them. A pixel is a defect if a sum is so high that among all pixels of the picture `ALLOWED` are expected to be as
+Of each image every pixel gets its height: by how much it exceeds the median of the 3 × 3 pixels around it, in
+SD of what such differences are nearby. Two scores of it are added over the images: the height itself, cut at
+`STEADY_SD` either way (a pixel that is always a little too bright), and 1 where it is `SPARK_SD` or more (one
+that flares up now and then). If nothing is wrong with the camera, what one image shows has no reason to be
+at the same place as what another shows. So the sum at a pixel is that of one score drawn from each image, and
+its distribution is the convolution of their histograms, whatever noise, puncta and edges of cells do to them.
+A pixel is a defect if a sum is so high that among all pixels of the picture `ALLOWED` are expected to be as
 high by chance (Bonferroni, over both scores).
 
-One image adds `STEADY_SD` or a single spark at most, so no punctum of one picture makes a defect, however bright.
+One image adds `STEADY_SD` or a single spark at most, so no punctum of one picture makes a defect, however
+bright.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ Floats = npt.NDArray[np.float64]
 #: Fewer independent images than this say nothing; the sums are of so many at most.
 LEAST_IMAGES, MOST_IMAGES = 8, 32
 
-#: Heights (SD) at which the scores are cut, and from which on a pixel flares; steps of one SD that are told apart.
+#: Heights (SD) at which the scores are cut, and from which on a pixel flares; steps in one SD.
 STEADY_SD, SPARK_SD, STEPS = 3, 6, 4
 
 #: False defects that are expected in a picture.
@@ -43,15 +44,14 @@ SEEN_SD = 2.0
 #: ... and a defect does so in this many images at least; a steady one by this many SD on average over all.
 LEAST_SEEN, LEAST_MEAN_SD = 4, 1.0
 
-#: Defects are single pixels and small clusters; what hangs together in more pixels (a scale bar, a scratch) is
-#: none, and if more of the picture than this stands out, it is not the camera's pixels.
+#: Defects are single pixels and small clusters; what hangs together in more pixels (a scale bar, a scratch)
+#: is none, and if more of the picture than this stands out, it is not the camera's pixels.
 MOST_TOGETHER, MOST_SHARE = 6, 0.005
 
 #: Edge (px) of the surroundings whose differences a pixel is compared with.
 _AROUND_PX = 31
 
-#: Two images whose cells correlate by more than this show the same place. Of fields of different places 0.2 is
-#: rarely exceeded, of the same place it is 0.7 or more even if cells move by half their width.
+#: Two images whose cells correlate by more than this show the same place.
 SAME_PLACE = 0.4
 
 #: Longest side (px) of the small pictures that are compared, and how large what is compared in them is.

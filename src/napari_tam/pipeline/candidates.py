@@ -50,6 +50,7 @@ def candidates_in_cells(
 def _steps(field: Field, settings: Settings, models: Models, names: tuple[str, ...]) -> State:
     if is_large(field):
         field = replace(field, channels={role: _middle(pixels) for role, pixels in field.channels.items()})
+        models = replace(models, defects=None)  # as in `napari_tam.pipeline.tiles`
     if field.z_step_um is not None:
         models = stack_models(models, field.z_step_um)
     # The threshold is what is looked for: none is learnt from each field.

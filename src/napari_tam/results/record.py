@@ -230,6 +230,7 @@ class Record:
             "engine": self._models.engine,
             "models": self._models.hashes,
             **_thresholds(self._thresholds),
+            "camera_defects": None if self._models.defects is None else self._models.defects.about,
             "python": platform.python_version(),
             "platform": platform.platform(),
             "processors": os.cpu_count(),
