@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from napari_tam import files
 from napari_tam.batches.sample import fields_of
 from napari_tam.correct.defect_statistics import LEAST_IMAGES, MOST_IMAGES, Places, Sums
-from napari_tam.correct.defects import AUTO, DEFECTS_FILE, Defect, Defects, read_defects, write_defects
+from napari_tam.correct.defects import AUTO, DEFECTS_FILE, NONE, Defect, Defects, read_defects, write_defects
 from napari_tam.installation import __version__
 from napari_tam.io.images import read_fields
 from napari_tam.pipeline.tiles import is_large
@@ -110,14 +111,31 @@ def with_learnt(models: Models, settings: Settings, out: Path) -> Models:
     InputError
         If they cannot be read.
     """
-    record = _record(out) if settings.defects == AUTO else None
-    if record is None:
+    known = defects_of(settings, out) if settings.defects == AUTO else None
+    if known is None:
         return models
+    hashes = {DEFECTS_FILE: known.sha256} if known.pixels else {}
+    return replace(models, defects=known, hashes={**models.hashes, **hashes})
+
+
+def defects_of(settings: Settings, out: Path) -> Defects | None:
+    """Return the defects that a results folder was made with; None if none were looked for.
+
+    Raises
+    ------
+    InputError
+        If they cannot be read.
+    """
+    if settings.defects == NONE:
+        return None
+    if settings.defects != AUTO:
+        return read_defects(Path(settings.defects).expanduser())
+    record = _record(out)
+    if record is None:
+        return None
     about = {name: value for name, value in record.items() if name not in ("depends", "files")}
-    if "sha256" not in record:
-        return replace(models, defects=Defects(about=about))
-    known = replace(read_defects(out / DEFECTS_FILE), about=about)
-    return replace(models, defects=known, hashes={**models.hashes, DEFECTS_FILE: known.sha256})
+    known = read_defects(out / DEFECTS_FILE) if "sha256" in record else Defects()
+    return replace(known, about=about)
 
 
 def _forget(out: Path, settings: Settings) -> None:
@@ -157,19 +175,18 @@ def _first_frames(names: list[str]) -> list[str]:
 
 
 def _add_up(fields: Iterable[Field]) -> Found:
-    """Add the fields, each of which shows a place of its own, by size and channel."""
+    """Add the fields whose cells, and whose channel, show a place of its own, by size and channel."""
     found: Found = {}
-    places = Places()
+    places: defaultdict[str, Places] = defaultdict(Places)
     for one in fields:
         checkpoint()
         if is_large(one) or (one.shape not in found and len(found) == MOST_SIZES):
             continue
         planes = {role: _plane(channel) for role, channel in one.channels.items()}
-        if not places.is_new(planes.get("cell", next(iter(planes.values())))):
-            continue
+        new = [role for role, plane in planes.items() if places[role].is_new(plane)]
         sums = found.setdefault(one.shape, {})
-        for role, plane in planes.items():
-            sums.setdefault(role, Sums(one.shape)).add(plane)
+        for role in new if "cell" in new else ():
+            sums.setdefault(role, Sums(one.shape)).add(planes[role])
     return found
 
 

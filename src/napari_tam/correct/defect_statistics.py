@@ -41,7 +41,8 @@ GATHERED = 2.0
 
 #: A pixel stands out in an image from this height on ...
 SEEN_SD = 2.0
-#: ... and a defect does so in this many images at least; a steady one by this many SD on average over all.
+#: ... and a defect does so, or flares, in this many images at least; a steady one is higher by this many SD
+#: on average over all.
 LEAST_SEEN, LEAST_MEAN_SD = 4, 1.0
 
 #: Defects are single pixels and small clusters; what hangs together in more pixels (a scale bar, a scratch)
@@ -51,7 +52,7 @@ MOST_TOGETHER, MOST_SHARE = 6, 0.005
 #: Edge (px) of the surroundings whose differences a pixel is compared with.
 _AROUND_PX = 31
 
-#: Two images whose cells correlate by more than this show the same place.
+#: Two images that correlate by more than this show the same place.
 SAME_PLACE = 0.4
 
 #: Longest side (px) of the small pictures that are compared, and how large what is compared in them is.
@@ -162,8 +163,8 @@ class Sums:
     def found(self) -> Found:
         """Return the defects of the images so far."""
         least = max(self._steady.limit(ALLOWED / 2), int(np.ceil(LEAST_MEAN_SD * STEPS * self.images)))
-        chosen = (self._steady.total >= least) | (self._sparks.total >= self._sparks.limit(ALLOWED / 2))
-        chosen &= self._seen >= LEAST_SEEN
+        chosen = (self._steady.total >= least) & (self._seen >= LEAST_SEEN)
+        chosen |= self._sparks.total >= max(self._sparks.limit(ALLOWED / 2), LEAST_SEEN)
         if self.images < LEAST_IMAGES:
             return self._of(np.zeros_like(chosen), "too few images that show different places")
         if chosen.mean() > MOST_SHARE:
@@ -186,14 +187,14 @@ class Places:
     """Tells whether an image shows the same place as one before: cells stay where they are.
 
     Frames of a movie, planes of a stack, and a plate that was imaged twice show the same puncta in the same
-    pixels. They are known by their cells and not by their names.
+    pixels. They are known by what they show and not by their names.
     """
 
     def __init__(self) -> None:
         self._known: list[Floats] = []
 
     def is_new(self, plane: Plane) -> bool:
-        """Whether an image (Y, X; its cell channel) shows a place of its own, which is then known."""
+        """Whether an image (Y, X; one channel) shows a place of its own, which is then known."""
         small = _small(plane)
         alike = [float((small * other).mean()) for other in self._known if other.shape == small.shape]
         if max(alike, default=0.0) > SAME_PLACE:
@@ -203,14 +204,14 @@ class Places:
 
 
 def _small(plane: Plane) -> Floats:
-    """Return a small picture of the cells, of mean 0 and SD 1, without uneven light and single pixels."""
+    """Return a small picture, of mean 0 and SD 1, without uneven light and single pixels."""
     pixels = cv2.medianBlur(plane.astype(np.float32), 3)
     times = min(1.0, _SMALL_PX / max(pixels.shape))
     size: Any = tuple(max(1, round(n * times)) for n in pixels.shape[::-1])
     small = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA).astype(np.float64)
     small -= cv2.GaussianBlur(small, (0, 0), _SMALL_SD, borderType=cv2.BORDER_REFLECT)
     spread = 1.4826 * float(np.median(np.abs(small - np.median(small))))
-    if spread > 0:  # one bright cell says no more than the others
+    if spread > 0:  # what is brightest says no more than all others
         small = np.clip(small, -4 * spread, 4 * spread)
     small -= small.mean()
     sd = float(small.std())
