@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import tifffile
+from cameras import DEFECTS, SD, TRUTH, scene, seen, write
 from runs import content
 
 from napari_tam.batches.defects import RECORD_FILE
@@ -26,52 +27,7 @@ from napari_tam.settings import Settings
 if TYPE_CHECKING:
     from pathlib import Path
 
-#: Defects: row, column, and how bright.
-DEFECTS = (
-    (10, 10, 15.0),
-    (30, 100, 25.0),
-    (50, 60, 60.0),
-    (70, 20, 300.0),
-    (70, 21, 200.0),
-    (88, 90, 3000.0),
-)
-TRUTH = {(y, x) for y, x, _ in DEFECTS}
-#: Of the noise of a pixel.
-SD = 5.0
 PLAIN = Settings(overlays=False)
-
-ROWS, COLUMNS = np.indices(fakes.SHAPE)
-
-
-def scene(seed: int) -> np.ndarray:
-    """Draw three cells, their nuclei and nine puncta at random places (C, Y, X; without noise)."""
-    rng = np.random.default_rng([seed, 1])
-    places = np.array([(24, 24), (24, 96), (72, 30), (72, 100)]) + rng.integers(-8, 9, (4, 2))
-    planes = np.full((3, *fakes.SHAPE), 30.0)
-    for y, x in rng.permutation(places)[:3]:
-        away = (ROWS - y) ** 2 + (COLUMNS - x) ** 2
-        planes[0] += 400 * (away < 14**2)
-        planes[1] += 400 * (away < 5**2)
-    for y, x in rng.uniform(4, np.array(fakes.SHAPE) - 4, (9, 2)):
-        planes[2] += 400 * np.exp(-((ROWS - y) ** 2 + (COLUMNS - x) ** 2) / (2 * 1.4**2))
-    return planes
-
-
-def seen(planes: np.ndarray, seed: int, *, defects: bool) -> np.ndarray:
-    """Return what a camera sees of it."""
-    picture = planes + np.random.default_rng([seed, 2]).normal(0, SD, planes.shape)
-    for y, x, height in DEFECTS if defects else ():
-        picture[2, y, x] += height
-    return np.clip(picture.round(), 0, 65535).astype(np.uint16)
-
-
-def write(folder: Path, number: int, *, defects: bool = True, same: bool = False) -> list[Path]:
-    """Write so many fields, of places of their own or all of the same."""
-    folder.mkdir(exist_ok=True)
-    return [
-        fakes.write_image(folder / f"i{k:02d}.ome.tif", seen(scene(0 if same else k), k, defects=defects))
-        for k in range(number)
-    ]
 
 
 def run(paths: list[Path], out: Path, settings: Settings | None = None, **named: Any) -> list[Any]:
@@ -104,7 +60,7 @@ def test_a_batch_finds_the_defects_and_measures_as_if_there_were_none(tmp_path: 
         difference = mended.cells[name] - good.cells[name]
         assert difference.abs().median() < 0.001 * good.cells[name].mean()
         assert abs(difference.sum()) < 0.002 * good.cells[name].sum()
-    assert (spoiled.cells["exosome_integrated"] - good.cells["exosome_integrated"]).max() > 2000
+    assert len(spoiled.puncta) > len(good.puncta) + 2 * 24
 
 
 def test_what_was_learnt_is_on_record_and_said_of_every_image(tmp_path: Path) -> None:
@@ -112,17 +68,19 @@ def test_what_was_learnt_is_on_record_and_said_of_every_image(tmp_path: Path) ->
     run(write(tmp_path / "in", 12), out)
     table = pd.read_csv(out / DEFECTS_FILE)
     assert set(table["channel"]) == {"exosome"}
-    assert set(table["images"]) == {12}
-    assert table["seen"].between(4, 12).all()
+    images = table["images"].unique().tolist()
+    assert len(images) == 1
+    assert (table["seen"].between(4, images[0])).all()
     heights = {(y, x): height for y, x, height in DEFECTS}
     for row in table.itertuples():
         assert abs(float(row.strength) - heights[row.y_px, row.x_px]) < 3 * SD  # type: ignore[index, arg-type]
     told = json.loads((out / "run.json").read_text())["camera_defects"]
     assert told["defects"] == len(table)
-    assert told["images"] == 12
-    images = read_results(out).images
-    assert images["findings"].str.split().map(lambda codes: "camera_defects" in codes).all()
-    assert images["notes"].str.contains(f"{len(table)} in exosome", regex=False).all()
+    assert [told["images"]] == images
+    assert 8 <= told["images"] <= 12
+    rows = read_results(out).images
+    assert rows["findings"].str.split().map(lambda codes: "camera_defects" in codes).all()
+    assert rows["notes"].str.contains(f"{len(table)} in exosome", regex=False).all()
 
 
 def test_images_without_defects_give_the_same_tables_as_ever(tmp_path: Path) -> None:
@@ -131,7 +89,7 @@ def test_images_without_defects_give_the_same_tables_as_ever(tmp_path: Path) -> 
     run(paths, tmp_path / "none", PLAIN.updated(defects="none"))
     assert not (tmp_path / "auto" / DEFECTS_FILE).exists()
     assert tables(tmp_path / "auto") == tables(tmp_path / "none")
-    assert json.loads((tmp_path / "auto" / "run.json").read_text())["camera_defects"]["images"] == 12
+    assert json.loads((tmp_path / "auto" / "run.json").read_text())["camera_defects"]["images"] >= 8
 
 
 @pytest.mark.parametrize("how", ["files", "movie", "planes"])
@@ -207,9 +165,11 @@ def test_a_resumed_run_keeps_the_map_and_the_results(tmp_path: Path) -> None:
 
 
 def test_a_map_of_few_images_is_learnt_again_when_there_are_twice_as_many_files(tmp_path: Path) -> None:
-    paths, out = write(tmp_path / "in", 24), tmp_path / "out"
+    paths, out = write(tmp_path / "in", 16), tmp_path / "out"
     run(paths[:8], out)
+    few = json.loads((out / RECORD_FILE).read_text())["images"]
     run(paths, out, resume=True)
+    assert json.loads((out / RECORD_FILE).read_text())["images"] > few
     assert listed(out) == TRUTH
 
 

@@ -213,4 +213,6 @@ def read_defects(path: Path) -> Defects:
             raise InputError(f"line {number} names a pixel outside its image", where=path, fix=fix)
         pixels.append(each)
     digest = hashlib.sha256(content).hexdigest() if pixels else ""
-    return Defects(tuple(pixels), {"file": str(path)}, digest)
+    images = max((each.images for each in pixels), default=0)
+    about = {"file": str(path), "defects": len(pixels), "images": images}
+    return Defects(tuple(pixels), about, digest)
