@@ -128,15 +128,15 @@ def _corrections(data: ReportData) -> str:
 
 def _defects(data: ReportData) -> str:
     """Return how many pixels of the camera were replaced, and how they were found."""
-    told = data.run.get("camera_defects")
-    number = int(told.get("defects", 0)) if isinstance(told, dict) else 0
+    told = data.run.get("camera_defects") or {}
+    number = told.get("defects", 0)
     if not number:
         return ""
+    where = " in another run" if "file" in told else ""
     return (
-        f" {number} {'pixel' if number == 1 else 'pixels'} of the camera that stood out from their neighbours "
-        f"in the same place of many images ({told['images']} that show different places"
-        f"{' in another run' if 'file' in told else ''}; 0.01 expected by chance in each channel) got the "
-        "median of the good pixels around."
+        f" {number} {'pixel' if number == 1 else 'pixels'} of the camera that stood out from their "
+        f"neighbours in the same place of many images ({told['images']} that show different places{where}; "
+        "0.01 expected by chance in each channel) got the median of the good pixels around."
     )
 
 
