@@ -60,7 +60,7 @@ def test_a_batch_finds_the_defects_and_measures_as_if_there_were_none(tmp_path: 
         difference = mended.cells[name] - good.cells[name]
         assert difference.abs().median() < 0.001 * good.cells[name].mean()
         assert abs(difference.sum()) < 0.002 * good.cells[name].sum()
-    assert len(spoiled.puncta) > len(good.puncta) + 2 * 24
+    assert len(spoiled.puncta) > len(good.puncta) + 24
 
 
 def test_what_was_learnt_is_on_record_and_said_of_every_image(tmp_path: Path) -> None:
