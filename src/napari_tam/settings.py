@@ -204,6 +204,14 @@ class Settings(BaseModel):
         group="corrections",
         enters="correct",
     )
+    defects: str = _setting(
+        "auto",
+        "Defects of the camera, pixels that stand out from their neighbours in the same place of many "
+        "images, are replaced by what is around them: learnt from the images of a batch (auto; 8 at least "
+        "that show different places), those of an earlier run (its defects.csv), or 'none'.",
+        group="corrections",
+        enters="correct",
+    )
     bleed_through: dict[str, Annotated[float, Field(ge=0, lt=1)]] = _setting(
         {},
         "Fraction of a channel's light that is seen in another one and taken out of it, e.g. "
@@ -857,7 +865,7 @@ class Settings(BaseModel):
                 raise ValueError(f"{role} = {shift}: more than {LARGEST_SHIFT_UM:g} µm is no channel shift")
         return shifts
 
-    @field_validator("cells_model", "nuclei_model", "phenotype_model", "corrections")
+    @field_validator("cells_model", "nuclei_model", "phenotype_model", "corrections", "defects")
     @classmethod
     def _can_be_a_path(cls, text: str) -> str:
         parts = [len(part.encode(errors="surrogateescape")) for part in re.split(r"[/\\]", text)]

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
 
+import cameras
 import fakes
 import pytest
 from paths import HELPERS, SOURCE
@@ -41,6 +42,15 @@ def client() -> Iterator[Any]:
     with open_cluster("local:2") as client:
         client.run(sys.path.append, str(HELPERS))
         yield client
+
+
+def test_workers_replace_the_same_defects(tmp_path: Path, client: Any) -> None:
+    paths = cameras.write(tmp_path / "in", 8)
+    list(analyse_on(client, paths, Settings(), fakes.models(), tmp_path / "a", load=fast))
+    list(analyse_files(paths, Settings(), fakes.models(), tmp_path / "b"))
+    found = read_results(tmp_path / "a").images["findings"]
+    assert found.str.contains("camera_defects").all()
+    assert content(tmp_path / "a") == content(tmp_path / "b")
 
 
 def test_a_cluster_gives_the_same_bytes(tmp_path: Path, client: Any) -> None:

@@ -156,6 +156,7 @@ VALUES: dict[str, tuple[list[str], Any]] = {
     "channels": (["cell=0,nucleus=DAPI", "exosome=2"], {"cell": 0, "nucleus": "DAPI", "exosome": 2}),
     "pixel_size_um": (["0.4"], 0.4),
     "corrections": (["./my microscope"], "./my microscope"),
+    "defects": (["none"], "none"),
     "bleed_through": (
         ["cell_into_exosome=0.03", "exosome_into_cell=0.01"],
         {"cell_into_exosome": 0.03, "exosome_into_cell": 0.01},
@@ -308,7 +309,7 @@ def test_analyse_writes_everything_and_says_where(
     assert str(out / "overlays") in said.out
     assert {path.name for path in out.iterdir()} == {
         *("cells.csv", "cells.parquet", "puncta.csv", "puncta.parquet", "images.csv"),
-        *("settings.yaml", "run.json", "puncta_threshold.json", ".lock", "fields"),
+        *("settings.yaml", "run.json", "puncta_threshold.json", "camera_defects.json", ".lock", "fields"),
         *("thresholds.csv", "replicates.csv", "comparisons.csv"),
         *("masks", "overlays"),
     }

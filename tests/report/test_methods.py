@@ -47,6 +47,20 @@ def test_the_text_has_what_the_run_really_used(folder: Path) -> None:
         assert part in text, part
 
 
+def test_defects_of_the_camera_are_told_where_there_were_some(data: ReportData) -> None:
+    def text(told: object) -> str:
+        return methods(replace(data, run={**data.run, "camera_defects": told})).text().replace("\n", " ")
+
+    some = text({"defects": 12, "images": 24})
+    assert "12 pixels of the camera" in some
+    assert "24 that show different places;" in some
+    assert "in another run" in text({"defects": 12, "images": 24, "file": "defects.csv"})
+    for told in (None, {}, {"defects": 0, "images": 24}):
+        assert "of the camera" not in text(told)
+    off = replace(data, settings=data.settings.updated(defects="none"))
+    assert "Intensities were used as recorded" in methods(off).text().replace("\n", " ")
+
+
 @pytest.mark.parametrize(
     ("threshold", "words"),
     [

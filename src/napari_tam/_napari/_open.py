@@ -121,7 +121,9 @@ def show_found(session: Session, found: Found) -> Found:
 
 def _found(folder: Path, analysis: Analysis) -> Found:
     """Complete what was read: corrected channels, and the corrections by hand that it was made with."""
+    from napari_tam.batches.defects import defects_of
     from napari_tam.correct.apply import correct
+    from napari_tam.correct.defects import without_defects
     from napari_tam.correct.folder import read_corrections
 
     field, settings = analysis.field, analysis.settings
@@ -130,7 +132,8 @@ def _found(folder: Path, analysis: Analysis) -> Found:
     if field.channels:
         known = settings.corrections
         calibration = None if known == "none" else read_corrections(Path(known).expanduser())
-        corrected = correct(field, settings, calibration)
+        whole, _ = without_defects(field, defects_of(settings, folder))
+        corrected = correct(whole, settings, calibration)
         analysis = replace(analysis, field=corrected.field, raw=field, corrected=corrected)
     where = {"scale": scale_of(field), "units": ("µm",) * analysis.cells.ndim}
     if volume:

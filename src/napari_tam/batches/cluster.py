@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_tam.batches.asked import check_markers
 from napari_tam.batches.dask_clusters import connected
+from napari_tam.batches.defects import with_learnt
 from napari_tam.batches.learnt import learn
 from napari_tam.batches.outcome import BatchProgress, Outcome
 from napari_tam.batches.run import saving
@@ -98,7 +99,7 @@ def analyse_on(
     with locked(out):
         tell = on_progress or (lambda _progress: None)
         learnt = learn(names, settings, models, out, layout=layout, resume=resume, tell=tell)
-        settings = learnt.settings
+        settings, models = learnt.settings, learnt.models
         record = Record(
             out,
             settings,
@@ -158,6 +159,7 @@ class _Job:
                     fix="images and results must be on a disk that all machines share, at the same path",
                 )
         settings, models = _loaded(self.settings, self.load)
+        models = with_learnt(models, settings, Path(self.out))
         parts = FieldStore(Path(self.out))
         work = Work(parts, settings, models, self.analysis, resume, self.retry_failed)
         if analysis_hash(settings, models) != self.analysis:

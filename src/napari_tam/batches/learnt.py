@@ -1,10 +1,11 @@
-"""What all images of a batch share, learnt before the first: the cells' diameter, the puncta's threshold."""
+"""What all images of a batch share, learnt before the first: defects, the cells' diameter, a threshold."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from napari_tam.batches.defects import learn_defects
 from napari_tam.batches.diameter import diameter_from, learn_diameter, read_diameter
 from napari_tam.batches.threshold import learn_threshold, thresholds_from, with_recorded
 from napari_tam.segment.common_diameter import Diameter
@@ -30,6 +31,8 @@ class Learnt:
     ----------
     settings
         The settings with all of it.
+    models
+        The models, with the defects of the camera.
     diameter
         The cells' diameter, and where it comes from.
     thresholds
@@ -39,6 +42,7 @@ class Learnt:
     """
 
     settings: Settings
+    models: Models
     diameter: Diameter
     thresholds: dict[str, Threshold]
     known: dict[str, Segmented] = field(default_factory=dict)
@@ -59,19 +63,21 @@ def learn(
     Parameters
     ----------
     names, settings, models, out, layout, resume, tell
-        See `napari_tam.batches.diameter.learn_diameter` and `napari_tam.batches.threshold.learn_threshold`.
+        See `napari_tam.batches.defects.learn_defects`, `napari_tam.batches.diameter.learn_diameter` and
+        `napari_tam.batches.threshold.learn_threshold`.
 
     Raises
     ------
     OutputError
         If it cannot be written.
     """
+    models = learn_defects(names, settings, models, out, resume=resume, tell=tell)
     diameter = learn_diameter(names, settings, models, out, resume=resume, tell=tell)
     # control wells are segmented for the threshold
     found = learn_threshold(
         names, _with(settings, diameter), models, out, layout=layout, resume=resume, tell=tell
     )
-    return Learnt(found.settings, diameter, found.thresholds, found.known)
+    return Learnt(found.settings, models, diameter, found.thresholds, found.known)
 
 
 def learn_from(
@@ -95,7 +101,7 @@ def learn_from(
     """
     diameter = diameter_from(read, {path: name}, settings, models, tell)
     found = thresholds_from(read, path, name, _with(settings, diameter), models, tell)
-    return Learnt(found.settings, diameter, found.thresholds, found.known)
+    return Learnt(found.settings, models, diameter, found.thresholds, found.known)
 
 
 def settled(settings: Settings, out: Path) -> Settings:

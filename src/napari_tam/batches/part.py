@@ -58,8 +58,8 @@ def analyse_part(
     when all parts are done: it finds every field there, and gives what it would have given without parts.
     A part that is started again keeps what it had found.
 
-    The threshold of the puncta is that of the whole batch: the first part learns it from images of all parts,
-    and the others wait for it.
+    The threshold of the puncta and the defects of the camera are those of the whole batch: the first part
+    learns them from images of all parts, and the others wait for it.
 
     Parameters
     ----------
@@ -93,7 +93,7 @@ def analyse_part(
         with one_after_another(out):
             prepare(out)
             learnt = learn(names, settings, models, out, layout=layout, resume=True, tell=tell)
-        settings = learnt.settings
+        settings, models = learnt.settings, learnt.models
         analysis = analysis_hash(settings, models)
         work = Work(FieldStore(out), settings, models, analysis, True, retry_failed, len(own))
         work.tell, work.known = tell, learnt.known

@@ -60,6 +60,7 @@ def _with_results(
     resume: bool,
 ) -> Iterator[Planned]:
     # not needed where nothing was analysed, and slow to import
+    from napari_tam.batches.defects import with_learnt
     from napari_tam.batches.learnt import settled
     from napari_tam.batches.work import Work
     from napari_tam.results.field_store import FieldStore
@@ -67,6 +68,7 @@ def _with_results(
     from napari_tam.results.folder import FAILED
 
     settings = settled(settings, out)
+    models = with_learnt(models, settings, out)
     parts = FieldStore(out, make=False)
     work = Work(parts, settings, models, analysis_hash(settings, models), resume, retry_failed)
     known = parts.names()

@@ -115,7 +115,7 @@ def analyse_files(
     with locked(out):
         tell = on_progress or (lambda _progress: None)
         learnt = learn(names, settings, models, out, layout=layout, resume=resume, tell=tell)
-        settings = learnt.settings
+        settings, models = learnt.settings, learnt.models
         record = Record(
             out,
             settings,

@@ -47,9 +47,31 @@ class Sampler:
     tell: Callable[[BatchProgress], None]
     step: str
 
-    def fields(self, names: Mapping[Path, str], most: int) -> Iterator[Field]:
-        """Yield so many fields of files (and their names) at most."""
-        for path, wanted in self._choose(names, most).items():
+    def fields(
+        self,
+        names: Mapping[Path, str],
+        most: int,
+        *,
+        least: int = 1,
+        choose: Callable[[list[str]], list[str]] = list,
+    ) -> Iterator[Field]:
+        """Yield some fields. They do not depend on how many workers or parts a batch has.
+
+        Parameters
+        ----------
+        names
+            The files, and their names.
+        most
+            How many fields.
+        least
+            Nothing is read if there are fewer.
+        choose
+            Says which fields of a file come into question, by their names.
+        """
+        chosen = self._choose(names, most, choose)
+        if sum(map(len, chosen.values())) < least:
+            return
+        for path, wanted in chosen.items():
             with contextlib.suppress(Exception):  # as above
                 for one in self.read(path, self.settings, name=names[path], wanted=wanted.__contains__):
                     # before the first image: a bar stays at its beginning
@@ -63,11 +85,14 @@ class Sampler:
             return True
         return sum(map(len, self._inside(names, list(names)).values())) >= count
 
-    def _choose(self, names: Mapping[Path, str], most: int) -> dict[Path, set[str]]:
+    def _choose(
+        self, names: Mapping[Path, str], most: int, choose: Callable[[list[str]], list[str]]
+    ) -> dict[Path, set[str]]:
         """Return the names of the fields to look at in each file."""
         inside = self._inside(names, spread(list(names))[:most])
-        each = max(1, most // max(len(inside), 1))
-        return {path: set(spread(fields)[:each]) for path, fields in inside.items()}
+        found = {path: own for path, fields in inside.items() if (own := choose(fields))}
+        each = max(1, most // max(len(found), 1))
+        return {path: set(spread(fields)[:each]) for path, fields in found.items()}
 
     def _inside(self, names: Mapping[Path, str], paths: Sequence[Path]) -> dict[Path, list[str]]:
         """Return the names of the fields in files; only headers are read."""

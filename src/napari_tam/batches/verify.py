@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from napari_tam.batches.conclude import settings_of
+from napari_tam.batches.defects import with_learnt
 from napari_tam.batches.learnt import settled
 from napari_tam.batches.work import all_files
+from napari_tam.correct.defects import DEFECTS_FILE
 from napari_tam.correct.folder import CARD
 from napari_tam.errors import InputError
 from napari_tam.files import file_hash
@@ -89,9 +91,10 @@ def verify(folder: Path, load: Callable[[Settings], Models]) -> list[Checked]:
     try:
         # wherever they ran: this machine may have no GPU
         models = load(settings.updated(device="auto", engine="auto"))
+        models = with_learnt(models, settings, folder)
         found = [*_networks(known, models.hashes)]
     except InputError as error:
-        found = [*_unloaded(known, settings, str(error))]
+        found = [*_unloaded(known, settings, folder, str(error))]
     found.append(_program(_mapping(record.get("versions"))))
     return [*found, *_images(folder, settings, models), *_files(folder, record.get(WRITTEN))]
 
@@ -118,11 +121,11 @@ def _networks(known: Mapping[str, Any], now: Mapping[str, str]) -> Iterator[Chec
             yield Checked("network", name, "same")
 
 
-def _unloaded(known: Mapping[str, Any], settings: Settings, trouble: str) -> Iterator[Checked]:
+def _unloaded(known: Mapping[str, Any], settings: Settings, folder: Path, trouble: str) -> Iterator[Checked]:
     """Compare the files of networks that cannot be loaded, so that the one at fault is named."""
     blamed = False
     for name, then in known.items():
-        path = _weights_of(name, settings)
+        path = folder / name if name == DEFECTS_FILE else _weights_of(name, settings)
         try:
             same = file_hash(path) == then
         except OSError:

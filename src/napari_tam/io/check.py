@@ -76,6 +76,7 @@ CODES = {
     "stripes": "Rows or columns of a channel differ from their neighbours.",
     "swapped": "The nuclei seem to be in the cell channel.",
     "hot_pixels": "Single pixels shone alone and were replaced.",
+    "camera_defects": "Defects of the camera, learnt from all images, were replaced.",
 }
 
 

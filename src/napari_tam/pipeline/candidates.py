@@ -53,6 +53,7 @@ def early_steps(field: Field, settings: Settings, models: Models, names: tuple[s
     """Run some of the first steps on a field; on a part from its middle if it is read piece by piece."""
     if is_large(field):
         field = replace(field, channels={role: _middle(pixels) for role, pixels in field.channels.items()})
+        models = replace(models, defects=None)  # as in `napari_tam.pipeline.tiles`
     if field.z_step_um is not None:
         models = stack_models(models, field.z_step_um)
     # The threshold is what is looked for: none is learnt from each field.

@@ -21,6 +21,7 @@ from napari_tam.networks.cards import (
 )
 
 if TYPE_CHECKING:
+    from napari_tam.correct.defects import Defects
     from napari_tam.correct.folder import Corrections
     from napari_tam.networks.cpnet import CPNet
     from napari_tam.networks.engines import EngineName
@@ -42,12 +43,13 @@ CHOICES = (
     "puncta_method",
     "phenotype_model",
     "corrections",
+    "defects",
 )
 
 
 @dataclass(frozen=True)
 class Models:
-    """What `pipeline.steps` runs on, the microscope's corrections included, and what goes on record."""
+    """What `pipeline.steps` runs on, what is known of the microscope included, and what goes on record."""
 
     cells: Segmenter
     nuclei: Segmenter
@@ -57,6 +59,7 @@ class Models:
     hashes: dict[str, str] = field(default_factory=dict)
     phenotype: Classifier | None = None
     corrections: Corrections | None = None
+    defects: Defects | None = None
 
 
 @dataclass(frozen=True)
@@ -79,6 +82,7 @@ def load_models(settings: Settings) -> Models:
     InputError
         If a device or model cannot be used: one sentence that says which and why.
     """
+    from napari_tam.correct.defects import AUTO, NONE, read_defects
     from napari_tam.correct.folder import read_corrections
     from napari_tam.networks.devices import choose_device
     from napari_tam.networks.engines import choose_engine, describe
@@ -101,6 +105,10 @@ def load_models(settings: Settings) -> Models:
     if settings.corrections != "none":
         corrections = read_corrections(Path(settings.corrections).expanduser())
         find.hashes[settings.corrections] = corrections.sha256
+    defects = None
+    if settings.defects not in (AUTO, NONE):
+        defects = read_defects(Path(settings.defects).expanduser())
+        find.hashes[settings.defects] = defects.sha256
     return Models(
         find.segmenter(settings.cells_model, "cells"),
         find.segmenter(settings.nuclei_model, "nuclei"),
@@ -110,6 +118,7 @@ def load_models(settings: Settings) -> Models:
         find.hashes,
         phenotype,
         corrections,
+        defects,
     )
 
 

@@ -15,6 +15,7 @@ import pandas as pd
 
 from napari_tam.columns import JUDGED, join_tables
 from napari_tam.correct.apply import correct
+from napari_tam.correct.defects import without_defects
 from napari_tam.io.check import look
 from napari_tam.markers.labels import LABEL, by_label_and_first, rows_of
 from napari_tam.measure.cells import measure
@@ -80,9 +81,11 @@ class Step:
 
 
 def _correct(state: State) -> None:
-    looked = look(state.field)
+    # pixels of the camera first: all that follows looks at or moves what was seen
+    field, findings = without_defects(state.field, state.models.defects)
+    looked = look(field)
     corrected = correct(looked.field, state.settings, state.models.corrections)
-    state.corrected = replace(corrected, window=looked.window, findings=looked.findings)
+    state.corrected = replace(corrected, window=looked.window, findings=(*findings, *looked.findings))
 
 
 def _keep_corrected(state: State, earlier: Analysis) -> None:

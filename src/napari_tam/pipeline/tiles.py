@@ -108,6 +108,8 @@ def steps_of_tiles(
     cell diameter is estimated in the first tile with cells. ``cells`` and ``nuclei`` of the result are arrays
     in temporary files that go with them.
     """
+    # a picture of this size is put together from others: the places are not those of a camera
+    models = replace(models, defects=None)
     with contextlib.ExitStack() as files:
         kinds = ("cells", "nuclei") if "nucleus" in field.channels else ("cells",)
         # a map of a file outlives the file

@@ -116,11 +116,30 @@ def _corrections(data: ReportData) -> str:
         extra = info.json_schema_extra
         group = str(extra["group"]) if isinstance(extra, dict) else ""
         value = getattr(data.settings, name)
-        if group.startswith("correct") and value != info.get_default(call_default_factory=True):
+        if (
+            name != "defects"
+            and group.startswith("correct")
+            and value != info.get_default(call_default_factory=True)
+        ):
             changed.append(f"{name.replace('_', ' ')}: {value}")
+    defects = _defects(data)
     if not changed:
-        return "Intensities were used as recorded, without flat-field or bleed-through correction."
-    return f"Images were corrected before measuring ({'; '.join(changed)})."
+        return "Intensities were used as recorded, without flat-field or bleed-through correction." + defects
+    return f"Images were corrected before measuring ({'; '.join(changed)})." + defects
+
+
+def _defects(data: ReportData) -> str:
+    """Return how many pixels of the camera were replaced, and how they were found."""
+    told = data.run.get("camera_defects") or {}
+    number = told.get("defects", 0)
+    if not number:
+        return ""
+    where = " in another run" if "file" in told else ""
+    return (
+        f" {number} {'pixel' if number == 1 else 'pixels'} of the camera that stood out from their "
+        f"neighbours in the same place of many images ({told['images']} that show different places{where}; "
+        "0.01 expected by chance in each channel) got the median of the good pixels around."
+    )
 
 
 def _network(data: ReportData, kind: str, name: str) -> str:

@@ -6,6 +6,7 @@ import hashlib
 import json
 from typing import TYPE_CHECKING, Any
 
+from napari_tam.correct.defects import DEFECTS_FILE
 from napari_tam.files import file_hash
 from napari_tam.installation import __version__
 from napari_tam.pipeline.rerun import steps_of
@@ -42,7 +43,8 @@ def mask_hashes(settings: Settings, models: Models) -> dict[str, str]:
         names = [name for name in type(settings).model_fields if kind in steps_of(name, type(settings))]
         values = {name: getattr(settings, name) for name in names}
         # cells are helped by nuclei
-        used = [model, settings.corrections, *([settings.nuclei_model] if kind == "cells" else [])]
+        used = [model, settings.corrections, settings.defects, DEFECTS_FILE]
+        used += [settings.nuclei_model] if kind == "cells" else []
         files = [models.hashes.get(name) for name in used]
         text = json.dumps([values, files, __version__], sort_keys=True, default=str)
         hashes[kind] = hashlib.sha256(text.encode()).hexdigest()

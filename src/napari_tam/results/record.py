@@ -236,6 +236,7 @@ class Record:
             "models": self._models.hashes,
             **_thresholds(self._thresholds),
             **({} if self._diameter is None else {"cell_diameter": self._diameter.as_dict()}),
+            "camera_defects": None if self._models.defects is None else self._models.defects.about,
             "python": platform.python_version(),
             "platform": platform.platform(),
             "processors": os.cpu_count(),
