@@ -1,4 +1,4 @@
-"""``napari-tam train``: a phenotype or a cell model of one's own."""
+"""``napari-tam train``: a phenotype or a cell model of one's own, or the score of puncta by one's marks."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_tam.cli.console import positive
+from napari_tam.errors import InputError
 
 if TYPE_CHECKING:
     import argparse
@@ -13,13 +14,14 @@ if TYPE_CHECKING:
 
 def add_train_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``napari-tam train``."""
-    parser.add_argument("kind", choices=["phenotype", "cells"], help="what to train")
+    parser.add_argument("kind", choices=["phenotype", "cells", "puncta"], help="what to train")
     parser.add_argument(
         "results",
         type=Path,
         nargs="+",
         metavar="RESULTS",
-        help="results folder of 'napari-tam analyse'; cells: or training sets, one or more",
+        help="results folder of 'napari-tam analyse'; cells: or training sets, one or more; puncta: a folder "
+        "of images a.tif with every punctum in a_puncta.csv (y_px, x_px, or points as napari saves them)",
     )
     parser.add_argument("--labels", type=Path, metavar="FILE", help="CSV with image, label, class")
     parser.add_argument(
@@ -40,7 +42,13 @@ def add_train_options(parser: argparse.ArgumentParser) -> None:
         metavar="COLUMN",
         help="column whose values are left out one after the other (default: donor, plate or replicate)",
     )
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the model")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="folder for the model; puncta: settings file (YAML)",
+    )
     parser.add_argument(
         "--allow-single-group", action="store_true", help="train although there is one group only"
     )
@@ -51,12 +59,14 @@ def add_train_options(parser: argparse.ArgumentParser) -> None:
         "--settings",
         type=Path,
         metavar="FILE",
-        help="cells: settings file for the analyses that judge (YAML)",
+        help="cells, puncta: settings file for the analyses that judge (YAML)",
     )
 
 
 def train(arguments: argparse.Namespace) -> int:
     """Train what was asked for."""
+    if arguments.kind == "puncta":
+        return _train_puncta(arguments)
     if arguments.kind == "cells":
         from napari_tam.cli.train_cells import train_cells
 
@@ -64,3 +74,47 @@ def train(arguments: argparse.Namespace) -> int:
     from napari_tam.cli.train_phenotype import train
 
     return train(arguments)
+
+
+#: Options that say nothing about marks.
+_NOT_OF_PUNCTA = (
+    "labels", "controls", "markers", "layout", "group", "allow_single_group", "from_scratch", "steps",
+)  # fmt: skip
+
+
+def _train_puncta(arguments: argparse.Namespace) -> int:
+    """Choose the score of puncta by marks, and write it into a settings file."""
+    from napari_tam.files import write_text
+    from napari_tam.pipeline.models import load_models
+    from napari_tam.settings import Settings
+    from napari_tam.train.marks import choose_score, read_marked
+
+    for name in _NOT_OF_PUNCTA:
+        if getattr(arguments, name):
+            raise InputError(f"--{name.replace('_', '-')} does not belong to 'napari-tam train puncta'")
+    out: Path = arguments.out
+    if out.is_dir():
+        raise InputError("this is a folder", where=out, fix="name a settings file (YAML) to write")
+    settings = Settings() if arguments.settings is None else Settings.from_yaml(arguments.settings)
+    models = load_models(settings)
+    marked = []
+    for folder in arguments.results:
+        for each in read_marked(folder, settings, models):
+            print(f"... {each.name}: {each.counts[0, 0]} marks", flush=True)
+            marked.append(each)
+    found = choose_score(marked, settings.puncta_score)
+    rows = [(f"with a score of {settings.puncta_score:g}, as in the settings", found.before)]
+    rows += [(f"with {found.score:g}, at which puncta and marks agree best", found.chosen)]
+    if found.left_out is not None:
+        rows += [("each image with the score that the others tell", found.left_out)]
+    print(f"\n{found.marks} marks in {found.images} images")
+    for text, figures in rows:
+        print(f"F1 {figures.f1:.3f}, median count error {figures.count_error:4.0%}   {text}")
+    if found.few:
+        print("note    few marks or images: mark 50 puncta or more, in three images or more, to rely on this")
+    if not found.better:
+        print(f"kept    a score of {settings.puncta_score:g}: images that had no say gain nothing by another")
+        return 1
+    write_text(out, settings.updated(puncta_score=found.score).to_yaml())
+    print(f"settings {out}\nuse it  napari-tam batch IMAGES --out RESULTS --settings {out}")
+    return 0
