@@ -210,7 +210,7 @@ COMMANDS = (
         "written as a folder for 'napari-tam analyse --phenotype-model'. cells: fine-tunes the "
         "bundled network on masks that were corrected by hand. It is judged on images that were "
         "left out, and written as a folder for '--cells-model' unless it became worse.",
-        failing="the network became worse and was not written",
+        failing="the network became worse, or the score of puncta no better: it was not written",
     ),
     Command(
         "export-training",
