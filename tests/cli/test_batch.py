@@ -205,3 +205,15 @@ def test_images_that_fail_for_the_same_reason_are_told_together(
     assert alike[3] == f"failed   4 more: {reason}"
     assert reason not in other
     assert (read_results(tmp_path / "out").images["status"] == "failed").sum() == 8  # the table has all
+
+
+def test_recursive_takes_images_below_others(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    images = plate(tmp_path / "in")
+    plate(images / "day2")
+    assert run(images, "--out", tmp_path / "out", "--dry-run") == 0
+    said = capsys.readouterr().out
+    assert "3 to analyse" in said
+    assert "--recursive takes them (day2)" in said
+    assert run(images, "--out", tmp_path / "out", "--recursive") == 0
+    names = read_results(tmp_path / "out").images["image"]
+    assert len(set(names)) == 6

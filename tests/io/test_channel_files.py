@@ -640,5 +640,5 @@ def test_folders_beside_images_that_are_not_looked_at_are_told(tmp_path: Path) -
     paths = list_images([tmp_path])
     assert len(paths) == 2
     assert left_out([tmp_path], paths) == [
-        "left out: 1 folders with images, as images lie beside them (Images)"
+        "left out: 1 folders with images, as images lie beside them; --recursive takes them (Images)"
     ]

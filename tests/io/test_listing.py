@@ -196,3 +196,19 @@ def test_what_cannot_be_read_is_passed_over_and_told(tmp_path: Path) -> None:
     assert left_out([tmp_path / "a" / "*.tif"], taken) == ["left out: 1 links to nowhere (gone.tif)"]
     with pytest.raises(InputError, match="Permission denied"):
         list_images([tmp_path / "lost+found"])
+
+
+def test_subfolders_are_searched_where_the_folder_has_no_image_or_when_asked(tmp_path: Path) -> None:
+    (tmp_path / "day1" / "deep").mkdir(parents=True)
+    below = [tmp_path / "day1" / "a.tif", tmp_path / "day1" / "deep" / "b.tif"]
+    for path in below:
+        path.touch()
+    assert list_images([tmp_path]) == below
+    (tmp_path / "c.tif").touch()
+    assert list_images([tmp_path]) == [tmp_path / "c.tif"]
+    assert left_out([tmp_path], [tmp_path / "c.tif"]) == [
+        "left out: 1 folders with images, as images lie beside them; --recursive takes them (day1)"
+    ]
+    everything = list_images([tmp_path], recursive=True)
+    assert sorted(everything) == sorted([*below, tmp_path / "c.tif"])
+    assert left_out([tmp_path], everything, recursive=True) == []

@@ -53,6 +53,8 @@ class Run:
         The same; None for what the machine can do.
     cluster
         Where to analyse, see `napari_tam.batches.dask_clusters.open_cluster`; None for this process.
+    recursive
+        Whether images in subfolders are taken although others lie above them.
     """
 
     resume: bool = False
@@ -60,6 +62,7 @@ class Run:
     jobs: int | None = 0
     memory_gb: float | None = None
     cluster: str | None = None
+    recursive: bool = False
 
 
 def analyse(
@@ -79,7 +82,7 @@ def analyse(
         If no image can be found, the folder not written, a model not loaded, or the layout not used.
     """
     how = how or Run()
-    paths, about = find_images(images, settings, layout)
+    paths, about = find_images(images, settings, layout, recursive=how.recursive)
     # to the end: another run between the images and the tables would mix its own with these
     with locked(out):
         return _analyse(paths, out, settings, command, about, how)
@@ -147,7 +150,7 @@ def analyse_one_part(
     InputError
         As for `analyse`; or if this part, or a whole run, is under way in the folder.
     """
-    paths, about = find_images(images, settings, layout)
+    paths, about = find_images(images, settings, layout, recursive=how.recursive)
     own = part_of(paths, *part)
     told = "part     {} of {}".format(*part)
     tally = Tally()

@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 def add_analyse_options(own: argparse.ArgumentParser) -> None:
     """Add the options of ``napari-tam analyse``."""
     own.usage = "%(prog)s IMAGE… --out DIR [--layout FILE] [--settings FILE] [--SETTING VALUE]…"
-    own.add_argument("images", nargs="+", metavar="IMAGE", help="image files, folders of them, or patterns")
+    _add_images(own)
     _add_run_options(own)
 
 
 def add_batch_options(own: argparse.ArgumentParser) -> None:
     """Add the options of ``napari-tam batch``."""
     own.usage = "%(prog)s IMAGE… --out DIR [--layout FILE] [--settings FILE] [--SETTING VALUE]…"
-    own.add_argument("images", nargs="+", metavar="IMAGE", help="image files, folders of them, or patterns")
+    _add_images(own)
     own.add_argument("--dry-run", action="store_true", help="only say what would be done, and why")
     own.add_argument("--retry-failed", action="store_true", help="analyse images again that failed")
     own.add_argument("--fresh", action="store_true", help="analyse all images, whatever is there already")
@@ -86,6 +86,16 @@ def add_watch_options(own: argparse.ArgumentParser) -> None:
     _add_run_options(own)
 
 
+def _add_images(own: argparse.ArgumentParser) -> None:
+    """Add the images, and how folders are searched."""
+    own.add_argument("images", nargs="+", metavar="IMAGE", help="image files, folders of them, or patterns")
+    own.add_argument(
+        "--recursive",
+        action="store_true",
+        help="images in subfolders as well (without it: if the folder itself holds none)",
+    )
+
+
 def _add_run_options(own: argparse.ArgumentParser) -> None:
     """Add what every command that analyses images has."""
     own.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the results")
@@ -101,7 +111,7 @@ def _add_run_options(own: argparse.ArgumentParser) -> None:
 
 def run_analyse(arguments: argparse.Namespace) -> Answer:
     """Analyse images anew."""
-    from napari_tam.cli.analyse import analyse
+    from napari_tam.cli.analyse import Run, analyse
 
     settings = chosen_settings(arguments)
     return analyse(
@@ -110,6 +120,7 @@ def run_analyse(arguments: argparse.Namespace) -> Answer:
         settings,
         ["napari-tam", *arguments.argv],
         layout=arguments.layout,
+        how=Run(recursive=arguments.recursive),
     )
 
 
@@ -127,6 +138,7 @@ def run_batch(arguments: argparse.Namespace) -> Answer:
             layout=arguments.layout,
             retry_failed=arguments.retry_failed,
             resume=not arguments.fresh,
+            recursive=arguments.recursive,
         )
     from napari_tam.cli.analyse import Run, analyse, analyse_one_part
 
@@ -136,6 +148,7 @@ def run_batch(arguments: argparse.Namespace) -> Answer:
         jobs=arguments.jobs,
         memory_gb=arguments.memory,
         cluster=arguments.cluster,
+        recursive=arguments.recursive,
     )
     if arguments.part is not None:
         images, out, layout = arguments.images, arguments.out, arguments.layout

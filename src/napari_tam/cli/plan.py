@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 def find_images(
-    images: Sequence[str], settings: Settings, layout: Path | None
+    images: Sequence[str], settings: Settings, layout: Path | None, *, recursive: bool = False
 ) -> tuple[list[Path], Layout | None]:
     """Return the images and the layout, by names (no file is opened); print what was left out, and why.
 
@@ -36,8 +36,8 @@ def find_images(
         If no image is found, or the layout is about others: before the work, so that a row of a wrong well
         is found at once.
     """
-    paths = list_images(images, settings.files, rgb=settings.rgb)
-    for line in [*described(paths, settings.files), *left_out(images, paths)]:
+    paths = list_images(images, settings.files, rgb=settings.rgb, recursive=recursive)
+    for line in [*described(paths, settings.files), *left_out(images, paths, recursive=recursive)]:
         print(f"files    {line}")
     about = None if layout is None else read_layout(layout)
     if about is not None:
@@ -53,9 +53,10 @@ def print_plan(
     layout: Path | None,
     retry_failed: bool,
     resume: bool,
+    recursive: bool = False,
 ) -> Answer:
     """Say for every file what a run would do, and why; nothing is written."""
-    paths, _ = find_images(images, settings, layout)
+    paths, _ = find_images(images, settings, layout, recursive=recursive)
     counts: Counter[str] = Counter()
     told = []
     for step in plan(paths, settings, load_models, out, retry_failed, resume=resume):

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-def left_out(inputs: Sequence[str | Path], taken: Sequence[Path]) -> list[str]:
+def left_out(inputs: Sequence[str | Path], taken: Sequence[Path], *, recursive: bool = False) -> list[str]:
     """Return a line about each kind of what `list_images` left out of folders and patterns.
 
     These are subfolders without permission (``lost+found``), those of projections and previews beside
@@ -58,7 +58,7 @@ def left_out(inputs: Sequence[str | Path], taken: Sequence[Path]) -> list[str]:
         path = Path(given).expanduser()
         if _is_folder(path) and not is_zarr(path):
             here = any(is_image(each) and _is_there(each) for each in path.iterdir())
-            look(path, below=not here)
+            look(path, below=recursive or not here)
         elif glob.has_magic(str(given)) and not _is_there(path):
             matches = map(Path, glob.glob(str(path), recursive=True))
             links += [each.name for each in matches if each.is_symlink() and not _is_there(each)]
@@ -68,7 +68,7 @@ def left_out(inputs: Sequence[str | Path], taken: Sequence[Path]) -> list[str]:
         f"left out: {len(names)} {what} ({printable(some(names, 3))})"
         for names, what in (
             (folders, "folders that cannot be read"),
-            (deeper, "folders with images, as images lie beside them"),
+            (deeper, "folders with images, as images lie beside them; --recursive takes them"),
             (made, "folders of what was made of the images beside them"),
             (links, "links to nowhere"),
             (pictures, "pictures, which are read with --rgb split only"),

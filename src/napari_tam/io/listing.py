@@ -68,13 +68,19 @@ def extra_of(path: Path) -> str | None:
 
 
 def list_images(
-    inputs: Sequence[str | Path], files: str = "auto", *, rgb: str = "refuse", subfolders: bool = True
+    inputs: Sequence[str | Path],
+    files: str = "auto",
+    *,
+    rgb: str = "refuse",
+    subfolders: bool = True,
+    recursive: bool = False,
 ) -> list[Path]:
     """Return the image files that files, folders and patterns stand for.
 
     A folder stands for the images in it: TIFF files, OME-Zarr folders and files of microscope makers; for
-    those in its subfolders if it holds none itself. PNG, JPEG and BMP files are images with `rgb` split, or
-    where there is nothing else and their names say that each is one channel. A pattern (``*``, ``?``,
+    those in its subfolders if it holds none itself, or with `recursive` in any case. PNG, JPEG and BMP files
+    are images with `rgb` split, or where there is nothing else and their names say that each is one channel.
+    A pattern (``*``, ``?``,
     ``[…]``, ``**`` for any depth) stands for those it matches. Both are sorted by name, without hidden files
     and without the masks that lie beside an image (``a_masks.tif``, ``a_cells.tif`` or ``a_nuclei.tif`` with
     ``a.ome.tif``). A file that is named is taken whatever it is called. Duplicates are dropped. An image
@@ -91,7 +97,7 @@ def list_images(
     expanded = [
         path
         for given in inputs
-        for path in _expand(given, files, pictures=rgb == SPLIT, subfolders=subfolders)
+        for path in _expand(given, files, pictures=rgb == SPLIT, subfolders=subfolders, recursive=recursive)
     ]
     images = dict.fromkeys(known_by(*each) for each in find_all(expanded, files).items())
     folders: dict[str, tuple[str, set[str]]] = {}
@@ -133,7 +139,9 @@ def _links(folder: Path) -> set[str]:
         return set()
 
 
-def _expand(given: str | Path, naming: str, *, pictures: bool, subfolders: bool) -> list[Path]:
+def _expand(
+    given: str | Path, naming: str, *, pictures: bool, subfolders: bool, recursive: bool
+) -> list[Path]:
     def counts(path: Path) -> bool:
         return is_image(path) and (pictures or not is_picture(path))
 
@@ -149,9 +157,10 @@ def _expand(given: str | Path, naming: str, *, pictures: bool, subfolders: bool)
     if folder:
         try:
             candidates = _entries(path)
-            if subfolders and not any(map(counts, candidates)):
+            some = any(map(counts, candidates))
+            if recursive or (subfolders and not some):
                 below = list(filter(_is_file, _below(path)))
-                candidates = below if any(map(counts, below)) else [*candidates, *below]
+                candidates = below if not some and any(map(counts, below)) else [*candidates, *below]
         except OSError as error:
             raise InputError(
                 f"the folder cannot be read ({error.strerror})", where=path, fix="check its permissions"
