@@ -78,7 +78,7 @@ class FakeModels:
         self.cells = SimpleNamespace(segment=self._segment_cells)
         self.nuclei = SimpleNamespace(segment=self._segment_nuclei)
         self.puncta = SimpleNamespace(candidates=self._candidates)
-        self.phenotype = self.corrections = None
+        self.phenotype = self.corrections = self.defects = None
         self.engine = "fake"
 
     def _segment_cells(
