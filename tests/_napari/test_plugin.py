@@ -346,3 +346,28 @@ def test_two_exosome_labels_have_layers_and_columns_of_their_own(
     # without the second label all is as it was
     widget.choose({"exosome": first})
     assert "exosome" in widget.chosen() and "exosome_GFP" not in widget.chosen()
+
+
+def test_the_line_below_the_buttons_says_what_is_still_to_be_chosen(viewer: Any) -> None:
+    widget = open_widget(viewer)
+    assert widget.status.startswith("Open an image")
+    pixels = np.random.default_rng(0).integers(100, 200, (64, 64), np.uint16)
+    cell, exosome = (viewer.add_image(pixels, name=name) for name in ("ch00", "ch01"))
+    assert widget.status == ("Choose the layer of the cell stain and of the exosomes in the tab Analyse.")
+    widget.choose({"cell": cell})
+    assert widget.status == "Choose the layer of the exosomes in the tab Analyse."
+    widget.choose({"exosome": exosome})
+    assert widget.status == "Type the pixel size (µm) in the tab Analyse: the image does not tell it."
+    widget.pixel_size_um = PIXEL_UM
+    assert widget.status == "Press “Run”."
+
+
+@pytest.mark.usefixtures("models")
+def test_a_choice_changes_nothing_of_what_is_said_of_results(viewer: Any, qtbot: Any) -> None:
+    add_channels(viewer)
+    widget = open_widget(viewer)
+    run(widget, qtbot)
+    said = widget.status
+    assert said != "Press “Run”."
+    widget.pixel_size_um = 2 * PIXEL_UM
+    assert widget.status == said

@@ -27,6 +27,7 @@ from napari_tam._napari._whole._run import Part
 from napari_tam._napari._whole._start import task as one_piece
 from napari_tam._napari._whole._start import task_of
 from napari_tam.errors import InputError
+from napari_tam.io.field import missing_roles
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -68,7 +69,7 @@ class AnalyseWidget(Panel):
         self._cancel = button("Cancel", "Stop within a moment; no layer is changed.", self.cancel)
         self._cancel.setEnabled(False)
         self._try = button("Try it", "Open a sample field, analyse it, show table and plot.", self.try_it)
-        self._status = QLabel("Open an image with a cell stain and an exosome label, or press “Try it”.")
+        self._status = QLabel(_OPEN)
         self._status.setWordWrap(True)
         self.plot = PlotTab(self.session)
         self.gates = GatesTab(self.session, self.settings_form.settings, self.form["gates"])
@@ -101,6 +102,8 @@ class AnalyseWidget(Panel):
         self.session.opened.connect(self._on_opened)
         self.session.changed.connect(self._on_changed)
         self.picker.changed.connect(self._on_changed)
+        self.picker.changed.connect(self._guide)
+        self.picker.pixel_size.valueChanged.connect(self._guide)
 
     @property
     def teach(self) -> TeachTab:
@@ -268,6 +271,21 @@ class AnalyseWidget(Panel):
         else:
             self.puncta.show_image(found, found.analysis.settings)
 
+    def _guide(self, *_: Any) -> None:
+        """Say what is still to be chosen before an image can be analysed."""
+        if not self.idle or self._target() is not None:
+            return
+        missing = missing_roles(self.chosen())
+        if not self.picker.offers:
+            self._say(_OPEN)
+        elif missing:
+            roles = " and ".join(_LAYER[role] for role in missing)
+            self._say(f"Choose the layer {roles} in the tab Analyse.")
+        elif not self.pixel_size_um:
+            self._say("Type the pixel size (µm) in the tab Analyse: the image does not tell it.")
+        else:
+            self._say("Press “Run”.")
+
     def _on_opened(self, found: Found) -> None:
         """Take over channels and settings of a finished image, and corrections that are not in its tables."""
         mine = {
@@ -312,6 +330,13 @@ class AnalyseWidget(Panel):
 
     def _say(self, text: str) -> None:
         self._status.setText(text)
+
+
+#: What is said before an image is there.
+_OPEN = "Open an image with a cell stain and an exosome label, or press “Try it”."
+
+#: Layers that an analysis needs.
+_LAYER = {"cell": "of the cell stain", "exosome": "of the exosomes"}
 
 
 @cache

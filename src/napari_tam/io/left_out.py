@@ -26,7 +26,8 @@ def left_out(inputs: Sequence[str | Path], taken: Sequence[Path], *, recursive: 
     folders: list[str] = []
     made: list[str] = []
     deeper: list[str] = []
-    used = {parent for path in taken for parent in path.parents}
+    holding = {Path(folder) for folder in {os.path.dirname(path) for path in taken}}
+    used = holding.union(*(folder.parents for folder in holding))
     links: list[str] = []
     pictures: list[str] = []
 
@@ -45,10 +46,14 @@ def left_out(inputs: Sequence[str | Path], taken: Sequence[Path], *, recursive: 
                     links.append(entry.name)
             elif is_picture(entry.name):
                 pictures.append(entry.name)
-            elif not below and _is_folder(path := folder / entry.name):
+            elif not _is_folder_entry(entry):  # of most entries nothing more is asked
+                continue
+            elif not below:
+                path = folder / entry.name
                 if not is_zarr(path) and not is_results(path) and _holds_images(path):
                     deeper.append(path.name)
-            elif below and _is_folder(path := folder / entry.name):
+            else:
+                path = folder / entry.name
                 if MADE_FOLDER.fullmatch(path.name) and path not in used:
                     made.append(path.name)
                 elif not is_image(path) and not is_results(path):
@@ -94,6 +99,13 @@ def _holds_images(folder: Path) -> bool:
 def _is_there(path: Path) -> bool:
     try:
         return path.exists()
+    except OSError:
+        return False
+
+
+def _is_folder_entry(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
     except OSError:
         return False
 

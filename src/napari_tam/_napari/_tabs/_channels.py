@@ -122,6 +122,11 @@ class ChannelPicker(QWidget):
             self._fresh = [choice for choice in self._fresh if choice.channel not in taken]
         self.changed.emit()
 
+    @property
+    def offers(self) -> bool:
+        """Whether there is any channel to choose."""
+        return bool(self._choices)
+
     def chosen(self) -> dict[str, Channel]:
         """Return the chosen channels by role."""
         found = {role: combo.currentIndex() for role, combo in self.roles.items()}
