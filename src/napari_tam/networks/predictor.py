@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 #: Width (px) of the empty margin around an image.
 MARGIN = 16
 
+#: Edge (px) of the largest tile. A FlowNet's answer is the same in tiles of any size, and a camera of up to
+#: 1,104 px is one of these; a CPNet has a style of each tile.
+TILE, TILE_OF_CPNET = 1152, 768
+
 
 class Predictor:
     """A trained network made ready to run.
@@ -54,7 +58,7 @@ class Predictor:
         *,
         engine: Literal["auto", "torch", "openvino"] = "auto",
         dtype: torch.dtype | None = None,
-        tile: int = 768,
+        tile: int = TILE_OF_CPNET,
         overlap: int | None = None,
     ) -> None:
         device = device or "cpu"

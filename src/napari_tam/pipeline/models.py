@@ -97,7 +97,7 @@ def load_models(settings: Settings) -> Models:
     find = _Finder(device, engine, bundled_cards())
     puncta: Detector = LogDetector()
     if settings.puncta_method == "network":
-        puncta = NetworkDetector(find.predictor(find.network(find.card("puncta"))))
+        puncta = NetworkDetector(find.predictor(find.network(find.card("puncta")), exact=True))
     phenotype = load_classifier(settings.phenotype_model, device, engine)
     if phenotype is not None:
         find.hashes[settings.phenotype_model] = phenotype.model.card["sha256"]
@@ -171,11 +171,11 @@ class _Finder:
         """Return the network of a card, checked; for OpenVINO what is stored of it."""
         return card.load_for_openvino() if self.engine == "openvino" else card.load()
 
-    def predictor(self, network: FlowNet | CPNet | StoredGraph) -> Predictor:
-        """Return a network made ready to run."""
-        from napari_tam.networks.predictor import Predictor
+    def predictor(self, network: FlowNet | CPNet | StoredGraph, *, exact: bool) -> Predictor:
+        """Return a network made ready to run; `exact` if it is a FlowNet, the same in tiles of any size."""
+        from napari_tam.networks.predictor import TILE, TILE_OF_CPNET, Predictor
 
-        return Predictor(network, self.device, engine=self.engine)
+        return Predictor(network, self.device, engine=self.engine, tile=TILE if exact else TILE_OF_CPNET)
 
     def _of_card(self, card: ModelCard, kind: str) -> Segmenter:
         typical = card.values.get("typical_um", TYPICAL_UM[kind])
@@ -193,7 +193,7 @@ class _Finder:
     ) -> Segmenter:
         from napari_tam.segment.segmenter import FlowNetSegmenter
 
-        predictor = self.predictor(network)
+        predictor = self.predictor(network, exact=not linear)
         return FlowNetSegmenter(predictor, diameter_px, typical_um, AREA_SETTINGS[kind], linear=linear)
 
 
