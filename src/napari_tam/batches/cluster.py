@@ -100,16 +100,7 @@ def analyse_on(
         tell = on_progress or (lambda _progress: None)
         learnt = learn(names, settings, models, out, layout=layout, resume=resume, tell=tell)
         settings, models = learnt.settings, learnt.models
-        record = Record(
-            out,
-            settings,
-            models,
-            names,
-            command,
-            thresholds=learnt.thresholds,
-            diameter=learnt.diameter,
-            background=True,
-        )
+        record = learnt.record(out, names, command, background=True)
         work = Work(record.parts, settings, models, record.analysis, resume, retry_failed, len(paths))
         rows: dict[Path, list[Row] | None] = dict.fromkeys(paths)
         with _in_order(record, rows), connected(cluster) as client:

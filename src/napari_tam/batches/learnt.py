@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 from napari_tam.batches.defects import learn_defects
 from napari_tam.batches.diameter import diameter_from, learn_diameter, read_diameter
 from napari_tam.batches.threshold import learn_threshold, thresholds_from, with_recorded
+from napari_tam.results.record import Record
 from napari_tam.segment.common_diameter import Diameter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from napari_tam.batches.outcome import BatchProgress
@@ -46,6 +47,21 @@ class Learnt:
     diameter: Diameter
     thresholds: dict[str, Threshold]
     known: dict[str, Segmented] = field(default_factory=dict)
+
+    def record(
+        self, out: Path, names: Mapping[Path, str], command: Sequence[str], *, background: bool
+    ) -> Record:
+        """Begin the record of a batch that shares this; see `napari_tam.results.record.Record`."""
+        return Record(
+            out,
+            self.settings,
+            self.models,
+            names,
+            command,
+            thresholds=self.thresholds,
+            diameter=self.diameter,
+            background=background,
+        )
 
 
 def learn(

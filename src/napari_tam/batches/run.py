@@ -18,7 +18,6 @@ from napari_tam.io.images import unique_names
 from napari_tam.io.masks.find import check_folders
 from napari_tam.io.tiff import available_memory
 from napari_tam.pipeline.tiles import pixels_at_once
-from napari_tam.results.record import Record
 from napari_tam.stopping import Interrupted
 
 if TYPE_CHECKING:
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
     from napari_tam.io.layout import Layout
     from napari_tam.pipeline.models import Models
     from napari_tam.results.field_store import Row
+    from napari_tam.results.record import Record
     from napari_tam.settings import Settings
 
 __all__ = ["ALL_STEPS", "ERROR_LOG", "BatchProgress", "Outcome", "analyse_files", "explain"]
@@ -116,16 +116,7 @@ def analyse_files(
         tell = on_progress or (lambda _progress: None)
         learnt = learn(names, settings, models, out, layout=layout, resume=resume, tell=tell)
         settings, models = learnt.settings, learnt.models
-        record = Record(
-            out,
-            settings,
-            models,
-            names,
-            command,
-            thresholds=learnt.thresholds,
-            diameter=learnt.diameter,
-            background=jobs > 0,
-        )
+        record = learnt.record(out, names, command, background=jobs > 0)
         if not resume:
             with contextlib.suppress(OSError):
                 (out / ERROR_LOG).unlink(missing_ok=True)

@@ -5,7 +5,7 @@
     cells.csv  cells.parquet  puncta.csv  puncta.parquet  images.csv  settings.yaml  run.json
     thresholds.csv  replicates.csv  comparisons.csv  layout.csv (see `napari_tam.batches.conclude`)
     gates.csv  cell_types.csv  marker_agreement.csv (the same, with marker channels)
-    puncta_threshold.json  camera_defects.json  defects.csv (what a batch learnt before its first image)
+    puncta_threshold.json  cell_diameter.json  camera_defects.json  defects.csv (what a batch learnt first)
     masks/<image>_cells.tif   masks/<image>_nuclei.tif   overlays/<image>.png
     fields/ (every field on its own, see `napari_tam.results.field_store`)
 
