@@ -234,14 +234,14 @@ def main() -> None:
         *table(["stack", "seconds (median)", "times ours", "peak MB", "cells", "puncta"], rows),
         "steps, as waited for (puncta go on beside nuclei and cells): "
         + ", ".join(f"{k} {v:.2f} s" for k, v in results["napari-tam"]["steps"].items()),
-        f"processor seconds: {np.median(results['napari-tam']['processor']):.2f}, of which the networks alone "
-        f"{results['napari-tam']['networks']:.2f}",
+        f"processor seconds: {np.median(results['napari-tam']['processor']):.2f}, "
+        f"of which the networks alone {results['napari-tam']['networks']:.2f}",
         "",
     ]
     with busy(2):
         beside = float(np.median(child("napari-tam", 2048, 3)["seconds"]))
     lines += [
-        f"beside two other processes that use a core each: {beside:.2f} s, {beside / best:.2f} x alone",
+        f"beside two busy processes of a core each: {beside:.2f} s, {beside / best:.2f} x alone",
         "",
     ]
     scaling = {size: child("napari-tam", size, 3) for size in (1024, 2048, 4096)}

@@ -40,7 +40,7 @@ MOST = 5e-4
 SHARES, SAMPLES = np.linspace(0.15, 1, 35), 20_000
 
 #: Images, and pixels a side, that the error of the output is taken from.
-JUDGED, JUDGED_PX = 6, 256
+JUDGED, JUDGED_PX = 16, 256
 
 #: Pixels that have no unit: half a micrometre each, as a stand-in.
 PIXEL_UM = 0.5
@@ -129,11 +129,14 @@ def seen_inputs(graph: Any, given: list[np.ndarray]) -> dict[str, np.ndarray]:
     return {name: np.concatenate(values) for name, values in seen.items()}
 
 
-def best_limits(values: np.ndarray) -> tuple[float, float]:
-    """Return limits of 256 values with the least squared error; symmetric where some are negative."""
+def best_limits(values: np.ndarray, shares: np.ndarray = SHARES) -> tuple[float, float]:
+    """Return limits of 256 values with the least squared error; symmetric where some are negative.
+
+    They are one of these shares of the largest value.
+    """
 
     def tries() -> Iterator[tuple[float, float, float]]:
-        for share in SHARES:
+        for share in shares:
             top = float(np.abs(values).max() * share)
             low, high = (0.0, top) if values.min() >= 0 else (-top * 128 / 127, top)
             step = (high - low) / 255
@@ -145,30 +148,35 @@ def best_limits(values: np.ndarray) -> tuple[float, float]:
 
 
 def limits_of(name: str) -> dict[str, tuple[float, float]]:
-    """Return the limits of those convolutions that can be rounded."""
+    """Return the limits of those convolutions that can be rounded.
+
+    Those with the least error of the inputs, or all that was seen: whatever changes the output of the worst
+    image less.
+    """
     graph, given = inputs_of(name)
-    limits = {key: best_limits(values) for key, values in seen_inputs(graph, given).items()}
+    seen = seen_inputs(graph, given)
     parts = [batch[:, :, :JUDGED_PX, :JUDGED_PX] for batch in given[1 :: max(1, len(given) // JUDGED)]]
     exact = compiled(graph)
     truth = [exact([part])[0] for part in parts]
 
-    def error(chosen: dict[str, tuple[float, float]]) -> float:
+    def errors(chosen: dict[str, tuple[float, float]]) -> list[float]:
         run = compiled(rounded(graph, chosen))
-        return float(
-            np.mean(
-                [
-                    ((run([part])[0] - wanted) ** 2 / wanted.var(axis=(0, 2, 3), keepdims=True)).mean()
-                    for part, wanted in zip(parts, truth, strict=True)
-                ]
-            )
-        )
+        return [
+            float(((run([part])[0] - wanted) ** 2 / wanted.var(axis=(0, 2, 3), keepdims=True)).mean())
+            for part, wanted in zip(parts, truth, strict=True)
+        ]
 
-    alone = {key: error({key: limits[key]}) for key in limits}
-    kept = {key: limits[key] for key in limits if alone[key] < MOST}
-    for place, (key, value) in enumerate(alone.items()):
-        print(f"{name} {place:2d} {key} {value:.5f}{'' if key in kept else '  left as it is'}")
-    print(f"{name}: all {error(limits):.5f}, {len(kept)} of {len(limits)}: {error(kept):.5f}", flush=True)
-    return kept
+    kept: dict[str, tuple[float, float]] = {}
+    for place, (key, values) in enumerate(seen.items()):
+        limits = best_limits(values)
+        alone = float(np.mean(errors({key: limits})))
+        if alone < MOST:
+            kept[key] = limits
+        print(f"{name} {place:2d} {key} {alone:.5f}{'' if alone < MOST else '  left as it is'}", flush=True)
+    widest = {key: best_limits(seen[key], np.ones(1)) for key in kept}
+    found = [(max(errors(chosen)), chosen) for chosen in (kept, widest)]
+    print(f"{name}: {len(kept)} of {len(seen)}; worst image {found[0][0]:.5f}, all seen {found[1][0]:.5f}")
+    return min(found, key=lambda pair: pair[0])[1]
 
 
 def main() -> None:
