@@ -129,7 +129,7 @@ def measure_field(
     empty = pd.Series(dtype=float)
     y, x = (spots.get(name, empty).to_numpy(np.float64) for name in ("y_px", "x_px"))
     around: Around | None = None
-    if earlier is None or (nuclei is None) != (earlier.nuclei is None) or _needs_the_whole(field):
+    if earlier is None or (nuclei is None) != (earlier.nuclei is None) or needs_the_whole(field):
         around = Around.of(cells, nuclei)
         picture = Picture.of(field, raw_exosomes or {}) if earlier is None else earlier.picture
         measured = Measured.of(picture, around, cells, nuclei, y, x)
@@ -169,7 +169,7 @@ def measure_field(
     return Tables(*_with_labels(whole, parts, table, summary), measured)
 
 
-def _needs_the_whole(field: Field) -> bool:
+def needs_the_whole(field: Field) -> bool:
     """Whether a column of some cells depends on all cells, beyond the background: of these none is kept."""
     return (
         len(field.exosomes) > 1
