@@ -142,7 +142,7 @@ def _cells_by_hand(state: State) -> bool:
     if state.edits.cells is None:
         return False
     state.cells, state.judged = state.edits.cells, state.edits.judged
-    state.diameter_um = _typical_diameter(state.cells) * state.field.pixel_size_um
+    state.diameter_um = None  # that of what is measured
     return True
 
 
@@ -260,6 +260,10 @@ def _measure(state: State) -> None:
     outside = _bare_level(state, field, cells)
     state.summary["cell_signal"] = float(state.table["cell_mean"].median() - outside)
     state.summary["findings"] = " ".join(dict.fromkeys(each.code for each in findings))
+    if state.diameter_um is None:
+        own = state.measured
+        areas = _areas(cells) if own is None else own.cells.values["area_px"]
+        state.diameter_um = _median_diameter(areas) * field.pixel_size_um
     state.summary["cell_diameter_um"] = state.diameter_um
     # The score of the other method is no chance.
     known = state.settings.puncta_method == "network"
@@ -327,8 +331,15 @@ def _add_phenotypes(state: State) -> None:
 
 def _typical_diameter(labels: Labels) -> float:
     """Median diameter (px) of circles with the labels' areas; NaN without labels."""
+    return _median_diameter(_areas(labels))
+
+
+def _areas(labels: Labels) -> npt.NDArray[np.int64]:
     areas = np.bincount(labels.ravel())[1:]
-    areas = areas[areas > 0]
+    return areas[areas > 0]
+
+
+def _median_diameter(areas: npt.NDArray[Any]) -> float:
     return float(2 * np.sqrt(np.median(areas) / np.pi)) if len(areas) else float("nan")
 
 

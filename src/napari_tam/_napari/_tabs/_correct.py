@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 #: How long after the last correction the measurements follow (ms): where a few cells are measured, and where
 #: a run in the background is needed.
-BRIEF_REST_MS, REST_MS = 100, 1000
+BRIEF_REST_MS, REST_MS = 50, 1000
 
 #: How long after the last correction it is saved (ms): the larger the image, the longer that takes.
 SAVE_MS = 1000
