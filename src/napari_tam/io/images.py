@@ -114,8 +114,8 @@ def check_headers(path: Path, settings: Settings) -> None:
     Raises
     ------
     InputError
-        If the file cannot be analysed, as far as that can be told: it is damaged or cut off, does not tell its
-        pixel size, or has not the channels that are needed.
+        If the file cannot be analysed, as far as that can be told: it is damaged or cut off, does not tell
+        its pixel size, or has not the channels that are needed.
     """
     with open_image(path, settings) as (found, lost):
         if lost:
