@@ -53,7 +53,10 @@ class Case:
 
 @dataclass
 class Tally:
-    """Actions, and for each kind seconds: until it was shown, until it was measured, of the processor."""
+    """Actions, and for each kind seconds: until it was shown, until it was measured, of the processor.
+
+    All begin when the key was pressed or the button let go.
+    """
 
     actions: int = 0
     shown: dict[str, list[float]] = field(default_factory=dict)
@@ -233,8 +236,7 @@ def timed(user: User, kind: str, act: Callable[[], None], *, measure: bool) -> N
     user.tally.shown_work.setdefault(kind, []).append(time.process_time() - work)
     if not measure:
         return
-    spin(lambda: not tab.resting)
-    wall, work = time.perf_counter(), time.process_time()
+    # from the same moment on: the pause that waits for further corrections is part of it
     spin(lambda: user.widget.idle and not tab.resting and not session.found[user.name].dirty)
     user.tally.measured.setdefault(kind, []).append(time.perf_counter() - wall)
     user.tally.work.setdefault(kind, []).append(time.process_time() - work)

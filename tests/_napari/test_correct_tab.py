@@ -248,6 +248,7 @@ def test_measurements_follow_by_themselves_and_keep_what_changed_meanwhile(
 ) -> None:
     tab, mouse = done.correct, Mouse(viewer)
     done.session.current.folder = tmp_path
+    done.session.forget_models()  # so that it is measured in the background
     tab.by_itself.setChecked(True)
     mouse.stroke((40, 40))
     press(viewer, "Delete")
@@ -260,10 +261,35 @@ def test_measurements_follow_by_themselves_and_keep_what_changed_meanwhile(
     assert table["label"].tolist() == [1]
     assert table["area_um2"].tolist() == [480 * PIXEL_UM**2]
     assert models.calls == []
+    qtbot.waitUntil(lambda: not done.session.current.unsaved, timeout=5_000)
     kept = read_edits(tmp_path, "CD11b", (64, 64))
     assert kept is not None
     assert kept.cells is not None
     assert int((kept.cells == 1).sum()) == 480
+
+
+def test_a_few_cells_are_measured_without_a_run_in_the_background(
+    viewer: Any, done: Any, qtbot: Any, models: FakeModels, tmp_path: Path
+) -> None:
+    tab, mouse, busy = done.correct, Mouse(viewer), []
+    done.job.busy.connect(busy.append)
+    done.session.current.folder = tmp_path
+    tab.by_itself.setChecked(True)
+    mouse.stroke((40, 40))
+    press(viewer, "Delete")
+    qtbot.waitUntil(lambda: not done.session.current.dirty, timeout=5_000)
+    found = done.session.current
+    assert busy == models.calls == []
+    assert found.analysis.table["label"].tolist() == [1]
+    assert viewer.layers[CELLS].features["index"].tolist() == [0, 1]
+    assert found.analysis.summary["cells"] == 1
+    press(viewer, "Control-Z")
+    qtbot.waitUntil(lambda: not done.session.current.dirty, timeout=5_000)
+    assert done.session.current.analysis.table["label"].tolist() == [1, 2]
+    assert found.unsaved  # which takes longer than measuring does, and waits for further corrections
+    done.correct.let_go()
+    kept = read_edits(tmp_path, "CD11b", (64, 64))
+    assert kept is not None
     assert not done.session.current.unsaved
 
 

@@ -7,12 +7,16 @@ import sys
 from typing import TYPE_CHECKING
 
 import fakes
+import numpy as np
 import pytest
+import tifffile
 
+from napari_tam.batches.plan import look_into
 from napari_tam.cli import analyse as cli_analyse
 from napari_tam.cli import plan as cli_plan
 from napari_tam.cli.main import main
 from napari_tam.results.folder import read_results
+from napari_tam.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -74,6 +78,42 @@ def test_a_dry_run_of_what_was_never_analysed_loads_no_network(
     assert run(plate(tmp_path / "in"), "--out", tmp_path / "out", "--dry-run") == 0
     assert "3 to analyse" in capsys.readouterr().out
     assert not loaded
+
+
+def test_a_dry_run_looks_into_images_and_says_which_would_fail(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images, out = plate(tmp_path / "in"), tmp_path / "out"
+    (images / "B03.ome.tif").write_bytes(b"broken")
+    channels = np.zeros((3, 64, 64), np.uint16)
+    names = {"axes": "CYX", "Labels": ["CD11b", "DAPI", "PKH26"]}
+    tifffile.imwrite(images / "B05.tif", channels, imagej=True, metadata=names)
+    assert run(images, "--out", out, "--dry-run") == 0
+    lines = capsys.readouterr().out.splitlines()
+    first, second, headers, _ = lines[-4:]
+    assert first.startswith("fails    ") and "B03.ome.tif: this is not a TIFF image" in first
+    assert second.startswith("fails    ") and "B05.tif: the file does not tell its pixel size" in second
+    assert headers == "headers  of all of them were read: 2 would fail"
+    assert run(images, "--out", out, "--dry-run", "--pixel-size", "0.5") == 0
+    assert "1 would fail" in capsys.readouterr().out
+
+
+def test_a_few_of_many_images_are_looked_into(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    looked: list[str] = []
+    monkeypatch.setattr("napari_tam.io.images.check_headers", lambda path, _: looked.append(path.name))
+    paths = [tmp_path / f"{number}.tif" for number in range(1000)]
+    assert look_into(paths, Settings()) == (8, [])
+    assert (len(set(looked)), looked[0], looked[-1]) == (8, "0.tif", "999.tif")
+    assert look_into(paths[:3], Settings()) == (3, [])
+    assert look_into(paths[:1], Settings()) == (1, [])
+    assert look_into([], Settings()) == (0, [])
+
+
+def test_looking_ends_where_it_takes_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter(np.arange(0, 10, 0.4).tolist())
+    monkeypatch.setattr("napari_tam.batches.plan.time.monotonic", lambda: next(clock))
+    monkeypatch.setattr("napari_tam.io.images.check_headers", lambda path, _: None)
+    assert look_into([tmp_path / f"{number}.tif" for number in range(1000)], Settings()) == (3, [])
 
 
 def test_a_dry_run_says_why(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -47,7 +47,46 @@ def test_only_new_cells_are_scored_and_all_as_by_the_plain_classifier(
     asked.clear()
     fewer = labels.copy()
     fewer[:, : labels.shape[1] // 2][labels[:, : labels.shape[1] // 2] == 1] = 0  # one is cut or gone
-    pd.testing.assert_frame_equal(*both(fewer), rtol=1e-4, atol=1e-5)
+    pd.testing.assert_frame_equal(*both(fewer), rtol=1e-6, atol=1e-6)
     assert sum(asked[1:]) <= 1
     asked.clear()
     pd.testing.assert_frame_equal(*both(np.zeros_like(labels)))
+    pd.testing.assert_frame_equal(*both(labels), rtol=1e-6, atol=1e-6)
+
+
+def test_another_nucleus_is_another_cell(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(3)
+    labels = ellipses([1.1, 1.6, 2.4], rng)
+    field, settings = field_of(labels, rng), Settings()
+    plain = load_classifier("phenotype")
+    assert plain is not None
+    remembering = RememberingClassifier(plain.model, plain.device)
+    nuclei = np.where(labels == 2, 1, 0)
+    asked: list[int] = []
+    score = RememberingClassifier.score
+
+    def counted(self: Any, crops: Any, *given: Any) -> Any:
+        asked.append(len(crops))
+        return score(self, crops, *given)
+
+    monkeypatch.setattr(RememberingClassifier, "score", counted)
+    for of_now in (nuclei, np.where(labels == 1, 1, nuclei), np.where(labels == 1, 1, nuclei)):
+        spots = pd.DataFrame({"y_px": [], "x_px": []}, dtype=float)
+        table, _, _ = measure(field, labels, of_now, spots, settings)
+        expected = plain.classify(field, labels, of_now, table, settings)
+        found = remembering.classify(field, labels, of_now, table, settings)
+        pd.testing.assert_frame_equal(found, expected, rtol=1e-6, atol=1e-6)
+    assert asked == [3, 1]
+
+
+def test_the_same_labels_in_another_picture_are_other_cells() -> None:
+    rng = np.random.default_rng(4)
+    labels, settings = ellipses([1.1, 1.6, 2.4], rng), Settings()
+    plain = load_classifier("phenotype")
+    assert plain is not None
+    remembering = RememberingClassifier(plain.model, plain.device)
+    for _ in range(2):
+        field = field_of(labels, rng)
+        table, _, _ = measure(field, labels, None, pd.DataFrame(), settings)
+        found = remembering.classify(field, labels, None, table, settings)
+        pd.testing.assert_frame_equal(found, plain.classify(field, labels, None, table, settings))

@@ -5,13 +5,15 @@ from typing import TYPE_CHECKING, Any
 
 import fakes
 import numpy as np
+import pandas as pd
 import pytest
 from phenotypes import untrained
 from recorder import field, recording
 
 from napari_tam.phenotype.classify import ModelClassifier
+from napari_tam.phenotype.remembering import RememberingClassifier
 from napari_tam.pipeline.edits import Edits
-from napari_tam.pipeline.rerun import KEEPABLE, kept_steps, steps_of
+from napari_tam.pipeline.rerun import KEEPABLE, kept_steps, only_measured, steps_of
 from napari_tam.pipeline.runner import run, run_steps
 from napari_tam.settings import Settings
 
@@ -128,3 +130,63 @@ def test_added_and_removed_puncta_survive_a_moved_threshold(threshold: float) ->
     left = [] if threshold == 60 else at[1:].tolist()
     assert second.puncta[["y_px", "x_px"]].to_numpy().tolist() == [*left, [70.0, 60.0]]
     assert second.puncta["label"].iloc[-1] == 3
+
+
+def test_one_correction_after_another_gives_what_an_analysis_with_all_of_them_gives() -> None:
+    made, calls = recording()
+    plain = replace(made, phenotype=ModelClassifier(untrained()))
+    quick = replace(made, phenotype=RememberingClassifier(untrained()))
+    image = field()
+    known = run(image, Settings(), quick)
+    assert known.nuclei is not None
+    cells, nuclei = known.cells.copy(), known.nuclei.copy()
+    edits = Edits()
+    for step in ("delete", "grow", "nucleus", "punctum"):
+        if step == "delete":
+            cells = np.where(cells == 2, 0, cells)
+        elif step == "grow":
+            rows, columns = np.nonzero(cells == 1)
+            cells = cells.copy()
+            cells[rows.min() : rows.max() + 3, columns.min() : columns.max() + 2] = 1
+        elif step == "nucleus":
+            nuclei = np.where(nuclei == 1, 0, nuclei)
+        else:
+            edits = replace(edits, added=np.array([[70.0, 60.0]]))
+        edits = replace(edits, cells=cells, nuclei=nuclei)
+        calls.clear()
+        assert only_measured(known, image, Settings(), quick.phenotype, edits)
+        known, _ = rerun(known, image, Settings(), quick, edits)
+        assert calls == []
+        whole = run_with(image, plain, edits)
+        pd.testing.assert_frame_equal(known.table, whole.table, rtol=1e-6)
+        measured = [name for name in whole.table if not name.startswith("p_")]
+        assert known.table[measured].equals(whole.table[measured])
+        assert known.puncta.equals(whole.puncta)
+        for name, value in whole.summary.items():
+            close = pytest.approx(value, rel=1e-6, nan_ok=True) if isinstance(value, float) else value
+            assert known.summary[name] == close, name
+
+
+def run_with(image: Any, models: Any, edits: Edits) -> Analysis:
+    generator = run_steps(image, Settings(), models, None, edits)
+    while True:
+        try:
+            next(generator)
+        except StopIteration as stop:
+            analysis: Analysis = stop.value
+            return analysis
+
+
+def test_more_than_measuring_is_told_apart() -> None:
+    made, _ = recording()
+    image = field()
+    first = run(image, Settings(), made)
+    cells = Edits(cells=first.cells.copy())
+    assert only_measured(first, image, Settings(), None, cells)
+    assert not only_measured(first, image, Settings(cell_diameter_um=9), object(), cells)
+    assert not only_measured(first, image, Settings(spot_sigma_um=0.3), None, cells)
+    assert not only_measured(replace(first, measured=None), image, Settings(), None, cells)
+    second, _ = rerun(first, image, Settings(), made, cells)
+    assert not only_measured(second, image, Settings(), None, Edits())  # discarded: they are segmented again
+    marked = replace(image, channels={**image.channels, "lysosome": image.channels["exosome"]})
+    assert not only_measured(run(marked, Settings(), made), marked, Settings(), None, cells)

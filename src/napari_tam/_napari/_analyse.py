@@ -69,6 +69,20 @@ def analyse(
     return analysis, find_automatic(analysis.candidates, settings, known)
 
 
+def measured_at_once(session: Session, found: Found) -> bool:
+    """Whether a corrected image is measured so quickly that the window can wait for it.
+
+    A thread for that takes longer than the work, on a busy machine many times as long.
+    """
+    analysis = found.analysis
+    if analysis.measured is None or not session.has_models(analysis.settings):
+        return False
+    from napari_tam.pipeline.rerun import only_measured
+
+    classifier = session.models(analysis.settings).phenotype
+    return only_measured(analysis, analysis.raw or analysis.field, analysis.settings, classifier, found.edits)
+
+
 def look_at(
     session: Session, found: Found, known: Any, at: tuple[int, int]
 ) -> Generator[Progress, None, tuple[Any]]:

@@ -45,12 +45,15 @@ _KEYS = ("image", "label", "frame", "index")
 
 def shown_columns(table: pd.DataFrame) -> list[str]:
     """Return the columns to colour or plot by: those with a value, the most asked-for first."""
-    names = [name for name in table.columns if name not in _KEYS and table[name].notna().any()]
+    some = table.notna().any()
+    names = [name for name in table.columns if name not in _KEYS and some[name]]
     return [name for name in FIRST if name in names] + [name for name in names if name not in FIRST]
 
 
 def fill(combo: Combo, names: list[str], wanted: str, *, columns: bool = True) -> None:
     """Offer other columns in words, or other names as they are; keep what is chosen if it is still there."""
+    if names == [combo.itemData(at) for at in range(combo.count())] and wanted == chosen(combo):
+        return
     combo.blockSignals(True)
     combo.clear()
     for at, name in enumerate(names):
@@ -129,9 +132,9 @@ class ResultsBar(QWidget):
         """Show the masks of all images as outlines or filled, as the switch says."""
         for found in self._session.found.values():
             for kind in ("cells", "nuclei"):
-                layer = found.layers.get(kind)
-                if layer is not None:
-                    layer.contour = OUTLINE_PX if self.outlines.isChecked() else 0
+                layer, width = found.layers.get(kind), OUTLINE_PX if self.outlines.isChecked() else 0
+                if layer is not None and layer.contour != width:  # else it would be drawn anew for nothing
+                    layer.contour = width
 
     def open_table(self) -> None:
         """Open napari's features table on the cells."""

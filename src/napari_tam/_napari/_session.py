@@ -100,10 +100,16 @@ class Session:
         """Return the networks for the settings; those of the last time if they are the same."""
         from napari_tam.pipeline.models import CHOICES, load_models
 
-        key = tuple(getattr(settings, name, None) for name in CHOICES)
+        key = _choices(settings, CHOICES)
         if self._models is None or self._models[0] != key:
             self._models = (key, _remembering(load_models(settings)))
         return self._models[1]
+
+    def has_models(self, settings: Settings) -> bool:
+        """Whether the networks for the settings are those of the last time."""
+        from napari_tam.pipeline.models import CHOICES
+
+        return self._models is not None and self._models[0] == _choices(settings, CHOICES)
 
     def forget_form(self, *_: Any) -> None:
         """Go on without a form: its widget is gone."""
@@ -168,7 +174,7 @@ class Session:
             if layer is not None and layer in self.viewer.layers:
                 own = rows_of(spots, label).reset_index(drop=True)
                 with self.quietly():
-                    _move_points(layer, positions(own), own)
+                    _move_points(layer, positions(own), point_features(own))
                 if number == 0:
                     found.puncta_now = np.array(layer.data)
 
@@ -354,6 +360,10 @@ class Session:
                 return
 
 
+def _choices(settings: Settings, names: Iterable[str]) -> tuple[Any, ...]:
+    return tuple(getattr(settings, name, None) for name in names)
+
+
 def _remembering(models: Models) -> Models:
     """Let the classifier remember cells: after a correction most are as they were."""
     from napari_tam.phenotype.classify import ModelClassifier
@@ -436,9 +446,9 @@ def _fix(layer: Any, found: Found) -> None:
         layer.editable = False
 
 
-def _move_points(layer: Any, points: Any, puncta: pd.DataFrame) -> None:
+def _move_points(layer: Any, points: Any, features: pd.DataFrame) -> None:
     """Give a points layer other points and their features."""
     layer.selected_data = set()
     if len(points) != len(layer.data) or not np.array_equal(layer.data, points):
         layer.data = points
-    layer.features = point_features(puncta)
+    layer.features = features

@@ -9,6 +9,7 @@ from napari.utils.notifications import show_error
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QLabel, QTabWidget, QVBoxLayout, QWidget
 
+from napari_tam._napari._analyse import measured_at_once
 from napari_tam._napari._controls import Panel, button, column, row, taken_out
 from napari_tam._napari._job import Job
 from napari_tam._napari._layers import KEY
@@ -30,7 +31,7 @@ from napari_tam.errors import InputError
 from napari_tam.io.field import missing_roles
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Generator, Mapping
     from pathlib import Path
 
     import napari.viewer
@@ -182,7 +183,11 @@ class AnalyseWidget(Panel):
                     fix="Put the image back where it was, and open the results again",
                 )
             own = found.where, found.folder, analysis.settings, self.session, found
-            self._begin(one_piece(field, {}, *own))
+            task = one_piece(field, {}, *own)
+            if self.job.idle and measured_at_once(self.session, found):
+                self._finish(task)
+            else:
+                self._begin(task)
         except InputError as error:
             show_error(str(error))
 
@@ -217,6 +222,12 @@ class AnalyseWidget(Panel):
 
         self.job.start(task.work, done, title=f"Uptake in {task.name}")
         self._say("Starting …")
+
+    def _finish(self, task: Task) -> None:
+        """Do a task that is quicker done than handed to a thread and back, and show its result."""
+        result = _returned(task.work())
+        self.results.narrow_tables()
+        self._on_result(self.session.put(task.found(result)))
 
     def _on_result(self, found: Found) -> None:
         summary = found.analysis.summary
@@ -330,6 +341,15 @@ class AnalyseWidget(Panel):
 
     def _say(self, text: str) -> None:
         self._status.setText(text)
+
+
+def _returned(work: Generator[Any, None, Any]) -> Any:
+    """Drive a generator to its end, and return what it returns."""
+    while True:
+        try:
+            next(work)
+        except StopIteration as stop:
+            return stop.value
 
 
 #: What is said before an image is there.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -14,6 +15,10 @@ if TYPE_CHECKING:
     from napari_tam.batches.work import Work
     from napari_tam.pipeline.models import Models
     from napari_tam.settings import Settings
+
+
+#: So many images of a batch are looked into before it is run, and no longer than this (s).
+SAMPLE, LONGEST_S = 8, 1.0
 
 
 @dataclass(frozen=True)
@@ -48,6 +53,37 @@ def plan(
         yield from _with_results(names, settings, load(settings), out, retry_failed, resume=resume)
     else:
         yield from (Planned(path, "analyse", "") for path in names)
+
+
+def look_into(paths: Sequence[Path], settings: Settings) -> tuple[int, list[tuple[Path, str]]]:
+    """Read the headers of some images, evenly spread, so that what is wrong with all is found before the run.
+
+    Returns
+    -------
+    looked, faults
+        How many were read (fewer than `SAMPLE` where that takes long), and why which of them would fail.
+    """
+    if not paths:
+        return 0, []
+    # not needed where nothing is to be analysed, and slow to import
+    from napari_tam.batches.outcome import explain
+    from napari_tam.io.images import check_headers
+
+    last, steps = len(paths) - 1, max(min(SAMPLE, len(paths)) - 1, 1)
+    faults: list[tuple[Path, str]] = []
+    looked, until = 0, time.monotonic() + LONGEST_S
+    for at in sorted({last * step // steps for step in range(steps + 1)}):
+        try:
+            check_headers(paths[at], settings)
+        except Exception as error:
+            sentence = explain(error, paths[at])
+            if sentence is None:
+                raise
+            faults.append((paths[at], sentence))
+        looked += 1
+        if time.monotonic() > until:
+            break
+    return looked, faults
 
 
 def _with_results(

@@ -6,7 +6,7 @@ import contextlib
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from napari_tam.batches.plan import plan
+from napari_tam.batches.plan import look_into, plan
 from napari_tam.cli.console import Answer
 from napari_tam.io.channel_search import described
 from napari_tam.io.layout import read_layout
@@ -55,16 +55,30 @@ def print_plan(
     resume: bool,
     recursive: bool = False,
 ) -> Answer:
-    """Say for every file what a run would do, and why; nothing is written."""
+    """Say for every file what a run would do, and why, and look into some of them; nothing is written."""
     paths, _ = find_images(images, settings, layout, recursive=recursive)
     counts: Counter[str] = Counter()
-    told = []
+    told, new = [], []
     for step in plan(paths, settings, load_models, out, retry_failed, resume=resume):
         counts[step.todo] += 1
+        if step.todo == "analyse":
+            new.append(step.path)
         told.append({"source": step.path.absolute(), "todo": step.todo, "why": step.why})
         print(f"{step.todo:8} {step.path}" + (f" ({step.why})" if step.why else ""))
+    faults = _print_faults(new, settings)
     print(f"in all   {counts['analyse']} to analyse, {counts['keep']} done already; nothing was written")
-    return Answer(0, {"dry_run": True, "results": out.resolve(), "plan": told})
+    return Answer(0, {"dry_run": True, "results": out.resolve(), "plan": told, "would_fail": faults})
+
+
+def _print_faults(paths: Sequence[Path], settings: Settings) -> list[dict[str, object]]:
+    """Look into some images; say, and return, which of them would fail and why."""
+    looked, faults = look_into(paths, settings)
+    for _, sentence in faults:
+        print(f"fails    {sentence}")
+    if looked:
+        which = "all" if looked == len(paths) else f"{looked}"
+        print(f"headers  of {which} of them were read: {len(faults) or 'none'} would fail")
+    return [{"source": path.absolute(), "error": sentence} for path, sentence in faults]
 
 
 class Bar:

@@ -108,6 +108,22 @@ def read_fields(
             raise _combined(path, failed, total)
 
 
+def check_headers(path: Path, settings: Settings) -> None:
+    """Find out whether the headers of an image tell what its analysis needs; no pixel is read.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be analysed, as far as that can be told: it is damaged or cut off, does not tell
+        its pixel size, or has not the channels that are needed.
+    """
+    with open_image(path, settings) as (found, lost):
+        if lost:
+            raise _combined(path, lost, len(found) + len(lost))
+        for one in found:
+            Plan(path, one, settings, available_memory())
+
+
 @contextlib.contextmanager
 def open_image(path: Path, settings: Settings) -> Iterator[tuple[list[Series], list[tuple[str, InputError]]]]:
     """Open an image with the reader of its kind; with its series come those that cannot be read.

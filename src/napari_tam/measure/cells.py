@@ -22,22 +22,16 @@ from napari_tam.columns import (
     marker_columns,
 )
 from napari_tam.io.label_columns import label_columns, together_columns
-from napari_tam.markers.labels import LABEL, by_label, is_exosome_role, rows_of
+from napari_tam.markers.labels import LABEL, by_label, is_exosome_role
 from napari_tam.markers.names import is_marker_role, marker_of
+from napari_tam.measure.again import Measured, measure_again
 from napari_tam.measure.colocalisation import CellPixels, colocalise
 from napari_tam.measure.groups import means, medians
-from napari_tam.measure.intensity import background, contrast_to_noise, focus_score, saturated_fractions
+from napari_tam.measure.intensity import contrast_to_noise
 from napari_tam.measure.labels import label_distance, nearest_other, together
+from napari_tam.measure.local import Around, Columns, Picture, Places
 from napari_tam.measure.markers import measure_markers
-from napari_tam.measure.place import (
-    boundary_distance,
-    edge_distance,
-    nearest_pixel,
-    nucleus_distance,
-    nucleus_owners,
-)
-from napari_tam.measure.regions import Floats, Ints, Regions
-from napari_tam.measure.shape import inscribed_radius, shape
+from napari_tam.measure.place import nearest_pixel
 from napari_tam.settings import ROLES
 
 if TYPE_CHECKING:
@@ -45,9 +39,26 @@ if TYPE_CHECKING:
 
     from napari_tam.io.field import Field
     from napari_tam.measure.intensity import Background
+    from napari_tam.measure.regions import Floats, Ints
     from napari_tam.settings import Settings
 
-_Columns = dict[str, npt.NDArray[Any]]
+
+@dataclass(frozen=True)
+class Tables:
+    """The measurements of a field.
+
+    Attributes
+    ----------
+    table, puncta, summary
+        See `measure`.
+    measured
+        What the next measurement of the same picture can begin with.
+    """
+
+    table: pd.DataFrame
+    puncta: pd.DataFrame
+    summary: dict[str, object]
+    measured: Measured
 
 
 def measure(
@@ -92,42 +103,61 @@ def measure(
     ValueError
         If a label image has not the field's shape.
     """
+    found = measure_field(field, cells, nuclei, spots, settings, raw_exosomes)
+    return found.table, found.puncta, found.summary
+
+
+def measure_field(
+    field: Field,
+    cells: npt.NDArray[Any],
+    nuclei: npt.NDArray[Any] | None,
+    spots: pd.DataFrame,
+    settings: Settings,
+    raw_exosomes: Mapping[str, npt.NDArray[Any]] | None = None,
+    earlier: Measured | None = None,
+) -> Tables:
+    """Measure as `measure` does, with `earlier` only those cells that are not as they were.
+
+    Parameters
+    ----------
+    field, cells, nuclei, spots, settings, raw_exosomes
+        See `measure`.
+    earlier
+        Of a measurement of the very same channels, with other masks or puncta.
+    """
     check_labels(cells, nuclei, field.shape)
-    regions = Regions(cells)
-    distance = boundary_distance(regions)
-    shared = _Shared(field, regions, distance, nuclei, settings)
-    raw = raw_exosomes or {}
-    parts = {
-        label: _measure_exosomes(shared, role, rows_of(spots, label), raw.get(role))
-        for label, role in field.exosomes.items()
-    }
+    empty = pd.Series(dtype=float)
+    y, x = (spots.get(name, empty).to_numpy(np.float64) for name in ("y_px", "x_px"))
+    around: Around | None = None
+    if earlier is None or (nuclei is None) != (earlier.nuclei is None) or needs_the_whole(field):
+        around = Around.of(cells, nuclei)
+        picture = Picture.of(field, raw_exosomes or {}) if earlier is None else earlier.picture
+        measured = Measured.of(picture, around, cells, nuclei, y, x)
+    else:
+        measured = measure_again(earlier, cells, nuclei, y, x)
+    whole = _Whole(field, measured, around, settings)
+    parts = {label: _measure_exosomes(whole, label, role, spots) for label, role in field.exosomes.items()}
     first = next(iter(parts.values()))
-    values: _Columns = {"label": regions.ids}
-    values |= shared.shape | first.values
-    values |= cell_means(field.channels, regions)
-    values |= _nuclei_of_cells(shared.nuclear, shared.owner, values["area_um2"], field.pixel_size_um)
-    values["focus_score"] = focus_score(field.channels["cell"], regions, values["cell_mean"])
-    values["contrast_to_noise"] = contrast_to_noise(
-        field.channels["cell"], regions, values["cell_mean"], distance
-    )
-    values["touches_border"] = regions.touches_border
-    values["contact_fraction"] = regions.contacts / regions.crossings[:2].sum(axis=0)
-    marked, marker_levels = measure_markers(field, regions, distance, nuclei, settings)
+    own = measured.cells.values
+    n = len(measured.cells.ids)
+    values: Columns = {"label": measured.cells.ids, **whole.own_columns, **first.values}
+    level = measured.levels["cell"].background
+    values["contrast_to_noise"] = contrast_to_noise(values["cell_mean"], level.median, measured.picture.noise)
+    marked, marker_levels = whole.markers
     columns = (
         *CELL_COLUMNS,
         *marker_columns([marker_of(role) for role in field.channels if is_marker_role(role)]),
     )
-    values |= marked
-    table = build_table(columns, {"image": field.name, "frame": field.frame, **values}, len(regions))
+    table = build_table(columns, {"image": field.name, "frame": field.frame, **values, **marked}, n)
     notes = dict.fromkeys(note for part in parts.values() for note in part.notes)
     summary = {
         "image": field.name,
         "frame": field.frame,
-        "cells": len(regions),
-        "nuclei": None if shared.nuclear is None else len(shared.nuclear),
+        "cells": n,
+        "nuclei": None if nuclei is None else len(measured.nuclear_ids),
         **first.summary,
-        "cell_area_fraction": float(regions.area.sum() / regions.labels.size),
-        "cells_touching_border": int(regions.touches_border.sum()),
+        "cell_area_fraction": float(own["area_px"].sum() / cells.size),
+        "cells_touching_border": int(own["touches_border"].sum()),
         "focus_score": _median(values["focus_score"]),
         "notes": "; ".join([*field.notes, *notes]),
         **marker_levels,
@@ -135,79 +165,120 @@ def measure(
     listed = [column.name for column in SUMMARY_COLUMNS]
     summary = {name: summary[name] for name in (*listed, *marker_levels)}
     if len(parts) == 1:
-        return table, first.puncta, summary
+        return Tables(table, first.puncta, summary, measured)
+    return Tables(*_with_labels(whole, parts, table, summary), measured)
+
+
+def needs_the_whole(field: Field) -> bool:
+    """Whether a column of some cells depends on all cells, beyond the background: of these none is kept."""
+    return (
+        len(field.exosomes) > 1
+        or "lysosome" in field.channels
+        or any(is_marker_role(role) for role in field.channels)
+    )
+
+
+def _with_labels(
+    whole: _Whole, parts: Mapping[str, Exosomes], table: pd.DataFrame, summary: dict[str, object]
+) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, object]]:
+    """Add the columns of several exosome labels to tables and summary."""
+    settings, um, around = whole.settings, whole.field.pixel_size_um, whole.around
+    assert around is not None
+    regions = around.cells
     labelled = by_label({label: part.values for label, part in parts.items()})
     table = pd.concat([table, build_table(label_columns(list(parts)), labelled, len(regions))], axis=1)
     summary |= by_label({label: part.summary for label, part in parts.items()})
     puncta = stacked(parts)
     rank = np.concatenate([part.rank for part in parts.values()])
     limit_um = label_distance(puncta, settings)
-    places = puncta[["y_px", "x_px"]].to_numpy(np.float64) * field.pixel_size_um
+    places = puncta[["y_px", "x_px"]].to_numpy(np.float64) * um
     puncta["other_label_um"] = nearest_other(places, rank, puncta[LABEL])
-    found = together(
-        list(parts), puncta, places, rank, regions, shared.pixels, limit_um, field.pixel_size_um, settings
-    )
+    found = together(list(parts), puncta, places, rank, regions, whole.pixels, limit_um, um, settings)
     table = pd.concat([table, build_table(together_columns(list(parts)), found, len(regions))], axis=1)
     return table, puncta, summary | {"label_distance_um": limit_um}
 
 
 @dataclass(frozen=True)
-class _Shared:
-    """What is the same for all exosome channels of a field."""
+class _Whole:
+    """A field, and what is the same for all its exosome channels; `around` only where it is needed."""
 
     field: Field
-    regions: Regions
-    distance: npt.NDArray[np.float32]
-    nuclei: npt.NDArray[Any] | None
+    measured: Measured
+    around: Around | None
     settings: Settings
 
     @cached_property
-    def nuclear(self) -> Regions | None:
-        return None if self.nuclei is None else Regions(self.nuclei)
-
-    @cached_property
-    def owner(self) -> Ints | None:
-        return None if self.nuclear is None else nucleus_owners(self.nuclear, self.regions)
-
-    @cached_property
-    def shape(self) -> _Columns:
-        return shape(self.regions, self.distance, self.field.pixel_size_um)
+    def own_columns(self) -> Columns:
+        """The columns that are values of `napari_tam.measure.local.Cells`, or follow from them alone."""
+        own, um, n = self.measured.cells.values, self.field.pixel_size_um, len(self.measured.cells.ids)
+        names = {column.name for column in CELL_COLUMNS}
+        columns = {name: each for name, each in own.items() if name in names}
+        roles = [role for role in ROLES if f"total {role}" in own and not is_exosome_role(role)]
+        columns |= {f"{role}_mean": own[f"total {role}"] / own["area_px"] for role in roles}
+        if self.measured.nuclei is not None:
+            count, area = own["nucleus_count"], own["nucleus_px"] * um**2
+            columns |= {"no_nucleus": count == 0, "many_nuclei": count > 1, "nucleus_area_um2": area}
+            columns["nucleus_cell_area_ratio"] = area / own["area_um2"]
+        assert all(len(each) == n for each in columns.values())
+        return columns
 
     @cached_property
     def pixels(self) -> CellPixels | None:
         """The pixels as they are turned inside their cells; None without cells."""
-        return CellPixels.of(self.regions, self.distance, self.nuclei) if len(self.regions) else None
+        around = self.around
+        assert around is not None
+        if not len(around.cells):
+            return None
+        return CellPixels.of(around.cells, around.distance, self.measured.nuclei)
+
+    @property
+    def markers(self) -> tuple[Columns, dict[str, float]]:
+        """Columns and summary of the marker channels."""
+        if self.around is None:
+            return {}, {}
+        around = self.around
+        return measure_markers(self.field, around.cells, around.distance, self.measured.nuclei, self.settings)
 
 
 @dataclass(frozen=True)
 class Exosomes:
     """What is measured of one exosome channel: columns of the cells, puncta with their cells, summary."""
 
-    values: _Columns
+    values: Columns
     puncta: pd.DataFrame
     rank: Ints
     summary: dict[str, object]
     notes: tuple[str, ...]
 
 
-def _measure_exosomes(
-    shared: _Shared, role: str, spots: pd.DataFrame, raw: npt.NDArray[Any] | None
-) -> Exosomes:
-    """Measure one exosome channel."""
-    field, regions, settings = shared.field, shared.regions, shared.settings
-    exosome = field.channels[role]
-    level = background(exosome, regions, shared.distance)
-    puncta, rank = _puncta(field, regions, shared.distance, shared.nuclear, shared.owner, spots)
-    values = puncta_of_cells(puncta, rank, shared.shape["area_um2"], settings)
-    values |= exosome_intensities(exosome, regions, level)
+def _measure_exosomes(whole: _Whole, label: str, role: str, spots: pd.DataFrame) -> Exosomes:
+    """Measure one exosome channel; `spots` are those of all."""
+    field, measured, settings = whole.field, whole.measured, whole.settings
+    cells = measured.cells
+    own = cells.values
+    level = measured.levels[role].background
+    places = measured.places
+    if label and LABEL in spots:
+        rows = np.flatnonzero(spots[LABEL] == label)
+        spots, places = spots.iloc[rows], places.at(rows)
+    puncta, rank = _puncta(field, places, spots), cells.ranks(places.label)
+    values = puncta_of_cells(puncta, rank, own["area_um2"], settings)
+    values |= exosome_intensities(own[f"total {role}"], own["area_px"], level)
     if "lysosome" in field.channels:
-        at = rank >= 0
-        row, col = nearest_pixel(puncta["y_px"].to_numpy(), puncta["x_px"].to_numpy(), regions.shape)
-        centroids = (row * regions.shape[1] + col)[at]
-        values |= colocalise(exosome, field.channels["lysosome"], regions, shared.pixels, centroids, settings)
-    values["saturated_fraction"], saturated = saturated_fractions(exosome if raw is None else raw, regions)
-    summary = {**exosome_summary(rank, level), "saturated_fraction": saturated}
+        assert whole.around is not None
+        values |= _with_lysosomes(whole, whole.around, role, puncta, rank)
+    values["saturated_fraction"] = own[f"saturated {role}"] / own["area_px"]
+    share = measured.picture.saturation[role][1]
+    summary = {**exosome_summary(rank, level), "saturated_fraction": share}
     return Exosomes(values, puncta, rank, summary, level.notes)
+
+
+def _with_lysosomes(whole: _Whole, around: Around, role: str, puncta: pd.DataFrame, rank: Ints) -> Columns:
+    """Return the co-localisation of an exosome channel with the lysosomes."""
+    channels, regions = whole.field.channels, around.cells
+    row, col = nearest_pixel(puncta["y_px"].to_numpy(), puncta["x_px"].to_numpy(), regions.shape)
+    centroids = (row * regions.shape[1] + col)[rank >= 0]
+    return colocalise(channels[role], channels["lysosome"], regions, whole.pixels, centroids, whole.settings)
 
 
 def stacked(parts: Mapping[str, Exosomes]) -> pd.DataFrame:
@@ -241,43 +312,28 @@ def _median(values: Floats) -> float:
     return float(np.median(finite)) if len(finite) else float("nan")
 
 
-def _puncta(
-    field: Field,
-    regions: Regions,
-    distance: npt.NDArray[np.float32],
-    nuclei: Regions | None,
-    owner: Ints | None,
-    spots: pd.DataFrame,
-) -> tuple[pd.DataFrame, Ints]:
-    """Return the puncta table, and the rank of each punctum's cell (-1 = outside)."""
-    empty = pd.Series(dtype=float)
-    y = spots.get("y_px", empty).to_numpy(np.float64)
-    x = spots.get("x_px", empty).to_numpy(np.float64)
-    um = field.pixel_size_um
-    rank = regions.rank_at(*nearest_pixel(y, x, regions.shape))
-    edge = edge_distance(regions, distance, y, x, rank)
-    # Rank -1 takes the appended NaN.
-    deepest = np.append(inscribed_radius(regions, distance), np.nan)[rank]
-    own: _Columns = {
-        "label": np.append(regions.ids, 0)[rank],
+def _puncta(field: Field, places: Places, spots: pd.DataFrame) -> pd.DataFrame:
+    """Return the puncta table."""
+    empty, um = pd.Series(dtype=float), field.pixel_size_um
+    y, x = (spots.get(name, empty).to_numpy(np.float64) for name in ("y_px", "x_px"))
+    own: Columns = {
+        "label": places.label,
         "y_px": y,
         "x_px": x,
         "y_um": y * um,
         "x_um": x * um,
-        "edge_distance_um": edge * um,
-        "nucleus_distance_um": np.full(len(y), np.nan),
-        "relative_radius": 1 - edge / deepest,
+        "edge_distance_um": places.edge_px * um,
+        "nucleus_distance_um": places.nucleus_px * um,
+        "relative_radius": places.relative_radius,
     }
-    if nuclei is not None and owner is not None:
-        own["nucleus_distance_um"] = nucleus_distance(nuclei, owner, y, x, rank) * um
     known = {column.name for column in PUNCTA_COLUMNS}
     given = {name: spots[name].to_numpy() for name in spots.columns if name in known}
     table = build_table(PUNCTA_COLUMNS, {**given, "image": field.name, "frame": field.frame, **own}, len(y))
     further = [name for name in spots.columns if name not in known]
-    return pd.concat([table, spots[further].reset_index(drop=True)], axis=1), rank
+    return pd.concat([table, spots[further].reset_index(drop=True)], axis=1)
 
 
-def puncta_of_cells(puncta: pd.DataFrame, rank: Ints, area_um2: Floats, settings: Settings) -> _Columns:
+def puncta_of_cells(puncta: pd.DataFrame, rank: Ints, area_um2: Floats, settings: Settings) -> Columns:
     """Return the columns that summarise each cell's puncta."""
     n = len(area_um2)
     at = rank >= 0
@@ -303,35 +359,10 @@ def puncta_of_cells(puncta: pd.DataFrame, rank: Ints, area_um2: Floats, settings
     }
 
 
-def cell_means(channels: Mapping[str, npt.NDArray[np.generic]], regions: Regions) -> _Columns:
-    """Return the whole-cell means of all channels (YX, by role) but exosomes and markers."""
-    roles = [role for role in ROLES if role in channels and not is_exosome_role(role)]
-    return {f"{role}_mean": regions.sums(channels[role]) / regions.area for role in roles}
-
-
-def exosome_intensities(image: npt.NDArray[np.generic], regions: Regions, level: Background) -> _Columns:
-    """Return the whole-cell mean and sums of an exosome channel (YX)."""
-    total = regions.sums(image)
+def exosome_intensities(total: Floats, area: Floats, level: Background) -> Columns:
+    """Return the whole-cell mean and sums of an exosome channel, from each cell's sum and pixels."""
     return {
-        "exosome_mean": total / regions.area,
-        "exosome_integrated": total - regions.area * level.median,
-        "ctcf": total - regions.area * level.mean,
-    }
-
-
-def _nuclei_of_cells(
-    nuclei: Regions | None, owner: Ints | None, area_um2: Floats, pixel_size_um: float
-) -> _Columns:
-    """Return number and area of each cell's nuclei; nothing without a nuclear stain."""
-    if nuclei is None or owner is None:
-        return {}
-    owned = owner >= 0
-    count = np.bincount(owner[owned], minlength=len(area_um2))
-    area = np.bincount(owner[owned], nuclei.area[owned], minlength=len(area_um2)) * pixel_size_um**2
-    return {
-        "nucleus_count": count,
-        "no_nucleus": count == 0,
-        "many_nuclei": count > 1,
-        "nucleus_area_um2": area,
-        "nucleus_cell_area_ratio": area / area_um2,
+        "exosome_mean": total / area,
+        "exosome_integrated": total - area * level.median,
+        "ctcf": total - area * level.mean,
     }

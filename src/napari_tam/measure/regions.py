@@ -29,6 +29,8 @@ class Regions:
     ----------
     labels
         YX integers; 0 (and below) is background. Values need not be contiguous.
+    origin
+        Where the first pixel lies in the whole image, of a part of one: centroids are given in the whole.
 
     Attributes
     ----------
@@ -47,7 +49,8 @@ class Regions:
         If `labels` is not two-dimensional.
     """
 
-    def __init__(self, labels: npt.NDArray[Any]) -> None:
+    def __init__(self, labels: npt.NDArray[Any], origin: tuple[int, int] = (0, 0)) -> None:
+        self.origin = origin
         if labels.ndim != 2:
             raise ValueError(f"a label image has two axes, not {labels.ndim}")
         self.shape: tuple[int, int] = (labels.shape[0], labels.shape[1])

@@ -91,13 +91,17 @@ def crofton_perimeter(regions: Regions) -> Floats:
 
 
 def _moments(regions: Regions) -> dict[str, Floats]:
-    """Return centroids, axes of the ellipse with the same second moments, and its angle (degrees)."""
+    """Return centroids, axes of the ellipse with the same second moments, and its angle (degrees).
+
+    From each label's first row and column on, so that no bit depends on where in an image it lies.
+    """
     area, rank, n = regions.area, regions.run_rank, regions.run_length
-    y = regions.over_runs(n * regions.run_row) / area
-    x = regions.over_runs(n * (regions.run_col + (n - 1) / 2)) / area
+    top, left = regions.boxes[:, 0], regions.boxes[:, 1]
+    row, middle = regions.run_row - top[rank], regions.run_col - left[rank] + (n - 1) / 2
+    y = regions.over_runs(n * row) / area
+    x = regions.over_runs(n * middle) / area
     # Second moments of unit squares about the centroid: each run in closed form.
-    dy = regions.run_row - y[rank]
-    dx = regions.run_col + (n - 1) / 2 - x[rank]
+    dy, dx = row - y[rank], middle - x[rank]
     yy = regions.over_runs(n * (dy**2 + 1 / 12)) / area
     xx = regions.over_runs(n * (dx**2 + n**2 / 12)) / area
     xy = regions.over_runs(n * dx * dy) / area
@@ -106,8 +110,8 @@ def _moments(regions: Regions) -> dict[str, Floats]:
     angle = np.degrees(-0.5 * np.arctan2(2 * xy, xx - yy))
     angle[angle <= -90] += 180
     return {
-        "y": y,
-        "x": x,
+        "y": regions.origin[0] + top + y,
+        "x": regions.origin[1] + left + x,
         "major": 4 * np.sqrt((xx + yy) / 2 + spread),
         "minor": 4 * np.sqrt(np.maximum((xx + yy) / 2 - spread, 0)),
         "angle": angle,

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from napari_tam.correct.apply import Corrected
     from napari_tam.io.field import Field
+    from napari_tam.measure.again import Measured
     from napari_tam.phenotype.classify import Classifier
     from napari_tam.puncta.threshold import Threshold
     from napari_tam.settings import Settings
@@ -49,6 +50,8 @@ class Analysis:
         The columns that the classifier gave, and the classifier.
     thresholds
         The thresholds for the contrast of its puncta, by exosome label, if they were found here.
+    measured
+        What the next measurement of the same picture can begin with, of a plane that was measured here.
     """
 
     field: Field
@@ -66,6 +69,7 @@ class Analysis:
     phenotypes: pd.DataFrame | None = None
     classifier: Classifier | None = None
     thresholds: dict[str, Threshold] | None = None
+    measured: Measured | None = None
 
 
 @dataclass(frozen=True)

@@ -100,6 +100,7 @@ def _run_table(
         phenotypes=state.phenotypes,
         classifier=models.phenotype,
         thresholds=state.thresholds,
+        measured=state.measured,
     )
 
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from napari_tam.correct.apply import Corrected
     from napari_tam.io.field import Field
+    from napari_tam.measure.again import Measured
     from napari_tam.pipeline.analysis import Segmented
     from napari_tam.pipeline.edits import Edits
     from napari_tam.pipeline.models import Models
@@ -48,6 +49,8 @@ class State:
         Those of an earlier analysis, where they still hold.
         table, puncta, summary
         By ``measure``.
+    measured
+        Before ``measure`` that of an earlier analysis of the same picture; then its own, of a plane.
     phenotypes
         By ``classify``: the columns that it adds; None without a model.
     """
@@ -72,6 +75,7 @@ class State:
     phenotypes: pd.DataFrame | None = None
     known_thresholds: dict[str, Threshold] | None = None
     sharpness: float | None = None
+    measured: Measured | None = None
 
     @property
     def inside(self) -> Field:

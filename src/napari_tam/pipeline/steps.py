@@ -18,7 +18,8 @@ from napari_tam.correct.apply import correct
 from napari_tam.correct.defects import without_defects
 from napari_tam.io.check import look
 from napari_tam.markers.labels import LABEL, by_label_and_first, rows_of
-from napari_tam.measure.cells import measure
+from napari_tam.measure.again import BARE
+from napari_tam.measure.cells import measure_field
 from napari_tam.measure.sharpness import sharpness
 from napari_tam.phenotype.classify import phenotype_summary
 from napari_tam.puncta.selection import false_share, select_by_label
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from napari_tam.io.field import Field
     from napari_tam.pipeline.analysis import Analysis
     from napari_tam.pipeline.state import State
 
@@ -95,7 +97,7 @@ def _keep_corrected(state: State, earlier: Analysis) -> None:
     assert earlier.corrected is not None  # or it would not be kept
     state.corrected = earlier.corrected
     known: Any = earlier.summary.get("sharpness")  # of the picture alone
-    state.sharpness = known
+    state.sharpness, state.measured = known, earlier.measured
 
 
 def _go_on_corrected(state: State) -> None:
@@ -143,7 +145,7 @@ def _cells_by_hand(state: State) -> bool:
     if state.edits.cells is None:
         return False
     state.cells, state.judged = state.edits.cells, state.edits.judged
-    state.diameter_um = _typical_diameter(state.cells) * state.field.pixel_size_um
+    state.diameter_um = None  # that of what is measured
     return True
 
 
@@ -233,7 +235,6 @@ def _select_spots(state: State) -> None:
 
 
 def _measure(state: State) -> None:
-    measuring = measure if state.field.z_step_um is None else measure_volume
     field, raw, window = state.inside, state.corrected.raw_exosomes, state.corrected.window
     cells, nuclei, spots = state.cells, state.nuclei, state.spots
     if window is not None:
@@ -242,7 +243,14 @@ def _measure(state: State) -> None:
         spots = window.moved(spots, field.pixel_size_um, back=True)
     findings = state.findings
     field = replace(field, notes=(*field.notes, *(each.sentence for each in findings)))
-    state.table, state.puncta, state.summary = measuring(field, cells, nuclei, spots, state.settings, raw)
+    if state.field.z_step_um is None:
+        found = measure_field(field, cells, nuclei, spots, state.settings, raw, state.measured)
+        state.table, state.puncta, state.summary = found.table, found.puncta, found.summary
+        state.measured = found.measured
+    else:
+        state.table, state.puncta, state.summary = measure_volume(
+            field, cells, nuclei, spots, state.settings, raw
+        )
     if window is not None:
         state.table = window.moved(state.table, field.pixel_size_um)
         state.puncta = window.moved(state.puncta, field.pixel_size_um)
@@ -252,11 +260,13 @@ def _measure(state: State) -> None:
             state.table[name] = judged[name].fillna(state.table[name])
     known = state.sharpness
     state.summary["sharpness"] = sharpness(field.channels["cell"]) if known is None else known
-    outside = field.channels["cell"][cells == 0]
-    state.summary["cell_signal"] = (
-        float(state.table["cell_mean"].median() - np.median(outside)) if outside.size else float("nan")
-    )
+    outside = _bare_level(state, field, cells)
+    state.summary["cell_signal"] = float(state.table["cell_mean"].median() - outside)
     state.summary["findings"] = " ".join(dict.fromkeys(each.code for each in findings))
+    if state.diameter_um is None:
+        own = state.measured
+        areas = _areas(cells) if own is None else own.cells.values["area_px"]
+        state.diameter_um = _median_diameter(areas) * field.pixel_size_um
     state.summary["cell_diameter_um"] = state.diameter_um
     # The score of the other method is no chance.
     known = state.settings.puncta_method == "network"
@@ -275,6 +285,14 @@ def _measure(state: State) -> None:
         notes.append(f"the estimate of the cell diameter is unsure ({state.diameter_doubt}): better give it")
     notes.append(_other_size(state))
     state.summary["notes"] = "; ".join(filter(None, notes))
+
+
+def _bare_level(state: State, field: Field, cells: Labels) -> float:
+    """Return the median of the cell channel where there is no cell; NaN if cells are everywhere."""
+    if state.measured is not None:
+        return state.measured.levels[BARE].median
+    outside = field.channels["cell"][cells == 0]
+    return float(np.median(outside)) if outside.size else float("nan")
 
 
 def _other_size(state: State) -> str:
@@ -316,8 +334,15 @@ def _add_phenotypes(state: State) -> None:
 
 def _typical_diameter(labels: Labels) -> float:
     """Median diameter (px) of circles with the labels' areas; NaN without labels."""
+    return _median_diameter(_areas(labels))
+
+
+def _areas(labels: Labels) -> npt.NDArray[np.int64]:
     areas = np.bincount(labels.ravel())[1:]
-    areas = areas[areas > 0]
+    return areas[areas > 0]
+
+
+def _median_diameter(areas: npt.NDArray[Any]) -> float:
     return float(2 * np.sqrt(np.median(areas) / np.pi)) if len(areas) else float("nan")
 
 

@@ -19,7 +19,6 @@ from napari_tam.io.label_columns import label_columns
 from napari_tam.markers.labels import LABEL, by_label, is_exosome_role, rows_of
 from napari_tam.measure.cells import (
     Exosomes,
-    cell_means,
     check_labels,
     exosome_intensities,
     exosome_summary,
@@ -32,6 +31,7 @@ from napari_tam.measure.intensity import background
 from napari_tam.measure.labels import label_distance, nearest_other, together
 from napari_tam.measure.place import boundary_distance, nucleus_owners
 from napari_tam.measure.regions import Floats, Ints, Regions
+from napari_tam.settings import ROLES
 from napari_tam.volume.place import Surfaces, assign, deepest_points, nucleus_distance_um
 from napari_tam.volume.projection import project_field, project_labels
 
@@ -106,8 +106,9 @@ def measure_volume(
     }
     first = next(iter(parts.values()))
     values = solid | first.values
-    stacks = {role: stack for role, stack in field.channels.items() if not is_exosome_role(role)}
-    values |= cell_means({role: stack.reshape(-1, shape[2]) for role, stack in stacks.items()}, regions)
+    roles = [role for role in ROLES if role in field.channels and not is_exosome_role(role)]
+    for role in roles:
+        values[f"{role}_mean"] = regions.sums(field.channels[role].reshape(-1, shape[2])) / regions.area
     if nuclear is not None and owner is not None:
         values |= _nuclei(nuclear, owner, len(regions), float(voxel.prod()))
     nuclear_volume = values.get("nucleus_volume_um3", np.full(len(regions), np.nan))
@@ -172,7 +173,7 @@ def _measure_exosomes(
     values["puncta_per_um3"] = values["puncta_count"] / sizes[1]
     width = stack.shape[2]
     level = background(stack.reshape(-1, width), regions, volume.clear)
-    values |= exosome_intensities(stack.reshape(-1, width), regions, level)
+    values |= exosome_intensities(regions.sums(stack.reshape(-1, width)), regions.area, level)
     clipped = _clipped(stack if raw is None else raw)
     values["saturated_fraction"] = regions.sums(clipped.reshape(-1, width)) / regions.area
     summary = {

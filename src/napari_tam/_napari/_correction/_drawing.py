@@ -129,8 +129,10 @@ class Pen:
         width = _WIDTH / max(self._viewer.scene.camera.zoom * float(self.layer.scale[-1]), 1e-9)
         closed = self._shape == "outline" and len(points) > 2
         path = np.array([*points, points[0]] if closed else points)
-        self._ink.data = []
-        self._ink.add_paths(path, edge_width=width, edge_color=_INK)
+        if len(self._ink.data):
+            self._ink.data = [(path, "path")]  # in one go: napari looks at all layers after each change
+        else:
+            self._ink.add_paths(path, edge_width=width, edge_color=_INK)
 
     def _on_mode(self, event: Any) -> None:
         if str(event.source.mode) != "pan_zoom":

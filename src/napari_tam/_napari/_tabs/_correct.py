@@ -9,6 +9,7 @@ from napari.utils.notifications import show_error
 from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import QCheckBox, QGridLayout, QLabel, QPushButton, QVBoxLayout, QWidget
 
+from napari_tam._napari._analyse import measured_at_once
 from napari_tam._napari._controls import button, column, row
 from napari_tam._napari._correction._actions import ACTIONS, MASKS, REDO, UNDO
 from napari_tam._napari._correction._corrections import corrections
@@ -28,8 +29,12 @@ if TYPE_CHECKING:
     from napari_tam._napari._found import Found
     from napari_tam._napari._session import Session
 
-#: How long after the last correction the measurements follow (ms).
-REST_MS = 1000
+#: How long after the last correction the measurements follow (ms): where a few cells are measured, and where
+#: a run in the background is needed.
+BRIEF_REST_MS, REST_MS = 50, 1000
+
+#: How long after the last correction it is saved (ms): the larger the image, the longer that takes.
+SAVE_MS = 1000
 
 _HELP = {
     "cells": "Click a cell, more with Shift and a click; then a button, or its key. napari's brush, bucket "
@@ -72,7 +77,7 @@ class CorrectTab(QWidget):
         self.buttons: dict[str, QPushButton] = {}
         self._of_masks, self._of_puncta = self._actions(MASKS), self._actions(("puncta",))
         self.by_itself = QCheckBox("measure by itself")
-        self.by_itself.setToolTip("Measure what changed a second after the last correction.")
+        self.by_itself.setToolTip("Measure what changed right after every correction.")
         self.by_itself.setChecked(True)
         again = QLabel("<b>Better masks next time:</b> train the cell network on what you corrected.")
         for label in (self._help, self.doubtful, self.state, again):
@@ -106,8 +111,11 @@ class CorrectTab(QWidget):
         layout.addWidget(column(self._help, *self._tools, self.state, again, self.training))
         self._rest = QTimer(self)
         self._rest.setSingleShot(True)
-        self._rest.setInterval(REST_MS)
         self._rest.timeout.connect(self._on_rest)
+        self._saving = QTimer(self)
+        self._saving.setSingleShot(True)
+        self._saving.setInterval(SAVE_MS)
+        self._saving.timeout.connect(self._save)
         self.guard = CloseGuard(self, session, self.take_over_changed, self._keep)
         self._show_kind("cells")
         session.changed.connect(self._on_changed)
@@ -155,17 +163,20 @@ class CorrectTab(QWidget):
                 layer.mode = "pan_zoom"
             self._measure(found)
 
-    def take_over(self, found: Found) -> bool:
-        """Make what was changed in the layers the corrections of a result, and save them."""
+    def take_over(self, found: Found, *, save: bool = True) -> bool:
+        """Make what was changed in the layers the corrections of a result, and save them, now or soon."""
         self._rest.stop()
         try:
             edits = corrections(found)
-            self._keep(found, edits)
+            if save:
+                self._keep(found, edits)
         except InputError as error:
             show_error(str(error))
             return False
         found.edits = edits
         found.dirty.clear()
+        if not save:
+            self._saving.start()
         return True
 
     def take_over_changed(self) -> None:
@@ -191,6 +202,7 @@ class CorrectTab(QWidget):
     def let_go(self) -> None:
         """Save what was corrected where a folder is known, and stop: the dock is closed."""
         self.take_over_changed()
+        self._save()
         self.editor.pen.put_down()
         self.looking.abandon()
 
@@ -212,6 +224,16 @@ class CorrectTab(QWidget):
         made.setFocusPolicy(Qt.FocusPolicy.NoFocus)  # else the image would have no keys after a click on it
         return made
 
+    def _save(self) -> None:
+        """Save the corrections that were taken over and belong in a folder."""
+        self._saving.stop()
+        try:
+            for found in self._session.found.values():
+                if found.edits is not found.kept and not found.fixed:
+                    self._keep(found, found.edits)
+        except InputError as error:
+            show_error(str(error))
+
     def _keep(self, found: Found, edits: Edits) -> None:
         if found.folder is not None and (edits.any or (found.folder / "edits").exists()):
             save_edits(found.folder, found.name, edits, found.analysis.field.pixel_size_um)
@@ -223,7 +245,7 @@ class CorrectTab(QWidget):
             self.guard.watch(window)
         self._count_doubtful(found)
         if self.by_itself.isChecked():
-            self._rest.start()
+            self._rest.start(BRIEF_REST_MS if measured_at_once(self._session, found) else REST_MS)
 
     def _on_rest(self) -> None:
         """Measure what was corrected, as soon as nothing else is running."""
@@ -231,13 +253,13 @@ class CorrectTab(QWidget):
         if not changed:
             return
         if not self._job.idle or self._session.showing:
-            self._rest.start()
+            self._rest.start(REST_MS)
             return
         found = changed[0]
-        if self.take_over(found) and found.analysis.field.channels:
+        if self.take_over(found, save=False) and found.analysis.field.channels:
             self._measure(found)
         if len(changed) > 1:
-            self._rest.start()
+            self._rest.start(BRIEF_REST_MS)
 
     def _leave(self, found: Found) -> None:
         """Take over what was corrected in an image that is left; ask once if nothing is done by itself."""
