@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import fakes
@@ -16,7 +17,6 @@ from napari_tam.results.folder import read_results
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 
 @pytest.fixture(autouse=True)
@@ -189,10 +189,14 @@ def test_a_part_that_makes_no_sense_is_refused(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("relative", [False, True])
 def test_images_that_fail_for_the_same_reason_are_told_together(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, relative: bool
 ) -> None:
     images = plate(tmp_path / "in")
+    if relative:  # as most people give them
+        monkeypatch.chdir(tmp_path)
+        images = Path("in")
     for number in range(7):
         fakes.write_image(images / f"C{number + 1:02d}.ome.tif", fakes.image()[:1])  # a single channel
     (images / "D01.tif").write_bytes(b"broken")

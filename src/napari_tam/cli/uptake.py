@@ -228,7 +228,7 @@ def _shown(row: dict[Any, Any]) -> tuple[str, ...]:
 def _figure(value: float) -> str:
     if not math.isfinite(value):
         return ""
-    return f"{value:,.0f}" if abs(value) >= 10000 else f"{value:.3g}"
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
 def _chance(value: float) -> str:
