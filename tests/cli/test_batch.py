@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import fakes
 import pytest
+import tifffile
 
 from napari_tam.cli import analyse as cli_analyse
 from napari_tam.cli import plan as cli_plan
@@ -74,6 +75,34 @@ def test_a_dry_run_of_what_was_never_analysed_loads_no_network(
     assert run(plate(tmp_path / "in"), "--out", tmp_path / "out", "--dry-run") == 0
     assert "3 to analyse" in capsys.readouterr().out
     assert not loaded
+
+
+def test_a_dry_run_says_how_the_first_image_is_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images, out = plate(tmp_path / "in"), tmp_path / "out"
+    assert run(images, "--out", out, "--dry-run") == 0
+    said = capsys.readouterr().out
+    first = f"first    {images / 'B02.ome.tif'}: 128 x 96 px of 0.5 µm; cell = 0: CD11b, nucleus = 1: DAPI, "
+    assert f"{first}exosome = 2: exosome\n" in said
+    tifffile.imwrite(images / "A01.tif", fakes.image(), photometric="minisblack")  # tells neither
+    assert run(images, "--out", out, "--dry-run", "--channels", "cell=0,exosome=2") == 0
+    assert "A01.tif: the file does not tell its pixel size" in capsys.readouterr().out
+    assert run(images, "--out", out, "--dry-run", "--pixel-size", 0.5) == 0
+    assert "A01.tif: cannot tell which channel is the cell" in capsys.readouterr().out
+    assert not out.exists()
+
+
+def test_a_layout_whose_control_has_another_name_is_told_before_and_after(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    layout = tmp_path / "layout.csv"
+    layout.write_text("Well,Condition,Control\nB02,a,dye only\nB03,a,\nB04,a,\n", encoding="utf-8")
+    given = (plate(tmp_path / "in"), "--out", tmp_path / "out", "--layout", layout)
+    assert run(*given, "--dry-run") == 0
+    assert "layout   the column 'control' of the layout is not read" in capsys.readouterr().out
+    assert run(*given) == 0
+    assert "note     the column 'control' of the layout is not read" in capsys.readouterr().out
 
 
 def test_a_dry_run_says_why(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

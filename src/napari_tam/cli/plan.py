@@ -6,7 +6,7 @@ import contextlib
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from napari_tam.batches.plan import plan
+from napari_tam.batches.plan import first_look, plan
 from napari_tam.cli.console import Answer
 from napari_tam.io.channel_search import described
 from napari_tam.io.layout import read_layout
@@ -30,6 +30,8 @@ def find_images(
 ) -> tuple[list[Path], Layout | None]:
     """Return the images and the layout, by names (no file is opened); print what was left out, and why.
 
+    What the layout has and nothing reads is printed as well: a column of another name than the known ones.
+
     Raises
     ------
     InputError
@@ -41,6 +43,8 @@ def find_images(
         print(f"files    {line}")
     about = None if layout is None else read_layout(layout)
     if about is not None:
+        for line in about.doubts():
+            print(f"layout   {line}")
         about.check(list(unique_names(paths, settings.files).values()), patterns=False)
     return paths, about
 
@@ -55,16 +59,20 @@ def print_plan(
     resume: bool,
     recursive: bool = False,
 ) -> Answer:
-    """Say for every file what a run would do, and why; nothing is written."""
+    """Say for every file what a run would do, and why, and how the first is read; nothing is written."""
     paths, _ = find_images(images, settings, layout, recursive=recursive)
     counts: Counter[str] = Counter()
-    told = []
+    told, first = [], ""
     for step in plan(paths, settings, load_models, out, retry_failed, resume=resume):
         counts[step.todo] += 1
         told.append({"source": step.path.absolute(), "todo": step.todo, "why": step.why})
         print(f"{step.todo:8} {step.path}" + (f" ({step.why})" if step.why else ""))
+        if step.todo == "analyse" and not first:
+            first = first_look(step.path, settings)
+    if first:
+        print(f"first    {first}")
     print(f"in all   {counts['analyse']} to analyse, {counts['keep']} done already; nothing was written")
-    return Answer(0, {"dry_run": True, "results": out.resolve(), "plan": told})
+    return Answer(0, {"dry_run": True, "results": out.resolve(), "first": first, "plan": told})
 
 
 class Bar:
