@@ -11,6 +11,7 @@ pytest.importorskip("napari")
 pytest.importorskip("pytestqt")
 
 import fakes
+import tifffile
 from napari_viewers import PIXEL_UM, FakeModels, add_channels, open_widget, run
 
 from napari_tam._napari._layers import FIRST
@@ -184,6 +185,33 @@ def test_an_image_that_is_opened_later_takes_the_roles(viewer: Any, models: Fake
         "nucleus": "second DAPI",
         "exosome": "second PKH26",
     }
+
+
+def test_an_image_of_unnamed_channels_takes_no_roles_but_ends_those_of_the_one_before(
+    viewer: Any, models: FakeModels, qtbot: Any, tmp_path: Path
+) -> None:
+    fakes.write_image(tmp_path / "a.ome.tif")
+    for image in "bc":
+        for number, pixels in enumerate(fakes.image()):
+            tifffile.imwrite(tmp_path / f"{image}_ch{number:02d}.tif", pixels)
+    widget = open_widget(viewer)
+    viewer.open(str(tmp_path / "a.ome.tif"), plugin="napari-tam")
+    run(widget, qtbot)
+    viewer.open(str(tmp_path / "b_ch00.tif"), plugin="napari-tam")
+    assert widget.chosen() == {}
+    assert widget.pixel_size_um == 0
+    assert widget.status == "Choose the layer of the cell stain and of the exosomes in the tab Analyse."
+    assert {layer.name for layer in viewer.layers if layer.visible} == {f"b ch0{n}" for n in range(3)}
+    widget.run()  # not the image before once more
+    assert widget.idle
+    channels = {"cell": "ch00", "exosome": "ch02"}
+    widget.choose({role: viewer.layers[f"b {name}"] for role, name in channels.items()})
+    viewer.open(str(tmp_path / "c_ch00.tif"), plugin="napari-tam")  # its channels are called alike
+    assert {role: channel.name for role, channel in widget.chosen().items()} == {
+        role: f"c {name}" for role, name in channels.items()
+    }
+    viewer.add_image(np.zeros(fakes.SHAPE), name="further")  # a layer more is no other image
+    assert widget.chosen()["cell"].name == "c ch00"
 
 
 def test_a_stack_of_few_planes_is_offered_as_one(viewer: Any, models: FakeModels, qtbot: Any) -> None:

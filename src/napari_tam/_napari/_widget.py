@@ -103,6 +103,7 @@ class AnalyseWidget(Panel):
         self.session.changed.connect(self._on_changed)
         self.picker.changed.connect(self._on_changed)
         self.picker.changed.connect(self._guide)
+        self.picker.moved_on.connect(self._hide_others)
         self.picker.pixel_size.valueChanged.connect(self._guide)
 
     @property
@@ -270,6 +271,12 @@ class AnalyseWidget(Panel):
             self._on_setting("puncta_threshold")
         else:
             self.puncta.show_image(found, found.analysis.settings)
+
+    def _hide_others(self, image: str) -> None:
+        """Hide the images before, which would shine through the one that was opened."""
+        for layer in self._viewer.layers:
+            if layer.metadata.get(KEY, {}).get("image", image) != image:
+                layer.visible = False
 
     def _guide(self, *_: Any) -> None:
         """Say what is still to be chosen before an image can be analysed."""
