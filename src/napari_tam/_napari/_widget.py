@@ -273,10 +273,11 @@ class AnalyseWidget(Panel):
             self.puncta.show_image(found, found.analysis.settings)
 
     def _hide_others(self, image: str) -> None:
-        """Hide the images before, which would shine through the one that was opened."""
+        """Hide the images before, which would shine through the one that was opened, and look at that one."""
         for layer in self._viewer.layers:
             if layer.metadata.get(KEY, {}).get("image", image) != image:
                 layer.visible = False
+        self._viewer.reset_view()
 
     def _guide(self, *_: Any) -> None:
         """Say what is still to be chosen before an image can be analysed."""
