@@ -148,7 +148,8 @@ def _print_shares(found: Conclusions, label: str) -> None:
             print(f"         {called.mean():6.1%} of {len(called):,} cells  {name}{about}")
     aggregates = found.cells[of_label("aggregate_count", label)].sum()
     if aggregates:
-        print(f"         {int(aggregates):,} aggregates in cells (puncta.csv says which){about}")
+        what = "aggregate" if aggregates == 1 else "aggregates"
+        print(f"         {int(aggregates):,} {what} in cells (puncta.csv says which){about}")
 
 
 def print_markers(found: Conclusions) -> None:
