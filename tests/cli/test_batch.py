@@ -105,6 +105,16 @@ def test_a_layout_whose_control_has_another_name_is_told_before_and_after(
     assert "note     the column 'control' of the layout is not read" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("every", [0.0, 60.0])
+def test_a_log_says_now_and_then_how_far_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], every: float
+) -> None:
+    monkeypatch.setattr(cli_plan, "LOG_EVERY_S", every)
+    assert run(plate(tmp_path / "in"), "--out", tmp_path / "out") == 0
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("so far")]
+    assert lines == ([] if every else [f"so far   {number} of 3 files" for number in (1, 2, 3)])
+
+
 def test_a_dry_run_says_why(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     images, out = plate(tmp_path / "in"), tmp_path / "out"
     (images / "B04.ome.tif").write_bytes(b"broken")

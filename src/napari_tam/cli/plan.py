@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import sys
+import time
 from collections import Counter
 from typing import TYPE_CHECKING
 
@@ -75,10 +77,18 @@ def print_plan(
     return Answer(0, {"dry_run": True, "results": out.resolve(), "first": first, "plan": told})
 
 
+#: Where no bar can be drawn (a log file, a scheduler), a line says so often how far it is (s).
+LOG_EVERY_S = 60.0
+
+
 class Bar:
-    """A progress bar that counts files, several of which may be under way at the same time."""
+    """A progress bar that counts files, several of which may be under way at the same time.
+
+    Into a log it writes a line now and then instead.
+    """
 
     def __init__(self, progress: Progress, task: TaskID, paths: Sequence[Path]) -> None:
+        self._next_line = time.monotonic() + LOG_EVERY_S
         self._progress = progress
         self._task = task
         self._index = {path: index for index, path in enumerate(paths)}
@@ -94,13 +104,17 @@ class Bar:
     def done(self, outcome: Outcome) -> None:
         """Show that a field is done; those of an earlier run do not count for the remaining time."""
         self._shares[self._index[outcome.path]] = 1.0
+        if self._progress.disable and time.monotonic() >= self._next_line:
+            self._next_line = time.monotonic() + LOG_EVERY_S
+            done = list(self._shares.values()).count(1.0)
+            print(f"so far   {done} of {len(self._index)} files", file=sys.stderr, flush=True)
         change = self._progress.reset if outcome.kept else self._progress.update
         change(self._task, completed=sum(self._shares.values()))  # type: ignore[arg-type]
 
 
 @contextlib.contextmanager
 def progress_bar(paths: Sequence[Path]) -> Iterator[Bar]:
-    """Show a progress bar on stderr if that is a terminal; yields the bar to update."""
+    """Show a progress bar on stderr, or lines if that is no terminal; yields the bar to update."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
