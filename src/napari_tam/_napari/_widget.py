@@ -99,6 +99,7 @@ class AnalyseWidget(Panel):
         self.job.busy.connect(self._on_busy)
         self.job.said.connect(self._say)
         self.session.form_settings = self.settings_form.settings
+        self.session.form_image = self.picker.as_settings
         self.session.opened.connect(self._on_opened)
         self.session.changed.connect(self._on_changed)
         self.picker.changed.connect(self._on_changed)

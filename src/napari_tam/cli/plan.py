@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from napari_tam.batches.plan import first_look, plan
 from napari_tam.cli.console import Answer
+from napari_tam.errors import InputError
 from napari_tam.io.channel_search import described
 from napari_tam.io.layout import read_layout
 from napari_tam.io.left_out import left_out
@@ -70,11 +71,19 @@ def print_plan(
         told.append({"source": step.path.absolute(), "todo": step.todo, "why": step.why})
         print(f"{step.todo:8} {step.path}" + (f" ({step.why})" if step.why else ""))
         if step.todo == "analyse" and not first:
-            first = first_look(step.path, settings)
+            first = _look(step.path, settings)
     if first:
         print(f"first    {first}")
     print(f"in all   {counts['analyse']} to analyse, {counts['keep']} done already; nothing was written")
     return Answer(0, {"dry_run": True, "results": out.resolve(), "first": first, "plan": told})
+
+
+def _look(path: Path, settings: Settings) -> str:
+    """Return how an image would be read, or why it cannot be."""
+    try:
+        return first_look(path, settings)
+    except InputError as error:
+        return str(error)
 
 
 #: Where no bar can be drawn (a log file, a scheduler), a line says so often how far it is (s).

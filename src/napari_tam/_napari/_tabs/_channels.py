@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -50,6 +51,14 @@ class Choice:
     def image(self) -> str:
         """The image that its file is said to be of; empty for a layer that another reader opened."""
         return str(self.channel.layer.metadata.get(KEY, {}).get("image", ""))
+
+    @property
+    def in_file(self) -> str | int | None:
+        """What the channel is called in its file, or its number there; None where that is not known."""
+        if self.channel.index is not None:
+            return self.channel.index
+        number = re.fullmatch(r"channel (\d+)", self.marker)
+        return (int(number[1]) if number else self.marker) if self.image else None
 
     @property
     def marker(self) -> str:
@@ -205,6 +214,17 @@ class ChannelPicker(QWidget):
             for choice, item in items
             if item is not None and item.checkState() == Qt.CheckState.Checked
         ]
+
+    def as_settings(self) -> dict[str, Any]:
+        """Return the settings `channels` and `pixel_size_um` that say of other files what the form says.
+
+        Without markers and further exosome labels; what is known by no name or number is left out.
+        """
+        known = {choice.channel: choice.in_file for choice in self._choices}
+        chosen = {role: combo.currentIndex() for role, combo in self.roles.items()}
+        named = {role: known[self._choices[at - 1].channel] for role, at in chosen.items() if at > 0}
+        channels = {role: name for role, name in named.items() if name is not None}
+        return {"channels": channels, "pixel_size_um": float(self.pixel_size.value()) or None}
 
     def planes(self) -> dict[str, Channel]:
         """Return the chosen channels; if the cells' is a stack or movie, the plane that is shown."""
