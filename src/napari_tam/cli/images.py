@@ -27,7 +27,7 @@ def add_batch_options(own: argparse.ArgumentParser) -> None:
     own.add_argument(
         "--dry-run",
         action="store_true",
-        help="only say what would be done, and why, and how the first image is read",
+        help="only say what would be done, and how the first image is read",
     )
     own.add_argument("--retry-failed", action="store_true", help="analyse images again that failed")
     own.add_argument("--fresh", action="store_true", help="analyse all images, whatever is there already")
