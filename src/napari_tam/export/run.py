@@ -82,7 +82,7 @@ def export(
     images = results.images.loc[results.images["status"] == OK, "image"].astype(str).tolist()
     if not images:
         raise InputError(
-            "no image is finished in these results",
+            "no image was analysed in these results",
             where=folder,
             fix="images.csv tells why; after parts (--part) run the same command without it",
         )
