@@ -21,7 +21,7 @@ from napari_tam.measure.cells import measure
 from napari_tam.networks.cards import AREA_SETTINGS, TYPICAL_UM, ModelCard
 from napari_tam.networks.predictor import Predictor
 from napari_tam.pipeline.models import load_models
-from napari_tam.puncta.detect import LogDetector, NetworkDetector
+from napari_tam.puncta.detect import LogDetector
 from napari_tam.segment.segmenter import FlowNetSegmenter, median_diameter
 from napari_tam.settings import Settings
 
@@ -149,9 +149,8 @@ class BlobLog:
 
 def puncta() -> tuple[list[str], dict]:
     """DeepSpot test images and the composites, by network, LoG and skimage."""
-    card = ModelCard.read(ROOT / "models" / "puncta.json")
     detectors = {
-        "puncta network": NetworkDetector(Predictor(card.load())),
+        "puncta network": load_models(SETTINGS).puncta,
         "LoG": LogDetector(),
         "skimage blob_log": BlobLog(),
     }

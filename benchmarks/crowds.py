@@ -13,13 +13,12 @@ from typing import Any
 import cv2
 import numpy as np
 import pandas as pd
-from common import ROOT, publish, table
+from common import publish, table
 from scipy.spatial import cKDTree
 from scipy.special import erf
 
 from napari_tam.evaluate.matching import match_points
-from napari_tam.networks.cards import ModelCard
-from napari_tam.networks.predictor import Predictor
+from napari_tam.pipeline.models import load_models
 from napari_tam.puncta import detect
 from napari_tam.settings import Settings
 from napari_tam.uptake.decide import decide
@@ -214,7 +213,7 @@ def least_error(photons: float, sigma: float, rng: np.random.Generator) -> float
 
 def run() -> None:
     """Measure, print and keep."""
-    detector = detect.NetworkDetector(Predictor(ModelCard.read(ROOT / "models" / "puncta.json").load()))
+    detector = load_models(SETTINGS).puncta
     fit = detect.resolve_crowds
 
     def with_fit(image: np.ndarray) -> pd.DataFrame:

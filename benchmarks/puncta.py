@@ -28,9 +28,8 @@ import tifffile
 from common import ROOT, publish, table
 
 from napari_tam.evaluate.matching import match_points
-from napari_tam.networks.cards import ModelCard
-from napari_tam.networks.predictor import Predictor
-from napari_tam.puncta.detect import LogDetector, NetworkDetector
+from napari_tam.pipeline.models import load_models
+from napari_tam.puncta.detect import Detector, LogDetector
 from napari_tam.puncta.selection import KEPT, select, sure_ones
 from napari_tam.puncta.threshold import from_populations
 from napari_tam.settings import Settings
@@ -137,7 +136,7 @@ def cases(find: Find, data: Path) -> dict[str, tuple[int, int, int]]:
 class Ours:
     """A detector of this project at default settings."""
 
-    detector: NetworkDetector | LogDetector
+    detector: Detector
 
     def __call__(self, image: np.ndarray, pixel_um: float) -> np.ndarray:
         """Find puncta."""
@@ -169,9 +168,9 @@ def calibration(images: list[Image], tables: list[pd.DataFrame]) -> list[tuple[s
     return rows
 
 
-def network() -> NetworkDetector:
+def network() -> Detector:
     """Load the bundled network."""
-    return NetworkDetector(Predictor(ModelCard.read(ROOT / "models" / "puncta.json").load()))
+    return load_models(SETTINGS).puncta
 
 
 #: What runs the detector of the commit `BEFORE`: images in, positions out.

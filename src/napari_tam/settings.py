@@ -750,6 +750,14 @@ class Settings(BaseModel):
         group="run",
         enters=(),
     )
+    precision: Literal["auto", "full"] = _setting(
+        "auto",
+        "How exactly the networks compute: as the processor or graphics card does it quickest (auto: whole "
+        "numbers of 8 bits, half or single precision), or in single precision everywhere (full), which takes "
+        "two to four times as long on new processors and gives the same on all of them.",
+        group="run",
+        enters=("nuclei", "cells", "puncta", "classify"),
+    )
     tile_px: Annotated[int, Field(ge=256, le=32_768)] = _setting(
         4096,
         "Side of the tiles in which a large image (a mosaic, a slide) is analysed: one with a side above 1.5 "

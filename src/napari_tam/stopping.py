@@ -32,6 +32,11 @@ def set_cancel_check(asked: Callable[[], bool] | None) -> None:
     _here.asked = asked
 
 
+def cancel_check() -> Callable[[], bool] | None:
+    """Return what `set_cancel_check` was told in this thread."""
+    return getattr(_here, "asked", None)
+
+
 def checkpoint() -> None:
     """Go on, or raise.
 
@@ -40,7 +45,7 @@ def checkpoint() -> None:
     Interrupted
         If this thread should stop.
     """
-    asked = getattr(_here, "asked", None)
+    asked = cancel_check()
     if asked is not None and asked():
         raise Interrupted
 

@@ -72,7 +72,8 @@ def without_openvino(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @pytest.mark.parametrize("name", NETWORKS)
 def test_both_engines_compute_what_the_network_computes(name: str) -> None:
     network = untrained(name)
-    openvino, torchs = OpenVinoEngine(network), TorchEngine(network, CPU, torch.float32)
+    openvino = OpenVinoEngine(network, precision="full")
+    torchs = TorchEngine(network, CPU, torch.float32)
     for shape in ((40, 56), (8, 8), (72, 16), (40, 56)):
         image = noise(network.in_channels, *shape)
         with torch.inference_mode():

@@ -16,6 +16,7 @@ from recorder import ROLES, field, recording
 from napari_tam.columns import CELL_COLUMNS, PUNCTA_COLUMNS
 from napari_tam.errors import InputError
 from napari_tam.io.field import Field
+from napari_tam.networks import threads
 from napari_tam.pipeline.analysis import Analysis
 from napari_tam.pipeline.runner import run, run_steps
 from napari_tam.pipeline.steps import STEPS
@@ -30,7 +31,8 @@ FEW = limits(max_examples=10, deadline=None)
 SETTINGS = Settings()
 
 
-def test_each_step_is_announced_before_it_is_done() -> None:
+def test_each_step_is_announced_before_it_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(threads, "cores", lambda: 1)  # with more, one is begun before its turn
     made, calls = recording()
     generator = run_steps(field(), SETTINGS, made)
     seen = []
@@ -84,8 +86,9 @@ def test_without_a_nuclear_stain_the_cells_are_analysed_all_the_same() -> None:
     made, calls = recording()
     analysis = run(field(roles=("cell", "exosome")), SETTINGS, made)
     assert analysis.nuclei is None
-    assert [name for name, _ in calls] == ["cells", "puncta"]
-    assert calls[0][1][1] is None
+    given_to = dict(calls)
+    assert sorted(given_to) == ["cells", "puncta"]
+    assert given_to["cells"][1] is None
     assert len(analysis.table) == 3
     assert list(analysis.seconds) == list(STEPS)
 
@@ -181,7 +184,7 @@ def test_an_abandoned_analysis_goes_no_further() -> None:
     next(generator)
     next(generator)
     generator.close()
-    assert [name for name, _ in calls] == ["nuclei"]
+    assert {name for name, _ in calls} - {"puncta"} == {"nuclei"}  # puncta may have been begun beside
 
 
 def test_the_image_is_left_as_it_was() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import queue
 import sys
 import threading
@@ -11,18 +10,12 @@ from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from napari_tam import stopping
+from napari_tam.networks.threads import cores, limit_threads, set_torch, thread_count
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
 
 _T = TypeVar("_T")
-
-
-def cores() -> int:
-    """Return the number of processor cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def default_jobs(device: str) -> int:
@@ -55,8 +48,6 @@ def executor(jobs: int, device: str, stop: threading.Event) -> Iterator[Executor
         yield Here()
         return
     import cv2
-
-    from napari_tam.networks.threads import limit_threads, set_torch, thread_count
 
     before, before_cv = thread_count() or cores(), cv2.getNumThreads()
     each = max(1, before // jobs) if device == "cpu" else before

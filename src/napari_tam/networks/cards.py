@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from napari_tam.networks.cpnet import CPNet
     from napari_tam.networks.flownet import FlowNet
+    from napari_tam.networks.int8 import Limits
     from napari_tam.networks.stored_graphs import StoredGraph
 
 #: The bundled weights and their cards.
@@ -95,6 +96,21 @@ class ModelCard:
     def is_cpnet(self) -> bool:
         """Whether the network is a `napari_tam.networks.cpnet.CPNet`; else it is a FlowNet."""
         return bool(self.values.get("architecture") == CPNET)
+
+    @property
+    def limits(self) -> Limits:
+        """Of its convolutions in whole numbers (`napari_tam.networks.int8`); none where the card has none.
+
+        Raises
+        ------
+        InputError
+            If they are no limits.
+        """
+        found = self.values.get("int8", {})
+        pairs = list(found.values()) if isinstance(found, dict) else [None]
+        if not all(isinstance(pair, list) and len(pair) == 2 and _increase(*pair) for pair in pairs):
+            raise InputError("the card's int8 holds no limits", where=self.path, fix=_mend(self.path))
+        return {name: (float(low), float(high)) for name, (low, high) in found.items()}
 
     def check(self) -> None:
         """Do nothing if the weights are those of the card.
@@ -218,6 +234,11 @@ def check_bundled() -> None:
             where=MODELS_FOLDER,
             fix="install it again, from a complete copy of the project or from an index",
         )
+
+
+def _increase(low: object, high: object) -> bool:
+    """Whether two values of a file are finite numbers, the first one the smaller."""
+    return isinstance(low, int | float) and isinstance(high, int | float) and -1e9 < low < high < 1e9
 
 
 def _bundled(path: Path) -> bool:

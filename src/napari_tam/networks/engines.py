@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from napari_tam.errors import InputError, one_line
 from napari_tam.networks.devices import kind_of
+from napari_tam.networks.int8 import is_exact, rounded
 from napari_tam.networks.memory import give_back_memory
 from napari_tam.networks.openvino_import import openvino
 from napari_tam.networks.stored_graphs import StoredGraph
@@ -23,11 +24,15 @@ if TYPE_CHECKING:
 
     from napari_tam.networks.cpnet import CPNet
     from napari_tam.networks.flownet import FlowNet
+    from napari_tam.networks.int8 import Limits
 
     Device = torch.device | str
 
 Float = npt.NDArray[np.float32]
 EngineName = Literal["torch", "openvino"]
+
+#: How exactly networks compute: as the processor does it quickest, or in single precision everywhere.
+Precision = Literal["auto", "full"]
 
 #: How often (ms) a running OpenVINO network asks whether it should go on.
 _PATIENCE_MS = 100
@@ -105,17 +110,27 @@ def fast_dtype(device: Device) -> torch.dtype:
     return torch.float32
 
 
-def openvino_precision() -> Literal["bf16", "f32"]:
+def torch_dtype(device: Device, precision: Precision) -> torch.dtype:
+    """Return the data type in which torch runs networks."""
+    import torch
+
+    return torch.float32 if precision == "full" else fast_dtype(device)
+
+
+def openvino_precision(precision: Precision = "auto") -> Literal["bf16", "f32"]:
     """Return the precision in which OpenVINO runs: bfloat16 only where the processor has it."""
+    if precision == "full":
+        return "f32"
     found = openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     return "bf16" if "BF16" in found else "f32"
 
 
-def describe(engine: EngineName, device: Device) -> str:
-    """Say what runs the networks, for records: ``openvino 2026.4.1, f32``."""
+def describe(engine: EngineName, device: Device, precision: Precision = "auto") -> str:
+    """Say what runs the networks, for records: ``openvino 2026.4.1, f32``, or ``…, int8, f32``."""
     if engine == "openvino":
-        return f"openvino {version('openvino')}, {openvino_precision()}"
-    name = str(fast_dtype(device)).removeprefix("torch.")
+        whole = "int8, " if precision == "auto" and is_exact() else ""
+        return f"openvino {version('openvino')}, {whole}{openvino_precision(precision)}"
+    name = str(torch_dtype(device, precision)).removeprefix("torch.")
     return f"torch {version('torch')}, {name.replace('bfloat', 'bf').replace('float', 'f')}"
 
 
@@ -162,10 +177,22 @@ class OpenVinoEngine:
     ----------
     network
         The network, which stays as it was; or what is stored of one.
+    limits
+        Of its convolutions in whole numbers (`napari_tam.networks.int8`), where the processor has them.
+    precision
+        How exactly it computes.
     """
 
-    def __init__(self, network: FlowNet | CPNet | StoredGraph) -> None:
+    def __init__(
+        self,
+        network: FlowNet | CPNet | StoredGraph,
+        limits: Limits | None = None,
+        precision: Precision = "auto",
+    ) -> None:
         self._graph = network.graph() if isinstance(network, StoredGraph) else _graph_of(network)
+        self._precision: Precision = precision
+        if limits and precision == "auto" and is_exact():
+            self._graph = rounded(self._graph, limits)
         self._idle: dict[int, list[Any]] = {}
         self._lock = threading.Lock()
 
@@ -205,7 +232,7 @@ class OpenVinoEngine:
             if idle:
                 return idle.pop()
         options = {
-            "INFERENCE_PRECISION_HINT": openvino_precision(),
+            "INFERENCE_PRECISION_HINT": openvino_precision(self._precision),
             "INFERENCE_NUM_THREADS": threads,
             "NUM_STREAMS": 1,
             "ENABLE_CPU_PINNING": False,  # processes that are pinned share the first cores

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal, cast
 import numpy as np
 import numpy.typing as npt
 
-from napari_tam.networks.engines import Engine, OpenVinoEngine, TorchEngine, choose_engine, fast_dtype
+from napari_tam.networks.engines import Engine, OpenVinoEngine, TorchEngine, choose_engine, torch_dtype
 from napari_tam.networks.tiles import tiles
 from napari_tam.stopping import checkpoint
 
@@ -15,8 +15,9 @@ if TYPE_CHECKING:
     import torch
 
     from napari_tam.networks.cpnet import CPNet
-    from napari_tam.networks.engines import Device
+    from napari_tam.networks.engines import Device, Precision
     from napari_tam.networks.flownet import FlowNet
+    from napari_tam.networks.int8 import Limits
     from napari_tam.networks.stored_graphs import StoredGraph
 
 #: Width (px) of the empty margin around an image.
@@ -40,6 +41,10 @@ class Predictor:
         What runs it: see `napari_tam.networks.engines.choose_engine`.
     dtype
         Data type of torch; `fast_dtype` of the device when None. Where it is given, torch runs the network.
+    precision
+        ``full``: single precision everywhere.
+    limits
+        Of convolutions in whole numbers, see `napari_tam.networks.int8`.
     tile, overlap
         Largest tile that is run at once, and how far tiles reach into each other (pixels, rounded
         up to what the network pools together). With an overlap of at least the network's ``reach``, its
@@ -58,16 +63,18 @@ class Predictor:
         *,
         engine: Literal["auto", "torch", "openvino"] = "auto",
         dtype: torch.dtype | None = None,
+        precision: Precision = "auto",
+        limits: Limits | None = None,
         tile: int = TILE_OF_CPNET,
         overlap: int | None = None,
     ) -> None:
         device = device or "cpu"
         name = choose_engine("torch" if dtype else engine, device)
-        self.engine: Engine = (
-            OpenVinoEngine(network)
-            if name == "openvino"
-            else TorchEngine(cast("FlowNet | CPNet", network), device, dtype or fast_dtype(device))
-        )
+        if name == "openvino":
+            self.engine: Engine = OpenVinoEngine(network, limits, precision)
+        else:
+            dtype = dtype or torch_dtype(device, precision)
+            self.engine = TorchEngine(cast("FlowNet | CPNet", network), device, dtype)
         self.multiple, self.in_channels, self.tile = network.multiple, network.in_channels, tile
         overlap = network.reach if overlap is None else overlap
         self.overlap = overlap + -overlap % self.multiple

@@ -10,6 +10,18 @@ _own = threading.local()
 _process = {"count": 0}
 
 
+def cores() -> int:
+    """Return the number of processor cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def has_cores_to_spare() -> bool:
+    """Tell whether the calling thread may use more than one core."""
+    return (limit() or cores()) > 1
+
+
 def limit_process(count: int) -> None:
     """Let networks of this process use so many threads, where a thread has no other limit."""
     _process["count"] = count

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from napari_tam.io.field import Field
-    from napari_tam.networks.engines import EngineName
+    from napari_tam.networks.engines import EngineName, Precision
     from napari_tam.phenotype.model import PhenotypeModel, Scores
     from napari_tam.settings import Settings
 
@@ -159,7 +159,7 @@ def phenotype_summary(table: pd.DataFrame, classes: tuple[str, ...]) -> dict[str
 
 
 def load_classifier(
-    name: str, device: str | None = None, engine: EngineName = "torch"
+    name: str, device: str | None = None, engine: EngineName = "torch", precision: Precision = "auto"
 ) -> ModelClassifier | None:
     """Load the model that the setting `phenotype_model` names; None for ``none``.
 
@@ -181,7 +181,7 @@ def load_classifier(
             where="phenotype_model",
             fix="use 'phenotype' (bundled), 'none', or the --out folder of 'napari-tam train phenotype'",
         )
-    model = load_phenotype_model(path, for_openvino=engine == "openvino")
+    model = load_phenotype_model(path, openvino=precision if engine == "openvino" else None)
     if device is not None and not isinstance(model.network, StoredNet):
         model.network.to(device)
     return ModelClassifier(model, device)

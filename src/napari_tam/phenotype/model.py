@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from napari_tam.networks.engines import Precision
     from napari_tam.phenotype.morphology_net import MorphologyNet
 
 Floats = npt.NDArray[np.float32]
@@ -187,15 +188,16 @@ def model_files(path: Path) -> tuple[Path, Path]:
     return folder / f"{STEM}.json", folder / f"{STEM}.safetensors"
 
 
-def load_phenotype_model(path: Path, *, for_openvino: bool = False) -> PhenotypeModel:
+def load_phenotype_model(path: Path, *, openvino: Precision | None = None) -> PhenotypeModel:
     """Read and check a model folder.
 
     Parameters
     ----------
     path
         The folder, or its card or weights.
-    for_openvino
-        Take what is stored of the network, where it can be: for scoring only, without torch.
+    openvino
+        Take what is stored of the network, where it can be, and run it so exactly: for scoring only, without
+        torch.
 
     Raises
     ------
@@ -218,7 +220,7 @@ def load_phenotype_model(path: Path, *, for_openvino: bool = False) -> Phenotype
     try:
         arrays = load(data)
         model = PhenotypeModel(
-            _network(card, arrays, for_openvino=for_openvino),
+            _network(card, arrays, openvino=openvino),
             tuple(card["classes"]),
             arrays["mean"],
             arrays["sd"],
@@ -239,7 +241,7 @@ def load_phenotype_model(path: Path, *, for_openvino: bool = False) -> Phenotype
 
 
 def _network(
-    card: dict[str, Any], arrays: dict[str, npt.NDArray[Any]], *, for_openvino: bool
+    card: dict[str, Any], arrays: dict[str, npt.NDArray[Any]], *, openvino: Precision | None
 ) -> MorphologyNet | StoredNet:
     """Build the network, or take what is stored of it."""
     classes, widths, hidden = len(card["classes"]), card["network"]["widths"], card["network"]["hidden"]
@@ -254,9 +256,9 @@ def _network(
         network.load_state_dict({name: torch.from_numpy(np.array(array)) for name, array in own.items()})
         return network.eval()
 
-    if not for_openvino:
+    if openvino is None:
         return make()
-    return stored_net([card["sha256"], classes, widths, hidden], widths, classes, make) or make()
+    return stored_net([card["sha256"], classes, widths, hidden], widths, classes, make, openvino) or make()
 
 
 def _read_card(path: Path) -> dict[str, Any]:

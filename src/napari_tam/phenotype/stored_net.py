@@ -16,6 +16,7 @@ from napari_tam.phenotype.features import FEATURE_LIMIT, FEATURES
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from napari_tam.networks.engines import Precision
     from napari_tam.phenotype.morphology_net import MorphologyNet
 
 Floats = npt.NDArray[np.float32]
@@ -54,7 +55,11 @@ class StoredNet:
 
 
 def stored_net(
-    key: list[object], widths: Sequence[int], classes: int, make: Callable[[], MorphologyNet]
+    key: list[object],
+    widths: Sequence[int],
+    classes: int,
+    make: Callable[[], MorphologyNet],
+    precision: Precision = "auto",
 ) -> StoredNet | None:
     """Return a network from the cache folder, made if there is none; None if it cannot be stored.
 
@@ -68,6 +73,8 @@ def stored_net(
         Number of classes.
     make
         Builds it.
+    precision
+        How exactly it computes.
     """
     made: list[MorphologyNet] = []
 
@@ -82,4 +89,9 @@ def stored_net(
     join = stored_graph([*key, "join"], lambda: (network().joined, [-1, widths[-1] + len(FEATURES)], {}))
     if trunk is None or join is None:
         return None
-    return StoredNet(OpenVinoEngine(trunk), OpenVinoEngine(join), tuple(widths), classes)
+    return StoredNet(
+        OpenVinoEngine(trunk, precision=precision),
+        OpenVinoEngine(join, precision=precision),
+        tuple(widths),
+        classes,
+    )

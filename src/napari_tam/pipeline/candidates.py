@@ -10,6 +10,7 @@ import numpy as np
 from napari_tam.pipeline.analysis import Segmented
 from napari_tam.pipeline.edits import Edits
 from napari_tam.pipeline.models import stack_models
+from napari_tam.pipeline.order import in_order
 from napari_tam.pipeline.state import State
 from napari_tam.pipeline.steps import TABLE
 from napari_tam.pipeline.tiles import is_large
@@ -59,9 +60,8 @@ def early_steps(field: Field, settings: Settings, models: Models, names: tuple[s
     # The threshold is what is looked for: none is learnt from each field.
     settings = settings.updated(puncta_threshold=LOWEST, puncta_thresholds={})
     state = State(field, settings, models, Edits(), Segmented())
-    for step in TABLE:
-        if step.name in names:
-            step.run(state, None)
+    for _ in in_order([step for step in TABLE if step.name in names], state):
+        pass
     return state
 
 

@@ -24,8 +24,9 @@ if TYPE_CHECKING:
     from napari_tam.correct.defects import Defects
     from napari_tam.correct.folder import Corrections
     from napari_tam.networks.cpnet import CPNet
-    from napari_tam.networks.engines import EngineName
+    from napari_tam.networks.engines import EngineName, Precision
     from napari_tam.networks.flownet import FlowNet
+    from napari_tam.networks.int8 import Limits
     from napari_tam.networks.predictor import Predictor
     from napari_tam.networks.stored_graphs import StoredGraph
     from napari_tam.phenotype.classify import Classifier
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 CHOICES = (
     "device",
     "engine",
+    "precision",
     "cells_model",
     "nuclei_model",
     "puncta_method",
@@ -94,11 +96,11 @@ def load_models(settings: Settings) -> Models:
     on_processor = settings.engine == "openvino" and settings.device == "auto"
     device = choose_device("cpu" if on_processor else settings.device)
     engine = choose_engine(settings.engine, device)
-    find = _Finder(device, engine, bundled_cards())
+    find = _Finder(device, engine, settings.precision, bundled_cards())
     puncta: Detector = LogDetector()
     if settings.puncta_method == "network":
-        puncta = NetworkDetector(find.predictor(find.network(find.card("puncta")), exact=True))
-    phenotype = load_classifier(settings.phenotype_model, device, engine)
+        puncta = NetworkDetector(find.of_card(find.card("puncta")))
+    phenotype = load_classifier(settings.phenotype_model, device, engine, settings.precision)
     if phenotype is not None:
         find.hashes[settings.phenotype_model] = phenotype.model.card["sha256"]
     corrections = None
@@ -114,7 +116,7 @@ def load_models(settings: Settings) -> Models:
         find.segmenter(settings.nuclei_model, "nuclei"),
         puncta,
         device,
-        describe(engine, device),
+        describe(engine, device, settings.precision),
         find.hashes,
         phenotype,
         corrections,
@@ -128,6 +130,7 @@ class _Finder:
 
     device: str
     engine: EngineName
+    precision: Precision
     known: dict[str, ModelCard]
     hashes: dict[str, str] = field(default_factory=dict)
 
@@ -164,37 +167,41 @@ class _Finder:
         found = cellpose_network(name)
         if found is not None:
             network, diameter_px = found
-            return self._segmenter(network, diameter_px, TYPICAL_UM[kind], kind, linear=True)
+            predictor = self._predictor(network, exact=False)
+            return _segmenter(predictor, diameter_px, TYPICAL_UM[kind], kind, linear=True)
         return CellposeSegmenter(name, kind, self.device, TYPICAL_UM[kind], AREA_SETTINGS[kind])
 
-    def network(self, card: ModelCard) -> FlowNet | CPNet | StoredGraph:
-        """Return the network of a card, checked; for OpenVINO what is stored of it."""
-        return card.load_for_openvino() if self.engine == "openvino" else card.load()
+    def of_card(self, card: ModelCard) -> Predictor:
+        """Return the network of a card, checked and made ready to run."""
+        network = card.load_for_openvino() if self.engine == "openvino" else card.load()
+        return self._predictor(network, exact=not card.is_cpnet, limits=card.limits)
 
-    def predictor(self, network: FlowNet | CPNet | StoredGraph, *, exact: bool) -> Predictor:
+    def _predictor(
+        self, network: FlowNet | CPNet | StoredGraph, *, exact: bool, limits: Limits | None = None
+    ) -> Predictor:
         """Return a network made ready to run; `exact` if it is a FlowNet, the same in tiles of any size."""
         from napari_tam.networks.predictor import TILE, TILE_OF_CPNET, Predictor
 
-        return Predictor(network, self.device, engine=self.engine, tile=TILE if exact else TILE_OF_CPNET)
+        return Predictor(
+            network,
+            self.device,
+            engine=self.engine,
+            precision=self.precision,
+            limits=limits,
+            tile=TILE if exact else TILE_OF_CPNET,
+        )
 
     def _of_card(self, card: ModelCard, kind: str) -> Segmenter:
         typical = card.values.get("typical_um", TYPICAL_UM[kind])
-        network, diameter_px = self.network(card), card.values["diameter_px"]
-        return self._segmenter(network, diameter_px, typical, kind, linear=card.is_cpnet)
+        return _segmenter(self.of_card(card), card.values["diameter_px"], typical, kind, linear=card.is_cpnet)
 
-    def _segmenter(
-        self,
-        network: FlowNet | CPNet | StoredGraph,
-        diameter_px: float,
-        typical_um: float,
-        kind: str,
-        *,
-        linear: bool,
-    ) -> Segmenter:
-        from napari_tam.segment.segmenter import FlowNetSegmenter
 
-        predictor = self.predictor(network, exact=not linear)
-        return FlowNetSegmenter(predictor, diameter_px, typical_um, AREA_SETTINGS[kind], linear=linear)
+def _segmenter(
+    predictor: Predictor, diameter_px: float, typical_um: float, kind: str, *, linear: bool
+) -> Segmenter:
+    from napari_tam.segment.segmenter import FlowNetSegmenter
+
+    return FlowNetSegmenter(predictor, diameter_px, typical_um, AREA_SETTINGS[kind], linear=linear)
 
 
 def stack_models(models: Models, z_step_um: float) -> Models:

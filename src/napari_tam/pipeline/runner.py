@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING
 
 from napari_tam.errors import InputError
@@ -10,17 +9,18 @@ from napari_tam.io.field import missing_roles
 from napari_tam.pipeline.analysis import Analysis, Segmented
 from napari_tam.pipeline.edits import Edits
 from napari_tam.pipeline.models import stack_models
+from napari_tam.pipeline.order import in_order
 from napari_tam.pipeline.rerun import kept_steps
 from napari_tam.pipeline.state import State
 from napari_tam.pipeline.steps import TABLE
 from napari_tam.pipeline.tiles import is_large, steps_of_tiles
-from napari_tam.progress import Progress
 
 if TYPE_CHECKING:
     from collections.abc import Generator
 
     from napari_tam.io.field import Field
     from napari_tam.pipeline.models import Models
+    from napari_tam.progress import Progress
     from napari_tam.settings import Settings
 
 
@@ -83,14 +83,7 @@ def _run_table(
     if field.z_step_um is not None:
         models = stack_models(models, field.z_step_um)
     state = State(field, settings, models, edits, segmented)
-    seconds: dict[str, float] = {}
-    clock = time.perf_counter()
-    for number, step in enumerate(TABLE):
-        if step.name not in kept:
-            yield Progress(step.name, number, len(TABLE))
-        step.run(state, previous if step.name in kept else None)
-        now = time.perf_counter()
-        seconds[step.name], clock = now - clock, now
+    seconds = yield from in_order(TABLE, state, previous, kept)
     return Analysis(
         state.field,
         settings,

@@ -62,6 +62,9 @@ class Step:
         Take a result that is known without the work, and return whether there is one; in order.
     finish
         What is done however the result came.
+    beside
+        It takes long and mostly one core, so that it is begun as soon as there is what it takes, in a thread
+        of its own (`napari_tam.pipeline.order`).
     """
 
     name: str
@@ -70,14 +73,14 @@ class Step:
     keep: Callable[[State, Analysis], None] | None = None
     known: tuple[Callable[[State], bool], ...] = ()
     finish: Callable[[State], None] = _nothing
+    beside: bool = False
 
-    def run(self, state: State, earlier: Analysis | None) -> None:
+    def find(self, state: State, earlier: Analysis | None = None) -> None:
         """Add the result to `state`; `earlier` is the analysis whose result still holds, if one does."""
         if earlier is not None and self.keep is not None:
             self.keep(state, earlier)
         elif not any(take(state) for take in self.known):
             self.work(state)
-        self.finish(state)
 
 
 def _correct(state: State) -> None:
@@ -342,6 +345,7 @@ TABLE = (
         keep=_keep_candidates,
         known=(_candidates_known,),
         finish=_select_spots,
+        beside=True,
     ),
     Step("measure", _measure, takes=("correct", "cells", "nuclei", "puncta")),
     Step(

@@ -19,6 +19,7 @@ from napari_tam.puncta.emitters import Doubles, Emitters, Windows, add_light, re
 from napari_tam.puncta.pixel_model import pixel_variance, usual_height
 from napari_tam.puncta.proposals import NEAR, Proposals, curvature, matched_norm, propose
 from napari_tam.puncta.psf_width import ALONE
+from napari_tam.stopping import checkpoint
 
 if TYPE_CHECKING:
     from napari_tam.puncta.patches import Float
@@ -93,6 +94,7 @@ def resolve(light: Float, seeds: Emitters, *, single_sigma: float, rounds: int =
     usual_misfit = misfit_of_singles(_singles(now, free, sigma, variance.constant), rest, weight)
     untried = free.copy()
     for _ in range(rounds):
+        checkpoint()
         usual = usual_among(now.take(free), sigma)
         crowded = free & ~stand_alone(now, LONELY / ALONE * sigma)
         places = np.flatnonzero(free & untried), np.flatnonzero(free & (untried | crowded))
