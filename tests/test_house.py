@@ -88,6 +88,51 @@ def test_no_file_of_the_project_is_a_link() -> None:
     assert not [line for line in done.stdout.splitlines() if line.startswith("120000")]
 
 
+def borrowed(value: ast.AST | None) -> bool:
+    """Whether an expression may be a view of a pandas table, which pandas 3 makes read-only."""
+    return (
+        isinstance(value, ast.Call)
+        and isinstance(value.func, ast.Attribute)
+        and value.func.attr == "to_numpy"
+        and not any(named.arg == "copy" for named in value.keywords)
+    )
+
+
+def written(statement: ast.AST) -> set[str]:
+    """Return the names whose elements, or which in place, a statement writes."""
+    if isinstance(statement, ast.Assign):
+        places = [target for target in statement.targets if isinstance(target, ast.Subscript)]
+    else:
+        places = [statement.target] if isinstance(statement, ast.AugAssign) else []
+    owners = [place.value if isinstance(place, ast.Subscript) else place for place in places]
+    return {owner.id for owner in owners if isinstance(owner, ast.Name)}
+
+
+def writes_into_tables(code: str) -> set[str]:
+    """Return the names that hold a table's numbers, not copied, and are written to in the same function."""
+    found = set()
+    for function in ast.walk(ast.parse(code)):
+        if isinstance(function, ast.FunctionDef):
+            inside = list(ast.walk(function))
+            given = {
+                target.id
+                for each in inside
+                if isinstance(each, ast.Assign | ast.AnnAssign) and borrowed(each.value)
+                for target in (each.targets if isinstance(each, ast.Assign) else [each.target])
+                if isinstance(target, ast.Name)
+            }
+            found |= given & {name for each in inside for name in written(each)}
+    return found
+
+
+def test_numbers_of_a_table_are_copied_before_they_are_changed() -> None:
+    assert writes_into_tables("def f(t):\n a = t.to_numpy(float)\n a[:, 0] *= 2") == {"a"}
+    assert writes_into_tables("def f(t):\n a: X = t.to_numpy()\n a[0] = 2") == {"a"}
+    assert writes_into_tables("def f(t):\n a = t.to_numpy(float, copy=True)\n a[0] = 2") == set()
+    for path in sorted(PACKAGE.rglob("*.py")):
+        assert not writes_into_tables(path.read_text(encoding="utf-8")), path
+
+
 @pytest.mark.parametrize("name", NETWORKS)
 def test_every_network_is_the_one_its_card_describes(name: str) -> None:
     card = json.loads((ROOT / "models" / f"{name}.json").read_text(encoding="utf-8"))

@@ -11,12 +11,14 @@ pytest.importorskip("napari")
 pytest.importorskip("pytestqt")
 
 import fakes
+import tifffile
 from napari_viewers import PIXEL_UM, FakeModels, add_channels, open_widget, run
 
 from napari_tam._napari._layers import FIRST
 from napari_tam._napari._open import read_found
 from napari_tam.batches.run import analyse_files
 from napari_tam.results.edits import read_edits
+from napari_tam.results.folder import read_results
 from napari_tam.settings import Settings
 
 if TYPE_CHECKING:
@@ -183,6 +185,64 @@ def test_an_image_that_is_opened_later_takes_the_roles(viewer: Any, models: Fake
         "cell": "second CD11b",
         "nucleus": "second DAPI",
         "exosome": "second PKH26",
+    }
+
+
+def test_an_image_of_unnamed_channels_takes_no_roles_but_ends_those_of_the_one_before(
+    viewer: Any, models: FakeModels, qtbot: Any, tmp_path: Path
+) -> None:
+    fakes.write_image(tmp_path / "a.ome.tif")
+    for image in "bc":
+        for number, pixels in enumerate(fakes.image()):
+            tifffile.imwrite(tmp_path / f"{image}_ch{number:02d}.tif", pixels)
+    widget = open_widget(viewer)
+    viewer.open(str(tmp_path / "a.ome.tif"), plugin="napari-tam")
+    run(widget, qtbot)
+    viewer.open(str(tmp_path / "b_ch00.tif"), plugin="napari-tam")
+    assert widget.chosen() == {}
+    assert widget.pixel_size_um == 0
+    assert widget.status == "Choose the layer of the cell stain and of the exosomes in the tab Analyse."
+    assert {layer.name for layer in viewer.layers if layer.visible} == {f"b ch0{n}" for n in range(3)}
+    widget.run()  # not the image before once more
+    assert widget.idle
+    channels = {"cell": "ch00", "exosome": "ch02"}
+    widget.choose({role: viewer.layers[f"b {name}"] for role, name in channels.items()})
+    viewer.open(str(tmp_path / "c_ch00.tif"), plugin="napari-tam")  # its channels are called alike
+    assert {role: channel.name for role, channel in widget.chosen().items()} == {
+        role: f"c {name}" for role, name in channels.items()
+    }
+    viewer.add_image(np.zeros(fakes.SHAPE), name="further")  # a layer more is no other image
+    assert widget.chosen()["cell"].name == "c ch00"
+
+
+def test_a_folder_whose_files_tell_nothing_is_read_as_the_image_of_the_form(
+    viewer: Any, models: FakeModels, qtbot: Any, tmp_path: Path
+) -> None:
+    for image in "bc":
+        for number, pixels in enumerate(fakes.image()):
+            tifffile.imwrite(tmp_path / f"{image}_ch{number:02d}.tif", pixels)
+    (tmp_path / "a.tif").write_bytes(b"broken")
+    widget = open_widget(viewer)
+    widget.session.models = lambda settings: fakes.models()  # type: ignore[method-assign]
+    _, batch = viewer.window.add_plugin_dock_widget("napari-tam", "Analyse a folder")
+    viewer.open(str(tmp_path / "b_ch00.tif"), plugin="napari-tam")
+    batch.images.value, batch.out.value = tmp_path, tmp_path / "out"
+
+    def done() -> set[str]:
+        batch.run()
+        qtbot.waitUntil(lambda: batch.idle, timeout=60_000)
+        return set(batch.statuses().values())
+
+    assert done() == {"failed"}
+    widget.choose({"cell": viewer.layers["b ch00"], "exosome": viewer.layers["b ch02"]})
+    assert done() == {"failed"}
+    widget.pixel_size_um = PIXEL_UM
+    assert done() == {"done", "failed"}  # the broken one
+    assert "channels and pixel size as in the form" in batch.status_line.text()
+    assert read_results(tmp_path / "out").images["pixel_size_um"].dropna().tolist() == [PIXEL_UM] * 2
+    assert Settings.from_yaml(tmp_path / "out" / "settings.yaml").channels == {
+        "cell": "ch00",
+        "exosome": "ch02",
     }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import fakes
@@ -20,7 +21,6 @@ from napari_tam.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 
 @pytest.fixture(autouse=True)
@@ -114,6 +114,44 @@ def test_looking_ends_where_it_takes_long(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr("napari_tam.batches.plan.time.monotonic", lambda: next(clock))
     monkeypatch.setattr("napari_tam.io.images.check_headers", lambda path, _: None)
     assert look_into([tmp_path / f"{number}.tif" for number in range(1000)], Settings()) == (3, [])
+
+
+def test_a_dry_run_says_how_the_first_image_is_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images, out = plate(tmp_path / "in"), tmp_path / "out"
+    assert run(images, "--out", out, "--dry-run") == 0
+    said = capsys.readouterr().out
+    first = f"first    {images / 'B02.ome.tif'}: 128 x 96 px of 0.5 µm; cell = 0: CD11b, nucleus = 1: DAPI, "
+    assert f"{first}exosome = 2: exosome\n" in said
+    tifffile.imwrite(images / "A01.tif", fakes.image(), photometric="minisblack")  # tells neither
+    assert run(images, "--out", out, "--dry-run", "--channels", "cell=0,exosome=2") == 0
+    assert "A01.tif: the file does not tell its pixel size" in capsys.readouterr().out
+    assert run(images, "--out", out, "--dry-run", "--pixel-size", 0.5) == 0
+    assert "A01.tif: cannot tell which channel is the cell" in capsys.readouterr().out
+    assert not out.exists()
+
+
+def test_a_layout_whose_control_has_another_name_is_told_before_and_after(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    layout = tmp_path / "layout.csv"
+    layout.write_text("Well,Condition,Control\nB02,a,dye only\nB03,a,\nB04,a,\n", encoding="utf-8")
+    given = (plate(tmp_path / "in"), "--out", tmp_path / "out", "--layout", layout)
+    assert run(*given, "--dry-run") == 0
+    assert "layout   the column 'control' of the layout is not read" in capsys.readouterr().out
+    assert run(*given) == 0
+    assert "note     the column 'control' of the layout is not read" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("every", [0.0, 60.0])
+def test_a_log_says_now_and_then_how_far_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], every: float
+) -> None:
+    monkeypatch.setattr(cli_plan, "LOG_EVERY_S", every)
+    assert run(plate(tmp_path / "in"), "--out", tmp_path / "out") == 0
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("so far")]
+    assert lines == ([] if every else [f"so far   {number} of 3 files" for number in (1, 2, 3)])
 
 
 def test_a_dry_run_says_why(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -229,10 +267,14 @@ def test_a_part_that_makes_no_sense_is_refused(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("relative", [False, True])
 def test_images_that_fail_for_the_same_reason_are_told_together(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, relative: bool
 ) -> None:
     images = plate(tmp_path / "in")
+    if relative:  # as most people give them
+        monkeypatch.chdir(tmp_path)
+        images = Path("in")
     for number in range(7):
         fakes.write_image(images / f"C{number + 1:02d}.ome.tif", fakes.image()[:1])  # a single channel
     (images / "D01.tif").write_bytes(b"broken")

@@ -186,6 +186,7 @@ VALUES: dict[str, tuple[list[str], Any]] = {
     "track_max_missed": (["4"], 4),
     "device": (["cpu"], "cpu"),
     "engine": (["torch"], "torch"),
+    "precision": (["full"], "full"),
     "phenotype_model": (["none"], "none"),
     "phenotype_border": ([], False),
     "tile_px": (["2048"], 2048),

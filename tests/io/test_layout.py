@@ -109,3 +109,30 @@ def test_a_layout_written_and_read_again_is_the_same(tmp_path) -> None:
     first = read_layout(write(tmp_path / "l.csv", text))
     again = read_layout(write(tmp_path / "m.csv", first.to_csv()))
     assert again.rows.equals(first.rows)
+
+
+@pytest.mark.parametrize(
+    ("heads", "read"),
+    [("Dose (µg/ml),Control role", ("dose", "control_role")),
+     ("dose [nM],Control-Role", ("dose", "control_role")),
+     ("dose,dose (µg)", ("dose", "dose (µg)")), ("dose (a),dose (b)", ("dose (a)", "dose (b)"))],
+)  # fmt: skip
+def test_units_and_blanks_in_the_names_of_columns_do_not_matter(tmp_path, heads: str, read) -> None:
+    layout = read_layout(write(tmp_path / "l.csv", f"well,{heads}\nB02,10,\n"))
+    assert tuple(layout.rows.columns) == ("well", *read)
+
+
+def test_columns_that_nothing_reads_are_told(tmp_path) -> None:
+    layout = read_layout(
+        write(tmp_path / "l.csv", "well,Condition,Control,Donr\nB02,a,Dye only,1\nB03,a,,1\n")
+    )
+    control, donor = layout.doubts()
+    assert "'control' of the layout is not read" in control
+    assert "'Dye only'" in control
+    assert "call the column control_role" in control
+    assert donor == "the column 'donr' of the layout is not read (did you mean 'donor'?)"
+    assert layout.misplaced_control() == control
+    fine = read_layout(write(tmp_path / "l.csv", "well,condition,control_role\nB02,a,dye only\n"))
+    assert fine.doubts() == []
+    said = read_layout(write(tmp_path / "l.csv", "well,control_role,remark\nB02,,unstained\n"))
+    assert said.misplaced_control() == ""

@@ -144,7 +144,7 @@ def test_controls_without_exosomes_are_no_group() -> None:
 
 def test_what_cannot_be_compared_says_why() -> None:
     cells = simulated({"": 5})
-    assert judged(cells)["note"].tolist() == ["not tested: the layout names no condition"]
+    assert judged(cells)["note"].tolist() == ["not tested: no layout names a condition"]
     cells = simulated({"a": 5, "b": 9}).assign(positive=pd.array([pd.NA] * 320, dtype="boolean"))
     note = judged(cells, Settings(comparison_readouts="positive_fraction"))["note"].iloc[0]
     assert note == "not tested: no cell was called positive or negative"

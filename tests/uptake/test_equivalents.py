@@ -13,7 +13,7 @@ from scipy.spatial import cKDTree
 from napari_tam.settings import Settings
 from napari_tam.uptake.decide import decide
 from napari_tam.uptake.equivalents import Counted, Equivalents, count_by_light, unknown
-from napari_tam.uptake.singles import Single, single_puncta
+from napari_tam.uptake.singles import Single, places_um, single_puncta
 
 #: Width (FWHM) of a punctum in µm, and SD of its log light.
 WIDTH, SPREAD = 0.36, 0.3
@@ -209,3 +209,12 @@ def test_in_a_stack_what_is_near_is_told_by_the_width_along_z() -> None:
     crowded = merged.assign(y_um=merged["y_um"] / 40, label=1, image="crowd")
     found = count_by_light(crowded, single, honest_scores=True).of_cells(np.zeros(400, np.intp), 1)
     assert found.low[0] < 600 < found.high[0]
+
+
+def test_places_in_a_volume_are_shrunk_along_z_and_the_table_stays_as_it_is() -> None:
+    table = pd.DataFrame(
+        {"z_um": [0.0, 3.0], "y_um": [1.0, 2.0], "x_um": [5.0, 6.0], "width_um": 0.5, "width_z_um": 1.5}
+    )
+    assert places_um(table) == pytest.approx(np.array([[0, 1, 5], [1, 2, 6]]))
+    assert table["z_um"].tolist() == [0.0, 3.0]
+    assert single_puncta(lone().assign(z_um=0.0, width_z_um=3 * WIDTH)) == single_puncta(lone())

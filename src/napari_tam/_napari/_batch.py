@@ -40,6 +40,9 @@ if TYPE_CHECKING:
 _COLUMNS = ("image", "status", "cells", "puncta", "s")
 WAITING, RUNNING, DONE, FAILED = "waiting", "running", "done", "failed"
 
+#: What the form may say about the images of a folder that do not tell it.
+_WORDS = {"channels": "channels", "pixel_size_um": "pixel size"}
+
 #: Interval at which the current step is polled (ms).
 _POLL_MS = 200
 
@@ -61,12 +64,13 @@ class BatchWidget(Panel):
         self._started = 0.0
         self._files = 0
         self._failed = 0
+        self._of_form = ""
         self._results: dict[str, Outcome] = {}
         self.images = PathEdit("Folder with images", hint="folder with images")
         self.out = PathEdit("Results folder", hint="results folder")
         self.settings = PathEdit("Settings file", "file", hint="as in the form, or the defaults")
         self.settings.setToolTip("A settings file (YAML). Empty: as in the form of 'Measure exosome uptake'.")
-        self.layout_file = PathEdit("Plate layout", "file", hint="plate layout (CSV), may be left out")
+        self.layout_file = PathEdit("Plate layout", "file", hint="plate layout (CSV, Excel), may be left out")
         self.layout_file.setToolTip("Says what the wells are: controls, conditions, replicates.")
         self.images.changed.connect(self._propose)
         self.out.changed.connect(self._show_earlier)
@@ -132,6 +136,7 @@ class BatchWidget(Panel):
                 raise InputError("no folder is chosen", fix="Choose the images' folder and one for results")
             settings = self._settings()
             paths = list_images([str(images)], settings.files, rgb=settings.rgb)
+            settings = self._completed(settings, paths)
             names = unique_names(paths, settings.files)
             self._events.clear()
             self._results.clear()
@@ -203,8 +208,30 @@ class BatchWidget(Panel):
         if self.settings.value is not None:
             return Settings.from_yaml(self.settings.value)
         form = self._session.form_settings
-        # The channels and pixel size of the form are those of its own image.
+        # The channels and pixel size of the form are those of its own image; see _completed.
         return Settings() if form is None else form().updated(channels={}, pixel_size_um=None)
+
+    def _completed(self, settings: Settings, paths: list[Path]) -> Settings:
+        """Return settings with the form's channels or pixel size, where the images do not tell their own.
+
+        The first three are asked: a single one may be broken.
+        """
+        from napari_tam.batches.plan import first_look
+
+        self._of_form = ""
+        said = self._session.form_image
+        given = {} if said is None or self.settings.value is not None else said()
+        for path in paths[:3]:
+            for names in ((), ("channels",), ("pixel_size_um",), ("channels", "pixel_size_um")):
+                try:
+                    tried = settings.updated(**{name: given[name] for name in names if name in given})
+                    first_look(path, tried)
+                except InputError:
+                    continue
+                words = [_WORDS[name] for name in names]
+                self._of_form = f" ({' and '.join(words)} as in the form)" if words else ""
+                return tried
+        return settings
 
     def _propose(self, text: str) -> None:
         if text and self.out.value is None and self.images.value is not None:
@@ -279,7 +306,8 @@ class BatchWidget(Panel):
         failed = f", {self._failed} failed" if self._failed else ""
         self.bar.setValue(1000)
         self.status_line.setText(
-            f"{len(self._results)} images analysed{failed}, in {seconds:.0f} s: {self.out.value}"
+            f"{len(self._results)} images analysed{failed}, in {seconds:.0f} s{self._of_form}: "
+            f"{self.out.value}"
         )
 
     def _on_busy(self, busy: bool) -> None:

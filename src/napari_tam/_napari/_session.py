@@ -78,6 +78,8 @@ class Session:
         self.pen: Any = None
         #: The settings of the form, while there is one.
         self.form_settings: Callable[[], Settings] | None = None
+        #: What the form says about its image: the settings channels and pixel_size_um.
+        self.form_image: Callable[[], dict[str, Any]] | None = None
         self._models: tuple[tuple[Any, ...], Models] | None = None
         self._quiet = False
         #: Number of results that are being turned into layers.
@@ -113,6 +115,7 @@ class Session:
 
     def forget_form(self, *_: Any) -> None:
         """Go on without a form: its widget is gone."""
+        self.form_image = None
         self.form_settings = self.on_click = self.pen = None
 
     def forget_models(self) -> None:

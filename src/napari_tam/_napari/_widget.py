@@ -100,10 +100,12 @@ class AnalyseWidget(Panel):
         self.job.busy.connect(self._on_busy)
         self.job.said.connect(self._say)
         self.session.form_settings = self.settings_form.settings
+        self.session.form_image = self.picker.as_settings
         self.session.opened.connect(self._on_opened)
         self.session.changed.connect(self._on_changed)
         self.picker.changed.connect(self._on_changed)
         self.picker.changed.connect(self._guide)
+        self.picker.moved_on.connect(self._hide_others)
         self.picker.pixel_size.valueChanged.connect(self._guide)
 
     @property
@@ -281,6 +283,13 @@ class AnalyseWidget(Panel):
             self._on_setting("puncta_threshold")
         else:
             self.puncta.show_image(found, found.analysis.settings)
+
+    def _hide_others(self, image: str) -> None:
+        """Hide the images before, which would shine through the one that was opened, and look at that one."""
+        for layer in self._viewer.layers:
+            if layer.metadata.get(KEY, {}).get("image", image) != image:
+                layer.visible = False
+        self._viewer.reset_view()
 
     def _guide(self, *_: Any) -> None:
         """Say what is still to be chosen before an image can be analysed."""

@@ -373,6 +373,8 @@ def _notes(thresholds: pd.DataFrame, layout: Layout | None, unknown: list[str]) 
             about = f"plate {row['plate']}, " if row["plate"] else ""
             about += f"{row[LABEL]}, " if LABEL in row else ""
             notes.append((f"{about[:-2]}: " if about else "") + str(row["note"]))
+    if layout.misplaced_control():
+        notes.append(layout.misplaced_control())
     if unknown:
         notes.append(f"the layout says nothing about {len(unknown)} images: {some(unknown)}")
     return notes

@@ -30,6 +30,29 @@ class Planned:
     why: str
 
 
+def first_look(path: Path, settings: Settings) -> str:
+    """Return how an image would be read: its size, and the channel of every role.
+
+    Its headers are read, no pixels: of many images alike the first one tells whether the channels and the
+    pixel size are known.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read with these settings.
+    """
+    # slow to import
+    from napari_tam.io.channels import channel_label
+    from napari_tam.io.images import open_image
+    from napari_tam.io.reading import Plan
+
+    with open_image(path, settings) as (series, _):
+        one = Plan(path, series[0], settings, budget=None)
+        height, width = one.stack.shape
+        roles = ", ".join(f"{role} = {channel_label(one.names, at)}" for role, at in one.roles.items())
+        return f"{path}: {width} x {height} px of {one.pixel_size_um:.4g} µm; {roles}"
+
+
 def plan(
     paths: Sequence[Path],
     settings: Settings,

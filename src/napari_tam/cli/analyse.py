@@ -210,6 +210,8 @@ class Tally:
         self.puncta: dict[str, list[int]] = {}
         #: Images that failed: image, source, error.
         self.failed: list[dict[str, Any]] = []
+        #: Why they failed, in the same order, without where.
+        self._reasons: list[str] = []
         self.notes: Counter[str] = Counter()
 
     def add(self, outcome: Outcome) -> None:
@@ -218,6 +220,7 @@ class Tally:
         if row["status"] != OK:
             named = {"image": outcome.name, "source": outcome.path.absolute()}
             self.failed.append({**named, "error": outcome.error or ""})
+            self._reasons.append(_reason(outcome))
             return
         self.fields += 1
         self.kept += outcome.kept
@@ -264,10 +267,9 @@ class Tally:
     def print_failed(self) -> None:
         """Print the failures to stderr."""
         sys.stdout.flush()
-        alike = Counter(_reason(image) for image in self.failed)
+        alike = Counter(self._reasons)
         told: Counter[str] = Counter()
-        for image in self.failed:
-            reason = _reason(image)
+        for image, reason in zip(self.failed, self._reasons, strict=True):
             told[reason] += 1
             if told[reason] <= ALIKE_SHOWN:
                 print(f"failed   {image['error']}", file=sys.stderr)
@@ -294,10 +296,11 @@ class Tally:
         }
 
 
-def _reason(image: dict[str, Any]) -> str:
-    """Return why an image failed, without where."""
-    text = str(image["error"])
-    return min((text.removeprefix(f"{image[key]}: ") for key in ("source", "image")), key=len)
+def _reason(outcome: Outcome) -> str:
+    """Return why an image failed, without where: the file as it was given, or the image's name."""
+    text = outcome.error or ""
+    where = (outcome.path, outcome.path.absolute(), outcome.name)
+    return min((text.removeprefix(f"{each}: ") for each in where), key=len)
 
 
 def _median_puncta(out: Path, label: str = "") -> float:

@@ -24,7 +24,11 @@ def add_batch_options(own: argparse.ArgumentParser) -> None:
     """Add the options of ``napari-tam batch``."""
     own.usage = "%(prog)s IMAGE… --out DIR [--layout FILE] [--settings FILE] [--SETTING VALUE]…"
     _add_images(own)
-    own.add_argument("--dry-run", action="store_true", help="only say what would be done, and why")
+    own.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="only say what would be done, and how the first image is read",
+    )
     own.add_argument("--retry-failed", action="store_true", help="analyse images again that failed")
     own.add_argument("--fresh", action="store_true", help="analyse all images, whatever is there already")
     own.add_argument(

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import sys
+import time
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from napari_tam.batches.plan import look_into, plan
+from napari_tam.batches.plan import first_look, look_into, plan
 from napari_tam.cli.console import Answer
+from napari_tam.errors import InputError
 from napari_tam.io.channel_search import described
 from napari_tam.io.layout import read_layout
 from napari_tam.io.left_out import left_out
@@ -30,6 +33,8 @@ def find_images(
 ) -> tuple[list[Path], Layout | None]:
     """Return the images and the layout, by names (no file is opened); print what was left out, and why.
 
+    What the layout has and nothing reads is printed as well: a column of another name than the known ones.
+
     Raises
     ------
     InputError
@@ -41,6 +46,8 @@ def find_images(
         print(f"files    {line}")
     about = None if layout is None else read_layout(layout)
     if about is not None:
+        for line in about.doubts():
+            print(f"layout   {line}")
         about.check(list(unique_names(paths, settings.files).values()), patterns=False)
     return paths, about
 
@@ -55,7 +62,7 @@ def print_plan(
     resume: bool,
     recursive: bool = False,
 ) -> Answer:
-    """Say for every file what a run would do, and why, and look into some of them; nothing is written."""
+    """Say what a run would do with every file, and what their headers tell; nothing is written."""
     paths, _ = find_images(images, settings, layout, recursive=recursive)
     counts: Counter[str] = Counter()
     told, new = [], []
@@ -65,26 +72,47 @@ def print_plan(
             new.append(step.path)
         told.append({"source": step.path.absolute(), "todo": step.todo, "why": step.why})
         print(f"{step.todo:8} {step.path}" + (f" ({step.why})" if step.why else ""))
-    faults = _print_faults(new, settings)
-    print(f"in all   {counts['analyse']} to analyse, {counts['keep']} done already; nothing was written")
-    return Answer(0, {"dry_run": True, "results": out.resolve(), "plan": told, "would_fail": faults})
-
-
-def _print_faults(paths: Sequence[Path], settings: Settings) -> list[dict[str, object]]:
-    """Look into some images; say, and return, which of them would fail and why."""
-    looked, faults = look_into(paths, settings)
+    looked, faults = look_into(new, settings)
+    first = _look(new[0], settings) if new else ""
+    if first and all(first != sentence for _, sentence in faults):
+        print(f"first    {first}")
     for _, sentence in faults:
         print(f"fails    {sentence}")
     if looked:
-        which = "all" if looked == len(paths) else f"{looked}"
+        which = "all" if looked == len(new) else f"{looked}"
         print(f"headers  of {which} of them were read: {len(faults) or 'none'} would fail")
-    return [{"source": path.absolute(), "error": sentence} for path, sentence in faults]
+    print(f"in all   {counts['analyse']} to analyse, {counts['keep']} done already; nothing was written")
+    would_fail = [{"source": path.absolute(), "error": sentence} for path, sentence in faults]
+    found = {
+        "dry_run": True,
+        "results": out.resolve(),
+        "first": first,
+        "plan": told,
+        "would_fail": would_fail,
+    }
+    return Answer(0, found)
+
+
+def _look(path: Path, settings: Settings) -> str:
+    """Return how an image would be read, or why it cannot be."""
+    try:
+        return first_look(path, settings)
+    except InputError as error:
+        return str(error)
+
+
+#: Where no bar can be drawn (a log file, a scheduler), a line says so often how far it is (s).
+LOG_EVERY_S = 60.0
 
 
 class Bar:
-    """A progress bar that counts files, several of which may be under way at the same time."""
+    """A progress bar that counts files, several of which may be under way at the same time.
+
+    Into a log it writes a line now and then instead.
+    """
 
     def __init__(self, progress: Progress, task: TaskID, paths: Sequence[Path]) -> None:
+        self._next_line = time.monotonic() + LOG_EVERY_S
         self._progress = progress
         self._task = task
         self._index = {path: index for index, path in enumerate(paths)}
@@ -100,13 +128,17 @@ class Bar:
     def done(self, outcome: Outcome) -> None:
         """Show that a field is done; those of an earlier run do not count for the remaining time."""
         self._shares[self._index[outcome.path]] = 1.0
+        if self._progress.disable and time.monotonic() >= self._next_line:
+            self._next_line = time.monotonic() + LOG_EVERY_S
+            done = list(self._shares.values()).count(1.0)
+            print(f"so far   {done} of {len(self._index)} files", file=sys.stderr, flush=True)
         change = self._progress.reset if outcome.kept else self._progress.update
         change(self._task, completed=sum(self._shares.values()))  # type: ignore[arg-type]
 
 
 @contextlib.contextmanager
 def progress_bar(paths: Sequence[Path]) -> Iterator[Bar]:
-    """Show a progress bar on stderr if that is a terminal; yields the bar to update."""
+    """Show a progress bar on stderr, or lines if that is no terminal; yields the bar to update."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 

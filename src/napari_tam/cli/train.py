@@ -114,6 +114,7 @@ def _train_puncta(arguments: argparse.Namespace) -> int:
         print("note    few marks or images: mark 50 puncta or more, in three images or more, to rely on this")
     if not found.better:
         print(f"kept    a score of {settings.puncta_score:g}: images that had no say gain nothing by another")
+        print(f"        {out} is not written: go on with the settings that you have")
         return 1
     write_text(out, settings.updated(puncta_score=found.score).to_yaml())
     print(f"settings {out}\nuse it  napari-tam batch IMAGES --out RESULTS --settings {out}")

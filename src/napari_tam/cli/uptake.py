@@ -148,7 +148,8 @@ def _print_shares(found: Conclusions, label: str) -> None:
             print(f"         {called.mean():6.1%} of {len(called):,} cells  {name}{about}")
     aggregates = found.cells[of_label("aggregate_count", label)].sum()
     if aggregates:
-        print(f"         {int(aggregates):,} aggregates in cells (puncta.csv says which){about}")
+        what = "aggregate" if aggregates == 1 else "aggregates"
+        print(f"         {int(aggregates):,} {what} in cells (puncta.csv says which){about}")
 
 
 def print_markers(found: Conclusions) -> None:
@@ -228,7 +229,7 @@ def _shown(row: dict[Any, Any]) -> tuple[str, ...]:
 def _figure(value: float) -> str:
     if not math.isfinite(value):
         return ""
-    return f"{value:,.0f}" if abs(value) >= 10000 else f"{value:.3g}"
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
 def _chance(value: float) -> str:

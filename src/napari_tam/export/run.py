@@ -82,7 +82,9 @@ def export(
     images = results.images.loc[results.images["status"] == OK, "image"].astype(str).tolist()
     if not images:
         raise InputError(
-            "no image was analysed in these results", where=folder, fix="images.csv tells why; analyse again"
+            "no image was analysed in these results",
+            where=folder,
+            fix="images.csv tells why; after parts (--part) run the same command without it",
         )
     failed: list[InputError] = []
     for name in dict.fromkeys(formats):

@@ -118,7 +118,7 @@ def described(paths: Iterable[Path], how: str = AUTO) -> list[str]:
     around = find_all((path for each in folders for path in _files(*each)), how)
     beside = [path for path, found in around.items() if found == BESIDE_THEM]
     lines = [
-        f"{number} images of {channels} channels, a file each, named like {name}"
+        f"{number} image{'' if number == 1 else 's'} of {channels} channels, a file each, named like {name}"
         for (name, channels), number in namings.items()
     ]
     if others and how not in (AUTO, EACH):

@@ -179,6 +179,31 @@ class Layout:
                 else "",
             )
 
+    def misplaced_control(self) -> str:
+        """Return a sentence about control roles in a column of another name; empty where there are none."""
+        if "control_role" not in self.rows:
+            for name in self._unread():
+                role = next((value for value in self.rows[name] if _is_role(value)), "")
+                if role:
+                    return (
+                        f"the column '{name}' of the layout is not read: if '{role}' says that a well is a "
+                        "control, call the column control_role"
+                    )
+        return ""
+
+    def doubts(self) -> list[str]:
+        """Return a sentence for what the layout holds and no part of the analysis reads."""
+        control = self.misplaced_control()
+        known = ["image", *(column.name for column in LAYOUT_COLUMNS)]
+        others = [name for name in self._unread() if f"'{name}' of" not in control]
+        told = [f"the column '{name}' of the layout is not read{nearest(name, known)}" for name in others]
+        return [control, *told] if control else told
+
+    def _unread(self) -> list[str]:
+        """Return the names of columns that mean nothing to the analysis."""
+        known = {"image", *(column.name for column in LAYOUT_COLUMNS)}
+        return [name for name in self.rows.columns if name not in known]
+
     def restricted(self, images: Sequence[str]) -> Layout:
         """Return the layout without the rows that are about none of the images."""
         rows = self.rows.to_dict("records")
@@ -224,6 +249,7 @@ def read_layout(path: Path) -> Layout:
         time that is not a number, or an unknown control role.
     """
     rows = read_text_table(path, "the layout", ("well", "image"))
+    rows = rows.rename(columns=_meant(list(rows.columns)))
     if not {"well", "image"} & set(rows.columns):
         raise InputError(
             f"the layout has no column 'well' or 'image' (it has: {', '.join(rows.columns)})",
@@ -299,6 +325,28 @@ def without_exosomes(roles: pd.Series[str], label: str = "") -> pd.Series[bool]:
         for role in roles.unique()
     }
     return roles.map(found).astype(bool)
+
+
+def _meant(heads: Sequence[str]) -> dict[str, str]:
+    """Return the known names of heads that are these but for a unit in brackets or a blank.
+
+    ``dose (µg/ml)`` is the dose, ``control role`` the control_role.
+    """
+    known = {column.name for column in LAYOUT_COLUMNS}
+    plain = {head: re.sub(r"[\s-]+", "_", re.sub(r"\s*[(\[].*", "", head).strip()) for head in heads}
+    return {
+        head: name
+        for head, name in plain.items()
+        if name in known and name not in heads and list(plain.values()).count(name) == 1
+    }
+
+
+def _is_role(text: str) -> bool:
+    """Tell whether a text is that of a control that sets a threshold or a gate."""
+    return re.sub(r"[\s-]+", "_", text.partition(":")[0].strip().casefold()) in (
+        *NO_EXOSOMES,
+        *MARKER_CONTROLS,
+    )
 
 
 def _role(text: str, path: Path) -> str:

@@ -364,10 +364,11 @@ def _statistics(found: Methods, data: ReportData) -> None:
     tested = table[np.isfinite(as_number(table["p"]))]
     units = ", ".join(dict.fromkeys(str(unit) for unit in table["unit"] if isinstance(unit, str) and unit))
     if tested.empty:
-        found.add(
-            "Conditions were not compared by tests, because there are too few independent replicates"
-            + (f" (unit: {units})." if units else ".")
-        )
+        if data.has_layout:
+            found.add(
+                "Conditions were not compared by tests, because there are too few independent replicates"
+                + (f" (unit: {units})." if units else ".")
+            )
         return
     names = list(dict.fromkeys(str(name) for name in tested["test"]))
     numbers = np.concatenate([as_number(tested[n]) for n in ("n_a", "n_b")])

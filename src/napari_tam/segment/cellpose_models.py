@@ -53,10 +53,10 @@ def cellpose_generation() -> int:
 
 
 def zoo_names() -> list[str]:
-    """Names that the installed Cellpose knows: its zoo and the models the user registered."""
+    """Names that the installed Cellpose knows: its zoo and the models the user registered, each once."""
     from cellpose import models
 
-    return [*models.MODEL_NAMES, *models.get_user_models()]
+    return list(dict.fromkeys([*models.MODEL_NAMES, *models.get_user_models()]))
 
 
 def cellpose_network(name: str) -> tuple[CPNet, float] | None:

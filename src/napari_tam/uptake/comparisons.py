@@ -88,7 +88,7 @@ _BLANK: dict[str, Any] = {"text": "", "number": float("nan"), "integer": 0, "fla
 
 def _nothing(table: pd.DataFrame) -> str:
     if table.empty:
-        return "not tested: the layout names no condition"
+        return "not tested: no layout names a condition"
     return "not tested: no replicate of a treated condition has enough cells"
 
 

@@ -101,7 +101,7 @@ def single_puncta(puncta: pd.DataFrame) -> Single | None:
 def places_um(puncta: pd.DataFrame) -> npt.NDArray[np.float64]:
     """Return the places of puncta (µm); z, where there is one, shrunk so that puncta are round."""
     axes = [name for name in ("z_um", "y_um", "x_um") if name in puncta]
-    places: npt.NDArray[np.float64] = puncta[axes].fillna(0).to_numpy(np.float64)
+    places: npt.NDArray[np.float64] = puncta[axes].fillna(0).to_numpy(np.float64, copy=True)
     if len(axes) == 3 and "width_z_um" in puncta and puncta["width_z_um"].notna().any():
         places[:, 0] *= float((puncta["width_um"] / puncta["width_z_um"]).median())
     return places

@@ -129,7 +129,7 @@ def measure_volume(
     summary |= by_label({label: part.summary for label, part in parts.items()})
     limit_um = summary["label_distance_um"] = label_distance(puncta, settings)
     rank = np.concatenate([part.rank for part in parts.values()])
-    places = puncta[["z_um", "y_um", "x_um"]].to_numpy(np.float64)
+    places = puncta[["z_um", "y_um", "x_um"]].to_numpy(np.float64, copy=True)
     # as wide along z as it is in y and x, so that one distance is resolved in all directions
     taller = float((puncta["width_z_um"] / puncta["width_um"]).median()) if len(puncta) else 1.0
     places[:, 0] /= taller if np.isfinite(taller) else 1.0

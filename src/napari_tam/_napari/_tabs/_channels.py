@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ from qtpy.QtWidgets import QFormLayout, QLabel, QListWidget, QListWidgetItem, QW
 
 from napari_tam._napari._channel import Channel, file_facts, pixel_size_um
 from napari_tam._napari._controls import Combo, Number
+from napari_tam._napari._layers import KEY
 from napari_tam._napari._whole._axes import PLANE, WORDS, offered
 from napari_tam.errors import InputError
 from napari_tam.io.channels import guess_roles
@@ -46,6 +48,19 @@ class Choice:
     names: str = ""
 
     @property
+    def image(self) -> str:
+        """The image that its file is said to be of; empty for a layer that another reader opened."""
+        return str(self.channel.layer.metadata.get(KEY, {}).get("image", ""))
+
+    @property
+    def in_file(self) -> str | int | None:
+        """What the channel is called in its file, or its number there; None where that is not known."""
+        if self.channel.index is not None:
+            return self.channel.index
+        number = re.fullmatch(r"channel (\d+)", self.marker)
+        return (int(number[1]) if number else self.marker) if self.image else None
+
+    @property
     def marker(self) -> str:
         """What the channel is called as a marker: without the name of its image."""
         name = self.names or self.text
@@ -56,12 +71,15 @@ class ChannelPicker(QWidget):
     """A list of channels for every role, and the pixel size."""
 
     changed = Signal()
+    #: Another image was opened, and the roles are its own from now on; with its name.
+    moved_on = Signal(str)
 
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
         super().__init__()
         self._viewer = viewer
         self._choices: list[Choice] = []
         self._fresh: list[Choice] = []  # opened since roles were guessed
+        self._earlier: dict[str, str] = {}  # what the channels of the image before were called, by role
         self.roles = {role: Combo() for role in ROLES}
         form = QFormLayout(self)
         form.setContentsMargins(0, 0, 0, 0)
@@ -112,6 +130,10 @@ class ChannelPicker(QWidget):
         if "cell" in chosen and "cell" not in self.chosen():
             self.pixel_size.setValue(0)
         self._fresh = [choice for choice in choices if choice in new or choice in self._fresh]
+        later = self._later_image(new)
+        if later:
+            self._let_go()
+            self._fresh = [choice for choice in choices if choice.image == later]
         guessed = guess_roles([choice.names if choice in self._fresh else "" for choice in choices])
         # The roles of one field, not of a mixture; a field that was opened later is the one to go on with.
         if {"cell", "exosome"} <= set(guessed) or not set(guessed) & set(self.chosen()):
@@ -120,7 +142,43 @@ class ChannelPicker(QWidget):
                     combo.setCurrentIndex(guessed.get(role, -1) + 1)
             taken = set(self.chosen().values())
             self._fresh = [choice for choice in self._fresh if choice.channel not in taken]
+        self._choose_as_before()
         self.changed.emit()
+        if later:
+            self.moved_on.emit(later)
+
+    def _later_image(self, new: list[Choice]) -> str:
+        """Return the image that was just opened, if the roles are those of another one; empty if not.
+
+        It has two channels or more: a single one may be a further channel of the image at hand.
+        """
+        held = {channel.image for channel in self.chosen().values()}
+        for choice in new:
+            alike = [each for each in self._choices if each.image == choice.image]
+            if choice.image and held and choice.image not in held and len(alike) > 1:
+                return choice.image
+        return ""
+
+    def _let_go(self) -> None:
+        """Leave all roles open, and remember what their channels were called."""
+        named = {choice.channel: choice.marker for choice in self._choices}
+        chosen = {role: named.get(channel, "") for role, channel in self.chosen().items()}
+        self._earlier = {role: name for role, name in chosen.items() if role in self.roles}
+        for combo in self.roles.values():
+            combo.blockSignals(True)
+            combo.setCurrentIndex(0)
+            combo.blockSignals(False)
+        self._offer({})
+        self.pixel_size.setValue(0)
+
+    def _choose_as_before(self) -> None:
+        """Give roles that are open to new channels of the names that had them in the image before."""
+        for role, name in self._earlier.items():
+            combo = self.roles[role]
+            found = [at for at, choice in enumerate(self._choices) if choice in self._fresh]
+            found = [at for at in found if self._choices[at].marker == name]
+            if name and len(found) == 1 and combo.currentIndex() == 0:
+                combo.setCurrentIndex(found[0] + 1)
 
     @property
     def offers(self) -> bool:
@@ -156,6 +214,17 @@ class ChannelPicker(QWidget):
             for choice, item in items
             if item is not None and item.checkState() == Qt.CheckState.Checked
         ]
+
+    def as_settings(self) -> dict[str, Any]:
+        """Return the settings `channels` and `pixel_size_um` that say of other files what the form says.
+
+        Without markers and further exosome labels; what is known by no name or number is left out.
+        """
+        known = {choice.channel: choice.in_file for choice in self._choices}
+        chosen = {role: combo.currentIndex() for role, combo in self.roles.items()}
+        named = {role: known[self._choices[at - 1].channel] for role, at in chosen.items() if at > 0}
+        channels = {role: name for role, name in named.items() if name is not None}
+        return {"channels": channels, "pixel_size_um": float(self.pixel_size.value()) or None}
 
     def planes(self) -> dict[str, Channel]:
         """Return the chosen channels; if the cells' is a stack or movie, the plane that is shown."""
