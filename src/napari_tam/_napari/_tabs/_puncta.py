@@ -6,11 +6,12 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
+from psygnal import Signal
 from qtpy.QtWidgets import QCheckBox, QLabel, QVBoxLayout, QWidget
 
 from napari_tam._napari._controls import Combo, button, row
 from napari_tam._napari._judged import batch_threshold, find_automatic, judge
-from napari_tam._napari._layers import KEY
+from napari_tam._napari._layers import KEY, puncta_key
 from napari_tam._napari._left_out import COLOURS, LEFT_OUT, LeftOut, counts
 from napari_tam._napari._results import chosen, fill
 from napari_tam._napari._tabs._threshold_plot import ThresholdPlot
@@ -47,6 +48,9 @@ class PunctaPanel(QWidget):
         The settings `puncta_threshold` and, with several exosome labels, `puncta_thresholds` in the form,
         which a dragged line changes.
     """
+
+    #: Emitted when an image, or none, is shown.
+    shown = Signal()
 
     def __init__(self, session: Session, entry: Entry, entries: Entry) -> None:
         super().__init__()
@@ -87,6 +91,27 @@ class PunctaPanel(QWidget):
         session.viewer.layers.events.removed.connect(self._on_removed)
         self.clear()
 
+    @property
+    def image(self) -> Found | None:
+        """The image that is shown."""
+        return self._image
+
+    @property
+    def label_shown(self) -> str:
+        """The exosome label that is shown; empty for a single one."""
+        return chosen(self.label)
+
+    @property
+    def layer_key(self) -> str:
+        """The key of the puncta of that label among the layers of the image."""
+        return puncta_key(max(self.label.currentIndex(), 0), self.label_shown)
+
+    @property
+    def automatic_value(self) -> float:
+        """The threshold that the image's own candidates tell; 1: none."""
+        known = None if self._image is None else self._image.automatic
+        return 1.0 if known is None else known.thresholds.get(self.label_shown, Threshold()).value
+
     def show_image(self, found: Found, settings: Settings) -> pd.DataFrame | None:
         """Show an image's candidates under some settings.
 
@@ -99,6 +124,7 @@ class PunctaPanel(QWidget):
         candidates = found.analysis.candidates
         if candidates is None:
             self._show_unknown(found, settings)
+            self.shown.emit()
             return None
         if found.automatic is None or found.automatic.candidates is not candidates:
             found.automatic = find_automatic(candidates, settings)
@@ -116,6 +142,7 @@ class PunctaPanel(QWidget):
         self.setEnabled(True)
         if self.switch.isChecked():
             self._left_out.show(found, judged)
+        self.shown.emit()
         return pd.concat([one.puncta for one in each.values()], ignore_index=True)
 
     def clear(self) -> None:
@@ -125,6 +152,7 @@ class PunctaPanel(QWidget):
         self.text.setText(_EMPTY)
         self.legend.setText("")
         self.setEnabled(False)
+        self.shown.emit()
 
     def set_automatic(self) -> None:
         """Leave the threshold open again."""

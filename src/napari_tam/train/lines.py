@@ -1,0 +1,257 @@
+"""Where the line between puncta and the rest lies best, by a person's marks: the one rule for it.
+
+Two numbers order the candidates: the network's score, and how far they stand out (contrast). People draw the
+line on either: some leave out what the network is unsure of, others what is faint. Every line that can be
+drawn on one of them, the other as it is in the settings, is tried; the one at which puncta and marks agree
+best (F1) is chosen. Ten marks must not decide by chance, so
+
+- the settings have a say as that of `PRIOR` marks;
+- F1 is smoothed over neighbouring lines;
+- the line is the mean over resampled marks and finds (bagging: Breiman 1996, Mach Learn 24:123);
+- it is judged by marks and finds that were not in the resample, or of three images on by images that had no
+  say; where these gain nothing, the settings are kept.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from napari_tam.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from napari_tam.settings import Settings
+
+Counts = npt.NDArray[np.intp]
+Doubles = npt.NDArray[np.float64]
+
+#: The settings that a line is drawn by.
+SCORE, CONTRAST = "puncta_score", "puncta_threshold"
+
+#: The lines that are tried on each; a contrast of 1 keeps everything.
+SCORES = np.round(np.arange(0.2, 0.985, 0.02), 2)
+CONTRASTS = np.round(2 ** np.arange(0, 6.01, 0.125), 2)
+
+#: Setting → its lines among all; the first of all are the settings as they are.
+FAMILIES = {
+    SCORE: slice(1, 1 + len(SCORES)),
+    CONTRAST: slice(1 + len(SCORES), 1 + len(SCORES) + len(CONTRASTS)),
+}
+LINES = 1 + len(SCORES) + len(CONTRASTS)
+
+#: Lines that F1 is smoothed over, and the marks that the settings stand for.
+SMOOTH, PRIOR = 5, 10
+
+#: Resamples of the marks.
+RESAMPLES = 200
+
+#: The line on the contrasts must gain so much more (F1) than that on the scores.
+MORE = 0.01
+
+#: A line is proposed from so many marks on; with fewer marks, or images, than the others it says little.
+ENOUGH, FEW_MARKS, FEW_IMAGES = 10, 50, 3
+
+
+@dataclass(frozen=True)
+class Marked:
+    """An image with its marks.
+
+    Attributes
+    ----------
+    name
+        Of the image.
+    items
+        (N, lines, 3), 0 or 1: what each mark, and each candidate beside them, adds to the marks, to the
+        puncta found, and to the pairs of both, with each line.
+    outside
+        Marks that lie outside its marked regions: they do not count.
+    """
+
+    name: str
+    items: npt.NDArray[np.uint8]
+    outside: int = 0
+
+    @property
+    def counts(self) -> Counts:
+        """(lines, 3) marks, puncta found, and pairs."""
+        return self.items.sum(axis=0, dtype=np.intp)
+
+
+@dataclass(frozen=True)
+class Figures:
+    """How puncta agree with marks: F1 of all, and the median relative error of the count (per image)."""
+
+    f1: float
+    count_error: float
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A line, and how well it does.
+
+    Attributes
+    ----------
+    setting, value
+        The setting that draws it, and its value.
+    between
+        Between which values it was with 9 of 10 resamples of the marks.
+    images, marks
+        How many it was chosen by.
+    chosen, before, left_out
+        Figures with it; with the settings as they are; and of what had no say: from `FEW_IMAGES` on each
+        image with the line that the others tell, else marks that were not in the resample.
+    gain
+        By how much F1 of what had no say is higher than with the settings as they are.
+    """
+
+    setting: str
+    value: float
+    between: tuple[float, float]
+    images: int
+    marks: int
+    chosen: Figures
+    before: Figures
+    left_out: Figures
+    gain: float
+
+    @property
+    def better(self) -> bool:
+        """Whether what had no say gains by it."""
+        return self.gain > 0
+
+    @property
+    def few(self) -> bool:
+        """Whether there were too few marks or images to rely on it."""
+        return self.marks < FEW_MARKS or self.images < FEW_IMAGES
+
+    def settings(self, settings: Settings) -> Settings:
+        """Return the settings with this line."""
+        return settings.updated(**{self.setting: self.value})
+
+
+def lines_of(score: float, contrast: float) -> tuple[Doubles, Doubles]:
+    """Return score and contrast of every line, where they are these in the settings."""
+    scores, contrasts = np.full(LINES, score), np.full(LINES, contrast)
+    scores[FAMILIES[SCORE]], contrasts[FAMILIES[CONTRAST]] = SCORES, CONTRASTS
+    return scores, contrasts
+
+
+def choose_line(marked: Sequence[Marked], families: Sequence[str] = (SCORE, CONTRAST)) -> Choice:
+    """Choose the line at which puncta and marks agree best.
+
+    Parameters
+    ----------
+    marked
+        The images.
+    families
+        The settings that may draw it.
+
+    Raises
+    ------
+    InputError
+        If there is no mark.
+    """
+    if not sum(int(each.counts[0, 0]) for each in marked):
+        raise InputError("no punctum is marked", fix="mark images in which some are")
+    choices = {family: _choose(marked, family) for family in families}
+    best = max(families, key=lambda family: choices[family].gain - MORE * (family == CONTRAST))
+    return choices[best]
+
+
+def _choose(marked: Sequence[Marked], family: str) -> Choice:
+    counts = np.stack([each.counts for each in marked])
+    items = _sorted(np.concatenate([each.items for each in marked]))
+    line, spread, own, usual = _bagged(items, family)
+    if len(marked) >= FEW_IMAGES:
+        others = [
+            _bagged(_sorted(np.concatenate([m.items for m in marked if m is not each])), family)[0]
+            for each in marked
+        ]
+        own = np.stack([each[at] for each, at in zip(counts, others, strict=True)])
+        usual = counts[:, 0]
+    values = SCORES if family == SCORE else CONTRASTS
+    start = FAMILIES[family].start
+    low, high = values[np.round(np.quantile(spread, (0.05, 0.95))).astype(int)]
+    left_out = _figures(own)
+    return Choice(
+        family,
+        float(values[line - start]),
+        (float(low), float(high)),
+        len(marked),
+        int(counts[:, 0, 0].sum()),
+        _figures(counts[:, line]),
+        _figures(counts[:, 0]),
+        left_out,
+        left_out.f1 - _figures(usual).f1,
+    )
+
+
+def _bagged(items: npt.NDArray[np.uint8], family: str) -> tuple[int, Doubles, Counts, Counts]:
+    """Choose a line of a family by resamples.
+
+    Returns
+    -------
+    tuple
+        Its index among all lines; that within the family of each resample; and (resamples, 3) the counts
+        of what was in none of them, with the line of each and with the settings as they are.
+    """
+    number, part = len(items), FAMILIES[family]
+    if not number:  # nothing is found, and nothing marked: the settings as they are
+        return 0, np.zeros(1), np.zeros((0, 3), np.intp), np.zeros((0, 3), np.intp)
+    own = items[:, part].astype(np.float32)
+    weights = np.random.default_rng(0).multinomial(number, np.full(number, 1 / number), RESAMPLES)
+    drawn = _weighed(weights, own)
+    prior = _prior(items, part)
+    best = _best(drawn + prior)
+    aside = weights == 0
+    at = np.round(best).astype(int)
+    left = _weighed(aside, own)[np.arange(RESAMPLES), at]
+    usual = _weighed(aside, items[:, :1].astype(np.float32))[:, 0]
+    line = part.start + round(float(best.mean()))
+    return line, best, left.astype(np.intp), usual.astype(np.intp)
+
+
+def _weighed(weights: npt.NDArray[np.generic], items: npt.NDArray[np.float32]) -> Doubles:
+    """Return (resamples, lines, 3) counts of (N, lines, 3) items with (resamples, N) weights."""
+    flat = weights.astype(np.float32) @ items.reshape(len(items), -1)
+    return flat.reshape(len(weights), *items.shape[1:]).astype(np.float64)
+
+
+def _prior(items: npt.NDArray[np.uint8], part: slice) -> Doubles:
+    """Return the counts (lines, 3) of `PRIOR` marks of which the settings as they are find all."""
+    found = items[..., 1].sum(axis=0, dtype=np.float64)
+    usual, found = found[0], found[part]
+    counts = np.stack([np.full(len(found), usual), found, np.minimum(found, usual)], axis=-1)
+    return counts * (PRIOR / max(usual, 1))
+
+
+def _best(counts: Doubles) -> Doubles:
+    """Return the index of the line with the highest smoothed F1 of each of (K, lines, 3) counts."""
+    marks, found, hits = np.moveaxis(counts, -1, 0)
+    f1 = 2 * hits / np.maximum(marks + found, 1e-9)
+    padded = np.pad(f1, ((0, 0), (SMOOTH // 2, SMOOTH // 2)), "edge")
+    smooth = np.lib.stride_tricks.sliding_window_view(padded, SMOOTH, axis=1).mean(axis=-1)
+    # where many are as good, the one in the middle is furthest from what would be worse
+    first = smooth >= smooth.max(axis=1, keepdims=True) - 1e-9
+    middle: Doubles = (first * np.arange(first.shape[1])).sum(axis=1) / first.sum(axis=1)
+    return middle
+
+
+def _sorted(items: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """Return items in an order that does not depend on that of images and marks."""
+    packed = np.packbits(items.reshape(len(items), -1), axis=1)
+    return items[np.lexsort(packed.T[::-1])]
+
+
+def _figures(counts: npt.NDArray[np.generic]) -> Figures:
+    """Return the figures of images, or of resamples, (K, 3) as in `Marked.counts`."""
+    numbers = counts.astype(np.float64)
+    marks, found, hits = numbers.sum(axis=0)
+    some = numbers[numbers[:, 0] > 0]
+    error = np.abs(some[:, 1] - some[:, 0]) / some[:, 0]
+    return Figures(float(2 * hits / max(marks + found, 1)), float(np.median(error)) if len(some) else 0.0)
