@@ -3,10 +3,12 @@
 Two numbers order the candidates: the network's score, and how far they stand out (contrast). People draw the
 line on either: some leave out what the network is unsure of, others what is faint. Every line that can be
 drawn on one of them, the other as it is in the settings, is tried; the one at which puncta and marks agree
-best (F1) is chosen. Ten marks must not decide by chance, so
+best is chosen: by F1, times the root of the smaller count over the larger one. F1 alone takes rather too many
+than too few where bright and faint run into each other, and what is reported are counts. Ten marks must not
+decide by chance, so
 
 - the settings have a say as that of `PRIOR` marks;
-- F1 is smoothed over neighbouring lines;
+- the agreement is smoothed over neighbouring lines;
 - the line is the mean over resampled marks and finds (bagging: Breiman 1996, Mach Learn 24:123);
 - it is judged by marks and finds that were not in the resample, or of three images on by images that had no
   say; where these gain nothing, the settings are kept.
@@ -44,13 +46,13 @@ FAMILIES = {
 }
 LINES = 1 + len(SCORES) + len(CONTRASTS)
 
-#: Lines that F1 is smoothed over, and the marks that the settings stand for.
-SMOOTH, PRIOR = 5, 10
+#: Lines that the agreement is smoothed over, and the marks that the settings stand for.
+SMOOTH, PRIOR = 5, 5
 
 #: Resamples of the marks.
 RESAMPLES = 200
 
-#: The line on the contrasts must gain so much more (F1) than that on the scores.
+#: The line on the contrasts must gain so much more than that on the scores.
 MORE = 0.01
 
 #: A line is proposed from so many marks on; with fewer marks, or images, than the others it says little.
@@ -79,15 +81,27 @@ class Marked:
     @property
     def counts(self) -> Counts:
         """(lines, 3) marks, puncta found, and pairs."""
-        return self.items.sum(axis=0, dtype=np.intp)
+        counts: Counts = self.items.sum(axis=0, dtype=np.intp)
+        return counts
 
 
 @dataclass(frozen=True)
 class Figures:
-    """How puncta agree with marks: F1 of all, and the median relative error of the count (per image)."""
+    """How puncta agree with marks.
+
+    Attributes
+    ----------
+    f1
+        Of all.
+    count_error
+        Median relative error of the count of an image (or resample).
+    agreement
+        What lines are chosen by: F1 of all, lowered where their counts differ.
+    """
 
     f1: float
     count_error: float
+    agreement: float
 
 
 @dataclass(frozen=True)
@@ -106,7 +120,7 @@ class Choice:
         Figures with it; with the settings as they are; and of what had no say: from `FEW_IMAGES` on each
         image with the line that the others tell, else marks that were not in the resample.
     gain
-        By how much F1 of what had no say is higher than with the settings as they are.
+        By how much the agreement of what had no say is higher than with the settings as they are.
     """
 
     setting: str
@@ -169,7 +183,7 @@ def _choose(marked: Sequence[Marked], family: str) -> Choice:
     line, spread, own, usual = _bagged(items, family)
     if len(marked) >= FEW_IMAGES:
         others = [
-            _bagged(_sorted(np.concatenate([m.items for m in marked if m is not each])), family)[0]
+            _bagged(_sorted(np.concatenate([one.items for one in marked if one is not each])), family)[0]
             for each in marked
         ]
         own = np.stack([each[at] for each, at in zip(counts, others, strict=True)])
@@ -187,7 +201,7 @@ def _choose(marked: Sequence[Marked], family: str) -> Choice:
         _figures(counts[:, line]),
         _figures(counts[:, 0]),
         left_out,
-        left_out.f1 - _figures(usual).f1,
+        left_out.agreement - _figures(usual).agreement,
     )
 
 
@@ -219,7 +233,8 @@ def _bagged(items: npt.NDArray[np.uint8], family: str) -> tuple[int, Doubles, Co
 def _weighed(weights: npt.NDArray[np.generic], items: npt.NDArray[np.float32]) -> Doubles:
     """Return (resamples, lines, 3) counts of (N, lines, 3) items with (resamples, N) weights."""
     flat = weights.astype(np.float32) @ items.reshape(len(items), -1)
-    return flat.reshape(len(weights), *items.shape[1:]).astype(np.float64)
+    counts: Doubles = flat.reshape(len(weights), *items.shape[1:]).astype(np.float64)
+    return counts
 
 
 def _prior(items: npt.NDArray[np.uint8], part: slice) -> Doubles:
@@ -227,14 +242,13 @@ def _prior(items: npt.NDArray[np.uint8], part: slice) -> Doubles:
     found = items[..., 1].sum(axis=0, dtype=np.float64)
     usual, found = found[0], found[part]
     counts = np.stack([np.full(len(found), usual), found, np.minimum(found, usual)], axis=-1)
-    return counts * (PRIOR / max(usual, 1))
+    prior: Doubles = counts * (PRIOR / max(usual, 1))
+    return prior
 
 
 def _best(counts: Doubles) -> Doubles:
-    """Return the index of the line with the highest smoothed F1 of each of (K, lines, 3) counts."""
-    marks, found, hits = np.moveaxis(counts, -1, 0)
-    f1 = 2 * hits / np.maximum(marks + found, 1e-9)
-    padded = np.pad(f1, ((0, 0), (SMOOTH // 2, SMOOTH // 2)), "edge")
+    """Return the index of the line with the best smoothed agreement of each of (K, lines, 3) counts."""
+    padded = np.pad(_agreement(counts), ((0, 0), (SMOOTH // 2, SMOOTH // 2)), "edge")
     smooth = np.lib.stride_tricks.sliding_window_view(padded, SMOOTH, axis=1).mean(axis=-1)
     # where many are as good, the one in the middle is furthest from what would be worse
     first = smooth >= smooth.max(axis=1, keepdims=True) - 1e-9
@@ -242,16 +256,26 @@ def _best(counts: Doubles) -> Doubles:
     return middle
 
 
+def _agreement(counts: Doubles) -> Doubles:
+    """Return how counts (…, 3) of marks, finds and pairs agree, 0 to 1."""
+    marks, found, hits = counts[..., 0], counts[..., 1], counts[..., 2]
+    even = np.minimum(marks, found) / np.maximum(np.maximum(marks, found), 1e-9)
+    agreement: Doubles = 2 * hits / np.maximum(marks + found, 1e-9) * np.sqrt(even)
+    return agreement
+
+
 def _sorted(items: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     """Return items in an order that does not depend on that of images and marks."""
-    packed = np.packbits(items.reshape(len(items), -1), axis=1)
-    return items[np.lexsort(packed.T[::-1])]
+    packed = np.packbits(items.reshape(len(items), items.shape[1] * items.shape[2]), axis=1)
+    ordered: npt.NDArray[np.uint8] = items[np.lexsort(packed.T[::-1])]
+    return ordered
 
 
 def _figures(counts: npt.NDArray[np.generic]) -> Figures:
     """Return the figures of images, or of resamples, (K, 3) as in `Marked.counts`."""
     numbers = counts.astype(np.float64)
-    marks, found, hits = numbers.sum(axis=0)
+    whole = numbers.sum(axis=0)
     some = numbers[numbers[:, 0] > 0]
     error = np.abs(some[:, 1] - some[:, 0]) / some[:, 0]
-    return Figures(float(2 * hits / max(marks + found, 1)), float(np.median(error)) if len(some) else 0.0)
+    f1 = 2 * whole[2] / max(whole[0] + whole[1], 1)
+    return Figures(float(f1), float(np.median(error)) if len(some) else 0.0, float(_agreement(whole)))

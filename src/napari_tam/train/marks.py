@@ -11,7 +11,7 @@ every faint dot. Candidates have an order, and where on it the line lies is lear
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -148,11 +148,11 @@ def within(places: Doubles, regions: Sequence[Doubles]) -> Bools:
     """Tell which places (N, 2) lie in a region; all do where there is none."""
     if not len(regions):
         return np.ones(len(places), bool)
-    from skimage.measure import points_in_poly
+    from matplotlib.path import Path as Outline
 
     found = np.zeros(len(places), bool)
     for region in regions:
-        found |= points_in_poly(places, region)
+        found |= Outline(region).contains_points(places)
     return found
 
 
@@ -173,7 +173,7 @@ def _pairs(marks: Doubles, places: Doubles, present: Bools, radius: float) -> tu
     clear = (np.bincount(i)[i] == 1) & (np.bincount(j)[j] == 1)
     hit[i[clear]] = paired[j[clear]] = present[j[clear]]
     one, other = np.unique(i[~clear]), np.unique(j[~clear])
-    known: dict[bytes, npt.NDArray[np.integer]] = {}
+    known: dict[bytes, npt.NDArray[Any]] = {}
     for line in range(present.shape[1] if len(one) else 0):
         here = present[other, line]
         key = here.tobytes()

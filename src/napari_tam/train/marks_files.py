@@ -113,7 +113,7 @@ def write_marks(folder: Path, name: str, marks: Doubles, regions: Sequence[Doubl
 
 
 def write_channel(folder: Path, name: str, field: Field, role: str) -> Path:
-    """Write a channel of a plane as ``NAME.ome.tif``, so that its marks can be learnt from; return the path."""
+    """Write a channel of a plane as ``NAME.ome.tif``, to be learnt from; return the path."""
     path = folder / f"{name}.ome.tif"
     write_channels(path, {EXOSOME: np.asarray(field.channels[role])}, field.pixel_size_um)
     return path

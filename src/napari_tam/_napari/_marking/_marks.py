@@ -147,7 +147,7 @@ class Marks:
             self.set(source.pop(), undoable=False)
 
     def take(self, at: Doubles) -> Marked:
-        """Return what is marked after a click: a candidate nearby is meant, and a mark that is is taken back."""
+        """Return what is marked after a click: on a candidate that is nearby; a mark is taken back."""
         points = self.now.points
         candidates = self._places()
         if len(points) and len(candidates):

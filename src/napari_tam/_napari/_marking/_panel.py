@@ -41,8 +41,8 @@ _HELP = (
 
 #: What the buttons do.
 _TIPS = {
-    "mark": "<qt>A region with some 25 puncta is proposed in the middle of the view. Click every punctum in it "
-    "that you would count: a click near a candidate takes its place, a second click takes the mark back. "
+    "mark": "<qt>A region with some 25 puncta is proposed in the middle of the view. Click every punctum in "
+    "it that you would count: a click near a candidate takes its place, a second click takes the mark back. "
     "<br>Key Shift+M.</qt>",
     "view": "What the viewer shows is the region in which all puncta are marked.",
     "draw": "<qt>Draw a rectangle in which all puncta are marked; there may be several.</qt>",

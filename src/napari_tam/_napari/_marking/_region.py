@@ -1,4 +1,4 @@
-"""The region that is proposed for marking: what the viewer shows, or so much of it as can be marked by hand."""
+"""The region that is proposed for marking: the view, or so much of it as can be marked by hand."""
 
 from __future__ import annotations
 
