@@ -65,7 +65,8 @@ class AnalyseWidget(Panel):
         self.picker = ChannelPicker(viewer)
         self.settings_form = SettingsForm()
         self.form = self.settings_form.entries
-        self.puncta = PunctaPanel(self.session, self.form["puncta_threshold"], self.form["puncta_thresholds"])
+        lines = ("puncta_threshold", "puncta_thresholds", "puncta_score")
+        self.puncta = PunctaPanel(self.session, *(self.form[name] for name in lines))
         self.marks = MarksPanel(self.session, self.settings_form, self.puncta)
         self._run = button("Run", "Analyse the chosen channels; only what changed is done again.", self.run)
         self._cancel = button("Cancel", "Stop within a moment; no layer is changed.", self.cancel)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from functools import partial
 from html import escape
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 from psygnal import Signal
 from qtpy.QtWidgets import QCheckBox, QLabel, QVBoxLayout, QWidget
@@ -14,9 +16,10 @@ from napari_tam._napari._judged import batch_threshold, find_automatic, judge
 from napari_tam._napari._layers import KEY, puncta_key
 from napari_tam._napari._left_out import COLOURS, LEFT_OUT, LeftOut, counts
 from napari_tam._napari._results import chosen, fill
+from napari_tam._napari._tabs._score_plot import ScorePlot
 from napari_tam._napari._tabs._threshold_plot import ThresholdPlot
 from napari_tam.markers.labels import labels_of, rows_of
-from napari_tam.puncta.selection import REASONS
+from napari_tam.puncta.selection import KEPT, REASONS
 from napari_tam.puncta.threshold import Threshold
 
 if TYPE_CHECKING:
@@ -44,15 +47,15 @@ class PunctaPanel(QWidget):
     ----------
     session
         The viewer's results.
-    entry, entries
+    entry, entries, score
         The settings `puncta_threshold` and, with several exosome labels, `puncta_thresholds` in the form,
-        which a dragged line changes.
+        and `puncta_score`; dragged lines change them.
     """
 
     #: Emitted when an image, or none, is shown.
     shown = Signal()
 
-    def __init__(self, session: Session, entry: Entry, entries: Entry) -> None:
+    def __init__(self, session: Session, entry: Entry, entries: Entry, score: Entry) -> None:
         super().__init__()
         self._session, self._entry, self._entries = session, entry, entries
         self.label = Combo()
@@ -70,6 +73,12 @@ class PunctaPanel(QWidget):
             "what is at its right.</qt>"
         )
         self.plot.moved.connect(self._on_moved)
+        self.scores = ScorePlot(_KEPT, COLOURS["score"])
+        self.scores.setToolTip(
+            "<qt>How sure the network is of the candidates that the threshold keeps. Drag the line: puncta "
+            "are what is at its right.</qt>"
+        )
+        self.scores.moved.connect(partial(setattr, score, "value"))
         self.text = QLabel(_EMPTY)
         self.text.setWordWrap(True)
         self.automatic = button(
@@ -86,7 +95,8 @@ class PunctaPanel(QWidget):
         self.legend.setVisible(False)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        for part in (self.label, self.plot, self.text, row(self.switch, self.automatic), self.legend):
+        parts = self.label, self.plot, self.scores, self.text, row(self.switch, self.automatic), self.legend
+        for part in parts:
             layout.addWidget(part)
         session.viewer.layers.events.removed.connect(self._on_removed)
         self.clear()
@@ -138,6 +148,10 @@ class PunctaPanel(QWidget):
         self._shown = found, judged
         batch = self._batch(found)
         self.plot.show_contrasts(judged.contrast, judged.threshold.value, batch.value if batch else None)
+        undecided = np.isin(judged.reasons.astype(str), (KEPT, "score"))
+        self.scores.show_scores(
+            judged.candidates.loc[undecided, "score"].to_numpy(float), settings.puncta_score
+        )
         self._explain(judged, batch)
         self.setEnabled(True)
         if self.switch.isChecked():
@@ -149,6 +163,7 @@ class PunctaPanel(QWidget):
         """Show no image."""
         self._shown = self._image = None
         self.plot.clear()
+        self.scores.clear()
         self.text.setText(_EMPTY)
         self.legend.setText("")
         self.setEnabled(False)
@@ -175,6 +190,7 @@ class PunctaPanel(QWidget):
             value = 1.0 if asked is None else asked
             said = "Threshold: automatic." if asked is None else _sentence(asked, "given", "", batch)
         self.plot.show_contrasts(puncta["contrast"].to_numpy(float), value, batch.value if batch else None)
+        self.scores.show_scores(puncta["score"].to_numpy(float), settings.puncta_score)
         self.text.setText(f"{said} {_WITH_RUN if found.fixed else _UNKNOWN}")
         self.legend.setText("")
         self.setEnabled(True)
