@@ -37,7 +37,7 @@ SCORE, CONTRAST = "puncta_score", "puncta_threshold"
 
 #: The lines that are tried on each; a contrast of 1 keeps everything.
 SCORES = np.round(np.arange(0.2, 0.985, 0.02), 2)
-CONTRASTS = np.round(2 ** np.arange(0, 6.01, 0.125), 2)
+CONTRASTS = np.array([float(f"{2 ** (step / 8):.3g}") for step in range(49)])
 
 #: Setting → its lines among all; the first of all are the settings as they are.
 FAMILIES = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from napari_tam.train.lines import CONTRAST, ENOUGH, SCORE, choose_line
+from napari_tam.train.lines import CONTRAST, ENOUGH, FEW_IMAGES, FEW_MARKS, SCORE, choose_line
 from napari_tam.train.marks import compare
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from napari_tam._napari._marking._marks import Marked
     from napari_tam.settings import Settings
-    from napari_tam.train.lines import Choice, Figures
+    from napari_tam.train.lines import Choice
     from napari_tam.train.lines import Marked as Compared
 
 #: Setting → what it is in words.
@@ -99,21 +99,25 @@ def sentences(learnt: Learnt, label: str) -> str:
     )
     if choice.better:
         said.append(
-            f"{number}: puncta begin at a <b>{word} of {new}</b> (before: {old}; "
-            f"{'surely ' + new if low == high else f'likely {low} to {high}'})."
+            f"{number}: puncta begin at a <b>{word} of {new}</b> (before: {old}"
+            f"{'' if low == high else f'; {low} to {high} is likely'})."
         )
-        said.append(f"With it {_agree(choice.chosen)}; before {_agree(choice.before)}.")
-        said.append(f"Of marks that had no say: F1 {choice.left_out.f1:.2f}.")
+        new_one, old_one = choice.chosen, choice.before
+        said.append(
+            f"Agreement with your marks (F1) <b>{new_one.f1:.2f}</b>, before {old_one.f1:.2f}; "
+            f"count off by {new_one.count_error:.0%}, before {old_one.count_error:.0%}."
+        )
+        where = "in another image" if choice.images >= FEW_IMAGES else "elsewhere in such an image"
+        said.append(f"Expect about {choice.left_out.f1:.2f} {where}.")
     else:
         said.append(f"{number}: the threshold is <b>kept</b>, as nothing is gained by another one.")
-        said.append(f"With it {_agree(choice.before)}.")
+        said.append(
+            f"Agreement with your marks (F1) <b>{choice.before.f1:.2f}</b>, "
+            f"count off by {choice.before.count_error:.0%}."
+        )
     if choice.few:
-        said.append("A first guess: with 50 marks in three images you can rely on it.")
+        said.append(f"A first guess: with {FEW_MARKS} marks in {FEW_IMAGES} images you can rely on it.")
     return "<br>".join(said)
-
-
-def _agree(figures: Figures) -> str:
-    return f"F1 {figures.f1:.2f}, count off by {figures.count_error:.0%}"
 
 
 def _old(learnt: Learnt, label: str) -> str:

@@ -74,13 +74,13 @@ class MarksPanel(QGroupBox):
         self.learner = Learner(session, form, puncta)
         self.mark = button("Mark puncta  [Shift+M]", _TIPS["mark"], self.toggle)
         self.mark.setCheckable(True)
-        self.view = button("Use the view", _TIPS["view"], self.use_view)
-        self.draw = button("Draw a region", _TIPS["draw"], self.draw_region)
+        self.view = button("Take the view", _TIPS["view"], self.use_view)
+        self.draw = button("Draw one", _TIPS["draw"], self.draw_region)
         self.hide_found = QCheckBox("hide what was found")
         self.hide_found.setToolTip(_TIPS["hide"])
         self.hide_found.toggled.connect(self._on_hide)
         self.undo = button("Undo  [Ctrl+Z]", _TIPS["undo"], self.step_back)
-        self.clear = button("Clear", _TIPS["clear"], self.clear_marks)
+        self.clear = button("Clear all", _TIPS["clear"], self.clear_marks)
         self.save = button("Save marks …", _TIPS["save"], self._ask_where_marks)
         self.write = button("Write to settings …", _TIPS["write"], self._ask_where_settings)
         self.text = QLabel(_HELP)
@@ -89,10 +89,14 @@ class MarksPanel(QGroupBox):
             each.setFocusPolicy(Qt.FocusPolicy.NoFocus)  # else the image would have no keys after a click
         layout = QVBoxLayout(self)
         layout.setContentsMargins(6, 6, 6, 6)
-        for part in (row(self.mark), row(self.view, self.draw), self.text, self.hide_found):
+        for part in (
+            row(self.mark, self.undo),
+            self.text,
+            row(QLabel("region"), self.view, self.draw, self.clear),
+            self.hide_found,
+            row(self.save, self.write),
+        ):
             layout.addWidget(part)
-        layout.addWidget(row(self.undo, self.clear))
-        layout.addWidget(row(self.save, self.write))
         self._rest = QTimer(self)
         self._rest.setSingleShot(True)
         self._rest.setInterval(_REST_MS)

@@ -19,12 +19,13 @@ _BARS, _FIRST, _LAST = 25, 0.02, 0.98
 class ScorePlot(ThresholdPlot):
     """Bars of scores on an axis from 0 to 1."""
 
+    least_px = 80
     caption, lowest = "score of the candidates", 0.0
     ticks = (0, 0.2, 0.4, 0.6, 0.8, 1)
 
     def sizeHint(self) -> QSize:
         """Return a size for a dock."""
-        return QSize(300, 120)
+        return QSize(300, 90)
 
     def show_scores(self, scores: npt.NDArray[np.float64], value: float) -> None:
         """Draw other scores (N,), and the score in use."""

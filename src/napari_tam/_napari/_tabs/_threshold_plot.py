@@ -42,6 +42,8 @@ class ThresholdPlot(QWidget):
 
     #: What the axis says, where it begins, and its numbers.
     caption, lowest = "contrast of the candidates", LOWEST
+    #: Its height (px) at least.
+    least_px = 100
     ticks: tuple[float, ...] = _TICKS
 
     def __init__(self, kept: str, out: str) -> None:
@@ -54,12 +56,12 @@ class ThresholdPlot(QWidget):
         self.counts: npt.NDArray[np.int64] = np.zeros(0, np.int64)
         self.dragging = False
         self.setMouseTracking(True)
-        self.setMinimumHeight(120)
+        self.setMinimumHeight(self.least_px)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
 
     def sizeHint(self) -> QSize:
         """Return a size for a dock."""
-        return QSize(300, 150)
+        return QSize(300, 125)
 
     def show_contrasts(self, contrast: npt.NDArray[np.float64], value: float, mark: float | None) -> None:
         """Draw other contrasts (N,), the threshold, and perhaps another one that is marked."""
