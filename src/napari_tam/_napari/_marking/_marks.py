@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 from weakref import ref
 
@@ -134,9 +134,9 @@ class Marks:
             return
         if undoable:
             self._remember()
-        self.now = marked
+        before, self.now = self.now, marked
         self._make()
-        self._show()
+        self._show(regions=not marked.same(replace(before, points=marked.points)))
         self.changed.emit()
 
     def step(self, *, undoing: bool) -> None:
@@ -202,10 +202,13 @@ class Marks:
         known = {KEY: {"image": self.image, "kind": kind}}
         return {"name": f"{kind} ({self.image})", "metadata": known, **self._where}
 
-    def _show(self) -> None:
+    def _show(self, *, regions: bool = True) -> None:
         with self._quietly():
             self._points.selected_data = set()
-            self._points.data = self.now.points
+            if not np.array_equal(self._points.data, self.now.points):
+                self._points.data = self.now.points
+            if not regions:
+                return
             self._shapes.selected_data = set()
             self._shapes.data = []
             for region in self.now.regions:
