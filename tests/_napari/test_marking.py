@@ -23,8 +23,9 @@ from napari_tam._napari._marking._region import MANY, corners_of, proposed
 from napari_tam.cli.main import main
 from napari_tam.networks.predictor import Predictor
 from napari_tam.puncta.detect import NetworkDetector
+from napari_tam.results.folder import read_results
 from napari_tam.settings import Settings
-from napari_tam.train.marks_files import read_marks, read_regions
+from napari_tam.train.marks_files import read_marks, read_regions, write_marks
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -231,15 +232,19 @@ def test_marks_are_kept_with_the_results_and_come_back(
     viewer: Any, open_field: Any, qtbot: Any, tmp_path: Path
 ) -> None:
     widget = open_field("a")
-    widget.session.current.folder = tmp_path
     begin(widget)
     meant = PLACES[inside() & BRIGHT]
-    click(viewer, meant)
+    click(viewer, meant[:-1])
+    assert "Not on disk yet: choose a results folder" in widget.marks.text.text()
+    widget.results.folder.value = tmp_path  # chosen afterwards
+    assert len(read_marks(tmp_path / "marks" / "a_puncta.csv")) == len(meant) - 1
+    click(viewer, meant[-1])
     settled(widget, qtbot)
     widget.marks.keep()
     assert read_marks(tmp_path / "marks" / "a_puncta.csv").tolist() == meant.tolist()
     assert read_regions(tmp_path / "marks" / "a_regions.csv")[0].tolist() == corners_of(BOX).tolist()
     learnt = widget.form["puncta_threshold"].value
+    assert "Not on disk" not in widget.marks.text.text()
     widget.marks.learner._marks.clear()  # as in a new window
     widget.form["puncta_threshold"].value = None
     widget.marks.mark.click()
@@ -349,3 +354,64 @@ def test_in_a_simulated_field_the_bundled_network_counts_what_was_clicked(
     # and where nobody clicked
     data = np.asarray(viewer.layers[PUNCTA].data)
     assert len(data) == pytest.approx(BRIGHT.sum(), rel=0.1)
+
+
+def test_of_two_exosome_labels_the_marks_move_the_threshold_of_one(
+    viewer: Any, open_field: Any, qtbot: Any
+) -> None:
+    widget = open_field("a")
+    second = viewer.add_image(
+        np.zeros(SHAPE, np.uint16), name="GFP", scale=(PIXEL_UM, PIXEL_UM), translate=(10, 20)
+    )
+    widget.choose({"exosome": None, "exosome_PKH26": viewer.layers["a light"], "exosome_GFP": second})
+    run(widget, qtbot)
+    widget.puncta.label.setCurrentIndex(1)
+    widget.puncta._on_label()
+    assert widget.puncta.label_shown == "GFP"
+    begin(widget)
+    click(viewer, PLACES[inside() & BRIGHT], "marks GFP (a)")
+    thresholds = widget.form["puncta_thresholds"].value
+    assert list(thresholds) == ["GFP"]
+    assert 9 < thresholds["GFP"] < 25
+    assert widget.form["puncta_threshold"].value is None
+    assert widget.form["puncta_score"].value == 0.5
+    assert len(viewer.layers["puncta GFP (a)"].data) == pytest.approx(BRIGHT.sum(), abs=3)
+    other = widget.puncta.label.itemText(0)
+    assert len(viewer.layers[f"puncta {other} (a)"].data) == len(PLACES)
+    settled(widget, qtbot)
+    assert widget.session.current.analysis.summary["puncta"] < 2 * len(PLACES)
+
+
+def test_marks_are_not_among_the_results(
+    viewer: Any, open_field: Any, models: FakeModels, qtbot: Any, tmp_path: Path
+) -> None:
+    widget = open_field("a")
+    begin(widget)
+    click(viewer, PLACES[:5])
+    models.device, models.hashes = "cpu", {}  # type: ignore[attr-defined]
+    viewer.layers.save(str(tmp_path / "saved.results"), plugin="napari-tam")
+    assert len(read_results(tmp_path / "saved.results").puncta) == len(PLACES)
+
+
+def test_marks_of_another_day_are_not_taken_away(viewer: Any, open_field: Any, tmp_path: Path) -> None:
+    write_marks(tmp_path / "marks", "a", PLACES[:4], [])
+    widget = open_field("a")
+    widget.marks.draw.click()  # nothing is drawn
+    widget.results.folder.value = tmp_path
+    assert len(read_marks(tmp_path / "marks" / "a_puncta.csv")) == 4
+
+
+def test_a_region_that_is_drawn_is_followed_by_marks(viewer: Any, open_field: Any) -> None:
+    widget = open_field("a")
+    widget.marks.draw.click()
+    layer = viewer.layers[REGION]
+    assert str(layer.mode) == "add_rectangle"
+    layer.add(corners_of(BOX), shape_type="rectangle")
+    assert widget.marks.marking
+    (region,) = widget.marks.learner.here().now.regions
+    assert sorted(region.tolist()) == sorted(corners_of(BOX).tolist())
+    layer.add(corners_of(BOX + 90), shape_type="ellipse")
+    assert len(widget.marks.learner.here().now.regions) == 2
+    widget.marks.view.click()
+    (region,) = widget.marks.learner.here().now.regions
+    assert len(region) == 4

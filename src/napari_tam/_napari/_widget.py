@@ -80,6 +80,7 @@ class AnalyseWidget(Panel):
         self._teach: TeachTab | None = None
         self._teach_page = QWidget()  # until the tab is looked at
         self.results = ResultsBar(self.session)
+        self.results.folder.changed.connect(lambda _: self.marks.keep())
         self.tabs = QTabWidget()
         self.tabs.addTab(column(self.picker, self.settings_form), "Analyse")
         self.tabs.addTab(column(self.puncta, self.marks), "Puncta")

@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from psygnal import Signal
 
-from napari_tam._napari._marking._files import LEARNT, kept
-from napari_tam._napari._marking._marks import Marks
+from napari_tam._napari._marking._files import LEARNT, keep, kept
+from napari_tam._napari._marking._marks import NOTHING, Marks
 from napari_tam.errors import InputError
 from napari_tam.markers.labels import rows_of
 from napari_tam.puncta.selection import KEPT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     import pandas as pd
 
@@ -48,6 +49,8 @@ class Learner:
     def __init__(self, session: Session, form: SettingsForm, puncta: PunctaPanel) -> None:
         self._session, self._form, self._puncta = session, form, puncta
         self.learnt: Learnt | None = None
+        #: Results folders, images and labels whose marks were read or written.
+        self.on_disk: set[tuple[Path | None, str, str]] = set()
         self._marks: dict[tuple[str, str], Marks] = {}
         #: The settings that marks are compared with: those of before the first of them.
         self._base: Settings | None = None
@@ -67,11 +70,10 @@ class Learner:
             if name in self._session.found and (len(marks.now.points) or marks.now.regions):
                 yield self._session.found[name], label, marks.now
 
-    def all(self) -> Iterator[tuple[Found, str, Marks]]:
-        """Return all that was begun, also where nothing is marked any more."""
-        for (name, label), marks in self._marks.items():
-            if name in self._session.found:
-                yield self._session.found[name], label, marks
+    def stop(self) -> None:
+        """Give the mouse back to napari."""
+        for marks in self._marks.values():
+            marks.stop()
 
     def begin(self) -> tuple[Found, Marks]:
         """Return the image that is looked at and its marks; at first those of its results folder.
@@ -89,14 +91,26 @@ class Learner:
             return found, self._marks[name, label]
         earlier = kept(found.folder, name, label)
         marks = self._marks[name, label] = Marks(
-            self._session.viewer, f"{label} {name}".strip(), found.where, lambda: self._places(name, label)
+            self._session.viewer, name, label, found.where, lambda: self._places(name, label)
         )
         if earlier is not None:
+            self.on_disk.add((found.folder, name, label))
             marks.set(earlier, undoable=False)
             self.learn()
         marks.changed.connect(self.learn)
         marks.held.connect(self.held.emit)
         return found, marks
+
+    def keep(self) -> None:
+        """Write the marks to the results folders, where these are known. Raises InputError."""
+        for (name, label), marks in self._marks.items():
+            found = self._session.found.get(name)
+            if found is None or found.folder is None:
+                continue
+            known = (found.folder, name, label)
+            if known in self.on_disk or not marks.now.same(NOTHING):  # none of another day are taken away
+                keep(found.folder, name, label, marks.now)
+                self.on_disk.add(known)
 
     def learn(self) -> None:
         """Let the threshold follow the marks of all images; without enough of them it is as it was."""

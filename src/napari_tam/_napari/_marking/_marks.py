@@ -64,8 +64,8 @@ class Marks:
     ----------
     viewer
         The viewer.
-    image
-        Name of the image.
+    image, label
+        Name of the image, and of the exosome label (empty for a single one).
     where
         What places its layers.
     places
@@ -81,10 +81,12 @@ class Marks:
         self,
         viewer: napari.viewer.Viewer,
         image: str,
+        label: str,
         where: dict[str, Any],
         places: Callable[[], Doubles],
     ) -> None:
-        self._viewer, self.image, self._where, self._places = viewer, image, where, places
+        self._viewer, self._where, self._places = viewer, where, places
+        self._image, self._label = image, label
         self.now = NOTHING
         self._before: list[Marked] = []
         self._after: list[Marked] = []
@@ -199,8 +201,9 @@ class Marks:
                 layers.selection.active = active
 
     def _named(self, kind: str) -> dict[str, Any]:
-        known = {KEY: {"image": self.image, "kind": kind}}
-        return {"name": f"{kind} ({self.image})", "metadata": known, **self._where}
+        known = {KEY: {"image": self._image, "kind": kind}}
+        name = f"{kind} {self._label}".strip()
+        return {"name": f"{name} ({self._image})", "metadata": known, **self._where}
 
     def _show(self, *, regions: bool = True) -> None:
         with self._quietly():

@@ -13,7 +13,7 @@ from qtpy.QtWidgets import QCheckBox, QFileDialog, QGroupBox, QLabel, QVBoxLayou
 
 from napari_tam._napari._controls import button, row
 from napari_tam._napari._layers import PUNCTA
-from napari_tam._napari._marking._files import keep, save_all, write_settings
+from napari_tam._napari._marking._files import save_all, write_settings
 from napari_tam._napari._marking._learner import Learner
 from napari_tam._napari._marking._marks import NOTHING, Marked
 from napari_tam._napari._marking._region import corners_of, proposed, view_of
@@ -159,16 +159,12 @@ class MarksPanel(QGroupBox):
     def keep(self) -> None:
         """Write the marks to the results folders, where these are known."""
         self._rest.stop()
-        for found, label, marks in self.learner.all():
-            if found.folder is not None:
-                _or_tell(keep, found.folder, found.name, label, marks.now)
+        _or_tell(self.learner.keep)
 
     def let_go(self) -> None:
         """Keep what is marked, and stop: the dock is closed."""
-        if self._rest.isActive():
-            self.keep()
-        for _, _, marks in self.learner.all():
-            marks.stop()
+        self.keep()
+        self.learner.stop()
         self._session.viewer.bind_key(KEY, None, overwrite=True)
 
     def _ask_where_marks(self) -> None:
@@ -199,6 +195,8 @@ class MarksPanel(QGroupBox):
             show_error(str(error))
 
     def _on_learned(self, text: str) -> None:
+        if any(found.folder is None for found, _, _ in self.learner.marked()):
+            text += "<br>Not on disk yet: choose a results folder, or save the marks."
         self.text.setText(text)
         self._rest.start()
         self._refresh()
