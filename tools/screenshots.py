@@ -128,6 +128,7 @@ def first_field(camera: Camera) -> None:
     session.select(found, ())
     camera.take("analyse", "Analyse", camera.tab("Analyse"))
     puncta(camera)
+    marks(camera)
     correct(camera)
     teach(camera)
 
@@ -145,6 +146,33 @@ def puncta(camera: Camera) -> None:
     widget.puncta.set_automatic()
     camera.finished()
     camera.viewer.reset_view()
+
+
+def marks(camera: Camera) -> None:
+    """Take the brighter half of a region's puncta marked, and the threshold that follows."""
+    widget, viewer = camera.widget, camera.viewer
+    panel = camera.tab("Puncta")
+    viewer.scene.camera.zoom *= 2
+    settle()
+    widget.marks.mark.click()
+    (corners,) = widget.marks.learner.here().now.regions
+    truth = pd.read_csv(SAMPLES / "field_01_puncta.csv")
+    places = truth[["y_px", "x_px"]].to_numpy()
+    inside = ((places > corners.min(axis=0)) & (places < corners.max(axis=0))).all(axis=1)
+    light = truth["amplitude_photons"]
+    for place in places[inside & (light >= light[inside].median())]:
+        viewer.layers["marks (field_01)"].add(place)
+    camera.finished()
+    layer = widget.session.current.layers["cells"]
+    viewer.scene.camera.center = tuple(layer.data_to_world(corners.mean(axis=0)))
+    viewer.scene.camera.zoom *= 1.15
+    camera.take("marks", "Puncta", panel, whole=True)
+    widget.marks.clear.click()
+    for name in ("marks", "marked region"):
+        viewer.layers.remove(f"{name} (field_01)")
+    viewer.layers.selection.active = layer
+    camera.finished()
+    viewer.reset_view()
 
 
 def correct(camera: Camera) -> None:

@@ -331,3 +331,19 @@ def test_the_axis_stays_while_the_line_is_dragged(qtbot: Any) -> None:
     assert plot.highest == highest
     plot.show_contrasts(contrast, plot.value, None)
     assert plot.highest < highest
+
+
+def test_the_score_has_a_line_to_drag_too(viewer: Any, done: Any, qtbot: Any) -> None:
+    plot, entry = done.puncta.scores, done.form["puncta_score"]
+    plot.resize(400, 120)
+    assert plot.value == entry.value == 0.5
+    done.form["puncta_threshold"].value = 1
+    assert plot.counts.sum() == FAINT + CLEAR + UNSURE
+    drag(plot, qtbot, 0.5, 0.3, 0.1)
+    assert entry.value == plot.value == pytest.approx(0.1, abs=0.01)
+    assert len(viewer.layers[POINTS].data) == FAINT + CLEAR + UNSURE  # the unsure ones have 0.2
+    drag(plot, qtbot, plot.value, 1.0)
+    assert entry.value == plot.value == 0.98
+    assert len(viewer.layers[POINTS].data) == 0
+    assert plot.grab().toImage().width() > 0
+    settled(done, qtbot)

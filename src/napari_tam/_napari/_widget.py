@@ -13,6 +13,7 @@ from napari_tam._napari._analyse import measured_at_once
 from napari_tam._napari._controls import Panel, button, column, row, taken_out
 from napari_tam._napari._job import Job
 from napari_tam._napari._layers import KEY
+from napari_tam._napari._marking._panel import MarksPanel
 from napari_tam._napari._preload import collect_again
 from napari_tam._napari._results import ResultsBar
 from napari_tam._napari._session import Session
@@ -65,7 +66,9 @@ class AnalyseWidget(Panel):
         self.picker = ChannelPicker(viewer)
         self.settings_form = SettingsForm()
         self.form = self.settings_form.entries
-        self.puncta = PunctaPanel(self.session, self.form["puncta_threshold"], self.form["puncta_thresholds"])
+        lines = ("puncta_threshold", "puncta_thresholds", "puncta_score")
+        self.puncta = PunctaPanel(self.session, *(self.form[name] for name in lines))
+        self.marks = MarksPanel(self.session, self.settings_form, self.puncta)
         self._run = button("Run", "Analyse the chosen channels; only what changed is done again.", self.run)
         self._cancel = button("Cancel", "Stop within a moment; no layer is changed.", self.cancel)
         self._cancel.setEnabled(False)
@@ -78,9 +81,10 @@ class AnalyseWidget(Panel):
         self._teach: TeachTab | None = None
         self._teach_page = QWidget()  # until the tab is looked at
         self.results = ResultsBar(self.session)
+        self.results.folder.changed.connect(lambda _: self.marks.keep())
         self.tabs = QTabWidget()
         self.tabs.addTab(column(self.picker, self.settings_form), "Analyse")
-        self.tabs.addTab(column(self.puncta), "Puncta")
+        self.tabs.addTab(column(self.puncta, self.marks), "Puncta")
         more = (self.plot, "Plot"), (self.gates, "Gates"), (self.correct, "Correct")
         for tab, title in (*more, (self._teach_page, "Teach")):
             self.tabs.addTab(tab, title)
@@ -199,6 +203,7 @@ class AnalyseWidget(Panel):
         if taken_out(self, event):
             self._later.stop()
             self.correct.let_go()
+            self.marks.let_go()
             self.job.abandon()
             self.session.forget_form()
             collect_again()

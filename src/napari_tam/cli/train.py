@@ -1,4 +1,4 @@
-"""``napari-tam train``: a phenotype or a cell model of one's own, or the score of puncta by one's marks."""
+"""``napari-tam train``: a phenotype or a cell model of one's own, or the line of puncta by one's marks."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ def add_train_options(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         metavar="RESULTS",
         help="results folder of 'napari-tam analyse'; cells: or training sets, one or more; puncta: a folder "
-        "of images a.tif with every punctum in a_puncta.csv (y_px, x_px, or points as napari saves them)",
+        "of images a.tif with every punctum in a_puncta.csv (y_px, x_px, or points as napari saves them), or "
+        "every one in the regions of a_regions.csv (shapes as napari saves them)",
     )
     parser.add_argument("--labels", type=Path, metavar="FILE", help="CSV with image, label, class")
     parser.add_argument(
@@ -83,11 +84,12 @@ _NOT_OF_PUNCTA = (
 
 
 def _train_puncta(arguments: argparse.Namespace) -> int:
-    """Choose the score of puncta by marks, and write it into a settings file."""
+    """Choose the line between puncta and the rest by marks, and write it into a settings file."""
     from napari_tam.files import write_text
     from napari_tam.pipeline.models import load_models
     from napari_tam.settings import Settings
-    from napari_tam.train.marks import choose_score, read_marked
+    from napari_tam.train.lines import FEW_IMAGES, FEW_MARKS, SCORE, choose_line
+    from napari_tam.train.marks import read_marked
 
     for name in _NOT_OF_PUNCTA:
         if getattr(arguments, name):
@@ -100,22 +102,31 @@ def _train_puncta(arguments: argparse.Namespace) -> int:
     marked = []
     for folder in arguments.results:
         for each in read_marked(folder, settings, models):
-            print(f"... {each.name}: {each.counts[0, 0]} marks", flush=True)
+            aside = f", {each.outside} outside its marked regions: left out" if each.outside else ""
+            print(f"... {each.name}: {each.counts[0, 0]} marks{aside}", flush=True)
             marked.append(each)
-    found = choose_score(marked, settings.puncta_score)
-    rows = [(f"with a score of {settings.puncta_score:g}, as in the settings", found.before)]
-    rows += [(f"with {found.score:g}, at which puncta and marks agree best", found.chosen)]
-    if found.left_out is not None:
-        rows += [("each image with the score that the others tell", found.left_out)]
-    print(f"\n{found.marks} marks in {found.images} images")
+    found = choose_line(marked)
+    line = "a score" if found.setting == SCORE else "a contrast"
+    low, high = found.between
+    had_no_say = "marks that had no say" if found.images < FEW_IMAGES else "each image"
+    rows = [
+        ("with the settings as they are", found.before),
+        (f"from {line} of {found.value:g} on, where puncta and marks agree best", found.chosen),
+        (f"{had_no_say}, with the line that the others tell", found.left_out),
+    ]
+    print(f"\n{found.marks} marks in {found.images} image{'' if found.images == 1 else 's'}")
     for text, figures in rows:
         print(f"F1 {figures.f1:.3f}, median count error {figures.count_error:4.0%}   {text}")
+    print(f"sure    {line} between {low:g} and {high:g}, with 9 of 10 resamples of the marks")
     if found.few:
-        print("note    few marks or images: mark 50 puncta or more, in three images or more, to rely on this")
+        print(
+            f"note    few marks or images: mark {FEW_MARKS} puncta or more, in {FEW_IMAGES} images or more, "
+            "to rely on this"
+        )
     if not found.better:
-        print(f"kept    a score of {settings.puncta_score:g}: images that had no say gain nothing by another")
+        print("kept    the settings as they are: what had no say gains nothing by another line")
         print(f"        {out} is not written: go on with the settings that you have")
         return 1
-    write_text(out, settings.updated(puncta_score=found.score).to_yaml())
+    write_text(out, found.settings(settings).to_yaml())
     print(f"settings {out}\nuse it  napari-tam batch IMAGES --out RESULTS --settings {out}")
     return 0

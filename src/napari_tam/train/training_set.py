@@ -24,7 +24,7 @@ from napari_tam.results.edits import read_edits
 from napari_tam.results.folder import OK, read_mask, read_results, write_mask
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from napari_tam.io.field import Field
@@ -244,29 +244,28 @@ def write_training_set(fields: Iterator[TrainingField], out: Path) -> list[Path]
     written = []
     for field in fields:
         path = out / f"{field.name}.tif"
-        _write_image(path, field)
+        write_channels(path, field.channels, field.pixel_size_um)
         write_mask(out / f"{field.name}_masks.tif", field.cells, field.pixel_size_um)
         written.append(path)
     return written
 
 
-def _write_image(path: Path, field: TrainingField) -> None:
+def write_channels(path: Path, channels: Mapping[str, npt.NDArray[Any]], pixel_size_um: float) -> None:
+    """Write channels of a plane (role → YX) as an OME-TIFF (CYX), named by their roles; raises InputError."""
     import tifffile
 
-    planes = list(field.channels.values())
-    size = field.pixel_size_um
     with replacing(path) as part:
         tifffile.imwrite(
             part,
-            np.stack(planes),
+            np.stack(list(channels.values())),
             ome=True,
             photometric="minisblack",
             compression="zlib",
             metadata={
                 "axes": "CYX",
-                "Channel": {"Name": list(field.channels)},
-                "PhysicalSizeX": size,
-                "PhysicalSizeY": size,
+                "Channel": {"Name": list(channels)},
+                "PhysicalSizeX": pixel_size_um,
+                "PhysicalSizeY": pixel_size_um,
                 "PhysicalSizeXUnit": "µm",
                 "PhysicalSizeYUnit": "µm",
             },

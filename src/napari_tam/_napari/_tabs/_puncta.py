@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from functools import partial
 from html import escape
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
+from psygnal import Signal
 from qtpy.QtWidgets import QCheckBox, QLabel, QVBoxLayout, QWidget
 
 from napari_tam._napari._controls import Combo, button, row
 from napari_tam._napari._judged import batch_threshold, find_automatic, judge
-from napari_tam._napari._layers import KEY
+from napari_tam._napari._layers import KEY, puncta_key
 from napari_tam._napari._left_out import COLOURS, LEFT_OUT, LeftOut, counts
 from napari_tam._napari._results import chosen, fill
+from napari_tam._napari._tabs._score_plot import ScorePlot
 from napari_tam._napari._tabs._threshold_plot import ThresholdPlot
 from napari_tam.markers.labels import labels_of, rows_of
-from napari_tam.puncta.selection import REASONS
+from napari_tam.puncta.selection import KEPT, REASONS
 from napari_tam.puncta.threshold import Threshold
 
 if TYPE_CHECKING:
@@ -43,12 +47,15 @@ class PunctaPanel(QWidget):
     ----------
     session
         The viewer's results.
-    entry, entries
+    entry, entries, score
         The settings `puncta_threshold` and, with several exosome labels, `puncta_thresholds` in the form,
-        which a dragged line changes.
+        and `puncta_score`; dragged lines change them.
     """
 
-    def __init__(self, session: Session, entry: Entry, entries: Entry) -> None:
+    #: Emitted when an image, or none, is shown.
+    shown = Signal()
+
+    def __init__(self, session: Session, entry: Entry, entries: Entry, score: Entry) -> None:
         super().__init__()
         self._session, self._entry, self._entries = session, entry, entries
         self.label = Combo()
@@ -66,6 +73,12 @@ class PunctaPanel(QWidget):
             "what is at its right.</qt>"
         )
         self.plot.moved.connect(self._on_moved)
+        self.scores = ScorePlot(_KEPT, COLOURS["score"])
+        self.scores.setToolTip(
+            "<qt>How sure the network is of the candidates that the threshold keeps. Drag the line: puncta "
+            "are what is at its right.</qt>"
+        )
+        self.scores.moved.connect(partial(setattr, score, "value"))
         self.text = QLabel(_EMPTY)
         self.text.setWordWrap(True)
         self.automatic = button(
@@ -82,10 +95,32 @@ class PunctaPanel(QWidget):
         self.legend.setVisible(False)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        for part in (self.label, self.plot, self.text, row(self.switch, self.automatic), self.legend):
+        parts = self.label, self.plot, self.scores, self.text, row(self.switch, self.automatic), self.legend
+        for part in parts:
             layout.addWidget(part)
         session.viewer.layers.events.removed.connect(self._on_removed)
         self.clear()
+
+    @property
+    def image(self) -> Found | None:
+        """The image that is shown."""
+        return self._image
+
+    @property
+    def label_shown(self) -> str:
+        """The exosome label that is shown; empty for a single one."""
+        return chosen(self.label)
+
+    @property
+    def layer_key(self) -> str:
+        """The key of the puncta of that label among the layers of the image."""
+        return puncta_key(max(self.label.currentIndex(), 0), self.label_shown)
+
+    @property
+    def automatic_value(self) -> float:
+        """The threshold that the image's own candidates tell; 1: none."""
+        known = None if self._image is None else self._image.automatic
+        return 1.0 if known is None else known.thresholds.get(self.label_shown, Threshold()).value
 
     def show_image(self, found: Found, settings: Settings) -> pd.DataFrame | None:
         """Show an image's candidates under some settings.
@@ -99,6 +134,7 @@ class PunctaPanel(QWidget):
         candidates = found.analysis.candidates
         if candidates is None:
             self._show_unknown(found, settings)
+            self.shown.emit()
             return None
         if found.automatic is None or found.automatic.candidates is not candidates:
             found.automatic = find_automatic(candidates, settings)
@@ -112,19 +148,26 @@ class PunctaPanel(QWidget):
         self._shown = found, judged
         batch = self._batch(found)
         self.plot.show_contrasts(judged.contrast, judged.threshold.value, batch.value if batch else None)
+        undecided = np.isin(judged.reasons.astype(str), (KEPT, "score"))
+        self.scores.show_scores(
+            judged.candidates.loc[undecided, "score"].to_numpy(float), settings.puncta_score
+        )
         self._explain(judged, batch)
         self.setEnabled(True)
         if self.switch.isChecked():
             self._left_out.show(found, judged)
+        self.shown.emit()
         return pd.concat([one.puncta for one in each.values()], ignore_index=True)
 
     def clear(self) -> None:
         """Show no image."""
         self._shown = self._image = None
         self.plot.clear()
+        self.scores.clear()
         self.text.setText(_EMPTY)
         self.legend.setText("")
         self.setEnabled(False)
+        self.shown.emit()
 
     def set_automatic(self) -> None:
         """Leave the threshold open again."""
@@ -147,6 +190,7 @@ class PunctaPanel(QWidget):
             value = 1.0 if asked is None else asked
             said = "Threshold: automatic." if asked is None else _sentence(asked, "given", "", batch)
         self.plot.show_contrasts(puncta["contrast"].to_numpy(float), value, batch.value if batch else None)
+        self.scores.show_scores(puncta["score"].to_numpy(float), settings.puncta_score)
         self.text.setText(f"{said} {_WITH_RUN if found.fixed else _UNKNOWN}")
         self.legend.setText("")
         self.setEnabled(True)

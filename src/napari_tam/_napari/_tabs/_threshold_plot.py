@@ -37,25 +37,31 @@ class ThresholdPlot(QWidget):
         Colours (#RRGGBB) of what lies above and below the line.
     """
 
-    #: Emitted with the contrast that the line was dragged to.
+    #: Emitted with the value that the line was dragged to.
     moved = Signal(float)
+
+    #: What the axis says, where it begins, and its numbers.
+    caption, lowest = "contrast of the candidates", LOWEST
+    #: Its height (px) at least.
+    least_px = 100
+    ticks: tuple[float, ...] = _TICKS
 
     def __init__(self, kept: str, out: str) -> None:
         super().__init__()
         self._kept, self._out = QColor(kept), QColor(out)
-        self.value = LOWEST
+        self.value = self.lowest
         #: Another threshold that is marked: that of the batch.
         self.mark: float | None = None
         self.highest = LEAST_HIGHEST
         self.counts: npt.NDArray[np.int64] = np.zeros(0, np.int64)
         self.dragging = False
         self.setMouseTracking(True)
-        self.setMinimumHeight(120)
+        self.setMinimumHeight(self.least_px)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
 
     def sizeHint(self) -> QSize:
         """Return a size for a dock."""
-        return QSize(300, 150)
+        return QSize(300, 125)
 
     def show_contrasts(self, contrast: npt.NDArray[np.float64], value: float, mark: float | None) -> None:
         """Draw other contrasts (N,), the threshold, and perhaps another one that is marked."""
@@ -75,16 +81,26 @@ class ThresholdPlot(QWidget):
         self.dragging = False
         self.update()
 
-    def x_of(self, contrast: float) -> float:
-        """Return where a contrast stands in the widget, in px."""
-        share = np.log2(max(contrast, LOWEST) / LOWEST) / np.log2(self.highest / LOWEST)
-        return float(_LEFT + min(share, 1) * (self.width() - _LEFT - _RIGHT))
+    def x_of(self, value: float) -> float:
+        """Return where a value stands in the widget, in px."""
+        return float(_LEFT + min(max(self._share(value), 0), 1) * (self.width() - _LEFT - _RIGHT))
 
     def contrast_at(self, x: float) -> float:
-        """Return the contrast of a place in the widget, rounded to what the eye can place there."""
+        """Return the value of a place in the widget, rounded to what the eye can place there."""
         share = np.clip((x - _LEFT) / max(self.width() - _LEFT - _RIGHT, 1), 0, 1)
+        return self._value_at(float(share))
+
+    def _share(self, value: float) -> float:
+        """Return how far along the axis a value stands, from 0 to 1."""
+        return float(np.log2(max(value, LOWEST) / LOWEST) / np.log2(self.highest / LOWEST))
+
+    def _value_at(self, share: float) -> float:
         contrast = float(LOWEST * (self.highest / LOWEST) ** share)
         return round(contrast, 2 if contrast < 10 else 1)
+
+    def _edge(self, number: int) -> float:
+        """Return where a bar begins."""
+        return float(LOWEST * 2 ** (number / _BARS))
 
     def mousePressEvent(self, event: Any) -> None:
         """Take the line."""
@@ -129,7 +145,7 @@ class ThresholdPlot(QWidget):
     def _draw_bars(self, painter: QPainter, bottom: int) -> None:
         line, tallest = self.x_of(self.value), max(int(self.counts.max()), 1)
         for number, count in enumerate(self.counts.tolist()):
-            left, right = (self.x_of(LOWEST * 2 ** ((number + end) / _BARS)) for end in (0, 1))
+            left, right = (self.x_of(self._edge(number + end)) for end in (0, 1))
             height = (bottom - _TOP) * count / tallest
             for start, end, colour in (
                 (left, min(right, line), self._out),
@@ -145,14 +161,14 @@ class ThresholdPlot(QWidget):
         font = painter.font()
         font.setPixelSize(11)
         painter.setFont(font)
-        for tick in _TICKS:
+        for tick in self.ticks:
             if tick <= self.highest:
                 x = self.x_of(tick)
                 painter.drawLine(QPointF(x, bottom), QPointF(x, bottom + 3))
                 box = QRectF(x - 20, bottom + 3, 40, 14)
-                painter.drawText(box, Qt.AlignmentFlag.AlignCenter, f"{tick}")
+                painter.drawText(box, Qt.AlignmentFlag.AlignCenter, f"{tick:g}")
         box = QRectF(_LEFT, bottom + 17, self.width() - _LEFT - _RIGHT, 16)
-        painter.drawText(box, Qt.AlignmentFlag.AlignCenter, "contrast of the candidates")
+        painter.drawText(box, Qt.AlignmentFlag.AlignCenter, self.caption)
 
     def _draw_line(self, painter: QPainter, bottom: int, ink: QColor) -> None:
         x = self.x_of(self.value)
@@ -162,7 +178,7 @@ class ThresholdPlot(QWidget):
         painter.drawPolygon(
             QPolygonF([QPointF(x - 5, _TOP - 9), QPointF(x + 5, _TOP - 9), QPointF(x, _TOP - 2)])
         )
-        text = f"{self.value:g}" if self.value > LOWEST else "keeps all"
+        text = f"{self.value:g}" if self.value > self.lowest else "keeps all"
         left = min(max(x - 40, 0), self.width() - 80)
         align = Qt.AlignmentFlag.AlignLeft if left == 0 else Qt.AlignmentFlag.AlignHCenter
         painter.drawText(QRectF(max(left, 2), 0, 80, 13), align | Qt.AlignmentFlag.AlignVCenter, text)

@@ -1,0 +1,1 @@
+"""Puncta that the user marks, and the threshold that follows from them."""
