@@ -215,7 +215,7 @@ def test_what_runs_the_networks_is_chosen_and_on_record(folder: Path, engine: An
         pytest.skip("OpenVINO is not here")
     loaded = load_models(PLAIN.updated(engine=engine))
     assert loaded.engine.startswith(begins)
-    assert re.fullmatch(r"(torch|openvino) \S+, (b?f\d\d)", loaded.engine)
+    assert re.fullmatch(r"(torch \S+|openvino \S+(, int8)?), (b?f\d\d)", loaded.engine)
 
 
 def test_asking_for_openvino_means_the_processor(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

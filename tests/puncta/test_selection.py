@@ -66,3 +66,7 @@ def test_no_puncta_have_no_false_share() -> None:
 @pytest.mark.parametrize("text", ["auto", None])
 def test_auto_is_unset_in_a_file(text: str | None) -> None:
     assert Settings.from_values({"puncta_threshold": text}).puncta_threshold is None
+
+
+def test_reasons_are_words_and_name_no_setting() -> None:
+    assert not [text for text in REASONS.values() if any(name in text for name in Settings.model_fields)]

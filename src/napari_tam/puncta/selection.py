@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 REASONS = {
     "hot pixel": "a single pixel shines, without the light around it that every lens gives",
     "flank": "next to no light of its own beside a brighter punctum",
-    "score": "looks like texture, an edge or a fibre to the network (puncta_score)",
-    "contrast": "hardly stands out from the structure around it (puncta_threshold)",
-    "snr": "hardly brighter than the noise of single pixels (puncta_min_snr)",
+    "score": "looks like texture, an edge or a fibre to the network",
+    "contrast": "hardly stands out from the structure around it",
+    "snr": "hardly brighter than the noise of single pixels",
 }
 
 #: `reason` of a punctum.
