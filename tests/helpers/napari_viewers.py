@@ -107,7 +107,7 @@ class FakeModels:
 @pytest.fixture
 def models(monkeypatch: pytest.MonkeyPatch) -> FakeModels:
     fake = FakeModels()
-    # one after another, so that tests can say what was called when (side by side: tests/pipeline/test_order.py)
+    # one after another, so that tests can say what was called when
     monkeypatch.setattr("napari_tam.networks.threads.cores", lambda: 1)
     monkeypatch.setattr("napari_tam.pipeline.models.load_models", lambda settings: fake)
     return fake

@@ -124,7 +124,7 @@ def test_other_weights_or_another_architecture_are_another_graph(folder: Path, t
 
 
 def test_the_phenotype_network_scores_as_torch_does() -> None:
-    stored = load_phenotype_model(MODELS_FOLDER, openvino="auto")
+    stored = load_phenotype_model(MODELS_FOLDER, openvino="full")
     loaded = load_phenotype_model(MODELS_FOLDER)
     assert isinstance(stored.network, StoredNet)
     rng = np.random.default_rng(1)
