@@ -100,12 +100,12 @@ class Predictor:
             slice(None),
             *(slice(n // 2, n // 2 + m) for n, m in zip(spare, image.shape[1:], strict=True)),
         )
-        image = np.pad(image, [(0, 0), *((n // 2, n - n // 2) for n in spare)])
-        shape = (image.shape[1], image.shape[2])
+        top, left = (n // 2 for n in spare)
+        shape = (image.shape[1] + spare[0], image.shape[2] + spare[1])
         output = np.empty((3, *shape), np.float32)
         for tile in tiles(shape, self.tile, self.overlap, self.multiple):
             checkpoint()
-            result = self._run(image[:, tile.outer[0], tile.outer[1]])
+            result = self._run(_framed(image, tile.outer, (top, left)))
             y, x = (
                 slice(inner.start - outer.start, inner.stop - outer.start)
                 for inner, outer in zip(tile.inner, tile.outer, strict=True)
@@ -120,3 +120,26 @@ class Predictor:
         # A margin was put around the image, so that it is larger than what is reflected.
         crop = np.pad(crop, pad, mode="reflect")
         return self.engine(np.ascontiguousarray(crop))[:, :height, :width]
+
+
+def _framed(
+    image: npt.NDArray[np.float32], part: tuple[slice, slice], frame: tuple[int, int]
+) -> npt.NDArray[np.float32]:
+    """Return a part of an image within a frame of zeros, whose upper and left sides are so wide.
+
+    Of the part alone: a framed copy of a large image would take as much memory again.
+    """
+    y, x = (range(side.start - width, side.stop - width) for side, width in zip(part, frame, strict=True))
+    rows, columns = (
+        slice(max(0, along.start), min(n, along.stop))
+        for along, n in zip((y, x), image.shape[1:], strict=True)
+    )
+    if (rows.stop - rows.start, columns.stop - columns.start) == (len(y), len(x)):
+        return image[:, rows, columns]
+    result = np.zeros((len(image), len(y), len(x)), np.float32)
+    inside = (
+        slice(rows.start - y.start, rows.stop - y.start),
+        slice(columns.start - x.start, columns.stop - x.start),
+    )
+    result[:, *inside] = image[:, rows, columns]
+    return result

@@ -109,8 +109,10 @@ class NetworkDetector:
         pixels, hot = repair_hot_pixels(image)
         # A network of one plane (made before local contrast was there) sees the image alone.
         wide = self.predictor.in_channels > 1
-        output = self.predictor(network_input(pixels) if wide else normalise_spots(pixels)[None])
-        points, scores = centres_from_flows(output)
+        # nothing keeps the network's planes, which take more memory than all that follows
+        points, scores = centres_from_flows(
+            self.predictor(network_input(pixels) if wide else normalise_spots(pixels)[None])
+        )
         scores = judge(pixels, points, scores)
         kept = scores >= LOWEST_SCORE
         table = measure_spots(pixels, points[kept], scores[kept], pixel_size_um, settings)
