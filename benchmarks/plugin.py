@@ -148,7 +148,7 @@ def many(viewer: Any, widget: Any, cells: int, puncta: int) -> tuple[float, floa
     spots["score"] = np.linspace(0.25, 1, len(spots))
     spots[["y_px", "x_px"]] = rng.uniform(0, SIDE - 1, (len(spots), 2))
     spots["contrast"] = 2 ** rng.uniform(1, 6, len(spots))
-    spots["snr"], spots["reason"] = 10.0, ""
+    spots["snr"], spots["vesicle"], spots["reason"] = 10.0, 0.0, ""
     settings = widget.settings_form.settings(pixel_size_um=UM)
     labels = grid(cells)
     found, of_puncta, summary = measure(field, labels, None, select(spots, settings), settings)
