@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 from napari_tam.batches.plan import first_look, look_into, plan
 from napari_tam.cli.console import Answer
-from napari_tam.errors import InputError
 from napari_tam.io.channel_search import described
 from napari_tam.io.layout import read_layout
 from napari_tam.io.left_out import left_out
@@ -73,8 +72,9 @@ def print_plan(
         told.append({"source": step.path.absolute(), "todo": step.todo, "why": step.why})
         print(f"{step.todo:8} {step.path}" + (f" ({step.why})" if step.why else ""))
     looked, faults = look_into(new, settings)
-    first = _look(new[0], settings) if new else ""
-    if first and all(first != sentence for _, sentence in faults):
+    first = dict(faults).get(new[0], "") if new else ""
+    if new and not first:
+        first = first_look(new[0], settings)
         print(f"first    {first}")
     for _, sentence in faults:
         print(f"fails    {sentence}")
@@ -91,14 +91,6 @@ def print_plan(
         "would_fail": would_fail,
     }
     return Answer(0, found)
-
-
-def _look(path: Path, settings: Settings) -> str:
-    """Return how an image would be read, or why it cannot be."""
-    try:
-        return first_look(path, settings)
-    except InputError as error:
-        return str(error)
 
 
 #: Where no bar can be drawn (a log file, a scheduler), a line says so often how far it is (s).
