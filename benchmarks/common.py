@@ -24,7 +24,13 @@ def require_shared() -> None:
 
 def machine() -> dict[str, str]:
     """Date, commit, processor and versions."""
-    from importlib.metadata import version
+    from importlib.metadata import PackageNotFoundError, version
+
+    def installed(name: str) -> str:
+        try:
+            return version(name)
+        except PackageNotFoundError:
+            return "not installed"
 
     commit = subprocess.run(
         ["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True, check=False
@@ -39,7 +45,7 @@ def machine() -> dict[str, str]:
         "commit": commit,
         "machine": model,
         "python": platform.python_version(),
-        **{name: version(name) for name in ("torch", "cellpose", "numpy", "scikit-image")},
+        **{name: installed(name) for name in ("torch", "cellpose", "numpy", "scikit-image")},
     }
 
 

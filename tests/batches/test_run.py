@@ -294,12 +294,18 @@ def test_correcting_an_image_by_hand_makes_its_result_a_new_one(tmp_path: Path) 
     assert read_results(out).images["puncta"].tolist() == [4, 3]
 
 
+def test_a_card_is_shared_by_a_few_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    for cores, processor, card in ((1, 1, 1), (2, 2, 2), (16, 16, 4)):
+        monkeypatch.setattr(overlap, "cores", lambda cores=cores: cores)
+        assert (overlap.default_jobs("cpu"), overlap.default_jobs("cuda:1")) == (processor, card)
+
+
 def test_threads_share_the_cores() -> None:
     import cv2
     import torch
 
     before = torch.get_num_threads(), cv2.getNumThreads()
-    with overlap.executor(2, "cpu", threading.Event()) as pool:
+    with overlap.executor(2, threading.Event()) as pool:
         assert pool.submit(torch.get_num_threads).result() == max(1, before[0] // 2)
         assert pool.submit(cv2.getNumThreads).result() == max(1, before[1] // 2)
     assert (torch.get_num_threads(), cv2.getNumThreads()) == before

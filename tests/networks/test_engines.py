@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
 import threading
@@ -168,6 +169,28 @@ def test_what_has_no_counterpart_is_refused_and_not_guessed(forward: Any) -> Non
 
     with pytest.raises(NotImplementedError, match="no counterpart"):
         graph_of(Other(), [1, 2, -1, -1])
+
+
+@pytest.mark.parametrize(("device", "most"), [("cuda:1", 1), ("mps", 1), ("cpu", 2)])
+def test_threads_take_turns_at_a_card_and_not_on_the_processor(device: str, most: int) -> None:
+    inside, seen, both = [0], [], threading.Barrier(2)
+
+    class Slow(TorchEngine):
+        def run(self, batch: np.ndarray) -> np.ndarray:
+            inside[0] += 1
+            with contextlib.suppress(threading.BrokenBarrierError):
+                both.wait(0.2)  # for the other thread: it comes in time only if it need not wait
+            seen.append(inside[0])
+            inside[0] -= 1
+            return batch
+
+    engine = Slow(untrained("FlowNet"), CPU, torch.float32)
+    engine.device = device
+    images = [noise(2, 8, 8, seed=n) for n in range(2)]
+    with ThreadPoolExecutor(2) as pool:
+        found = list(pool.map(engine, images))
+    assert all(np.array_equal(a, b) for a, b in zip(found, images, strict=True))
+    assert max(seen) == most
 
 
 def test_auto_takes_openvino_on_the_processor_and_torch_on_other_devices() -> None:

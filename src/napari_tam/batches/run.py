@@ -168,7 +168,7 @@ def work_through(
     )
     run = _Run(tables, work, jobs, _memory(memory_gb))
     with (
-        executor(jobs, work.models.device, work.stop) as pool,
+        executor(jobs, work.stop) as pool,
         read_ahead(items, 1 if jobs else 0) as ready,
     ):
         yield from run.outcomes(ready, pool)

@@ -18,9 +18,13 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 
 
+#: With a graphics card, most of an image's work is Python's: more threads would wait for its lock.
+JOBS_BESIDE_A_CARD = 4
+
+
 def default_jobs(device: str) -> int:
-    """Return how many images to analyse at the same time: one a core, with a GPU two."""
-    return cores() if device == "cpu" else 2
+    """Return how many images to analyse at the same time: one a core, with a GPU four at most."""
+    return cores() if device == "cpu" else min(cores(), JOBS_BESIDE_A_CARD)
 
 
 class Here(Executor):
@@ -37,7 +41,7 @@ class Here(Executor):
 
 
 @contextlib.contextmanager
-def executor(jobs: int, device: str, stop: threading.Event) -> Iterator[Executor]:
+def executor(jobs: int, stop: threading.Event) -> Iterator[Executor]:
     """Give what analyses: the caller's thread (`jobs` 0) or so many threads that share the cores.
 
     One image in each of two threads is faster than one in two threads of a network: those share
@@ -50,7 +54,7 @@ def executor(jobs: int, device: str, stop: threading.Event) -> Iterator[Executor
     import cv2
 
     before, before_cv = thread_count() or cores(), cv2.getNumThreads()
-    each = max(1, before // jobs) if device == "cpu" else before
+    each = max(1, before // jobs)
 
     def start() -> None:
         limit_threads(each)

@@ -35,7 +35,7 @@ def add_batch_options(own: argparse.ArgumentParser) -> None:
         "--jobs",
         type=positive,
         metavar="N",
-        help="images to analyse at the same time (default: one a core; 2 with a GPU)",
+        help="images to analyse at the same time (default: one a core; with a GPU 4 at most)",
     )
     own.add_argument(
         "--memory",

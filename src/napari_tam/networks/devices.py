@@ -5,19 +5,37 @@ from __future__ import annotations
 import ctypes.util
 import platform
 import sys
+import threading
+from collections import defaultdict
+from contextlib import nullcontext
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from napari_tam.errors import InputError
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
 
 #: What a driver for a graphics card that torch can use leaves on a Linux machine (NVIDIA, AMD, and NVIDIA in
 #: Windows' Linux).
 _DRIVERS = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")
 
+#: One for each graphics card that is in use, by its name.
+_turns: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
+
 
 def kind_of(device: object) -> str:
     """Return ``cpu``, ``cuda``, ``mps`` …, of a name such as ``cuda:1`` or of torch's own device."""
     return str(device).partition(":")[0]
+
+
+def turn(device: object) -> AbstractContextManager[object]:
+    """Let one thread at a time use a graphics card; on the processor all go on.
+
+    A card does tiles one after another anyway, and the memory of all that were begun would add up.
+    """
+    return nullcontext() if kind_of(device) == "cpu" else _turns[str(device)]
 
 
 def gpu_is_possible() -> bool:

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_tam.errors import InputError, one_line
-from napari_tam.networks.devices import kind_of
+from napari_tam.networks.devices import kind_of, turn
 from napari_tam.networks.int8 import is_exact, rounded
 from napari_tam.networks.memory import give_back_memory
 from napari_tam.networks.openvino_import import openvino
@@ -135,7 +135,7 @@ def describe(engine: EngineName, device: Device, precision: Precision = "auto") 
 
 
 class TorchEngine:
-    """A network run by torch: norms folded, channels last.
+    """A network run by torch: norms folded, channels last. Threads that share a graphics card take turns.
 
     Parameters
     ----------
@@ -155,13 +155,18 @@ class TorchEngine:
 
     def __call__(self, image: Float) -> Float:
         """See `Engine`."""
+        limit_torch()
+        with turn(self.device):
+            return np.asarray(self.run(image[None])[0])
+
+    def run(self, batch: Float) -> Float:
+        """Run on the network's input as it is, and wait for the result."""
         import torch
 
-        limit_torch()
         with torch.inference_mode():
-            batch = torch.from_numpy(image)[None].to(self.device, self.dtype)
-            out = self.network(batch.contiguous(memory_format=torch.channels_last))
-            return np.asarray(out[0].float().cpu().numpy())
+            given = torch.from_numpy(batch).to(self.device, self.dtype)
+            out = self.network(given.contiguous(memory_format=torch.channels_last))
+            return np.asarray(out.float().cpu().numpy())
 
     def rest(self) -> None:
         """See `Engine`: torch frees what it used at once."""
