@@ -19,10 +19,8 @@ from __future__ import annotations
 import argparse
 import contextlib
 import importlib.util
-import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -31,7 +29,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-ROOT = Path(__file__).resolve().parents[1]
+from children import SOURCES, Child, answer, wait_to_begin
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -296,9 +295,7 @@ def worker(how: dict[str, Any]) -> dict[str, Any]:
     paths = [Path(path) for path in how["paths"]]
     settings, models, _, _ = prepared(how, paths[0])
     limit_process(1)  # torch's, too, now that it is there
-    print("@ready", flush=True)
-    if not sys.stdin.readline():
-        raise SystemExit("nobody waits for this part any more")
+    wait_to_begin()
     part = how["part"], how["parts"]
     outcomes = list(analyse_part(part, paths, settings, models, Path(how["out"]), jobs=1))
     return {
@@ -313,7 +310,8 @@ def in_processes(how: dict[str, Any]) -> dict[str, Any]:
 
     paths = [Path(path) for path in how["paths"]]
     parts = [
-        Child("worker", {**how, "part": k, "parts": how["processes"]}) for k in range(1, how["processes"] + 1)
+        Child(__file__, "worker", {**how, "part": k, "parts": how["processes"]})
+        for k in range(1, how["processes"] + 1)
     ]
     try:
         settings, models, _, alone = prepared(how, paths[0])
@@ -415,66 +413,6 @@ PARTS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
 }
 
 
-class Child:
-    """A part in a process of its own."""
-
-    def __init__(self, name: str, how: dict[str, Any]) -> None:
-        self.name, self.ready, self.found = name, threading.Event(), None
-        self._process = subprocess.Popen(
-            [sys.executable, __file__, "--part", name, json.dumps(how)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env={
-                **os.environ,
-                "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), os.environ.get("PYTHONPATH", "")]),
-            },
-        )
-        self._reader = threading.Thread(target=self._read)
-        self._reader.start()
-
-    def _read(self) -> None:
-        for line in self._process.stdout or ():
-            word, _, rest = line.partition(" ")
-            if word.strip() == "@ready":
-                self.ready.set()
-            elif word == "@found":
-                self.found = json.loads(rest)
-
-    def begin(self) -> None:
-        """Tell it to begin."""
-        assert self._process.stdin is not None
-        self._process.stdin.write("\n")
-        self._process.stdin.flush()
-
-    def finish(self, seconds: float) -> dict[str, Any]:
-        """Wait for what it found; no longer than so many seconds.
-
-        Raises
-        ------
-        RuntimeError
-            If there is nothing.
-        """
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(max(1.0, seconds))
-        code = self._process.poll()
-        self.end()
-        if self.found is None:
-            why = "did not end in time" if code is None else f"ended with exit status {code} (see above)"
-            raise RuntimeError(f"the part '{self.name}' {why}")
-        return self.found
-
-    def end(self) -> None:
-        """End it, if it still runs."""
-        if self._process.poll() is None:
-            self._process.terminate()
-            self._process.wait()
-        self._reader.join()
-        for pipe in (self._process.stdin, self._process.stdout):
-            if pipe is not None:
-                pipe.close()
-
-
 def found_cells(out: Path, paths: list[Path]) -> list[float]:
     """AP of this project's cells in a results folder."""
     from napari_tam.results.folder import OK, read_results
@@ -522,7 +460,7 @@ def measure(given: argparse.Namespace, device: str, folder: Path) -> dict[str, A
         own = dict(how)
         if name == "processes" and "fields" in values["threads"]:
             own["paths"] = how["paths"][: max(3 * given.processes, values["threads"]["fields"])]
-        part = Child(name, {**own, "out": str(out), "seconds": 0.6 * left})
+        part = Child(__file__, name, {**own, "out": str(out), "seconds": 0.6 * left})
         try:
             values[name] = part.finish(left)
             if name != "cellpose":
@@ -642,7 +580,7 @@ def main() -> None:
         "--processes", type=int, default=min(16, os.cpu_count() or 1), help="that share the card"
     )
     given = parser.parse_args()
-    sys.path.insert(0, str(ROOT / "src"))
+    sys.path.insert(0, str(SOURCES))
     if lacking := missing():
         raise SystemExit(
             f"this needs {', '.join(lacking)}\npip install {' '.join(lacking)}\n(without a network: "
@@ -660,9 +598,5 @@ def main() -> None:
     publish("gpu", report(values, given, device), {"device": device_name(device), **values})
 
 
-if __name__ == "__main__":
-    if sys.argv[1:2] == ["--part"]:
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # ends its own parts on the way
-        print("@found", json.dumps(PARTS[sys.argv[2]](json.loads(sys.argv[3]))), flush=True)
-    else:
-        main()
+if __name__ == "__main__" and not answer(PARTS):
+    main()
