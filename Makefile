@@ -5,13 +5,14 @@ environment = @$(PYTHON) tools/environment.py
 bin = .venv/bin
 export QT_QPA_PLATFORM ?= offscreen
 
-.PHONY: help demo docs test test-cellpose4 faults lint format clean
+.PHONY: help bench demo docs test test-cellpose4 faults lint format clean
 
 help:
 	@echo "make demo            install into .venv and analyse sample_data/ into $(OUT)/"
 	@echo "make test            install into .venv, check the code and run all tests"
 	@echo "make test-cellpose4  the segmentation's tests beside Cellpose 4, in .venv-cellpose4 (5 GB)"
 	@echo "make faults          fail or kill every write of the commands that write results (long)"
+	@echo "make bench           has it become slower? ratios beside the committed run, in a minute"
 	@echo "make docs            the documentation as a site, into site/ (environment: .venv-docs)"
 	@echo "make lint            ruff, mypy and the import rules alone"
 	@echo "make format          sort imports, format the code, renew docs/settings.md and columns.md"
@@ -43,6 +44,11 @@ test-cellpose4:
 	PIP_CONFIG_FILE=/dev/null $(PYTHON) tools/environment.py .venv-cellpose4 -- -c build/cellpose4.txt \
 		torch torchvision cellpose==4.2.1.1 pytest hypothesis pytest-timeout
 	.venv-cellpose4/bin/python -m pytest --timeout 300 $(cellpose4_tests:%=tests/%)
+
+# Ratios, not seconds: an older run on another machine is enough to compare with.
+bench:
+	$(environment) .venv
+	$(bin)/python benchmarks/regression.py
 
 docs:
 	$(environment) .venv-docs docs

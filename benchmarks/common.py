@@ -22,8 +22,17 @@ def require_shared() -> None:
         raise SystemExit(f"this benchmark needs the images of {SHARED / 'data'} (see its README)")
 
 
+def engine() -> str:
+    """Say what runs the networks here."""
+    from napari_tam.networks.devices import choose_device
+    from napari_tam.networks.engines import choose_engine, describe
+
+    device = choose_device("auto")
+    return describe(choose_engine("auto", device), device)
+
+
 def machine() -> dict[str, str]:
-    """Date, commit, processor and versions."""
+    """Date, commit, processor, engine and versions."""
     from importlib.metadata import PackageNotFoundError, version
 
     def installed(name: str) -> str:
@@ -44,6 +53,7 @@ def machine() -> dict[str, str]:
         "date": date.today().isoformat(),
         "commit": commit,
         "machine": model,
+        "engine": engine(),
         "python": platform.python_version(),
         **{name: installed(name) for name in ("torch", "cellpose", "numpy", "scikit-image")},
     }

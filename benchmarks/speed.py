@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from common import SHARED, mirror, publish, require_shared, table, tiled_composite
+from common import SHARED, engine, mirror, publish, require_shared, table, tiled_composite
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -69,14 +69,14 @@ def networks_alone(run: Callable[[], object]) -> float:
     from napari_tam.networks.engines import OpenVinoEngine
 
     calls, original = [], OpenVinoEngine.run
-    OpenVinoEngine.run = lambda engine, batch: (calls.append((engine, batch)), original(engine, batch))[1]
+    OpenVinoEngine.run = lambda network, batch: (calls.append((network, batch)), original(network, batch))[1]
     try:
         run()
     finally:
         OpenVinoEngine.run = original
     used = processor_seconds()
-    for engine, batch in calls:
-        engine.run(batch)
+    for network, batch in calls:
+        network.run(batch)
     return processor_seconds() - used
 
 
@@ -165,15 +165,6 @@ def run_generalist(size: int, repeats: int, cellpose: bool) -> dict:
         seconds.append(time.perf_counter() - start)
     scores = [float(v) for v in precision(truth, labels.astype(np.int32))[:2]]
     return {"seconds": seconds, "cells": int(labels.max()), "puncta": 0, "ap": scores}
-
-
-def engine() -> str:
-    """Say what runs the networks here."""
-    from napari_tam.networks.devices import choose_device
-    from napari_tam.networks.engines import choose_engine, describe
-
-    device = choose_device("auto")
-    return describe(choose_engine("auto", device), device)
 
 
 def child(stack: str, size: int, repeats: int) -> dict:
