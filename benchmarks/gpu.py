@@ -147,7 +147,7 @@ class Card:
     """The graphics card: its peak memory, and how much it is used as its driver tells (NVIDIA)."""
 
     def __init__(self, device: str) -> None:
-        self.is_cuda = device.startswith("cuda")
+        self.device, self.is_cuda = device, device.startswith("cuda")
         self.used: list[float] = []
         self._tool = shutil.which("nvidia-smi") if self.is_cuda else None
 
@@ -157,7 +157,10 @@ class Card:
         if self._tool is None:
             yield
             return
-        command = [self._tool, "--query-gpu=utilization.gpu", "--format=csv,noheader,nounits", "-lms", "250"]
+        command = [
+            *(self._tool, f"--id={driver_id(self.device)}", "--query-gpu=utilization.gpu"),
+            *("--format=csv,noheader,nounits", "-lms", "250"),
+        ]
         asked = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
         def read() -> None:
@@ -184,14 +187,21 @@ class Card:
             return None
         import torch
 
-        return torch.cuda.max_memory_allocated() / 1e6
+        return torch.cuda.max_memory_allocated(self.device) / 1e6
 
     def wait(self) -> None:
         """Wait until the card has done all it was given."""
         if self.is_cuda:
             import torch
 
-            torch.cuda.synchronize()
+            torch.cuda.synchronize(self.device)
+
+
+def driver_id(device: str) -> str:
+    """Return what the driver calls a card of torch: torch counts the visible ones only."""
+    number = int(device.partition(":")[2] or 0)
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
+    return visible[number] if number < len(visible) and visible[number] else str(number)
 
 
 def prepared(how: dict[str, Any], path: Path) -> tuple[Settings, Models, float, float]:
