@@ -59,9 +59,12 @@ def machine() -> dict[str, str]:
     }
 
 
-def publish(name: str, lines: list[str], values: dict[str, Any]) -> None:
-    """Print a report and keep it as text and as JSON under ``benchmarks/results``."""
-    facts = machine()
+def publish(name: str, lines: list[str], values: dict[str, Any], ran: str | None = None) -> None:
+    """Print a report and keep it as text and as JSON under ``benchmarks/results``.
+
+    `ran` says what ran the networks, if it was not what runs them here by itself.
+    """
+    facts = machine() | ({"engine": ran} if ran else {})
     head = [f"{name}: " + ", ".join(f"{key} {value}" for key, value in facts.items()), ""]
     text = "\n".join(head + lines) + "\n"
     print(text)

@@ -605,7 +605,8 @@ def main() -> None:
         raise SystemExit("torch finds no graphics card here; to test this script without one: --device cpu")
     with tempfile.TemporaryDirectory() as folder:
         values = measure(given, device, Path(folder))
-    publish("gpu", report(values, given, device), {"device": device_name(device), **values})
+    lines, values = report(values, given, device), {"device": device_name(device), **values}
+    publish("gpu", lines, values, values["threads"].get("engine"))
 
 
 if __name__ == "__main__" and not answer(PARTS):
