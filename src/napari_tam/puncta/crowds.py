@@ -15,7 +15,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from napari_tam.puncta.emitters import Doubles, Emitters, Windows, add_light, refine, weight_at
+from napari_tam.puncta.emitters import Doubles, Emitters, add_light, refine, weight_at
+from napari_tam.puncta.light_loops import flat_misfits
 from napari_tam.puncta.pixel_model import pixel_variance, usual_height
 from napari_tam.puncta.proposals import NEAR, Proposals, curvature, matched_norm, propose
 from napari_tam.puncta.psf_width import ALONE
@@ -194,14 +195,11 @@ def attempt(
     added = np.ones(len(proposals), bool)
     free = np.concatenate([free, added])
     active = free & np.isfinite(tree.query(trial.points, distance_upper_bound=4 * sigma)[0])
-    probe = Emitters(
-        centres, np.ones(len(centres)), np.full(len(centres), sigma), np.zeros(len(centres), int)
-    )
-    pays = _misfit(probe, rest, weight)
+    pays = flat_misfits(rest, weight, centres, sigma, 2.5)
     add_light(rest, now.take(split))
     add_light(rest, trial.take(np.concatenate([split, np.arange(old, len(trial))])), -1)
     trial = refine(trial, rest, weight, active, rounds=8)
-    pays -= _misfit(probe, rest, weight)
+    pays -= flat_misfits(rest, weight, centres, sigma, 2.5)
     for emitters, sign in ((trial, 1), (now, -1)):
         away, whose = tree.query(emitters.points, distance_upper_bound=1.5 * sigma)
         here = np.isfinite(away)
@@ -225,27 +223,6 @@ def attempt(
         untried |= near
     changed = replace(trial, points=points, peak=peak).take(there)
     return changed, free[there], untried[there], bool(kept.any())
-
-
-def _misfit(probe: Emitters, rest: Float, weight: Float) -> Doubles:
-    """Chi² within 2.5 sigma of places, after a sloping background was fitted there."""
-    windows = Windows(probe, (rest.shape[0], rest.shape[1]), 2.5)
-    sigma = probe.sigma.astype(np.float32)[:, None]
-    y, x = (windows.dy / sigma)[:, :, None], (windows.dx / sigma)[:, None, :]
-    seen = (
-        windows.of(weight)
-        * (y**2 + x**2 < 6.25)
-        * (windows.bell_y[:, :, None] * windows.bell_x[:, None, :] > 0)
-    )
-    left = windows.of(rest)
-    sums = [(seen * part).sum(axis=(1, 2)) for part in (1, y, x, y**2, y * x, x**2)]
-    pull = np.stack([(seen * left * part).sum(axis=(1, 2)) for part in (1, y, x)], axis=1).astype(np.float64)
-    matrix = (
-        np.stack([sums[i] for i in (0, 1, 2, 1, 3, 4, 2, 4, 5)], axis=1).reshape(-1, 3, 3).astype(np.float64)
-    )
-    matrix += 1e-6 * np.maximum(matrix[:, :1, :1], 1e-12) * np.eye(3)
-    solved = np.linalg.solve(matrix, pull[:, :, None])[:, :, 0]
-    return np.asarray((seen * left**2).sum(axis=(1, 2)) - (solved * pull).sum(axis=1), np.float64)
 
 
 def _likely(peak: Doubles, usual: tuple[float, float]) -> Doubles:

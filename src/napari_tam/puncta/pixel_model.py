@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from napari_tam.puncta.emitters import Doubles, Emitters, Windows
+from napari_tam.puncta.emitters import Doubles, Emitters, pixels_around
 from napari_tam.puncta.spot_input import noise_at_scale, rough
 
 if TYPE_CHECKING:
@@ -71,7 +71,8 @@ def pixel_variance(rest: Float, light: Float, emitters: Emitters) -> Variance:
     # Averaged, resampled or compressed images: what matters is the noise as a punctum meets it.
     constant = max(noise_at_scale(rest) ** 2, floor)
     some = emitters.take(np.arange(0, len(emitters), max(1, len(emitters) // 1000)))
-    flat = Windows(some, (rest.shape[0], rest.shape[1]), 1.5).flat.ravel()
+    radius = int(np.ceil(1.5 * float(some.sigma.max(initial=0.5))))
+    flat = pixels_around(some.points, radius, (rest.shape[0], rest.shape[1])).ravel()
     bright, noise = light.ravel()[flat], steps.ravel()[flat]
     order = np.argsort(bright)
     bins = [part for part in np.array_split(order, 12) if len(part) > 20]

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-from napari_tam.puncta.emitters import Doubles, Emitters, Index, Windows, near_pairs
+from napari_tam.puncta.emitters import Doubles, Emitters, Index, arrays, near_pairs
+from napari_tam.puncta.light_loops import curvatures, lit_squares, peaks_left
 
 if TYPE_CHECKING:
     from napari_tam.puncta.patches import Float, Points
 
 #: Least fall of chi² that is worth a try.
 WORTH_A_TRY = 3.0
-
-#: Emitters within squares of so many pixels are looked at together.
-SQUARE_PX = 128
 
 #: One more emitter lies within so many sigma of one that is there.
 NEAR = 3.0
@@ -133,40 +131,17 @@ def _left_over(
     """Places where one more emitter would explain the rest: the nearest emitter, height and gain of each."""
     from scipy.spatial import cKDTree
 
-    shape = np.array(rest.shape)
-    found = [np.zeros((0, 4))]
-    bell, mean, size = _bell(sigma)
-    border = cv2.BORDER_CONSTANT
-    places = cKDTree(now.points[lit])
-    for part in _around(now.points[lit], int(np.ceil((NEAR + 3) * sigma)) + 2, shape):
-        pull = weight[part] * rest[part]
-        match = cv2.sepFilter2D(pull, cv2.CV_32F, bell, bell, borderType=border)
-        match = match - mean * cv2.boxFilter(pull, cv2.CV_32F, size, normalize=False, borderType=border)
-        gain = np.maximum(match, 0) ** 2 / norm[part]
-        row, column = np.nonzero((gain > least) & (gain >= cv2.dilate(gain, np.ones((3, 3), np.uint8))))
-        values = np.stack([match[row, column] / norm[part][row, column], gain[row, column]], axis=1)
-        at = np.stack([row + part[0].start, column + part[1].start], axis=1)
-        # not at the part's edge, where the filter is cut
-        inner = places.query(at, p=np.inf, distance_upper_bound=NEAR * sigma + 1)[0] < np.inf
-        found.append(np.concatenate([at[inner], values[inner]], axis=1))
-    table = np.concatenate(found)
-    table = table[np.unique(table[:, 0] * shape[1] + table[:, 1], return_index=True)[1]]
+    bell, mean, _ = _bell(sigma)
+    reach = NEAR * sigma + 1
+    lit_points = now.points[lit]
+    squares = lit_squares(lit_points, reach, *rest.shape)
+    table = peaks_left(rest, weight, norm, bell.ravel(), mean, least, squares)
+    inner = cKDTree(lit_points).query(table[:, :2], p=np.inf, distance_upper_bound=reach)[0] < np.inf
+    table = table[inner]
     away, beside = cKDTree(now.points).query(table[:, :2])
     near = away < NEAR * sigma
     table = table[near]
     return table[:, :2], beside[near].astype(np.intp), table[:, 2], table[:, 3]
-
-
-def _around(points: Points, reach: int, shape: npt.NDArray[np.intp]) -> list[tuple[slice, slice]]:
-    """Return parts of an image that hold all that is within reach of points, and little else."""
-    square = (points // SQUARE_PX).astype(np.intp)
-    _, member = np.unique(square, axis=0, return_inverse=True)
-    order = np.argsort(member.ravel(), kind="stable")
-    first = np.flatnonzero(np.diff(member.ravel()[order], prepend=-1))
-    at = np.round(points[order]).astype(np.intp)
-    low = np.maximum(np.minimum.reduceat(at, first) - reach, 0)
-    high = np.minimum(np.maximum.reduceat(at, first) + reach + 1, shape)
-    return [np.s_[a:c, b:d] for (a, b), (c, d) in zip(low.tolist(), high.tolist(), strict=True)]
 
 
 def _spread_out(points: Points, value: Doubles, reach: float) -> Index:
@@ -202,52 +177,5 @@ def curvature(emitters: Emitters, rest: Float, weight: Float) -> tuple[Doubles, 
     (N,) fall of chi² by all three second derivatives, (N,) by a wider Gaussian alone, and (N, 3)
     coefficients of yy, yx and xx, in units of height × sigma².
     """
-    found = [np.zeros((0, 5))]
-    for start in range(0, len(emitters), 2000):
-        found.append(
-            _curvature(emitters.take(np.arange(start, min(start + 2000, len(emitters)))), rest, weight)
-        )
-    table = np.concatenate(found)
+    table = curvatures(rest, weight, *arrays(emitters))
     return table[:, 0], table[:, 1], table[:, 2:]
-
-
-def _curvature(emitters: Emitters, rest: Float, weight: Float) -> Doubles:
-    n = len(emitters)
-    windows = Windows(emitters, (rest.shape[0], rest.shape[1]))
-    sigma = emitters.sigma.astype(np.float32)[:, None]
-    y, x = windows.dy / sigma, windows.dx / sigma
-    bell_y, bell_x = windows.bell_y, windows.bell_x
-    disc = (y[:, :, None] ** 2 + x[:, None, :] ** 2) < 9.5
-    # Where the bell is 0 the window reaches beyond the image.
-    seen = windows.of(weight) * (disc & (bell_y[:, :, None] > 0) & (bell_x[:, None, :] > 0))
-    own = emitters.peak.astype(np.float32)[:, None] * bell_y
-    one = np.ones_like(y)
-    parts: list[tuple[npt.NDArray[Any], npt.NDArray[Any]]] = [
-        (one, one), (y, one), (one, x), (own, bell_x), (own * y, bell_x), (own, bell_x * x),
-        (own * (y**2 - 1), bell_x), (own * y, bell_x * x), (own, bell_x * (x**2 - 1)),
-    ]  # fmt: skip
-    basis = np.stack([(p[:, :, None] * q[:, None, :]).reshape(n, -1) for p, q in parts], axis=1)
-    weighted = basis * seen.reshape(n, 1, -1)
-    matrix = np.matmul(weighted, basis.transpose(0, 2, 1)).astype(np.float64)
-    vector = np.matmul(weighted, windows.of(rest).reshape(n, -1, 1))[:, :, 0].astype(np.float64)
-    scale = np.sqrt(np.maximum(np.einsum("nii->ni", matrix), 1e-12))
-    matrix = matrix / (scale[:, :, None] * scale[:, None, :]) + 1e-6 * np.eye(len(parts))
-    vector /= scale
-    # A wider Gaussian: yy and xx with one coefficient.
-    mixed = np.zeros((n, 9, 7))
-    mixed[:, :6, :6] = np.eye(6)
-    mixed[:, 6, 6], mixed[:, 8, 6] = scale[:, 6], scale[:, 8]
-    mixed[:, :, 6] /= np.maximum(np.sqrt((mixed[:, :, 6] ** 2).sum(axis=1)), 1e-12)[:, None]
-    turned = mixed.transpose(0, 2, 1)
-    base, _ = _gain(matrix[:, :6, :6], vector[:, :6])
-    wider, _ = _gain(turned @ matrix @ mixed, (turned @ vector[:, :, None])[:, :, 0])
-    full, solved = _gain(matrix, vector)
-    return np.concatenate(
-        [(full - base)[:, None], (wider - base)[:, None], solved[:, 6:] / scale[:, 6:]], axis=1
-    )
-
-
-def _gain(matrix: Doubles, vector: Doubles) -> tuple[Doubles, Doubles]:
-    """Fall of chi² by a linear fit, and its solution."""
-    solved = np.linalg.solve(matrix, vector[:, :, None])[:, :, 0]
-    return (solved * vector).sum(axis=1), solved
