@@ -410,3 +410,51 @@ def peaks_left(rest: Any, weight: Any, norm: Any, bell: Any, mean: float, least:
                     found[count, 2], found[count, 3] = match[r, c] / norm[row, column], value
                     count += 1
     return found[:count]
+
+
+@compiled
+def mirrored(place: int, size: int) -> int:
+    """Return the pixel that stands for one beyond the edge, without repeating the edge."""
+    if size == 1:
+        return 0
+    place = abs(place) % (2 * (size - 1))
+    return min(place, 2 * (size - 1) - place)
+
+
+@compiled
+def response_samples(pixels: Any, bell: Any, down: int, across: int) -> Any:
+    """Return `spot_input.response` at every `down`-th row and `across`-th column.
+
+    The Laplacian of a Gaussian is the sum of two products of profiles: `bell` (of odd length) along one axis
+    and its second difference along the other. Beyond the edge the image is mirrored.
+    """
+    rows, columns = pixels.shape
+    half = len(bell) // 2 + 1
+    plain, curved = np.zeros(2 * half + 1, np.float32), np.zeros(2 * half + 1, np.float32)
+    plain[1:-1] = bell
+    for k in range(len(bell)):
+        curved[k] += bell[k]
+        curved[k + 1] -= 2 * bell[k]
+        curved[k + 2] += bell[k]
+    result = np.empty(((rows - 1) // down + 1, (columns - 1) // across + 1), np.float32)
+    smooth, bent = np.empty(columns + 2 * half, np.float32), np.empty(columns + 2 * half, np.float32)
+    for i in range(len(result)):
+        smooth[:], bent[:] = 0, 0
+        for k in range(2 * half + 1):
+            line = pixels[mirrored(i * down + k - half, rows)]
+            one, two = plain[k], curved[k]
+            flat, round_ = smooth[half:], bent[half:]
+            for c in range(columns):
+                flat[c] += one * line[c]
+                round_[c] += two * line[c]
+        for c in range(half):
+            left, right = half + mirrored(c - half, columns), half + mirrored(columns + c, columns)
+            smooth[c], bent[c] = smooth[left], bent[left]
+            smooth[half + columns + c], bent[half + columns + c] = smooth[right], bent[right]
+        for j in range(result.shape[1]):
+            flat, round_, total = smooth[j * across :], bent[j * across :], np.float32(0)
+            for k in range(2 * half + 1):
+                total -= curved[k] * flat[k] + plain[k] * round_[k]
+            result[i, j] = total
+    return result
+

@@ -9,7 +9,8 @@ import cv2
 import numpy as np
 
 from napari_tam.puncta.emitters import Doubles, Emitters, pixels_around
-from napari_tam.puncta.spot_input import noise_at_scale, rough
+from napari_tam.puncta.light_loops import response_samples
+from napari_tam.puncta.spot_input import SCALE_PX, noise_at_scale, rough
 
 if TYPE_CHECKING:
     from napari_tam.puncta.patches import Float
@@ -69,7 +70,9 @@ def pixel_variance(rest: Float, light: Float, emitters: Emitters) -> Variance:
     steps = rough(rest)
     floor = max(float(np.median(np.abs(steps[::3, ::3]))) * 1.4826, 1e-6) ** 2
     # Averaged, resampled or compressed images: what matters is the noise as a punctum meets it.
-    constant = max(noise_at_scale(rest) ** 2, floor)
+    step = [max(1, size // 512) for size in rest.shape]
+    known = cv2.getGaussianKernel(8 * round(SCALE_PX) + 1, SCALE_PX, cv2.CV_32F).ravel()
+    constant = max(noise_at_scale(rest, response_samples(rest, known, *step)) ** 2, floor)
     some = emitters.take(np.arange(0, len(emitters), max(1, len(emitters) // 1000)))
     radius = int(np.ceil(1.5 * float(some.sigma.max(initial=0.5))))
     flat = pixels_around(some.points, radius, (rest.shape[0], rest.shape[1])).ravel()

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_tam.puncta.emitters import Doubles, Emitters, Index, arrays, near_pairs
-from napari_tam.puncta.light_loops import curvatures, lit_squares, peaks_left
+from napari_tam.puncta.light_loops import SQUARE, curvatures, lit_squares, peaks_left
 
 if TYPE_CHECKING:
     from napari_tam.puncta.patches import Float, Points
@@ -53,17 +53,17 @@ class Proposals:
         """Return how many there are."""
         return len(self.split) + len(self.more)
 
+    def centres(self, now: Emitters) -> Points:
+        """Return where the changes are, those of `split` first, (N, 2)."""
+        return np.concatenate([now.points[self.split], self.more.points])
+
 
 def propose(
     now: Emitters,
     untried: Index,
     lit: Index,
-    rest: Float,
-    weight: Float,
+    left: LeftOver,
     usual: tuple[float, float],
-    least: float,
-    sigma: float,
-    norm: Float,
 ) -> Proposals:
     """Find what to try next.
 
@@ -75,24 +75,19 @@ def propose(
         Indices of those that may be split.
     lit
         Indices of those that others may lie beside.
-    rest, weight
-        (Y, X) the image without background and emitters; reciprocal of each pixel's variance.
+    left
+        What the emitters leave of the image.
     usual
         Median and SD of the log height of single puncta.
-    least
-        Fall of chi² that a further emitter needs.
-    sigma
-        Width of a single emitter.
-    norm
-        `matched_norm` of the weights.
     """
-    full, wider, shape = curvature(now.take(untried), rest, weight)
+    sigma = left.sigma
+    full, wider, shape = curvature(now.take(untried), left.rest, left.weight)
     bright = np.log(now.peak[untried]) > usual[0] + 0.7 * usual[1]
     longest = (shape[:, 0] + shape[:, 2]) / 2 + np.hypot((shape[:, 0] - shape[:, 2]) / 2, shape[:, 1] / 2)
     # A wider Gaussian is no pair, unless it is rather bright as well.
     good = ((full - wider > WORTH_A_TRY) | (bright & (full > WORTH_A_TRY))) & (longest > 0)
     split, split_gain, shape = untried[good], full[good], shape[good]
-    at, beside, height, gain = _left_over(now, lit, rest, weight, sigma, least, norm)
+    at, beside, height, gain = _beside(now, left.peaks_near(now.points[lit]), sigma)
     points = np.concatenate([now.points[split], at])
     chosen = _spread_out(points, np.concatenate([split_gain, gain]), NEAR * sigma)
     first, second = chosen[chosen < len(split)], chosen[chosen >= len(split)] - len(split)
@@ -125,23 +120,56 @@ def matched_norm(weight: Float, sigma: float) -> Float:
     return np.asarray(np.maximum(norm, 1e-12), np.float32)
 
 
-def _left_over(
-    now: Emitters, lit: Index, rest: Float, weight: Float, sigma: float, least: float, norm: Float
-) -> tuple[Points, Index, Doubles, Doubles]:
-    """Places where one more emitter would explain the rest: the nearest emitter, height and gain of each."""
+class LeftOver:
+    """What emitters leave of an image, and the places where one more of them would explain some of it.
+
+    Parameters
+    ----------
+    rest, weight
+        (Y, X) the image without background and emitters, which may change; reciprocal of each pixel's variance.
+    sigma
+        Width of a single emitter.
+    least
+        Fall of chi² that a further emitter needs.
+    """
+
+    def __init__(self, rest: Float, weight: Float, sigma: float, least: float) -> None:
+        self.rest, self.weight, self.sigma, self.least = rest, weight, sigma, least
+        self._norm = matched_norm(weight, sigma)
+        self._peaks = np.zeros((0, 4))
+        self._known = np.zeros((rest.shape[0] // SQUARE + 1, rest.shape[1] // SQUARE + 1), np.bool_)
+
+    def peaks_near(self, points: Points) -> Doubles:
+        """Return places, heights and gains of further emitters near points, (M, 4)."""
+        from scipy.spatial import cKDTree
+
+        reach = NEAR * self.sigma + 1
+        bell, mean, _ = _bell(self.sigma)
+        new = lit_squares(points, reach, *self.rest.shape) & ~self._known
+        found = peaks_left(self.rest, self.weight, self._norm, bell.ravel(), mean, self.least, new)
+        self._peaks = np.concatenate([self._peaks, found])
+        self._known |= new
+        near = cKDTree(points).query(self._peaks[:, :2], p=np.inf, distance_upper_bound=reach)[0] < np.inf
+        return self._peaks[near]
+
+    def changed(self, points: Points, reach: float) -> None:
+        """Forget what was found where light changed within so many sigma of points."""
+        if not len(points):
+            return
+        touched = lit_squares(points, (reach + 3) * self.sigma + 2, *self.rest.shape)
+        self._known &= ~touched
+        row, column = self._peaks[:, :2].astype(np.intp).T // SQUARE
+        self._peaks = self._peaks[~touched[row, column]]
+
+
+def _beside(now: Emitters, peaks: Doubles, sigma: float) -> tuple[Points, Index, Doubles, Doubles]:
+    """Of further emitters next to one that is there: places, which that is, heights and gains."""
     from scipy.spatial import cKDTree
 
-    bell, mean, _ = _bell(sigma)
-    reach = NEAR * sigma + 1
-    lit_points = now.points[lit]
-    squares = lit_squares(lit_points, reach, *rest.shape)
-    table = peaks_left(rest, weight, norm, bell.ravel(), mean, least, squares)
-    inner = cKDTree(lit_points).query(table[:, :2], p=np.inf, distance_upper_bound=reach)[0] < np.inf
-    table = table[inner]
-    away, beside = cKDTree(now.points).query(table[:, :2])
+    away, beside = cKDTree(now.points).query(peaks[:, :2])
     near = away < NEAR * sigma
-    table = table[near]
-    return table[:, :2], beside[near].astype(np.intp), table[:, 2], table[:, 3]
+    peaks = peaks[near]
+    return peaks[:, :2], beside[near].astype(np.intp), peaks[:, 2], peaks[:, 3]
 
 
 def _spread_out(points: Points, value: Doubles, reach: float) -> Index:
