@@ -7,7 +7,7 @@ normal equations hold overlap integrals in closed form, so that thousands are fi
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -80,12 +80,12 @@ def arrays(emitters: Emitters) -> tuple[Points, Doubles, Doubles]:
 
 
 def pixels_around(points: Points, radius: int, shape: tuple[int, int]) -> Index:
-    """Return flat indices of the pixels in squares around points, (N, pixels); those beyond the edge are of the edge."""
+    """Return flat indices of the pixels in squares around points, (N, pixels); beyond the edge, those at it."""
     offset = np.arange(-radius, radius + 1)
     corner = np.round(points).astype(np.intp)
     rows = np.clip(corner[:, :1] + offset, 0, shape[0] - 1)
     columns = np.clip(corner[:, 1:] + offset, 0, shape[1] - 1)
-    return (rows[:, :, None] * shape[1] + columns[:, None, :]).reshape(len(points), -1)
+    return np.asarray(rows[:, :, None] * shape[1] + columns[:, None, :], np.intp).reshape(len(points), -1)
 
 
 def near_pairs(points: Points, reach: float) -> tuple[Index, Index]:

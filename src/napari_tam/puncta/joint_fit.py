@@ -185,7 +185,7 @@ def normal_blocks(
 def solve(
     step: Any, diagonal: Any, blocks: Any, gradient: Any, first_edge: Any, other: Any, begin: int, end: int
 ) -> None:
-    """Solve the normal equations of the emitters from `begin` to `end` by preconditioned conjugate gradients."""
+    """Solve the normal equations of some emitters by preconditioned conjugate gradients."""
     n = end - begin
     left, way, product, eased = np.empty((n, 3)), np.zeros((n, 3)), np.empty((n, 3)), np.empty((n, 3))
     before, start = 1.0, 0.0

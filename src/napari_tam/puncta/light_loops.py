@@ -1,7 +1,7 @@
 """Loops over the pixels around emitters: their light, what it leaves, and what of it would explain more.
 
-Arrays of pixels are (Y, X) float32, `points` (N, 2) float64 y and x in pixels, `peak` and `sigma` (N,) float64.
-An emitter's window is the square of half edge ``ceil(reach × sigma)`` around its nearest pixel, as far as it
+Arrays of pixels are (Y, X) float32, `points` (N, 2) float64 y and x in pixels, `peak` and `sigma` (N,)
+float64. An emitter's window is the square of half edge ``ceil(reach × sigma)`` around its nearest pixel, as far as it
 lies in the image.
 """
 
@@ -108,10 +108,11 @@ def misfits(rest: Any, weight: Any, points: Any, sigma: Any, reach: float) -> An
 
 
 @compiled
-def gradients(
-    rest: Any, weight: Any, home: Any, points: Any, peak: Any, sigma: Any, reach: float
-) -> Any:
-    """Return the gradient of the log-likelihood by height, y and x, (N, 3), of pixels in the windows at `home`."""
+def gradients(rest: Any, weight: Any, home: Any, points: Any, peak: Any, sigma: Any, reach: float) -> Any:
+    """Return the gradient of the log-likelihood by height, y and x, (N, 3).
+
+    Of the pixels in the windows around `home`.
+    """
     result = np.zeros((len(peak), 3))
     across = np.empty(edge_of(sigma, reach), np.float32)
     for i in range(len(peak)):
@@ -141,7 +142,7 @@ def gradients(
 
 @compiled
 def pair_sums(weight: Any, points: Any, sigma: Any, first: Any, second: Any, reach: float) -> Any:
-    """Return the sum of weight × bell × bell over the pixels that the windows of two emitters share, (pairs,)."""
+    """Return the sum of weight × bell × bell over the pixels that two windows share, (pairs,)."""
     result = np.zeros(len(first))
     across = np.empty(edge_of(sigma, reach), np.float32)
     other = np.empty(len(across), np.float32)
@@ -350,8 +351,15 @@ def peaks_left(rest: Any, weight: Any, norm: Any, bell: Any, mean: float, least:
     half = len(bell) // 2
     edge = SQUARE + 2
     pull = np.empty(edge + 2 * half, np.float32)
-    shaped, summed = np.empty((edge + 2 * half, edge), np.float32), np.empty((edge + 2 * half, edge), np.float32)
-    match, box, gain = np.empty((edge, edge), np.float32), np.empty(edge, np.float32), np.empty((edge, edge), np.float32)
+    shaped, summed = (
+        np.empty((edge + 2 * half, edge), np.float32),
+        np.empty((edge + 2 * half, edge), np.float32),
+    )
+    match, box, gain = (
+        np.empty((edge, edge), np.float32),
+        np.empty(edge, np.float32),
+        np.empty((edge, edge), np.float32),
+    )
     found = np.empty((16, 4))
     count = 0
     for down in range(lit.shape[0]):
@@ -458,3 +466,31 @@ def response_samples(pixels: Any, bell: Any, down: int, across: int) -> Any:
             result[i, j] = total
     return result
 
+
+@compiled
+def rough_at(pixels: Any, places: Any) -> Any:
+    """Return `spot_input.rough` at the given pixels (flat indices)."""
+    rows, columns = pixels.shape
+    result = np.empty(len(places), np.float32)
+    for i in range(len(places)):
+        row, column = divmod(places[i], columns)
+        up, down = mirrored(row - 1, rows), mirrored(row + 1, rows)
+        left, right = mirrored(column - 1, columns), mirrored(column + 1, columns)
+        above = pixels[up, left] - 2 * pixels[up, column] + pixels[up, right]
+        here = pixels[row, left] - 2 * pixels[row, column] + pixels[row, right]
+        below = pixels[down, left] - 2 * pixels[down, column] + pixels[down, right]
+        result[i] = (above - 2 * here + below) / 6
+    return result
+
+
+@compiled
+def precision_of(light: Any, constant: float, slope: float, square: float) -> Any:
+    """Return 1 / (constant + slope × light + square × light²), where light below 0 counts as none."""
+    result = np.empty(light.shape, np.float32)
+    one, two, three = np.float32(constant), np.float32(slope), np.float32(square)
+    for row in range(len(light)):
+        line, into = light[row], result[row]
+        for k in range(len(line)):
+            value = max(line[k], np.float32(0))
+            into[k] = np.float32(1) / (one + (two + three * value) * value)
+    return result

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
 from napari_tam.puncta.emitters import Doubles, Emitters, Index, arrays, near_pairs
 from napari_tam.puncta.light_loops import SQUARE, curvatures, lit_squares, peaks_left
@@ -126,7 +125,8 @@ class LeftOver:
     Parameters
     ----------
     rest, weight
-        (Y, X) the image without background and emitters, which may change; reciprocal of each pixel's variance.
+        (Y, X) the image without background and emitters, which may change; reciprocal of
+        each pixel's variance.
     sigma
         Width of a single emitter.
     least
@@ -150,7 +150,7 @@ class LeftOver:
         self._peaks = np.concatenate([self._peaks, found])
         self._known |= new
         near = cKDTree(points).query(self._peaks[:, :2], p=np.inf, distance_upper_bound=reach)[0] < np.inf
-        return self._peaks[near]
+        return np.asarray(self._peaks[near])
 
     def changed(self, points: Points, reach: float) -> None:
         """Forget what was found where light changed within so many sigma of points."""

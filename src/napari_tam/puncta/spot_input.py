@@ -222,7 +222,7 @@ def contrast_at(pixels: Float, points: npt.NDArray[np.float64], sigma: float) ->
     if factor < 2:
         return contrast_in(response(pixels, sigma), points)
     size = (max(1, pixels.shape[1] // factor), max(1, pixels.shape[0] // factor))
-    small = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
+    small = np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), np.float32)
     scale = np.array(small.shape) / np.array(pixels.shape)
     strength = response(small, sigma * float(scale.mean()))
     return contrast_in(strength, (points + 0.5) * scale - 0.5, SURROUND_PX // factor | 1)
