@@ -80,7 +80,7 @@ def arrays(emitters: Emitters) -> tuple[Points, Doubles, Doubles]:
 
 
 def pixels_around(points: Points, radius: int, shape: tuple[int, int]) -> Index:
-    """Return flat indices of the pixels in squares around points, (N, pixels); beyond the edge, those at it."""
+    """Return flat indices of the pixels in squares around points, (N, pixels); the edge is repeated."""
     offset = np.arange(-radius, radius + 1)
     corner = np.round(points).astype(np.intp)
     rows = np.clip(corner[:, :1] + offset, 0, shape[0] - 1)

@@ -1,8 +1,8 @@
 """Loops over the pixels around emitters: their light, what it leaves, and what of it would explain more.
 
 Arrays of pixels are (Y, X) float32, `points` (N, 2) float64 y and x in pixels, `peak` and `sigma` (N,)
-float64. An emitter's window is the square of half edge ``ceil(reach × sigma)`` around its nearest pixel, as far as it
-lies in the image.
+float64. An emitter's window is the square of half edge ``ceil(reach × sigma)`` around its nearest pixel, as
+far as it lies in the image.
 """
 
 from __future__ import annotations
