@@ -200,7 +200,7 @@ def _line_offsets(plane: Plane) -> npt.NDArray[np.float64]:
     least = np.maximum(np.percentile(offsets, 25, axis=1), -np.percentile(offsets, 75, axis=1))
     whole = plane[:: max(1, plane.shape[0] // _ENOUGH)].astype(np.float32)
     differences = np.abs(np.diff(whole, axis=1))
-    noise = 1.4826 * float(np.median(differences)) / 2**0.5
+    noise = 1.4826 * float(np.median(differences[:, :: max(1, plane.shape[1] // _ENOUGH)])) / 2**0.5
     # where most neighbours are equal (8 bit, few grey levels), a stripe is one grey level at least
     step_of_grey = float(np.min(differences, where=differences > 0, initial=np.inf))
     result: npt.NDArray[np.float64] = least.clip(0) / max(
