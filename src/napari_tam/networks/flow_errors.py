@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.ndimage import find_objects
 
-from napari_tam.compiled import compiled_in_order
+from napari_tam.compiled import compiled
 
 Labels = npt.NDArray[np.int32]
 Float = npt.NDArray[np.float32]
@@ -44,7 +44,7 @@ def mask_flows(labels: Labels) -> npt.NDArray[np.float64]:
     return flows
 
 
-@compiled_in_order
+@compiled
 def _climb(flows: Any, labels: Any, extent: Any, row: Any, column: Any, rounds: int) -> None:
     """Write the flows (2, Y, X) of all masks: of each its box (first and last rows, columns) and its centre.
 

@@ -69,7 +69,7 @@ class Emitters:
 
 def add_light(image: Float, emitters: Emitters, times: float = 1.0) -> None:
     """Add the light of emitters to an image (Y, X), or take it away."""
-    add_bells(image, *arrays(emitters), REACH, times)
+    add_bells(image, *arrays(emitters), REACH, float(times))
 
 
 def arrays(emitters: Emitters) -> tuple[Points, Doubles, Doubles]:

@@ -28,12 +28,12 @@ def share_heights(
     stays positive and the fit never becomes worse, however poor the start.
     """
     add_bells(model, points, peak, sigma, reach, 1.0)
-    wanted = matched(rest, weight, points, sigma, reach) + matched(model, weight, points, sigma, reach)
+    wanted, drawn = matched(rest, weight, points, sigma, reach), matched(model, weight, points, sigma, reach)
     now = peak.copy()
     for _ in range(rounds):
         given = matched(model, weight, points, sigma, reach)
         for i in range(len(now)):
-            now[i] *= min(max(max(wanted[i], 1e-12) / max(given[i], 1e-12), 0.1), 10.0)
+            now[i] *= min(max(max(wanted[i] + drawn[i], 1e-12) / max(given[i], 1e-12), 0.1), 10.0)
         clear(model, points, sigma, reach)
         add_bells(model, points, now, sigma, reach, 1.0)
     clear(model, points, sigma, reach)
@@ -84,9 +84,9 @@ def fit(
     n = len(heights)
     now, peak = start.copy(), share_heights(rest, weight, model, start, heights, sigma, reach, 6)
     strength = np.full(n, damping)
-    kept, kept_peak, lowest = now.copy(), peak.copy(), np.full(n, np.inf)
-    of_group = np.empty(group.max() + 1)
-    diagonal, blocks = np.empty((n, 3, 3)), np.empty((len(other), 3, 3))
+    kept, kept_peak, lowest = np.empty((n, 2)), np.empty(n), np.full(n, np.inf)
+    of_group = np.empty(n)
+    diagonal, blocks = np.empty((n, 3)), np.empty((len(other), 3, 3))
     step = np.empty((n, 3))
     for turn in range(rounds + 1):
         of_group[:] = 0
@@ -99,7 +99,7 @@ def fit(
             misfit = of_group[group[i]]
             strength[i] = strength[i] * 5 if misfit > lowest[i] else max(strength[i] / 3, 1e-3)
             lowest[i] = min(misfit, lowest[i])
-        kept[:], kept_peak[:] = now, peak
+            kept[i, 0], kept[i, 1], kept_peak[i] = now[i, 0], now[i, 1], peak[i]
         if turn == rounds:
             break
         gradient = gradients(rest, weight, start, now, peak, sigma, reach)
@@ -137,7 +137,7 @@ def put_back(
             one = slice(i, i + 1)
             add_bells(rest, now[one], peak[one], sigma[one], reach, 1.0)
             add_bells(rest, kept[one], kept_peak[one], sigma[one], reach, -1.0)
-            now[i], peak[i] = kept[i], kept_peak[i]
+            now[i, 0], now[i, 1], peak[i] = kept[i, 0], kept[i, 1], kept_peak[i]
 
 
 @compiled
@@ -152,7 +152,7 @@ def normal_blocks(
     other: Any,
     damping: Any,
 ) -> None:
-    """Write the Fisher information of (height, y, x): of each emitter, and of each edge between two.
+    """Write the Fisher information of (height, y, x): of each emitter its diagonal, and of each edge.
 
     Integrals of products of the derivatives of two Gaussians (as `emitters.overlaps`), times the geometric
     mean of the weights at both.
@@ -164,9 +164,8 @@ def normal_blocks(
         known[i] = weight[row, column]
     for i in range(len(peak)):
         area = np.pi * sigma[i] ** 2 * known[i]
-        diagonal[i] = 0
-        diagonal[i, 0, 0] = area * (1 + damping[i])
-        diagonal[i, 1, 1] = diagonal[i, 2, 2] = area * peak[i] ** 2 / (2 * sigma[i] ** 2) * (1 + damping[i])
+        diagonal[i, 0] = area * (1 + damping[i])
+        diagonal[i, 1] = diagonal[i, 2] = area * peak[i] ** 2 / (2 * sigma[i] ** 2) * (1 + damping[i])
         for e in range(first_edge[i], first_edge[i + 1]):
             j = other[e]
             total = sigma[i] ** 2 + sigma[j] ** 2
@@ -178,7 +177,10 @@ def normal_blocks(
             block[1, 1], block[2, 2] = a * b * (1 / total - dy * dy), a * b * (1 / total - dx * dx)
             block[1, 2] = block[2, 1] = -a * b * dy * dx
             shared = 2 * np.pi * (sigma[i] * sigma[j]) ** 2 / total * np.exp(-(dy * dy + dx * dx) * total / 2)
-            block *= shared * np.sqrt(known[i] * known[j])
+            shared *= np.sqrt(known[i] * known[j])
+            for a_row in range(3):
+                for a_column in range(3):
+                    block[a_row, a_column] *= shared
 
 
 @compiled
@@ -190,13 +192,13 @@ def solve(
     left, way, product, eased = np.empty((n, 3)), np.zeros((n, 3)), np.empty((n, 3)), np.empty((n, 3))
     before, start = 1.0, 0.0
     for i in range(n):
-        step[begin + i] = 0
-        left[i] = gradient[begin + i]
+        for a in range(3):
+            step[begin + i, a], left[i, a] = 0, gradient[begin + i, a]
     for turn in range(min(3 * n + 1, MOST_STEPS)):
         now = 0.0
         for i in range(n):
             for a in range(3):
-                eased[i, a] = left[i, a] / diagonal[begin + i, a, a]
+                eased[i, a] = left[i, a] / diagonal[begin + i, a]
                 now += left[i, a] * eased[i, a]
         if turn == 0:
             start = now
@@ -208,7 +210,7 @@ def solve(
         along = 0.0
         for i in range(n):
             for a in range(3):
-                product[i, a] = diagonal[begin + i, a, a] * way[i, a]
+                product[i, a] = diagonal[begin + i, a] * way[i, a]
             for e in range(first_edge[begin + i], first_edge[begin + i + 1]):
                 j = other[e] - begin
                 for a in range(3):

@@ -411,7 +411,9 @@ def peaks_left(rest: Any, weight: Any, norm: Any, bell: Any, mean: float, least:
                         continue
                     if count == len(found):
                         more = np.empty((2 * count, 4))
-                        more[:count] = found
+                        for at in range(count):
+                            for part in range(4):
+                                more[at, part] = found[at, part]
                         found = more
                     row, column = top + r, left + c
                     found[count, 0], found[count, 1] = row, column
@@ -439,8 +441,8 @@ def response_samples(pixels: Any, bell: Any, down: int, across: int) -> Any:
     rows, columns = pixels.shape
     half = len(bell) // 2 + 1
     plain, curved = np.zeros(2 * half + 1, np.float32), np.zeros(2 * half + 1, np.float32)
-    plain[1:-1] = bell
     for k in range(len(bell)):
+        plain[k + 1] = bell[k]
         curved[k] += bell[k]
         curved[k + 1] -= 2 * bell[k]
         curved[k + 2] += bell[k]
