@@ -192,18 +192,20 @@ def _line_offsets(plane: Plane) -> npt.NDArray[np.float64]:
     all of one sign: the edge of a cell is not as long. Of long rows some `_ENOUGH` pixels tell.
     """
     step = max(1, plane.shape[1] // _ENOUGH)
-    lines = np.ascontiguousarray(plane[:, ::step], np.float64)
+    lines = np.ascontiguousarray(plane[:, ::step], np.float32)
     bend = lines[1:-1] - (lines[2:] + lines[:-2]) / 2
     parts = bend.shape[1] // _ROW_PARTS
     sorted_ = np.sort(bend[:, : parts * _ROW_PARTS].reshape(len(bend), _ROW_PARTS, parts), axis=2)
     offsets = sorted_[:, :, parts // 4 : parts - parts // 4].mean(axis=2)
     least = np.maximum(np.percentile(offsets, 25, axis=1), -np.percentile(offsets, 75, axis=1))
-    whole = plane[:: max(1, plane.shape[0] // _ENOUGH)].astype(np.float64)
+    whole = plane[:: max(1, plane.shape[0] // _ENOUGH)].astype(np.float32)
     differences = np.abs(np.diff(whole, axis=1))
-    noise = 1.4826 * float(np.median(differences)) / 2**0.5
+    noise = 1.4826 * float(np.median(differences[:, :: max(1, plane.shape[1] // _ENOUGH)])) / 2**0.5
     # where most neighbours are equal (8 bit, few grey levels), a stripe is one grey level at least
-    steps = differences[differences > 0]
-    result: npt.NDArray[np.float64] = least.clip(0) / max(noise, float(steps.min()) if steps.size else 1.0)
+    step_of_grey = float(np.min(differences, where=differences > 0, initial=np.inf))
+    result: npt.NDArray[np.float64] = least.clip(0) / max(
+        noise, step_of_grey if step_of_grey < np.inf else 1.0
+    )
     return result
 
 

@@ -36,11 +36,19 @@ def sharpness(image: npt.NDArray[Any]) -> float:
     """
     import cv2
 
-    plane = (image.max(axis=0) if image.ndim == 3 else image).astype(np.float64)
-    plane -= plane.mean()
-    plane = (plane / max(float(np.abs(plane).max()), 1e-300)).astype(np.float32)
+    plane = image.max(axis=0) if image.ndim == 3 else image
+    middle = float(plane.mean(dtype=np.float64))
+    largest = max(float(plane.max()) - middle, middle - float(plane.min()))
+    if not largest > 0:
+        return float("nan")
+    if plane.dtype.kind == "f":  # the range of float32 may be too small for it
+        plane = ((plane.astype(np.float64) - middle) / largest).astype(np.float32)
+    else:
+        plane = plane.astype(np.float32)
+        plane -= np.float32(middle)
+        plane *= np.float32(1 / largest)
     laplacian = cv2.Laplacian(plane, cv2.CV_32F)[1:-1, 1:-1]
-    noise = float(np.square(laplacian, dtype=np.float64).mean()) / 20
+    noise = cv2.norm(laplacian, cv2.NORM_L2SQR) / max(laplacian.size, 1) / 20
     small, large = (_power(plane, band) - noise * _noise_share(band) for band in (SMALL, LARGE))
     # What noise alone has in the band varies by a fifteenth in 256² px.
     if large <= 0.25 * noise * _noise_share(LARGE):
@@ -60,7 +68,8 @@ def _power(plane: npt.NDArray[np.float32], band: tuple[float, float]) -> float:
     # The mean over squares is a blur of its own.
     blurred = (step**2 - 1) / 12
     narrow, wide = (cv2.GaussianBlur(plane, (0, 0), (sigma**2 - blurred) ** 0.5 / step) for sigma in band)
-    return float(np.var(narrow - wide, dtype=np.float64))
+    spread = cv2.meanStdDev(cv2.subtract(narrow, wide))[1]
+    return float(spread[0, 0]) ** 2
 
 
 def _noise_share(band: tuple[float, float]) -> float:

@@ -6,6 +6,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy.ndimage import find_objects
+
+from napari_tam.compiled import compiled
 
 Labels = npt.NDArray[np.int32]
 Float = npt.NDArray[np.float32]
@@ -16,7 +19,7 @@ def mask_flows(labels: Labels) -> npt.NDArray[np.float64]:
 
     In every round a mask's centre gets one unit and every pixel the mean of the nine pixels around it,
     where pixels off its mask count as zero; twice as many rounds as the largest mask has rows and columns
-    (Stringer et al. 2021). It is written here as this part of Cellpose is compiled at every start (5 s).
+    (Stringer et al. 2021). It is written here as Cellpose compiles its own at every start (5 s).
 
     Parameters
     ----------
@@ -28,30 +31,61 @@ def mask_flows(labels: Labels) -> npt.NDArray[np.float64]:
     (2, Y, X) unit vectors in y and x; zero off the masks.
     """
     flows = np.zeros((2, *labels.shape))
-    padded = np.pad(labels, 1)
-    width = padded.shape[1]
-    pixels = np.flatnonzero(padded)
-    if not len(pixels):
+    rows, columns = np.nonzero(labels)
+    if not len(rows):
         return flows
-    mask = padded.ravel()[pixels]
-    number = np.full(padded.size, len(pixels))  # the last one is off all masks, and stays at zero
-    number[pixels] = np.arange(len(pixels))
-    offsets = np.array([0, -width, width, -1, 1, -width - 1, -width + 1, width - 1, width + 1])
-    around = pixels + offsets[:, None]
-    own = np.where(padded.ravel()[around] == mask, number[around], len(pixels))
-    centres, rounds = _centres(pixels // width, pixels % width, mask)
-    heat, total, one = np.zeros(len(pixels) + 1), np.empty(len(pixels)), np.empty(len(pixels))
-    # In one thread: a round is too short for several, which would wait for each other.
-    for _ in range(rounds):
-        heat[centres] += 1
-        np.take(heat, own[0], out=total, mode="clip")
-        for beside in own[1:]:
-            total += np.take(heat, beside, out=one, mode="clip")
-        np.divide(total, 9, out=heat[:-1])
-    up, down, left, right = heat[number[around[1:5]]]
-    climb = np.stack([down - up, right - left])
-    flows[:, pixels // width - 1, pixels % width - 1] = climb / (1e-60 + np.sqrt((climb**2).sum(axis=0)))
+    mask = labels[rows, columns]
+    centres, rounds = _centres(rows, columns, mask)
+    extent = np.full((int(mask.max()), 4), -1, np.int64)
+    for number, box in enumerate(find_objects(labels)):
+        if box is not None:
+            extent[number] = box[0].start, box[0].stop, box[1].start, box[1].stop
+    _climb(flows, labels, extent, rows[centres], columns[centres], rounds)
     return flows
+
+
+@compiled
+def _climb(flows: Any, labels: Any, extent: Any, row: Any, column: Any, rounds: int) -> None:
+    """Write the flows (2, Y, X) of all masks: of each its box (first and last rows, columns) and its centre.
+
+    Sums are taken in Cellpose's order: where the flow is as good as 0, that decides what it is.
+    """
+    # beside another mask, that one's heat counts in the flow
+    warm = np.zeros((labels.shape[0] + 2, labels.shape[1] + 2))
+    for number in range(len(extent)):
+        top, bottom, left, right = extent[number]
+        height, width = bottom - top, right - left
+        inside = np.zeros((height + 2, width + 2))
+        for r in range(height):
+            for c in range(width):
+                inside[r + 1, c + 1] = labels[top + r, left + c] == number + 1
+        heat, after = np.zeros_like(inside), np.zeros_like(inside)
+        for _ in range(rounds):
+            heat[row[number] - top + 1, column[number] - left + 1] += 1
+            for r in range(1, height + 1):
+                up, here, down, own, into = heat[r - 1], heat[r], heat[r + 1], inside[r, 1:], after[r, 1:]
+                up_1, here_1, down_1, up_2, here_2, down_2 = (
+                    up[1:],
+                    here[1:],
+                    down[1:],
+                    up[2:],
+                    here[2:],
+                    down[2:],
+                )
+                for c in range(width):
+                    total = here_1[c] + up_1[c] + down_1[c] + here[c] + here_2[c]
+                    into[c] = own[c] * ((total + up[c] + up_2[c] + down[c] + down_2[c]) / 9)
+            heat, after = after, heat
+        for r in range(height):
+            for c in range(width):
+                if inside[r + 1, c + 1]:
+                    warm[top + r + 1, left + c + 1] = heat[r + 1, c + 1]
+    for r in range(labels.shape[0]):
+        for c in range(labels.shape[1]):
+            if labels[r, c]:
+                down, across = warm[r + 2, c + 1] - warm[r, c + 1], warm[r + 1, c + 2] - warm[r + 1, c]
+                size = 1e-60 + np.sqrt(down * down + across * across)
+                flows[0, r, c], flows[1, r, c] = down / size, across / size
 
 
 def _centres(

@@ -15,9 +15,10 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from napari_tam.puncta.emitters import Doubles, Emitters, Windows, add_light, refine, weight_at
+from napari_tam.puncta.emitters import REACH, Doubles, Emitters, add_light, refine, weight_at
+from napari_tam.puncta.light_loops import flat_misfits
 from napari_tam.puncta.pixel_model import pixel_variance, usual_height
-from napari_tam.puncta.proposals import NEAR, Proposals, curvature, matched_norm, propose
+from napari_tam.puncta.proposals import NEAR, LeftOver, Proposals, curvature, propose
 from napari_tam.puncta.psf_width import ALONE
 from napari_tam.stopping import checkpoint
 
@@ -46,6 +47,9 @@ CLEAR = 5.0
 
 #: What has no other within so many sigma is not looked at again in each round.
 LONELY = 4.5
+
+#: Emitters within so many sigma of a change are fitted again with it.
+REFITTED = 4.0
 
 #: Rounds of proposals at most.
 ROUNDS = 12
@@ -90,7 +94,7 @@ def resolve(light: Float, seeds: Emitters, *, single_sigma: float, rounds: int =
         return Fit(seeds, weight)
     now = refine(seeds, rest, weight, free, rounds=4)
     weight = pixel_variance(rest, light - rest, now.take(free)).weight(level)
-    norm = matched_norm(weight, sigma)
+    left = LeftOver(rest, weight, sigma, MORE_PAYS)
     usual_misfit = misfit_of_singles(_singles(now, free, sigma, variance.constant), rest, weight)
     untried = free.copy()
     for _ in range(rounds):
@@ -98,12 +102,14 @@ def resolve(light: Float, seeds: Emitters, *, single_sigma: float, rounds: int =
         usual = usual_among(now.take(free), sigma)
         crowded = free & ~stand_alone(now, LONELY / ALONE * sigma)
         places = np.flatnonzero(free & untried), np.flatnonzero(free & (untried | crowded))
-        proposals = propose(now, *places, rest, weight, usual, MORE_PAYS, sigma, norm)
+        proposals = propose(now, *places, left, usual)
         if not len(proposals):
             break
         untried &= crowded  # the others are as they are, until something near them changes
+        left.changed(proposals.centres(now), REFITTED + REACH + 0.5)
         now, free, untried, kept = attempt(now, free, untried, proposals, rest, weight, usual, usual_misfit)
-        now, free, untried = _pruned(now, free, untried, rest, weight)
+        now, free, untried, gone = _pruned(now, free, untried, rest, weight)
+        left.changed(gone.points, REACH)
         if not kept:
             break
     return Fit(refine(now, rest, weight, free & ~stand_alone(now, sigma), rounds=4), weight)
@@ -133,14 +139,15 @@ def misfit_of_singles(singles: Emitters, rest: Float, weight: Float) -> float:
 
 def _pruned(
     now: Emitters, free: npt.NDArray[np.bool_], untried: npt.NDArray[np.bool_], rest: Float, weight: Float
-) -> tuple[Emitters, npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
-    """Drop what others have taken over; of each candidate the brightest stays."""
+) -> tuple[Emitters, npt.NDArray[np.bool_], npt.NDArray[np.bool_], Emitters]:
+    """Drop what others have taken over; of each candidate the brightest stays. The last of these are gone."""
     brightest = np.zeros(int(now.parent.max(initial=-1)) + 1)
     np.maximum.at(brightest, now.parent, now.peak)
     significant = now.peak**2 * np.pi * now.sigma**2 * weight_at(weight, now) > LEAST_SNR**2
     stays = significant | (now.peak >= brightest[now.parent])
-    add_light(rest, now.take(~stays))
-    return now.take(stays), free[stays], untried[stays]
+    gone = now.take(~stays)
+    add_light(rest, gone)
+    return now.take(stays), free[stays], untried[stays], gone
 
 
 def stand_alone(emitters: Emitters, sigma: float) -> npt.NDArray[np.bool_]:
@@ -189,19 +196,16 @@ def attempt(
     points, peak = now.points.copy(), now.peak.copy()
     points[split], peak[split] = proposals.halves.points[first], proposals.halves.peak[first]
     trial = replace(now, points=points, peak=peak).plus(proposals.halves.take(second)).plus(proposals.more)
-    centres = np.concatenate([now.points[split], proposals.more.points])
+    centres = proposals.centres(now)
     tree = cKDTree(centres)
     added = np.ones(len(proposals), bool)
     free = np.concatenate([free, added])
-    active = free & np.isfinite(tree.query(trial.points, distance_upper_bound=4 * sigma)[0])
-    probe = Emitters(
-        centres, np.ones(len(centres)), np.full(len(centres), sigma), np.zeros(len(centres), int)
-    )
-    pays = _misfit(probe, rest, weight)
+    active = free & np.isfinite(tree.query(trial.points, distance_upper_bound=REFITTED * sigma)[0])
+    pays = flat_misfits(rest, weight, centres, sigma, 2.5)
     add_light(rest, now.take(split))
     add_light(rest, trial.take(np.concatenate([split, np.arange(old, len(trial))])), -1)
     trial = refine(trial, rest, weight, active, rounds=8)
-    pays -= _misfit(probe, rest, weight)
+    pays -= flat_misfits(rest, weight, centres, sigma, 2.5)
     for emitters, sign in ((trial, 1), (now, -1)):
         away, whose = tree.query(emitters.points, distance_upper_bound=1.5 * sigma)
         here = np.isfinite(away)
@@ -225,27 +229,6 @@ def attempt(
         untried |= near
     changed = replace(trial, points=points, peak=peak).take(there)
     return changed, free[there], untried[there], bool(kept.any())
-
-
-def _misfit(probe: Emitters, rest: Float, weight: Float) -> Doubles:
-    """Chi² within 2.5 sigma of places, after a sloping background was fitted there."""
-    windows = Windows(probe, (rest.shape[0], rest.shape[1]), 2.5)
-    sigma = probe.sigma.astype(np.float32)[:, None]
-    y, x = (windows.dy / sigma)[:, :, None], (windows.dx / sigma)[:, None, :]
-    seen = (
-        windows.of(weight)
-        * (y**2 + x**2 < 6.25)
-        * (windows.bell_y[:, :, None] * windows.bell_x[:, None, :] > 0)
-    )
-    left = windows.of(rest)
-    sums = [(seen * part).sum(axis=(1, 2)) for part in (1, y, x, y**2, y * x, x**2)]
-    pull = np.stack([(seen * left * part).sum(axis=(1, 2)) for part in (1, y, x)], axis=1).astype(np.float64)
-    matrix = (
-        np.stack([sums[i] for i in (0, 1, 2, 1, 3, 4, 2, 4, 5)], axis=1).reshape(-1, 3, 3).astype(np.float64)
-    )
-    matrix += 1e-6 * np.maximum(matrix[:, :1, :1], 1e-12) * np.eye(3)
-    solved = np.linalg.solve(matrix, pull[:, :, None])[:, :, 0]
-    return np.asarray((seen * left**2).sum(axis=(1, 2)) - (solved * pull).sum(axis=1), np.float64)
 
 
 def _likely(peak: Doubles, usual: tuple[float, float]) -> Doubles:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
+
+from napari_tam.compiled import compiled
 
 if TYPE_CHECKING:
     from napari_tam.puncta.patches import Float, Points
@@ -47,15 +49,9 @@ def centres_from_flows(output: Float, *, steps: int = 14) -> tuple[Points, Float
         return np.zeros((0, 2)), np.zeros(0, np.float32)
     chance = 1 / (1 + np.exp(-output[2][rows, columns]))
     y, x = rows.astype(np.float32), columns.astype(np.float32)
-    flow = output[:2] / 5
-    early = y, x
-    for step in range(steps):
-        # remap interpolates only at the few positions asked for.
-        grid_x, grid_y = x.reshape(-1, 1), y.reshape(-1, 1)
-        y = np.clip(y + _sample(flow[0], grid_x, grid_y), 0, height - 1)
-        x = np.clip(x + _sample(flow[1], grid_x, grid_y), 0, width - 1)
-        if step + 1 == FINE_STEPS:
-            early = y, x
+    follow(output, y, x, FINE_STEPS)
+    early = y.copy(), x.copy()
+    follow(output, y, x, steps - FINE_STEPS)
     points, scores, size = _gather(y, x, chance, (height, width), 1)
     sure = size[scores >= 0.5]
     if len(sure) and np.median(sure) < FINE_PIXELS:
@@ -80,22 +76,12 @@ def _gather(
         for p, n in ((y, height), (x, width))
     )
     flat = row * width + column
-    around = (width * np.arange(-1, 2)[:, None] + np.arange(-1, 2)).ravel()
-    # Few cells of the grid hold anything: only they and their neighbours are looked at.
-    held = np.zeros((height, width), bool)
-    held.ravel()[flat[:, None] + around] = True
-    held[[0, -1]] = False
-    held[:, [0, -1]] = False
-    cells = np.flatnonzero(held)
-    weight, smooth = np.zeros(height * width, np.float32), np.zeros(height * width, np.float32)
-    np.add.at(weight, flat, chance)
     bell = cv2.getGaussianKernel(3, 0.6 if finer == 1 else 0.7, cv2.CV_32F)
-    smooth[cells] = weight[cells[:, None] + around] @ (bell * bell.T).ravel()
-    high = smooth[cells] > 0.5
-    peaks = cells[high & (smooth[cells] >= smooth[cells[:, None] + around].max(axis=1))]
+    weight, smooth = np.zeros((2, height * width), np.float32)
+    peaks = np.sort(peaks_of(weight, smooth, flat, chance, width, bell * bell.T))
     seeds = np.zeros(height * width, np.intp)
     seeds[peaks] = np.argsort(np.argsort(smooth[peaks], kind="stable")) + 1
-    member = seeds[flat[:, None] + around].max(axis=1)
+    member = highest_beside(seeds, flat, width)
     total = np.bincount(member, chance, minlength=len(peaks) + 1)[1:]
     count = np.bincount(member, minlength=len(peaks) + 1)[1:]
     enough = count >= 3
@@ -108,14 +94,81 @@ def _gather(
     return points[enough], best[1:][enough].astype(np.float32), count[enough]
 
 
-def _sample(plane: Float, x: Float, y: Float) -> Float:
-    """Bilinear values of a plane at positions (n×1 arrays)."""
-    plane = np.ascontiguousarray(plane)
-    parts = [
-        # OpenCV's remap takes at most 32,767 rows.
-        cv2.remap(
-            plane, x[i : i + 30000], y[i : i + 30000], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
-        )
-        for i in range(0, len(x), 30000)
-    ]
-    return np.asarray(np.concatenate(parts)[:, 0], np.float32)
+@compiled
+def follow(output: Any, y: Any, x: Any, steps: int) -> None:
+    """Move places along a network's flows, (3, Y, X), by so many steps; bilinear between pixels."""
+    height, width = output.shape[1:]
+    for i in range(len(y)):
+        for _ in range(steps):
+            top, left = min(int(y[i]), height - 2), min(int(x[i]), width - 2)
+            top, left = max(top, 0), max(left, 0)
+            below, right = min(top + 1, height - 1), min(left + 1, width - 1)
+            down, across = y[i] - top, x[i] - left
+            for axis in range(2):
+                plane = output[axis]
+                upper = plane[top, left] + across * (plane[top, right] - plane[top, left])
+                lower = plane[below, left] + across * (plane[below, right] - plane[below, left])
+                step = (upper + down * (lower - upper)) / np.float32(5)
+                if axis == 0:
+                    y[i] = min(max(y[i] + step, 0), height - 1)
+                else:
+                    x[i] = min(max(x[i] + step, 0), width - 1)
+
+
+@compiled
+def peaks_of(weight: Any, smooth: Any, flat: Any, chance: Any, width: int, bell: Any) -> Any:
+    """Return the cells of a grid (flat) in which more gathers than in each cell beside them.
+
+    Parameters
+    ----------
+    weight, smooth
+        Grids of zeros (flat), for the sum of what is in each cell and for that sum blurred by `bell` (3, 3).
+    flat, chance
+        The cell that each pixel ends in, and its weight.
+    width
+        Cells in a row of the grid. The outermost cells are none.
+    """
+    for i in range(len(flat)):
+        weight[flat[i]] += chance[i]
+    height = len(weight) // width
+    seen = np.empty(9 * len(flat), np.int64)
+    count = 0
+    for i in range(len(flat)):
+        for down in range(-1, 2):
+            for across in range(-1, 2):
+                cell = flat[i] + down * width + across
+                row, column = cell // width, cell % width
+                inside = 0 < row < height - 1 and 0 < column < width - 1
+                if smooth[cell] or not inside:
+                    continue
+                total = np.float32(0)
+                for a in range(-1, 2):
+                    for b in range(-1, 2):
+                        total += weight[cell + a * width + b] * bell[a + 1, b + 1]
+                smooth[cell] = total
+                seen[count] = cell
+                count += 1
+    peaks = np.empty(count, np.int64)
+    found = 0
+    for i in range(count):
+        cell, highest = seen[i], np.float32(0)
+        if smooth[cell] <= 0.5:
+            continue
+        for a in range(-1, 2):
+            for b in range(-1, 2):
+                highest = max(highest, smooth[cell + a * width + b])
+        if smooth[cell] >= highest:
+            peaks[found] = cell
+            found += 1
+    return peaks[:found]
+
+
+@compiled
+def highest_beside(seeds: Any, flat: Any, width: int) -> Any:
+    """Return the highest of the numbers in and beside each cell of a grid (flat)."""
+    result = np.zeros(len(flat), np.int64)
+    for i in range(len(flat)):
+        for down in range(-1, 2):
+            for across in range(-1, 2):
+                result[i] = max(result[i], seeds[flat[i] + down * width + across])
+    return result

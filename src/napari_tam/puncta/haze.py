@@ -14,7 +14,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from napari_tam.puncta.emitters import Emitters, Windows, add_light
+from napari_tam.puncta.emitters import Emitters, add_light, arrays, near_pairs
+from napari_tam.puncta.light_loops import block_sums, matched, pair_sums
 
 if TYPE_CHECKING:
     from napari_tam.puncta.patches import Float
@@ -67,14 +68,12 @@ def solve_haze(
     if len(others):
         add_light(rest, others, -1)
     some = emitters.take(near)
-    pixels, drawn, coarse = _bells(some, weight, step, blocks)
     total = _sums(weight, step, blocks)
-    own = (drawn.T @ diags(weight.ravel()[pixels].astype(np.float64)) @ drawn).tocsr()
-    cross = (coarse.T @ hats).tocsr()
+    own, cross = _shared(some, weight), _in_blocks(some, weight, step, blocks).T @ hats
     ground = (hats.T @ diags(total) @ hats).tocsr()
-    weighted = weight * rest
-    wanted = drawn.T @ weighted.ravel()[pixels]
-    pull = hats.T @ _sums(weighted, step, blocks)
+    points, _, widths = arrays(some)
+    wanted = matched(rest, weight, points, widths, REACH)
+    pull = hats.T @ _sums(weight * rest, step, blocks)
     lit = np.ones(len(some), bool)
     for _ in range(ROUNDS):
         rows = np.flatnonzero(lit)
@@ -136,29 +135,26 @@ def _block_of(points: npt.NDArray[np.float64], blocks: tuple[int, int], step: in
     return np.asarray(row * blocks[1] + column, np.intp)
 
 
-def _bells(
-    emitters: Emitters, weight: Float, step: int, blocks: tuple[int, int]
-) -> tuple[npt.NDArray[np.intp], Any, Any]:
-    """Emitters of height 1 in the pixels that they reach (flat), and weighted in every block.
-
-    Returns
-    -------
-    These pixels; matrices (pixels, N) and (blocks, N).
-    """
+def _shared(emitters: Emitters, weight: Float) -> Any:
+    """Return what emitters of height 1 share of their weighted light, (N, N)."""
     from scipy.sparse import csr_matrix
 
-    shape = (weight.shape[0], weight.shape[1])
-    windows = Windows(emitters, shape, REACH)
-    bell = (windows.bell_y[:, :, None] * windows.bell_x[:, None, :]).reshape(len(emitters), -1)
-    which = np.repeat(np.arange(len(emitters)), bell.shape[1])
-    flat = windows.flat.ravel()
-    seen = (bell * weight.ravel()[windows.flat]).ravel().astype(np.float64)
-    pixels = windows.pixels()
-    places = (windows.flat.ravel(), which)
-    drawn = csr_matrix((bell.ravel().astype(np.float64), places), shape=(len(pixels), len(emitters)))
-    block = (flat // shape[1]) // step * blocks[1] + (flat % shape[1]) // step
-    coarse = csr_matrix((seen, (block, which)), shape=(blocks[0] * blocks[1], len(emitters)))
-    return pixels, drawn, coarse
+    n = len(emitters)
+    first, second = near_pairs(emitters.points, 2 * REACH * float(emitters.sigma.max()))
+    one, other = np.concatenate([first, np.arange(n)]), np.concatenate([second, np.arange(n)])
+    points, _, widths = arrays(emitters)
+    value = pair_sums(weight, points, widths, one, other, REACH)
+    twice = np.concatenate([value, value[: len(first)]])
+    return csr_matrix((twice, (np.concatenate([one, second]), np.concatenate([other, first]))), shape=(n, n))
+
+
+def _in_blocks(emitters: Emitters, weight: Float, step: int, blocks: tuple[int, int]) -> Any:
+    """Return the weighted light of emitters of height 1 in every block, (blocks, N)."""
+    from scipy.sparse import csr_matrix
+
+    points, _, widths = arrays(emitters)
+    block, whose, value = block_sums(weight, points, widths, step, blocks[1], REACH)
+    return csr_matrix((value, (block, whose)), shape=(blocks[0] * blocks[1], len(emitters)))
 
 
 def _sums(image: npt.NDArray[Any], step: int, blocks: tuple[int, int]) -> npt.NDArray[np.float64]:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from napari_tam.puncta.emitters import Doubles, Emitters, Windows
-from napari_tam.puncta.spot_input import noise_at_scale, rough
+from napari_tam.puncta.emitters import Doubles, Emitters, pixels_around
+from napari_tam.puncta.light_loops import precision_of, response_samples, rough_at
+from napari_tam.puncta.spot_input import SCALE_PX, noise_at_scale
 
 if TYPE_CHECKING:
     from napari_tam.puncta.patches import Float
@@ -27,8 +28,7 @@ class Variance:
 
     def weight(self, light: Float) -> Float:
         """Reciprocal of the variance where there is so much light above the background."""
-        light = np.maximum(light, 0)
-        return np.asarray(1 / (self.constant + (self.slope + MISFIT**2 * light) * light), np.float32)
+        return np.asarray(precision_of(light, self.constant, self.slope, MISFIT**2), np.float32)
 
 
 def background_image(pixels: Float, emitters: Emitters, sigma: float) -> Float:
@@ -66,13 +66,16 @@ def pixel_variance(rest: Float, light: Float, emitters: Emitters) -> Variance:
     emitters
         Those whose surroundings are looked at.
     """
-    steps = rough(rest)
-    floor = max(float(np.median(np.abs(steps[::3, ::3]))) * 1.4826, 1e-6) ** 2
+    grid = np.arange(0, rest.size).reshape(rest.shape)[::3, ::3].ravel()
+    floor = max(float(np.median(np.abs(rough_at(rest, grid)))) * 1.4826, 1e-6) ** 2
     # Averaged, resampled or compressed images: what matters is the noise as a punctum meets it.
-    constant = max(noise_at_scale(rest) ** 2, floor)
+    step = [max(1, size // 512) for size in rest.shape]
+    known = cv2.getGaussianKernel(8 * round(SCALE_PX) + 1, SCALE_PX, cv2.CV_32F).ravel()
+    constant = max(noise_at_scale(rest, response_samples(rest, known, *step)) ** 2, floor)
     some = emitters.take(np.arange(0, len(emitters), max(1, len(emitters) // 1000)))
-    flat = Windows(some, (rest.shape[0], rest.shape[1]), 1.5).flat.ravel()
-    bright, noise = light.ravel()[flat], steps.ravel()[flat]
+    radius = int(np.ceil(1.5 * float(some.sigma.max(initial=0.5))))
+    flat = pixels_around(some.points, radius, (rest.shape[0], rest.shape[1])).ravel()
+    bright, noise = light.ravel()[flat], rough_at(rest, flat)
     order = np.argsort(bright)
     bins = [part for part in np.array_split(order, 12) if len(part) > 20]
     level = np.array([float(np.median(bright[part])) for part in bins])

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
-from napari_tam.puncta.emitters import Doubles, Emitters, Index, Windows, near_pairs
+from napari_tam.puncta.emitters import Doubles, Emitters, Index, arrays, near_pairs
+from napari_tam.puncta.light_loops import SQUARE, curvatures, lit_squares, peaks_left
 
 if TYPE_CHECKING:
     from napari_tam.puncta.patches import Float, Points
 
 #: Least fall of chi² that is worth a try.
 WORTH_A_TRY = 3.0
-
-#: Emitters within squares of so many pixels are looked at together.
-SQUARE_PX = 128
 
 #: One more emitter lies within so many sigma of one that is there.
 NEAR = 3.0
@@ -55,17 +52,17 @@ class Proposals:
         """Return how many there are."""
         return len(self.split) + len(self.more)
 
+    def centres(self, now: Emitters) -> Points:
+        """Return where the changes are, those of `split` first, (N, 2)."""
+        return np.concatenate([now.points[self.split], self.more.points])
+
 
 def propose(
     now: Emitters,
     untried: Index,
     lit: Index,
-    rest: Float,
-    weight: Float,
+    left: LeftOver,
     usual: tuple[float, float],
-    least: float,
-    sigma: float,
-    norm: Float,
 ) -> Proposals:
     """Find what to try next.
 
@@ -77,24 +74,19 @@ def propose(
         Indices of those that may be split.
     lit
         Indices of those that others may lie beside.
-    rest, weight
-        (Y, X) the image without background and emitters; reciprocal of each pixel's variance.
+    left
+        What the emitters leave of the image.
     usual
         Median and SD of the log height of single puncta.
-    least
-        Fall of chi² that a further emitter needs.
-    sigma
-        Width of a single emitter.
-    norm
-        `matched_norm` of the weights.
     """
-    full, wider, shape = curvature(now.take(untried), rest, weight)
+    sigma = left.sigma
+    full, wider, shape = curvature(now.take(untried), left.rest, left.weight)
     bright = np.log(now.peak[untried]) > usual[0] + 0.7 * usual[1]
     longest = (shape[:, 0] + shape[:, 2]) / 2 + np.hypot((shape[:, 0] - shape[:, 2]) / 2, shape[:, 1] / 2)
     # A wider Gaussian is no pair, unless it is rather bright as well.
     good = ((full - wider > WORTH_A_TRY) | (bright & (full > WORTH_A_TRY))) & (longest > 0)
     split, split_gain, shape = untried[good], full[good], shape[good]
-    at, beside, height, gain = _left_over(now, lit, rest, weight, sigma, least, norm)
+    at, beside, height, gain = _beside(now, left.peaks_near(now.points[lit]), sigma)
     points = np.concatenate([now.points[split], at])
     chosen = _spread_out(points, np.concatenate([split_gain, gain]), NEAR * sigma)
     first, second = chosen[chosen < len(split)], chosen[chosen >= len(split)] - len(split)
@@ -127,46 +119,57 @@ def matched_norm(weight: Float, sigma: float) -> Float:
     return np.asarray(np.maximum(norm, 1e-12), np.float32)
 
 
-def _left_over(
-    now: Emitters, lit: Index, rest: Float, weight: Float, sigma: float, least: float, norm: Float
-) -> tuple[Points, Index, Doubles, Doubles]:
-    """Places where one more emitter would explain the rest: the nearest emitter, height and gain of each."""
+class LeftOver:
+    """What emitters leave of an image, and the places where one more of them would explain some of it.
+
+    Parameters
+    ----------
+    rest, weight
+        (Y, X) the image without background and emitters, which may change; reciprocal of
+        each pixel's variance.
+    sigma
+        Width of a single emitter.
+    least
+        Fall of chi² that a further emitter needs.
+    """
+
+    def __init__(self, rest: Float, weight: Float, sigma: float, least: float) -> None:
+        self.rest, self.weight, self.sigma, self.least = rest, weight, sigma, least
+        self._norm = matched_norm(weight, sigma)
+        self._peaks = np.zeros((0, 4))
+        self._known = np.zeros((rest.shape[0] // SQUARE + 1, rest.shape[1] // SQUARE + 1), np.bool_)
+
+    def peaks_near(self, points: Points) -> Doubles:
+        """Return places, heights and gains of further emitters near points, (M, 4)."""
+        from scipy.spatial import cKDTree
+
+        reach = NEAR * self.sigma + 1
+        bell, mean, _ = _bell(self.sigma)
+        new = lit_squares(points, reach, *self.rest.shape) & ~self._known
+        found = peaks_left(self.rest, self.weight, self._norm, bell.ravel(), mean, self.least, new)
+        self._peaks = np.concatenate([self._peaks, found])
+        self._known |= new
+        near = cKDTree(points).query(self._peaks[:, :2], p=np.inf, distance_upper_bound=reach)[0] < np.inf
+        return np.asarray(self._peaks[near])
+
+    def changed(self, points: Points, reach: float) -> None:
+        """Forget what was found where light changed within so many sigma of points."""
+        if not len(points):
+            return
+        touched = lit_squares(points, (reach + 3) * self.sigma + 2, *self.rest.shape)
+        self._known &= ~touched
+        row, column = self._peaks[:, :2].astype(np.intp).T // SQUARE
+        self._peaks = self._peaks[~touched[row, column]]
+
+
+def _beside(now: Emitters, peaks: Doubles, sigma: float) -> tuple[Points, Index, Doubles, Doubles]:
+    """Of further emitters next to one that is there: places, which that is, heights and gains."""
     from scipy.spatial import cKDTree
 
-    shape = np.array(rest.shape)
-    found = [np.zeros((0, 4))]
-    bell, mean, size = _bell(sigma)
-    border = cv2.BORDER_CONSTANT
-    places = cKDTree(now.points[lit])
-    for part in _around(now.points[lit], int(np.ceil((NEAR + 3) * sigma)) + 2, shape):
-        pull = weight[part] * rest[part]
-        match = cv2.sepFilter2D(pull, cv2.CV_32F, bell, bell, borderType=border)
-        match = match - mean * cv2.boxFilter(pull, cv2.CV_32F, size, normalize=False, borderType=border)
-        gain = np.maximum(match, 0) ** 2 / norm[part]
-        row, column = np.nonzero((gain > least) & (gain >= cv2.dilate(gain, np.ones((3, 3), np.uint8))))
-        values = np.stack([match[row, column] / norm[part][row, column], gain[row, column]], axis=1)
-        at = np.stack([row + part[0].start, column + part[1].start], axis=1)
-        # not at the part's edge, where the filter is cut
-        inner = places.query(at, p=np.inf, distance_upper_bound=NEAR * sigma + 1)[0] < np.inf
-        found.append(np.concatenate([at[inner], values[inner]], axis=1))
-    table = np.concatenate(found)
-    table = table[np.unique(table[:, 0] * shape[1] + table[:, 1], return_index=True)[1]]
-    away, beside = cKDTree(now.points).query(table[:, :2])
+    away, beside = cKDTree(now.points).query(peaks[:, :2])
     near = away < NEAR * sigma
-    table = table[near]
-    return table[:, :2], beside[near].astype(np.intp), table[:, 2], table[:, 3]
-
-
-def _around(points: Points, reach: int, shape: npt.NDArray[np.intp]) -> list[tuple[slice, slice]]:
-    """Return parts of an image that hold all that is within reach of points, and little else."""
-    square = (points // SQUARE_PX).astype(np.intp)
-    _, member = np.unique(square, axis=0, return_inverse=True)
-    order = np.argsort(member.ravel(), kind="stable")
-    first = np.flatnonzero(np.diff(member.ravel()[order], prepend=-1))
-    at = np.round(points[order]).astype(np.intp)
-    low = np.maximum(np.minimum.reduceat(at, first) - reach, 0)
-    high = np.minimum(np.maximum.reduceat(at, first) + reach + 1, shape)
-    return [np.s_[a:c, b:d] for (a, b), (c, d) in zip(low.tolist(), high.tolist(), strict=True)]
+    peaks = peaks[near]
+    return peaks[:, :2], beside[near].astype(np.intp), peaks[:, 2], peaks[:, 3]
 
 
 def _spread_out(points: Points, value: Doubles, reach: float) -> Index:
@@ -202,52 +205,5 @@ def curvature(emitters: Emitters, rest: Float, weight: Float) -> tuple[Doubles, 
     (N,) fall of chi² by all three second derivatives, (N,) by a wider Gaussian alone, and (N, 3)
     coefficients of yy, yx and xx, in units of height × sigma².
     """
-    found = [np.zeros((0, 5))]
-    for start in range(0, len(emitters), 2000):
-        found.append(
-            _curvature(emitters.take(np.arange(start, min(start + 2000, len(emitters)))), rest, weight)
-        )
-    table = np.concatenate(found)
+    table = curvatures(rest, weight, *arrays(emitters))
     return table[:, 0], table[:, 1], table[:, 2:]
-
-
-def _curvature(emitters: Emitters, rest: Float, weight: Float) -> Doubles:
-    n = len(emitters)
-    windows = Windows(emitters, (rest.shape[0], rest.shape[1]))
-    sigma = emitters.sigma.astype(np.float32)[:, None]
-    y, x = windows.dy / sigma, windows.dx / sigma
-    bell_y, bell_x = windows.bell_y, windows.bell_x
-    disc = (y[:, :, None] ** 2 + x[:, None, :] ** 2) < 9.5
-    # Where the bell is 0 the window reaches beyond the image.
-    seen = windows.of(weight) * (disc & (bell_y[:, :, None] > 0) & (bell_x[:, None, :] > 0))
-    own = emitters.peak.astype(np.float32)[:, None] * bell_y
-    one = np.ones_like(y)
-    parts: list[tuple[npt.NDArray[Any], npt.NDArray[Any]]] = [
-        (one, one), (y, one), (one, x), (own, bell_x), (own * y, bell_x), (own, bell_x * x),
-        (own * (y**2 - 1), bell_x), (own * y, bell_x * x), (own, bell_x * (x**2 - 1)),
-    ]  # fmt: skip
-    basis = np.stack([(p[:, :, None] * q[:, None, :]).reshape(n, -1) for p, q in parts], axis=1)
-    weighted = basis * seen.reshape(n, 1, -1)
-    matrix = np.matmul(weighted, basis.transpose(0, 2, 1)).astype(np.float64)
-    vector = np.matmul(weighted, windows.of(rest).reshape(n, -1, 1))[:, :, 0].astype(np.float64)
-    scale = np.sqrt(np.maximum(np.einsum("nii->ni", matrix), 1e-12))
-    matrix = matrix / (scale[:, :, None] * scale[:, None, :]) + 1e-6 * np.eye(len(parts))
-    vector /= scale
-    # A wider Gaussian: yy and xx with one coefficient.
-    mixed = np.zeros((n, 9, 7))
-    mixed[:, :6, :6] = np.eye(6)
-    mixed[:, 6, 6], mixed[:, 8, 6] = scale[:, 6], scale[:, 8]
-    mixed[:, :, 6] /= np.maximum(np.sqrt((mixed[:, :, 6] ** 2).sum(axis=1)), 1e-12)[:, None]
-    turned = mixed.transpose(0, 2, 1)
-    base, _ = _gain(matrix[:, :6, :6], vector[:, :6])
-    wider, _ = _gain(turned @ matrix @ mixed, (turned @ vector[:, :, None])[:, :, 0])
-    full, solved = _gain(matrix, vector)
-    return np.concatenate(
-        [(full - base)[:, None], (wider - base)[:, None], solved[:, 6:] / scale[:, 6:]], axis=1
-    )
-
-
-def _gain(matrix: Doubles, vector: Doubles) -> tuple[Doubles, Doubles]:
-    """Fall of chi² by a linear fit, and its solution."""
-    solved = np.linalg.solve(matrix, vector[:, :, None])[:, :, 0]
-    return (solved * vector).sum(axis=1), solved

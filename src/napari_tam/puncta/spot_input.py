@@ -31,6 +31,9 @@ SURROUND_PX = 129
 #: Edge (px) of the surroundings whose light `prominence_in` compares with.
 WIDE_SURROUND_PX = 257
 
+#: Width (sigma, px) at which a smaller image shows wide things as well.
+_COARSE_PX = 1.4
+
 #: What counts at most for the surroundings in `contrast_in`, in medians of the image.
 _CLIP = 6.0
 
@@ -70,10 +73,12 @@ _GAINS = {sigma: _gain(sigma) for sigma in CONTRAST_PX}
 
 def pixel_noise(pixels: Float) -> float:
     """SD of single pixels, from diagonal neighbours, so that neither haze nor puncta raise it."""
-    height, width = pixels[1::2, 1::2].shape
+    step = 2 * max(1, pixels.shape[0] // 1024)
+    below = pixels[1::step, 1::2]
+    height, width = below.shape
     if not height * width:
         return 0.0
-    difference = np.abs(pixels[1::2, 1::2] - pixels[: 2 * height : 2, : 2 * width : 2])
+    difference = np.abs(below - pixels[: step * height : step, : 2 * width : 2])
     return float(np.median(difference)) * 1.4826 / float(np.sqrt(2))
 
 
@@ -137,7 +142,12 @@ def crowding(response_to: Float) -> float:
     return lopsided * float(np.interp((highest - middle) / (high - middle), *_FLAT))
 
 
-def noise_at_scale(pixels: Float, smooth: Float | None = None) -> float:
+def thinned(plane: Float) -> Float:
+    """Return some 512 x 512 pixels of a larger plane: enough for medians."""
+    return plane[:: max(1, plane.shape[0] // 512), :: max(1, plane.shape[1] // 512)]
+
+
+def noise_at_scale(pixels: Float, some: Float | None = None) -> float:
     """SD of the noise as a punctum meets it; that of single pixels where that is larger.
 
     In an image full of puncta (`crowding`) it is that of single pixels: their light is no noise.
@@ -146,11 +156,10 @@ def noise_at_scale(pixels: Float, smooth: Float | None = None) -> float:
     ----------
     pixels
         The plane.
-    smooth
-        Its `response` at `SCALE_PX`, if it is known already.
+    some
+        Its `response` at `SCALE_PX`, `thinned`, if it is known already.
     """
-    wide = response(pixels, SCALE_PX) if smooth is None else smooth
-    some = wide[:: max(1, wide.shape[0] // 512), :: max(1, wide.shape[1] // 512)]
+    some = thinned(response(pixels, SCALE_PX)) if some is None else some
     spread = 1.4826 * float(np.median(np.abs(some - np.median(some)))) / _GAINS[SCALE_PX]
     fine = pixel_noise(pixels)
     if spread <= fine:
@@ -190,7 +199,7 @@ def network_input(pixels: Float) -> Float:
     centre, least = _span(pixels)
     light = pixels - np.float32(centre)
     fine, wide = (response(light, sigma) for sigma in CONTRAST_PX)
-    noise = max(noise_at_scale(light, wide), least)
+    noise = max(noise_at_scale(light, thinned(wide)), least)
     planes = np.empty((3, *pixels.shape), np.float32)
     for plane, strength, sigma in zip(planes[1:], (fine, wide), CONTRAST_PX, strict=True):
         size = (SURROUND_PX, SURROUND_PX)
@@ -205,11 +214,21 @@ def network_input(pixels: Float) -> Float:
 
 
 def contrast_at(pixels: Float, points: npt.NDArray[np.float64], sigma: float) -> Float:
-    """How far places stand out from the structure around them: `contrast_in` the response at `sigma`."""
-    return contrast_in(response(pixels, sigma), points)
+    """How far places stand out from the structure around them: `contrast_in` the response at `sigma`.
+
+    Widths of more than `_COARSE_PX` are looked for in a smaller image, in which they are as wide as that.
+    """
+    factor = int(sigma / _COARSE_PX)
+    if factor < 2:
+        return contrast_in(response(pixels, sigma), points)
+    size = (max(1, pixels.shape[1] // factor), max(1, pixels.shape[0] // factor))
+    small = np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), np.float32)
+    scale = np.array(small.shape) / np.array(pixels.shape)
+    strength = response(small, sigma * float(scale.mean()))
+    return contrast_in(strength, (points + 0.5) * scale - 0.5, SURROUND_PX // factor | 1)
 
 
-def contrast_in(strength: Float, points: npt.NDArray[np.float64]) -> Float:
+def contrast_in(strength: Float, points: npt.NDArray[np.float64], surround: int = SURROUND_PX) -> Float:
     """How far places stand out from the structure around them, in SD of what there is at that width.
 
     The response over its mean size in the surroundings (as an SD), in which nothing counts for more than
@@ -221,11 +240,13 @@ def contrast_in(strength: Float, points: npt.NDArray[np.float64]) -> Float:
         (Y, X) the image's `response`.
     points
         (N, 2) the places.
+    surround
+        Edge (px) of the surroundings.
     """
     size = np.abs(strength)
-    usual = float(np.median(size[::2, ::2]))
+    usual = float(np.median(thinned(size)))
     np.minimum(size, _CLIP * usual, out=size)
-    around = 1.25 * cv2.blur(size, (SURROUND_PX, SURROUND_PX), borderType=cv2.BORDER_REFLECT)
+    around = 1.25 * cv2.blur(size, (surround, surround), borderType=cv2.BORDER_REFLECT)
     return _over(strength, around, points)
 
 
