@@ -23,6 +23,9 @@ FINE_PIXELS = 22
 #: ... where they are after this many steps.
 FINE_STEPS = 6
 
+#: Rows of the grid on which pixels gather that are looked at together.
+STRIP = 64
+
 
 def centres_from_flows(output: Float, *, steps: int = 14) -> tuple[Points, Float]:
     """Find the puncta in a network's output.
@@ -75,21 +78,24 @@ def _gather(
         np.clip(np.round((p + 0.5) * finer + 0.5), 1, n - 2).astype(np.intp)
         for p, n in ((y, height), (x, width))
     )
-    flat = row * width + column
+    order = np.argsort(row, kind="stable")
+    row, column, chance, y, x = (part[order] for part in (row, column, chance, y, x))
     bell = cv2.getGaussianKernel(3, 0.6 if finer == 1 else 0.7, cv2.CV_32F)
-    weight, smooth = np.zeros((2, height * width), np.float32)
-    peaks = np.sort(peaks_of(weight, smooth, flat, chance, width, bell * bell.T))
-    seeds = np.zeros(height * width, np.intp)
-    seeds[peaks] = np.argsort(np.argsort(smooth[peaks], kind="stable")) + 1
-    member = highest_beside(seeds, flat, width)
-    total = np.bincount(member, chance, minlength=len(peaks) + 1)[1:]
-    count = np.bincount(member, minlength=len(peaks) + 1)[1:]
+    peak, strength = nearest_peaks(row, column, chance, height, width, bell * bell.T)
+    cells, one_of, member = np.unique(peak, return_index=True, return_inverse=True)
+    # By strength, as far as they are peaks: the first cell, -1, stands for none.
+    rank = np.empty(len(cells), np.intp)
+    rank[np.lexsort((cells, np.where(cells < 0, -1, strength[one_of])))] = np.arange(len(cells))
+    none = int((cells < 0).sum())
+    member = rank[member] + 1 - none
+    total = np.bincount(member, chance, minlength=len(cells) + 1 - none)[1:]
+    count = np.bincount(member, minlength=len(cells) + 1 - none)[1:]
     enough = count >= 3
     safe = np.maximum(total, 1e-9)
     points = np.stack(
-        [np.bincount(member, chance * p, minlength=len(peaks) + 1)[1:] / safe for p in (y, x)], axis=1
+        [np.bincount(member, chance * p, minlength=len(total) + 1)[1:] / safe for p in (y, x)], axis=1
     )
-    best = np.zeros(len(peaks) + 1)
+    best = np.zeros(len(total) + 1)
     np.maximum.at(best, member, chance)
     return points[enough], best[1:][enough].astype(np.float32), count[enough]
 
@@ -116,59 +122,62 @@ def follow(output: Any, y: Any, x: Any, steps: int) -> None:
 
 
 @compiled
-def peaks_of(weight: Any, smooth: Any, flat: Any, chance: Any, width: int, bell: Any) -> Any:
-    """Return the cells of a grid (flat) in which more gathers than in each cell beside them.
+def nearest_peaks(row: Any, column: Any, chance: Any, height: int, width: int, bell: Any) -> tuple[Any, Any]:
+    """Return the highest peak in or beside the cell of a grid that each pixel ends in.
+
+    What is in each cell is summed, and that blurred; a peak has more than 0.5, and not less than each cell beside
+    it. The grid is gone through in strips: as a whole it would take more memory than all else.
 
     Parameters
     ----------
-    weight, smooth
-        Grids of zeros (flat), for the sum of what is in each cell and for that sum blurred by `bell` (3, 3).
-    flat, chance
-        The cell that each pixel ends in, and its weight.
-    width
-        Cells in a row of the grid. The outermost cells are none.
+    row, column, chance
+        (N,) the cell of each pixel, sorted by rows, and its weight.
+    height, width
+        Cells of the grid. The outermost cells hold nothing and are no peaks.
+    bell
+        (3, 3) the blur.
+
+    Returns
+    -------
+    Of each pixel the peak's cell (flat), -1 for none, and the value there.
     """
-    for i in range(len(flat)):
-        weight[flat[i]] += chance[i]
-    height = len(weight) // width
-    seen = np.empty(9 * len(flat), np.int64)
-    count = 0
-    for i in range(len(flat)):
-        for down in range(-1, 2):
-            for across in range(-1, 2):
-                cell = flat[i] + down * width + across
-                row, column = cell // width, cell % width
-                inside = 0 < row < height - 1 and 0 < column < width - 1
-                if smooth[cell] or not inside:
-                    continue
-                total = np.float32(0)
-                for a in range(-1, 2):
-                    for b in range(-1, 2):
-                        total += weight[cell + a * width + b] * bell[a + 1, b + 1]
-                smooth[cell] = total
-                seen[count] = cell
-                count += 1
-    peaks = np.empty(count, np.int64)
-    found = 0
-    for i in range(count):
-        cell, highest = seen[i], np.float32(0)
-        if smooth[cell] <= 0.5:
-            continue
-        for a in range(-1, 2):
-            for b in range(-1, 2):
-                highest = max(highest, smooth[cell + a * width + b])
-        if smooth[cell] >= highest:
-            peaks[found] = cell
-            found += 1
-    return peaks[:found]
-
-
-@compiled
-def highest_beside(seeds: Any, flat: Any, width: int) -> Any:
-    """Return the highest of the numbers in and beside each cell of a grid (flat)."""
-    result = np.zeros(len(flat), np.int64)
-    for i in range(len(flat)):
-        for down in range(-1, 2):
-            for across in range(-1, 2):
-                result[i] = max(result[i], seeds[flat[i] + down * width + across])
-    return result
+    peak, strength = np.full(len(row), -1, np.int64), np.zeros(len(row), np.float32)
+    weight = np.empty((STRIP + 6, width), np.float32)
+    smooth = np.empty((STRIP + 6, width), np.float32)
+    begin, end = 0, 0
+    for top in range(0, height, STRIP):
+        # The strip's pixels, and those whose cells have a say in peaks beside it.
+        while begin < len(row) and row[begin] < top - 3:
+            begin += 1
+        while end < len(row) and row[end] < top + STRIP + 3:
+            end += 1
+        weight[:] = 0
+        smooth[:] = 0
+        for i in range(begin, end):
+            weight[row[i] - top + 3, column[i]] += chance[i]
+        for i in range(begin, end):
+            middle = row[i] - top + 3
+            for r in range(max(middle - 1, 1), min(middle + 2, STRIP + 5)):
+                inside = 0 < r + top - 3 < height - 1
+                for c in range(max(column[i] - 1, 1), min(column[i] + 2, width - 1)):
+                    if smooth[r, c] or not inside:
+                        continue
+                    for a in range(3):
+                        for b in range(3):
+                            smooth[r, c] += weight[r + a - 1, c + b - 1] * bell[a, b]
+        for i in range(begin, end):
+            if not top <= row[i] < top + STRIP:
+                continue
+            for r in range(row[i] - top + 2, row[i] - top + 5):
+                for c in range(column[i] - 1, column[i] + 2):
+                    value = smooth[r, c]
+                    # of two as high, the later one
+                    if value <= 0.5 or value < strength[i]:
+                        continue
+                    highest = value
+                    for a in range(max(r - 1, 0), min(r + 2, len(smooth))):
+                        for b in range(max(c - 1, 0), min(c + 2, width)):
+                            highest = max(highest, smooth[a, b])
+                    if value >= highest:
+                        peak[i], strength[i] = (r + top - 3) * width + c, value
+    return peak, strength
