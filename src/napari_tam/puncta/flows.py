@@ -125,7 +125,7 @@ def follow(output: Any, y: Any, x: Any, steps: int) -> None:
 def nearest_peaks(row: Any, column: Any, chance: Any, height: int, width: int, bell: Any) -> tuple[Any, Any]:
     """Return the highest peak in or beside the cell of a grid that each pixel ends in.
 
-    What is in each cell is summed, and that blurred; a peak has more than 0.5, and not less than each cell beside
+    What is in each cell is summed, and that blurred; a peak has more than 0.5, and not less than the cells
     it. The grid is gone through in strips: as a whole it would take more memory than all else.
 
     Parameters
