@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,26 +15,23 @@ from qtpy.QtWidgets import QLabel
 
 from napari_tam._napari import _wheel
 
-if TYPE_CHECKING:
-    from napari_tam._napari._early import Early
-
 LAYERS = ["nuclei (CD11b)", "cells (CD11b)", "puncta (CD11b)"]
 
 
 @pytest.fixture
 def shown(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, list[str], str]]:
-    """Per step that shows something: its name, the viewer's layers after it, the active one."""
+    """Per layer that is shown early: its name, the viewer's layers after it, the active one."""
     from napari_tam._napari._early import EarlyLayers
 
     seen = []
-    original = EarlyLayers.show
+    original = EarlyLayers._reveal
 
-    def show(self: Any, early: Early) -> None:
-        original(self, early)
+    def reveal(self: Any, name: str, visible: bool) -> None:
+        original(self, name, visible)
         layers = self._viewer.layers
-        seen.append((early.step, [layer.name for layer in layers], layers.selection.active.name))
+        seen.append((name, [layer.name for layer in layers], layers.selection.active.name))
 
-    monkeypatch.setattr(EarlyLayers, "show", show)
+    monkeypatch.setattr(EarlyLayers, "_reveal", reveal)
     return seen
 
 
@@ -45,7 +42,7 @@ def test_a_first_run_shows_cells_and_puncta_as_they_are_found(
     names = [layer.name for layer in images]
     viewer.layers.selection.active = images[1]
     run(open_widget(viewer), qtbot)
-    assert [step for step, *_ in shown] == ["nuclei", "cells", "puncta"]
+    assert [name for name, *_ in shown] == LAYERS
     for number, (_, layers, active) in enumerate(shown, 1):
         assert layers == names + LAYERS[:number]
         assert active == images[1].name
@@ -62,7 +59,7 @@ def test_the_result_takes_the_early_layers_over(
     take = EarlyLayers.take
 
     def taken(self: Any, image: str, name: str) -> Any:
-        early[name] = viewer.layers[name]
+        early[name] = self._layers[name]
         assert not early[name].editable
         return take(self, image, name)
 
@@ -118,7 +115,7 @@ def test_a_run_that_is_stopped_or_fails_takes_its_early_layers_away(
     models.error = InputError("the network refuses")
     shown.clear()
     run(widget, qtbot)
-    assert [step for step, *_ in shown] == ["nuclei"]
+    assert [name for name, *_ in shown] == LAYERS[:1]
     assert list(viewer.layers) == images
     assert errors
     models.error = None
@@ -133,14 +130,14 @@ def test_a_layer_that_was_deleted_meanwhile_comes_with_the_result(
 
     add_channels(viewer)
     widget = open_widget(viewer)
-    original = EarlyLayers.show
+    original = EarlyLayers._reveal
 
-    def show(self: Any, early: Early) -> None:
-        original(self, early)
-        if early.step == "puncta":
+    def reveal(self: Any, name: str, visible: bool) -> None:
+        original(self, name, visible)
+        if name == "puncta (CD11b)":
             viewer.layers.remove(viewer.layers["cells (CD11b)"])
 
-    monkeypatch.setattr(EarlyLayers, "show", show)
+    monkeypatch.setattr(EarlyLayers, "_reveal", reveal)
     run(widget, qtbot)
     assert {layer.name for layer in viewer.layers} >= set(LAYERS)
     np.testing.assert_array_equal(viewer.layers["cells (CD11b)"].data, models.cell_labels)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import threading
+from collections import deque
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from napari.layers import Labels, Points
 from qtpy.QtCore import QTimer
 
 from napari_tam._napari._label_colours import CellColours
@@ -14,7 +16,7 @@ from napari_tam._napari._layers import KEY, labels_layer, puncta_layers
 from napari_tam._napari._pyramid import is_shown_as_pyramid
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     import napari.viewer
 
@@ -24,8 +26,8 @@ if TYPE_CHECKING:
 #: How long an analysis waits at most for its window to show something (s).
 _PATIENCE_S = 0.5
 
-#: Pause between making a layer and drawing it, so that the window can respond (ms).
-_PAUSE_MS = 20
+#: Pause between two turns, so that the window can draw and respond (ms); at 0 it could not.
+PAUSE_MS = 20
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,6 +77,8 @@ def early_layers(image: str, where: Mapping[str, Any], step: str, state: State) 
 class EarlyLayers:
     """The layers of the image that is being analysed, until its result takes them over.
 
+    They are made, added and drawn in turns of the window's event loop: together that takes 0.2 s.
+
     Parameters
     ----------
     viewer
@@ -85,32 +89,57 @@ class EarlyLayers:
         self._viewer = viewer
         self._image = ""
         self._layers: dict[str, Any] = {}
+        self._turns: deque[Callable[[], None]] = deque()
+        self._timer = QTimer()
+        self._timer.setInterval(PAUSE_MS)
+        self._timer.timeout.connect(self._turn)
 
     def show(self, early: Early) -> None:
-        """Add the layers of a step; they cannot be edited, and what was chosen before stays chosen."""
+        """Add the layers of a step, soon; they cannot be edited, and what was chosen before stays chosen."""
         if early.image != self._image:
             self.forget()
             self._image = early.image
-        selection = self._viewer.layers.selection
-        active = selection.active
         for data, arguments, kind in early.layers:
-            visible = arguments.pop("visible", True)
-            add = self._viewer.add_labels if kind == "labels" else self._viewer.add_points
-            layer = add(data, **arguments, visible=False)
-            layer.editable = False
-            self._layers[layer.name] = layer
-            QTimer.singleShot(_PAUSE_MS, partial(setattr, layer, "visible", visible))
-        if active in self._viewer.layers:
-            selection.active = active
-        QTimer.singleShot(2 * _PAUSE_MS, early.shown.set)  # it is drawn in between
+            visible, name = arguments.pop("visible", True), arguments["name"]
+            self._turns += [
+                partial(self._make, data, arguments, kind),
+                partial(self._add, name),
+                partial(self._reveal, name, visible),
+            ]
+        self._turns.append(early.shown.set)
+        self._timer.start()
 
     def take(self, image: str, name: str) -> Any:
         """Hand a layer over to the result of its image, to be edited from now on; None: there is none."""
+        while self._turns:
+            self._turn()
         layer = self._layers.pop(name, None) if image == self._image else None
         if layer is None or layer not in self._viewer.layers:
             return None
         layer.editable = True
         return layer
+
+    def _turn(self) -> None:
+        if self._turns:
+            self._turns.popleft()()
+        if not self._turns:
+            self._timer.stop()
+
+    def _make(self, data: Any, arguments: dict[str, Any], kind: str) -> None:
+        made = {"labels": Labels, "points": Points}[kind](data, **arguments, visible=False)
+        self._layers[arguments["name"]] = made
+
+    def _add(self, name: str) -> None:
+        selection = self._viewer.layers.selection
+        active = selection.active
+        self._viewer.add_layer(self._layers[name])
+        self._layers[name].editable = False
+        if active in self._viewer.layers:
+            selection.active = active
+
+    def _reveal(self, name: str, visible: bool) -> None:
+        self._layers[name].visible = visible
+        self._layers[name].editable = False  # the line above let it be edited
 
     def forget(self) -> None:
         """Take away what no result has taken over: the analysis was stopped, or failed."""
@@ -118,3 +147,5 @@ class EarlyLayers:
             if layer in self._viewer.layers:
                 self._viewer.layers.remove(layer)
         self._image, self._layers = "", {}
+        self._turns.clear()
+        self._timer.stop()

@@ -121,7 +121,7 @@ def load_drawing() -> None:
     import matplotlib.backends.backend_qtagg
     import matplotlib.figure
     import matplotlib.widgets  # noqa: F401
-    import skimage.color  # noqa: F401
+    import skimage.color.colorconv  # noqa: F401
 
     with suppress(ImportError):  # a detail of vispy
         from vispy.visuals.line.dash_atlas import DashAtlas

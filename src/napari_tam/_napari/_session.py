@@ -15,7 +15,7 @@ from psygnal import Signal
 from qtpy.QtCore import QTimer
 
 from napari_tam._napari._column_colours import colour_column, colour_rows
-from napari_tam._napari._early import EarlyLayers
+from napari_tam._napari._early import PAUSE_MS, EarlyLayers
 from napari_tam._napari._found import Found
 from napari_tam._napari._label_colours import CellColours
 from napari_tam._napari._layers import (
@@ -43,9 +43,6 @@ DIMMED = 0.12
 
 #: The column of the classes that were clicked.
 TAUGHT = "your classes"
-
-#: Pause between two layers, so that the window can draw and respond (ms); at 0 it could not.
-_PAUSE_MS = 20
 
 _sessions: WeakValueDictionary[int, Session] = WeakValueDictionary()
 
@@ -156,9 +153,9 @@ class Session:
                 self.showing -= 1
                 raise
             else:
-                QTimer.singleShot(_PAUSE_MS, turn)
+                QTimer.singleShot(PAUSE_MS, turn)
 
-        QTimer.singleShot(_PAUSE_MS, turn)
+        QTimer.singleShot(PAUSE_MS, turn)
 
     def _put(self, found: Found) -> Iterator[None]:
         before = self.found.get(found.name)
@@ -195,8 +192,7 @@ class Session:
 
     def _show(self, found: Found) -> Iterator[None]:
         """Update the layers, or add those that are missing; yields after each."""
-        viewer = self.viewer
-        add = {"labels": viewer.add_labels, "points": viewer.add_points, "tracks": viewer.add_tracks}
+        kinds = {"labels": Labels, "points": Points, "tracks": Tracks}
         active = self.viewer.layers.selection.active
         for data, arguments, kind in found.layers_data():
             name = kind_of(arguments["name"], labels_of(found.analysis.table.columns))
@@ -211,9 +207,11 @@ class Session:
                 self._renew(layer, name, data, arguments, found)
             else:
                 visible = arguments.pop("visible", True)
-                layer = add[kind](data, **arguments, visible=False)
+                layer = kinds[kind](data, **arguments, visible=False)
+                yield  # making, adding and drawing it take 0.1 s each
+                self.viewer.add_layer(layer)
                 self.follow(name, layer, found)
-                yield  # making and drawing take 0.1 to 0.2 s each
+                yield
                 layer.visible = visible
             active = found.layers["cells"] if "cells" in found.layers else layer
             yield
