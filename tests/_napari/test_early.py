@@ -190,3 +190,19 @@ def test_loading_ahead_says_nothing_of_what_is_wrong(
     qtbot.waitUntil(lambda: widget._ahead.done, timeout=60_000)
     assert errors == []
     assert not widget.session.has_models(widget.settings_form.settings())
+
+
+def test_a_run_that_begins_meanwhile_stops_what_is_loaded_ahead(
+    viewer: Any, models: FakeModels, qtbot: Any, errors: list[str]
+) -> None:
+    add_channels(viewer)
+    widget = open_widget(viewer)
+    models.go_on.clear()
+    widget.load_ahead()
+    widget.run()
+    assert widget._ahead._stop.is_set()
+    models.go_on.set()
+    qtbot.waitUntil(lambda: widget.idle, timeout=60_000)
+    assert widget._ahead.done
+    assert [layer.name for layer in viewer.layers][3:] == LAYERS
+    assert errors == []

@@ -20,7 +20,7 @@ PART_PX = 256
 
 
 class Ahead:
-    """Loads in a thread; a run that begins meanwhile waits for it, as both load inside of `loading`.
+    """Loads in a thread. A run that begins meanwhile stops it, and waits: both load inside of `loading`.
 
     Parameters
     ----------

@@ -254,6 +254,9 @@ class AnalyseWidget(Panel):
             self.results.narrow_tables()
             self.session.put_in_turns(task.found(result), self._on_result)
 
+        self._open.stop()
+        if self._ahead is not None:
+            self._ahead.stop()  # the run loads what is not loaded yet
         self.job.start(task.work, done, title=f"Uptake in {task.name}")
         self._say("Starting …")
 
