@@ -90,3 +90,20 @@ def test_the_same_labels_in_another_picture_are_other_cells() -> None:
         table, _, _ = measure(field, labels, None, pd.DataFrame(), settings)
         found = remembering.classify(field, labels, None, table, settings)
         pd.testing.assert_frame_equal(found, plain.classify(field, labels, None, table, settings))
+
+
+def test_pictures_that_are_looked_at_in_turns_are_all_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(5)
+    settings = Settings()
+    plain = load_classifier("phenotype")
+    assert plain is not None
+    remembering = RememberingClassifier(plain.model, plain.device)
+    pictures = []
+    for ratios in ([1.1, 1.6], [1.2, 2.0, 1.4]):
+        labels = ellipses(ratios, rng)
+        field = field_of(labels, rng)
+        pictures.append((field, labels, measure(field, labels, None, pd.DataFrame(), settings)[0]))
+    first = [remembering.classify(field, cells, None, table, settings) for field, cells, table in pictures]
+    monkeypatch.setattr(RememberingClassifier, "score", None)  # it is not asked any more
+    for (field, cells, table), known in reversed(list(zip(pictures, first, strict=True))):
+        pd.testing.assert_frame_equal(remembering.classify(field, cells, None, table, settings), known)

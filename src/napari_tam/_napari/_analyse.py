@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_tam._napari._early import Early, early_layers
 from napari_tam._napari._judged import find_automatic
-from napari_tam._napari._layers import SAMPLES
+from napari_tam._napari._layers import SAMPLES, result_layers
 from napari_tam._napari._preload import load_drawing, loading
 from napari_tam.errors import InputError
 from napari_tam.progress import Progress
@@ -19,9 +20,11 @@ if TYPE_CHECKING:
 
     from napari_tam._napari._found import Found
     from napari_tam._napari._judged import Automatic
+    from napari_tam._napari._layers import LayerData
     from napari_tam._napari._session import Session
     from napari_tam.io.field import Field
     from napari_tam.pipeline.analysis import Analysis
+    from napari_tam.pipeline.state import State
     from napari_tam.settings import Settings
 
 
@@ -39,10 +42,12 @@ def analyse(
     settings: Settings,
     before: Found | None,
     folder: Path | None,
-) -> Generator[Progress, None, tuple[Analysis, Automatic | None]]:
+    where: Mapping[str, Any],
+) -> Generator[Progress | Early, None, tuple[Analysis, Automatic | None, list[LayerData]]]:
     """Drive the pipeline; pixels, corrections and networks are read here, in the background.
 
-    Returns the analysis, and the threshold of its puncta as its candidates tell it.
+    Yields each step's progress, and of an image that has no results yet what the steps have found; `where`
+    places that. Returns the analysis, the threshold of its puncta as its candidates tell it, and its layers.
     """
     previous, edits = (None, None) if before is None else (before.analysis, before.edits)
     with loading():
@@ -62,11 +67,29 @@ def analyse(
         field = replace(field, channels=channels)
     if edits is None and folder is not None and field.z_step_um is None:
         edits = read_edits(folder, field.name, field.shape)
-    analysis = yield from run_steps(field, settings, models, previous, edits)
-    if analysis.candidates is None:
-        return analysis, None
-    known = None if before is None else before.automatic
-    return analysis, find_automatic(analysis.candidates, settings, known)
+    found: list[Early | None] = []
+
+    def seen(step: str, state: State) -> None:
+        if before is None:
+            found.append(early_layers(field.name, where, step, state))
+
+    steps = run_steps(field, settings, models, previous, edits, seen=seen)
+    while True:
+        try:
+            progress = next(steps)
+        except StopIteration as stop:
+            analysis: Analysis = stop.value
+            break
+        for early in filter(None, found):
+            yield early
+            early.wait()
+        found.clear()
+        yield progress
+    automatic = None
+    if analysis.candidates is not None:
+        known = None if before is None else before.automatic
+        automatic = find_automatic(analysis.candidates, settings, known)
+    return analysis, automatic, result_layers(analysis, field.name, where)
 
 
 def measured_at_once(session: Session, found: Found) -> bool:

@@ -64,6 +64,8 @@ class Found:
         The corrections that are on disk.
     fixed
         Why nothing of it is corrected by hand (volumes, movies, images in tiles); empty: it can be.
+    ready
+        Its `layers_data`, where they were made in the background.
     """
 
     name: str
@@ -84,6 +86,7 @@ class Found:
     previewed: Settings | None = None
     kept: Edits | None = None
     fixed: str = ""
+    ready: list[LayerData] | None = None
 
     def follow(self, before: Found | None) -> None:
         """Take over from the result that was shown before, if there was one."""
@@ -101,8 +104,9 @@ class Found:
             self.first, self.reviewed = before.first, before.reviewed
 
     def layers_data(self) -> list[LayerData]:
-        """Return its nuclei, cells and puncta as napari layer data."""
-        return result_layers(self.analysis, self.name, self.where)
+        """Return its nuclei, cells and puncta as napari layer data; each time in arrays of their own."""
+        ready, self.ready = self.ready, None
+        return ready if ready is not None else result_layers(self.analysis, self.name, self.where)
 
     def place_of(self, label: int, here: Sequence[float]) -> Sequence[float] | None:
         """Return the centre of a cell in pixels; ``here`` is what the viewer shows (see `FoundMovie`)."""

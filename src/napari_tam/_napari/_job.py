@@ -10,6 +10,8 @@ from napari.qt.threading import create_worker
 from napari.utils.notifications import notification_manager, show_error
 from psygnal import Signal
 
+from napari_tam._napari import _wheel
+from napari_tam._napari._preload import short_turns
 from napari_tam.errors import InputError, one_line
 from napari_tam.progress import Progress
 from napari_tam.stopping import Interrupted, set_cancel_check
@@ -69,6 +71,7 @@ class Job:
             raise InputError("something is running already", fix="Wait for its end, or press Cancel")
         self._stop = threading.Event()
 
+        _wheel.slow_down()
         self._take = on_result  # not in the worker, which Qt may keep for a while
         self._worker = create_worker(
             _guarded,
@@ -125,6 +128,7 @@ class Job:
         if self._stop.is_set():
             self.said.emit("Cancelled.")
         self._worker = self._take = None
+        _wheel.as_usual()
         self.busy.emit(False)
 
 
@@ -138,7 +142,8 @@ def _guarded(
 
     set_cancel_check(stop.is_set)
     try:
-        return (yield from work())
+        with short_turns():
+            return (yield from work())
     except Interrupted:
         return None
     except Exception as error:

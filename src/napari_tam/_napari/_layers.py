@@ -59,25 +59,49 @@ def result_layers(
         See `placement`.
     """
     common = {**where, "metadata": {KEY: {"image": image, "summary": analysis.summary}}}
-    # Copies: whoever edits a layer must not edit the analysis.
-    labels: list[tuple[str, Any, Any]] = [("cells", shown(analysis.cells), label_features(analysis.table))]
+    labels: list[tuple[str, Any, Any]] = [("cells", analysis.cells, label_features(analysis.table))]
     if analysis.nuclei is not None:
-        labels.insert(0, ("nuclei", shown(analysis.nuclei), None))
-    layers: list[tuple[Any, dict[str, Any], str]] = []
-    for kind, data, features in labels:
-        arguments = {"name": f"{kind} ({image})", "features": features, "opacity": 0.5, **common}
-        arguments["visible"] = kind == "cells"
-        if analysis.cells.ndim > 2:
-            arguments["iso_gradient_mode"] = "smooth"  # planes are further apart than pixels: no stairs
-        layers.append((data, arguments, "labels"))
-    labels_ = labels_of(analysis.table.columns)
-    for number, label in enumerate(labels_ or [""]):
-        puncta = rows_of(analysis.puncta, label).reset_index(drop=True)
-        name = f"puncta {label}".strip()
-        arguments = {"name": f"{name} ({image})", "features": point_features(puncta), **common}
-        arguments |= puncta_look(number, label)
-        layers.append((positions(puncta), arguments, "points"))
+        labels.insert(0, ("nuclei", analysis.nuclei, None))
+    layers = []
+    for kind, masks, features in labels:
+        data, arguments, sort = labels_layer(kind, masks, image, common)
+        layers.append((data, {**arguments, "features": features}, sort))
+    named = labels_of(analysis.table.columns)
+    for puncta, (data, arguments, sort) in zip(
+        by_label(analysis.puncta, named), puncta_layers(analysis.puncta, named, image, common), strict=True
+    ):
+        layers.append((data, {**arguments, "features": point_features(puncta)}, sort))
     return layers
+
+
+def labels_layer(kind: str, masks: Any, image: str, common: Mapping[str, Any]) -> LayerData:
+    """Return the layer of ``cells`` or ``nuclei``.
+
+    Its masks are a copy: whoever edits a layer must not edit the analysis.
+    """
+    arguments = {"name": f"{kind} ({image})", "opacity": 0.5, "visible": kind == "cells", **common}
+    if masks.ndim > 2:
+        arguments["iso_gradient_mode"] = "smooth"  # planes are further apart than pixels: no stairs
+    return shown(masks), arguments, "labels"
+
+
+def puncta_layers(
+    puncta: pd.DataFrame, labels: Sequence[str], image: str, common: Mapping[str, Any]
+) -> list[LayerData]:
+    """Return the layer of each exosome label's puncta (no labels: of all), without a table."""
+    return [
+        (
+            positions(own),
+            {"name": f"{f'puncta {label}'.strip()} ({image})", **common, **puncta_look(number, label)},
+            "points",
+        )
+        for number, (label, own) in enumerate(zip(labels or [""], by_label(puncta, labels), strict=True))
+    ]
+
+
+def by_label(puncta: pd.DataFrame, labels: Sequence[str]) -> list[pd.DataFrame]:
+    """Return the puncta of each exosome label; without labels all of them."""
+    return [rows_of(puncta, label).reset_index(drop=True) for label in labels or [""]]
 
 
 def puncta_look(number: int, label: str) -> dict[str, Any]:

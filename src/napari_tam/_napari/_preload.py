@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import gc
 import sys
+import threading
 from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
@@ -30,13 +31,18 @@ _TURN_S = 0.001
 #: How long the invisible text is shown (ms): one draw.
 _LETTERS_MS = 50
 
+_one_at_a_time, _counting = threading.Lock(), threading.Lock()
+
+#: What `short_turns` found: Python's own first.
+_turns: list[float] = []
+
 #: Linked before the import, the largest of PyTorch's libraries; on Windows PyTorch's own way is as good.
 _LIBRARIES = ("libtorch_cpu.so", "libtorch_cpu.dylib")
 
 
 @contextmanager
 def loading() -> Iterator[None]:
-    """Load big modules inside of this, in a thread.
+    """Load big modules inside of this, in a thread; a second one waits for the first.
 
     Objects that exist at the end are excluded from garbage collection until `collect_again`: scanning
     PyTorch's modules takes 0.2 s each time, and they are never freed.
@@ -44,18 +50,37 @@ def loading() -> Iterator[None]:
     if "torch" in sys.modules:
         yield
         return
-    collecting, turn = gc.isenabled(), sys.getswitchinterval()
-    gc.disable()
-    sys.setswitchinterval(_TURN_S)
+    with _one_at_a_time, short_turns():
+        collecting = gc.isenabled()
+        gc.disable()
+        try:
+            if gpu_is_possible() or openvino_problem():  # else it is not imported
+                link_torch()
+            yield
+            gc.freeze()
+        finally:
+            if collecting:
+                gc.enable()
+
+
+@contextmanager
+def short_turns() -> Iterator[None]:
+    """Let threads have the interpreter for a short time each, so that the window gets it soon when it asks.
+
+    The window asks again after nearly every call into Qt. With Python's own turns, and two threads that
+    compute, a layer that takes 0.1 s to make takes several times as long.
+    """
+    with _counting:
+        _turns.append(sys.getswitchinterval())
+        sys.setswitchinterval(_TURN_S)
     try:
-        if gpu_is_possible() or openvino_problem():  # else it is not imported
-            link_torch()
         yield
-        gc.freeze()
     finally:
-        sys.setswitchinterval(turn)
-        if collecting:
-            gc.enable()
+        with _counting:
+            usual = _turns[0]
+            _turns.pop()
+            if not _turns:  # else another thread still needs it
+                sys.setswitchinterval(usual)
 
 
 def collect_again() -> None:
@@ -96,7 +121,7 @@ def load_drawing() -> None:
     import matplotlib.backends.backend_qtagg
     import matplotlib.figure
     import matplotlib.widgets  # noqa: F401
-    import skimage.color  # noqa: F401
+    import skimage.color.colorconv  # noqa: F401
 
     with suppress(ImportError):  # a detail of vispy
         from vispy.visuals.line.dash_atlas import DashAtlas

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -14,6 +15,7 @@ from psygnal import Signal
 from qtpy.QtCore import QTimer
 
 from napari_tam._napari._column_colours import colour_column, colour_rows
+from napari_tam._napari._early import PAUSE_MS, EarlyLayers
 from napari_tam._napari._found import Found
 from napari_tam._napari._label_colours import CellColours
 from napari_tam._napari._layers import (
@@ -41,9 +43,6 @@ DIMMED = 0.12
 
 #: The column of the classes that were clicked.
 TAUGHT = "your classes"
-
-#: Pause between two layers, so that the window can draw and respond (ms); at 0 it could not.
-_PAUSE_MS = 20
 
 _sessions: WeakValueDictionary[int, Session] = WeakValueDictionary()
 
@@ -81,9 +80,12 @@ class Session:
         #: What the form says about its image: the settings channels and pixel_size_um.
         self.form_image: Callable[[], dict[str, Any]] | None = None
         self._models: tuple[tuple[Any, ...], Models] | None = None
-        self._quiet = False
+        self._loading = threading.Lock()
+        self._quiet = self._lettered = False
         #: Number of results that are being turned into layers.
         self.showing = 0
+        #: What is found already of the image that is being analysed.
+        self.early = EarlyLayers(viewer)
         _listen(self, viewer.mouse_drag_callbacks)
         viewer.layers.events.removed.connect(self._on_removed)
         viewer.layers.selection.events.active.connect(self._on_active)
@@ -103,9 +105,10 @@ class Session:
         from napari_tam.pipeline.models import CHOICES, load_models
 
         key = _choices(settings, CHOICES)
-        if self._models is None or self._models[0] != key:
-            self._models = (key, _remembering(load_models(settings)))
-        return self._models[1]
+        with self._loading:  # a run, and what loads ahead of it
+            if self._models is None or self._models[0] != key:
+                self._models = (key, _remembering(load_models(settings)))
+            return self._models[1]
 
     def has_models(self, settings: Settings) -> bool:
         """Whether the networks for the settings are those of the last time."""
@@ -128,10 +131,15 @@ class Session:
             pass
         return found
 
+    def draw_letters(self) -> None:
+        """Let the viewer draw its first text, if it has not yet."""
+        if not self._lettered:
+            self._lettered = True
+            draw_letters(self.viewer)
+
     def put_in_turns(self, found: Found, then: Callable[[Found], None]) -> None:
         """Show a result one layer at a time: the window stays responsive in between."""
-        if not self.found:
-            draw_letters(self.viewer)
+        self.draw_letters()
         turns = self._put(found)
         self.showing += 1
 
@@ -145,9 +153,9 @@ class Session:
                 self.showing -= 1
                 raise
             else:
-                QTimer.singleShot(_PAUSE_MS, turn)
+                QTimer.singleShot(PAUSE_MS, turn)
 
-        QTimer.singleShot(_PAUSE_MS, turn)
+        QTimer.singleShot(PAUSE_MS, turn)
 
     def _put(self, found: Found) -> Iterator[None]:
         before = self.found.get(found.name)
@@ -165,6 +173,7 @@ class Session:
         yield from self._show(found)
         if "puncta" in found.layers and "puncta" not in found.dirty:
             found.puncta_now = np.array(found.layers["puncta"].data)
+        yield
         self.colour(found)
         yield
         self.changed.emit(found)
@@ -183,46 +192,57 @@ class Session:
 
     def _show(self, found: Found) -> Iterator[None]:
         """Update the layers, or add those that are missing; yields after each."""
-        viewer = self.viewer
-        add = {"labels": viewer.add_labels, "points": viewer.add_points, "tracks": viewer.add_tracks}
+        kinds = {"labels": Labels, "points": Points, "tracks": Tracks}
         active = self.viewer.layers.selection.active
         for data, arguments, kind in found.layers_data():
             name = kind_of(arguments["name"], labels_of(found.analysis.table.columns))
             layer = found.layers.get(name)
-            if layer is None or layer not in self.viewer.layers:
-                visible = arguments.pop("visible", True)
-                layer = add[kind](data, **arguments, visible=False)
-                self.follow(name, layer, found)
-                active = found.layers["cells"] if "cells" in found.layers else layer
-                yield  # making and drawing take 0.1 to 0.2 s each
-                layer.visible = visible
+            if layer is not None and layer in self.viewer.layers:
+                self._renew(layer, name, data, arguments, found)
                 yield
                 continue
-            with self.quietly():
-                layer.metadata = arguments["metadata"]
-                # what the user changed while this was measured stays, and is measured next
-                if isinstance(layer, Points):
-                    if name not in found.dirty:
-                        _move_points(layer, data, arguments["features"])
-                elif isinstance(layer, Tracks):
-                    coloured_by = layer.color_by
-                    layer.color_by = "track_id"  # other data begin without features, and so without colours
-                    layer.data = data
-                    layer.features = arguments["features"]
-                    layer.color_by = coloured_by
-                else:
-                    if name in found.dirty:
-                        pass
-                    elif found.fixed or not np.array_equal(layer.data, data):
-                        layer.data = data
-                    if arguments["features"] is not None:
-                        layer.features = arguments["features"]
-                _fix(layer, found)  # with other data it can be edited again
+            layer = self.early.take(found.name, arguments["name"])
+            if layer is not None:
+                self.follow(name, layer, found)
+                self._renew(layer, name, data, arguments, found)
+            else:
+                visible = arguments.pop("visible", True)
+                layer = kinds[kind](data, **arguments, visible=False)
+                yield  # making, adding and drawing it take 0.1 s each
+                self.viewer.add_layer(layer)
+                self.follow(name, layer, found)
+                yield
+                layer.visible = visible
+            active = found.layers["cells"] if "cells" in found.layers else layer
+            yield
+        self.early.forget()
         if found.analysis.nuclei is None and (old := found.layers.pop("nuclei", None)) is not None:
             if old in self.viewer.layers:
                 self.viewer.layers.remove(old)
         if active is not None and active in self.viewer.layers:
             self.viewer.layers.selection.active = active
+
+    def _renew(self, layer: Any, name: str, data: Any, arguments: dict[str, Any], found: Found) -> None:
+        """Give a layer what a result has; what the user changed meanwhile stays, and is measured next."""
+        with self.quietly():
+            layer.metadata = arguments["metadata"]
+            if isinstance(layer, Points):
+                if name not in found.dirty:
+                    _move_points(layer, data, arguments["features"])
+            elif isinstance(layer, Tracks):
+                coloured_by = layer.color_by
+                layer.color_by = "track_id"  # other data begin without features, and so without colours
+                layer.data = data
+                layer.features = arguments["features"]
+                layer.color_by = coloured_by
+            else:
+                if name in found.dirty:
+                    pass
+                elif found.fixed or not np.array_equal(layer.data, data):
+                    layer.data = data
+                if arguments["features"] is not None:
+                    layer.features = arguments["features"]
+            _fix(layer, found)  # with other data it can be edited again
 
     def follow(self, kind: str, layer: Any, found: Found) -> None:
         """Make a layer that of a result's ``cells``, ``nuclei`` or ``puncta``."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -9,8 +10,10 @@ from napari.utils.notifications import show_error
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QLabel, QTabWidget, QVBoxLayout, QWidget
 
+from napari_tam._napari._ahead import Ahead
 from napari_tam._napari._analyse import measured_at_once
 from napari_tam._napari._controls import Panel, button, column, row, taken_out
+from napari_tam._napari._early import Early
 from napari_tam._napari._job import Job
 from napari_tam._napari._layers import KEY
 from napari_tam._napari._marking._panel import MarksPanel
@@ -44,6 +47,9 @@ if TYPE_CHECKING:
     from napari_tam._napari._whole._start import Task
     from napari_tam.progress import Progress
 
+#: How long the widget is there before what a run needs is loaded (ms): it opens first.
+_AHEAD_MS = 500
+
 #: How long a threshold rests before the tables are made anew (ms).
 _REST_MS = 300
 
@@ -63,6 +69,7 @@ class AnalyseWidget(Panel):
         self._viewer = viewer = self.session.viewer
         self.job = Job()
         self._trying = False
+        self._ahead: Ahead | None = None
         self.picker = ChannelPicker(viewer)
         self.settings_form = SettingsForm()
         self.form = self.settings_form.entries
@@ -99,6 +106,10 @@ class AnalyseWidget(Panel):
         self._later.setSingleShot(True)
         self._later.setInterval(_REST_MS)
         self._later.timeout.connect(self._run_later)
+        self._open = QTimer(self)
+        self._open.setSingleShot(True)
+        self._open.setInterval(_AHEAD_MS)
+        self._open.timeout.connect(self.load_ahead)
         self.settings_form.changed.connect(self._on_setting)
         self.job.progressed.connect(self._on_progress)
         self.job.busy.connect(self._on_busy)
@@ -197,11 +208,27 @@ class AnalyseWidget(Panel):
         except InputError as error:
             show_error(str(error))
 
+    def load_ahead(self) -> None:
+        """Load in the background what the first run needs; once."""
+        if self._ahead is None and self.job.idle:
+            self.session.draw_letters()
+            with suppress(InputError):  # the run will say it
+                self._ahead = Ahead(self.session, self.settings_form.settings())
+
+    def showEvent(self, event: Any) -> None:
+        """Load what is needed soon after the widget is there to be seen."""
+        super().showEvent(event)
+        if self._ahead is None:
+            self._open.start()
+
     def changeEvent(self, event: Any) -> None:
         """Stop, and let go of the session, when the dock is closed."""
         super().changeEvent(event)
         if taken_out(self, event):
             self._later.stop()
+            self._open.stop()
+            if self._ahead is not None:
+                self._ahead.stop()
             self.correct.let_go()
             self.marks.let_go()
             self.job.abandon()
@@ -227,6 +254,9 @@ class AnalyseWidget(Panel):
             self.results.narrow_tables()
             self.session.put_in_turns(task.found(result), self._on_result)
 
+        self._open.stop()
+        if self._ahead is not None:
+            self._ahead.stop()  # the run loads what is not loaded yet
         self.job.start(task.work, done, title=f"Uptake in {task.name}")
         self._say("Starting …")
 
@@ -344,7 +374,10 @@ class AnalyseWidget(Panel):
         self.form["phenotype_model"].value = str(folder)
         self.run()
 
-    def _on_progress(self, progress: Progress) -> None:
+    def _on_progress(self, progress: Progress | Early) -> None:
+        if isinstance(progress, Early):
+            self.session.early.show(progress)
+            return
         text = f"Step {progress.done + 1} of {progress.total}: {progress.step} …"
         self._say(progress.text if isinstance(progress, Part) else text)
 
@@ -352,6 +385,8 @@ class AnalyseWidget(Panel):
         self._run.setEnabled(not busy)
         self._try.setEnabled(not busy)
         self._cancel.setEnabled(busy)
+        if not busy and not self.session.showing:
+            self.session.early.forget()  # it was stopped, or failed
 
     def _say(self, text: str) -> None:
         self._status.setText(text)

@@ -31,7 +31,7 @@ Image = npt.NDArray[Any]
 MOST = 4
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Scored:
     """The cells of a field, and what the network said of them."""
 

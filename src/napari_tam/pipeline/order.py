@@ -21,7 +21,11 @@ if TYPE_CHECKING:
 
 
 def in_order(
-    steps: Sequence[Step], state: State, earlier: Analysis | None = None, kept: frozenset[str] = frozenset()
+    steps: Sequence[Step],
+    state: State,
+    earlier: Analysis | None = None,
+    kept: frozenset[str] = frozenset(),
+    seen: Callable[[str, State], None] | None = None,
 ) -> Generator[Progress, None, dict[str, float]]:
     """Do steps, yielding a `Progress` before each.
 
@@ -36,6 +40,8 @@ def in_order(
         What they add to.
     earlier, kept
         An earlier analysis, and the names of the steps whose result is taken from it.
+    seen
+        Called after each step with its name and all that is known by then, which it must not change.
 
     Returns
     -------
@@ -53,6 +59,8 @@ def in_order(
             else:
                 step.find(state, earlier if step.name in kept else None)
             step.finish(state)
+            if seen is not None:
+                seen(step.name, state)
             if has_cores_to_spare():
                 done = {each.name for each in steps[: number + 1]}
                 begun |= {

@@ -16,7 +16,7 @@ from napari_tam.pipeline.steps import TABLE
 from napari_tam.pipeline.tiles import is_large, steps_of_tiles
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Callable, Generator
 
     from napari_tam.io.field import Field
     from napari_tam.pipeline.models import Models
@@ -31,6 +31,7 @@ def run_steps(
     previous: Analysis | None = None,
     edits: Edits | None = None,
     segmented: Segmented | None = None,
+    seen: Callable[[str, State], None] | None = None,
 ) -> Generator[Progress, None, Analysis]:
     """Analyse one field, yielding a `Progress` before each step; the `Analysis` is the return value.
 
@@ -44,6 +45,9 @@ def run_steps(
         What was corrected by hand: it takes precedence over what the networks find.
     segmented
         What is known already and still holds; ignored for large images.
+    seen
+        Called after each step of an image that is not large, with its name and what is known by then: for
+        those who show it before the end.
 
     Raises
     ------
@@ -60,7 +64,8 @@ def run_steps(
         )
     edits = edits or Edits()
     if not is_large(field):
-        return (yield from _run_table(field, settings, models, previous, edits, segmented or Segmented()))
+        known = segmented or Segmented()
+        return (yield from _run_table(field, settings, models, previous, edits, known, seen))
     if edits.any:
         raise InputError(
             "this image was corrected by hand, which an analysis in tiles would not keep",
@@ -77,13 +82,14 @@ def _run_table(
     previous: Analysis | None,
     edits: Edits,
     segmented: Segmented,
+    seen: Callable[[str, State], None] | None,
 ) -> Generator[Progress, None, Analysis]:
     """Do the steps of a field that is in memory, in order."""
     kept = kept_steps(previous, field, settings, models.phenotype, edits)
     if field.z_step_um is not None:
         models = stack_models(models, field.z_step_um)
     state = State(field, settings, models, edits, segmented)
-    seconds = yield from in_order(TABLE, state, previous, kept)
+    seconds = yield from in_order(TABLE, state, previous, kept, seen)
     return Analysis(
         state.field,
         settings,

@@ -106,10 +106,10 @@ def task(
     """Return the analysis of one plane or volume in one piece; see `napari_tam._napari._analyse.analyse`."""
 
     def found(result: Any) -> Found:
-        analysis, automatic = result
-        return Found(field.name, where, analysis, analysis.edits, folder, automatic, fixed=fixed)
+        analysis, automatic, ready = result
+        return Found(field.name, where, analysis, analysis.edits, folder, automatic, fixed=fixed, ready=ready)
 
-    return Task(field.name, lambda: analyse(session, field, planes, settings, before, folder), found)
+    return Task(field.name, lambda: analyse(session, field, planes, settings, before, folder, where), found)
 
 
 def _volume(
