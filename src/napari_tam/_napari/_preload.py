@@ -44,20 +44,21 @@ _LIBRARIES = ("libtorch_cpu.so", "libtorch_cpu.dylib")
 def loading() -> Iterator[None]:
     """Load big modules inside of this, in a thread; a second one waits for the first.
 
-    Objects that exist at the end are excluded from garbage collection until `collect_again`: scanning
-    PyTorch's modules takes 0.2 s each time, and they are never freed.
+    Where modules were loaded, objects that exist at the end are excluded from garbage collection until
+    `collect_again`: scanning PyTorch's modules takes 0.2 s each time, and they are never freed.
     """
     if "torch" in sys.modules:
         yield
         return
     with _one_at_a_time, short_turns():
-        collecting = gc.isenabled()
+        collecting, known = gc.isenabled(), len(sys.modules)
         gc.disable()
         try:
             if gpu_is_possible() or openvino_problem():  # else it is not imported
                 link_torch()
             yield
-            gc.freeze()
+            if len(sys.modules) > known:  # else what earlier runs left would never be freed
+                gc.freeze()
         finally:
             if collecting:
                 gc.enable()
