@@ -2,30 +2,32 @@
 
 Every picture is a part of a real image beside the project, enlarged: as it is on the left, with a circle
 around each punctum that default settings find on the right (its radius 2 sigma, at least 3 px; red where the
-punctum is flagged as a vesicle), with places in pixels of the image along the edges. What a person saw in them is in
-``results/overlays.txt``: a circle where nothing stands out is a fault, and so is a bright spot without one.
+punctum is flagged as a vesicle), with places in pixels of the image along the edges. What was seen in them is
+in ``results/overlays.txt``: a circle where nothing stands out is a fault, and so is a bright spot without one.
 """
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import cv2
 import numpy as np
-import pandas as pd
 import tifffile
 from common import SHARED, require_shared
 
 from napari_tam.pipeline.models import load_models
 from napari_tam.settings import Settings
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 #: Edge of a part (px), and how much it is enlarged.
 PART, ZOOM = 220, 3
 #: Room for the places along the edges (px of the picture).
 MARGIN = 28
-#: Tiles of PSD95 that are shown whole: two of each of three blocks that the network never saw, four of others.
+#: Tiles of PSD95 that are shown whole: seven of blocks that the network never saw, then three of others.
 TILES = (110, 140, 365, 620, 875, 1110, 1360, 30, 520, 1000)
 
 
