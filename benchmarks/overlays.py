@@ -2,8 +2,8 @@
 
 Every picture is a part of a real image beside the project, enlarged: as it is on the left, with a circle
 around each punctum that default settings find on the right (its radius 2 sigma, at least 3 px; red where the
-punctum is flagged as a vesicle), with places in pixels of the image along the edges. What was seen in them is
-in ``results/overlays.txt``: a circle where nothing stands out is a fault, and so is a bright spot without one.
+punctum is flagged as a vesicle), with places in pixels of the image along the edges. What was seen in them
+is in ``results/overlays.txt``: a circle where nothing stands out is a fault, and so is a bright spot without.
 """
 
 from __future__ import annotations
