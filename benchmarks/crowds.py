@@ -4,16 +4,21 @@
 1.5 px whose light differs by 30 %; everything at default settings. ``detection only`` is the same network
 without the fit. Numbers by light (``puncta_equivalents``) are of a plate of full and of sparse cells, which
 tell what a single punctum is like. The seeds are not those that the methods were chosen on (`SEED` 0).
+``limit`` is no detector: it is told everything but how many puncta a spot holds (``resolution.py``), and says
+how much of what is missing the photons do not tell.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 import pandas as pd
 from common import publish, table
+from resolution import Known, limit, line_for, power
 from scipy.spatial import cKDTree
 from scipy.special import erf
 
@@ -32,6 +37,44 @@ LEVEL, HAZE, SPREAD = 20.0, 20.0, 0.3
 #: Pixel size, and the cells: least and most puncta, diameter (px), and images of them on a plate.
 UM = 0.1
 CELLS = ((20, 60, 25, 4), (20, 60, 50, 4), (8, 20, 100, 7))
+#: Distances (sigma) at which the test of two against one is described.
+APART = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0)
+#: SD of the log light where nothing is known of it.
+UNKNOWN = 5.0
+WHAT_LIMIT_KNOWS = (
+    "'limit' is no detector but what the photons allow: it knows background, haze, width and camera,",
+    "the distribution of the puncta's light (log SD 0.3), and starts from all true places and lights. It",
+    "does not know how many puncta share a spot: by likelihood and lights it takes out what is not needed",
+    "and splits what seems two, at a line where one in twenty single puncta is called two. 'limit, lights",
+    "unknown' does so by the likelihood alone, with a line of its own: the difference is what two puncta are",
+    "told by for being twice as bright as one. Neither searches, nor learns background and point spread.",
+)
+
+
+class Field(NamedTuple):
+    """A simulated image and all that is true of it.
+
+    Attributes
+    ----------
+    image
+        (Y, X) what the camera gives.
+    points, light
+        (N, 2) true places; (N,) their photons.
+    base
+        (Y, X) photons expected besides the puncta.
+    labels
+        (Y, X) cells, if there are any.
+    """
+
+    image: np.ndarray
+    points: np.ndarray
+    light: np.ndarray
+    base: np.ndarray
+    labels: np.ndarray
+
+
+#: What finds puncta in a field, of so many photons and this width: (N, 2) places.
+Find = Callable[[Field, float, float], np.ndarray]
 
 
 def picture(shape: tuple[int, int], points: np.ndarray, photons: np.ndarray, sigma: float) -> np.ndarray:
@@ -58,20 +101,20 @@ def light_of(count: int, photons: float, rng: np.random.Generator) -> np.ndarray
     return photons * np.exp(rng.normal(-(SPREAD**2) / 2, SPREAD, count))
 
 
-def crowd(seed: int, photons: float, density: float, sigma: float) -> tuple[np.ndarray, np.ndarray]:
+def crowd(seed: int, photons: float, density: float, sigma: float) -> Field:
     """Puncta anywhere, so many a pixel, over haze."""
     rng, shape = np.random.default_rng(seed), (256, 256)
     points = rng.uniform(4, 251, (rng.poisson(density * 256**2), 2))
     haze = cv2.GaussianBlur(rng.normal(0, 1, shape), (0, 0), 12)
     haze -= haze.min()
-    clean = picture(shape, points, light_of(len(points), photons, rng), sigma)
-    return camera(clean + LEVEL + HAZE * haze / haze.mean(), rng), points
+    light = light_of(len(points), photons, rng)
+    base = LEVEL + HAZE * haze / haze.mean()
+    clean = picture(shape, points, light, sigma)
+    return Field(camera(clean + base, rng), points, light, base, np.zeros(shape, int))
 
 
-def cells(
-    seed: int, photons: float, least: int, most: int, diameter: int, sigma: float
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Round cells with haze of their own, puncta anywhere in them; image, points and labels."""
+def cells(seed: int, photons: float, least: int, most: int, diameter: int, sigma: float) -> Field:
+    """Round cells with haze of their own, puncta anywhere in them."""
     rng, across = np.random.default_rng(seed), 5 if diameter < 50 else 3
     side = int(1.6 * diameter) + 8
     shape = (side * across, side * across)
@@ -84,18 +127,38 @@ def cells(
         radius, angle = diameter / 2 * 0.95 * np.sqrt(rng.random(count)), rng.uniform(0, 2 * np.pi, count)
         points.append(middle + np.stack([radius * np.sin(angle), radius * np.cos(angle)], axis=1))
     places = np.concatenate(points)
-    haze = HAZE * cv2.GaussianBlur((labels > 0).astype(float), (0, 0), 3)
-    clean = picture(shape, places, light_of(len(places), photons, rng), sigma)
-    return camera(clean + LEVEL + haze, rng), places, labels
+    base = LEVEL + HAZE * cv2.GaussianBlur((labels > 0).astype(float), (0, 0), 3)
+    light = light_of(len(places), photons, rng)
+    clean = picture(shape, places, light, sigma)
+    return Field(camera(clean + base, rng), places, light, base, labels)
 
 
-def by_distance(find: Any, photons: float, sigma: float) -> list[float]:
+def in_photons(image: np.ndarray) -> np.ndarray:
+    """Turn what a camera gives into photons."""
+    return (image - OFFSET) / GAIN
+
+
+def known_of(photons: float, sigma: float, prior: float) -> Known:
+    """Return what `limit` is told; `prior` is the SD of the log light that it expects."""
+    return Known(sigma, float(np.log(photons)) - SPREAD**2 / 2, prior, (READ**2 + 1 / 12) / GAIN**2)
+
+
+def limit_of(field: Field, photons: float, sigma: float, *, alike: bool = True) -> np.ndarray:
+    """Puncta that the photons allow to tell apart, by what is true; `alike`: with their lights' spread."""
+    known = known_of(photons, sigma, SPREAD if alike else UNKNOWN)
+    rng = np.random.default_rng(SEED)
+    line = line_for(known, SPREAD, LEVEL + HAZE, lambda clean: in_photons(camera(clean, rng)), rng)
+    truth = np.column_stack([field.points, np.log(field.light)])
+    return limit(in_photons(field.image), field.base, truth, known, line)
+
+
+def by_distance(find: Find, photons: float, sigma: float) -> list[float]:
     """Recall below 1, at 1 to 2, 2 to 3 and beyond 3 sigma from the next punctum; precision."""
     hits, nearest, found_all, right = [], [], 0, 0
     for density in (0.002, 0.005, 0.01, 0.02):
         for seed in (200, 201):
-            image, truth = crowd(SEED + seed, photons, density, sigma)
-            found = find(image)[["y_px", "x_px"]].to_numpy(float)
+            field = crowd(SEED + seed, photons, density, sigma)
+            truth, found = field.points, find(field, photons, sigma)
             pairs = match_points(truth, found, 3.0)
             hit = np.zeros(len(truth), bool)
             hit[[pair[0] for pair in pairs]] = True
@@ -108,10 +171,10 @@ def by_distance(find: Any, photons: float, sigma: float) -> list[float]:
     return [*recall, right / max(found_all, 1)]
 
 
-def per_cell(find: Any, photons: float, sigma: float, least: int, most: int, diameter: int) -> list[float]:
+def per_cell(find: Find, photons: float, sigma: float, least: int, most: int, diameter: int) -> list[float]:
     """Median relative error of the count per cell, its bias, and precision."""
-    image, truth, labels = cells(SEED + 7, photons, least, most, diameter, sigma)
-    found = find(image)[["y_px", "x_px"]].to_numpy(float)
+    field = cells(SEED + 7, photons, least, most, diameter, sigma)
+    truth, labels, found = field.points, field.labels, find(field, photons, sigma)
 
     def count(points: np.ndarray) -> np.ndarray:
         return np.bincount(cell_of(points, labels), minlength=labels.max() + 1)[1:]
@@ -133,8 +196,8 @@ def plate_of(find: Any, photons: float, sigma: float) -> tuple[pd.DataFrame, pd.
     for least, most, diameter, images in CELLS:
         for number in range(images):
             seed = SEED + 1000 + 10 * number + diameter
-            image, truth, labels = cells(seed, photons, least, most, diameter, sigma)
-            found = find(image)
+            field = cells(seed, photons, least, most, diameter, sigma)
+            truth, labels, found = field.points, field.labels, find(field.image)
             label = cell_of(found[["y_px", "x_px"]].to_numpy(float), labels)
             away = cv2.distanceTransform((labels > 0).astype(np.uint8), cv2.DIST_L2, 5)
             edge = cell_of(found[["y_px", "x_px"]].to_numpy(float), away) * UM
@@ -211,6 +274,42 @@ def least_error(photons: float, sigma: float, rng: np.random.Generator) -> float
     return float(np.mean(bounds))
 
 
+def places_of(find: Callable[[np.ndarray], pd.DataFrame]) -> Find:
+    """Return what looks at the image of a field alone."""
+
+    def places(field: Field, photons: float, sigma: float) -> np.ndarray:
+        del photons, sigma
+        return find(field.image)[["y_px", "x_px"]].to_numpy(float)
+
+    return places
+
+
+def crowds(finders: dict[str, Find]) -> tuple[list[list[Any]], list[list[Any]], dict[str, list[float]]]:
+    """Rows of recall by distance, rows of counts per cell, and values by name."""
+    crowded, counted, values = [], [], {}
+    for name, find in finders.items():
+        for photons in (500, 2000):
+            for sigma in (1.2, 1.5):
+                found = by_distance(find, photons, sigma)
+                crowded.append([name, photons, sigma, *found])
+                values[f"{name}, {photons}, {sigma}"] = found
+                for least, most, diameter, _ in CELLS:
+                    error = per_cell(find, photons, sigma, least, most, diameter)
+                    counted.append([name, f"{least}-{most} in {diameter} px", photons, sigma, *error])
+    return crowded, counted, values
+
+
+def told_apart() -> list[list[Any]]:
+    """Rows of the power of the test of two against one, by distance."""
+    rows: list[list[Any]] = []
+    for photons in (500, 2000):
+        for sigma in (1.2, 1.5):
+            known = known_of(photons, sigma, UNKNOWN)
+            test = [power(photons, apart * sigma, known, LEVEL + HAZE) for apart in APART]
+            rows.append([photons, sigma, *test])
+    return rows
+
+
 def run() -> None:
     """Measure, print and keep."""
     detector = load_models(SETTINGS).puncta
@@ -226,26 +325,29 @@ def run() -> None:
         finally:
             detect.resolve_crowds = fit
 
-    crowded, counted, alone, numbers, values = [], [], [], [], {}
-    for name, find in (("with the fit", with_fit), ("detection only", without)):
-        for photons in (500, 2000):
-            for sigma in (1.2, 1.5):
-                found = by_distance(find, photons, sigma)
-                crowded.append([name, photons, sigma, *found])
-                values[f"{name}, {photons}, {sigma}"] = found
-                for least, most, diameter, _ in CELLS:
-                    error = per_cell(find, photons, sigma, least, most, diameter)
-                    counted.append([name, f"{least}-{most} in {diameter} px", photons, sigma, *error])
-            alone.append([name, photons, *singles(find, photons, 1.4)])
+    alone, numbers = [], []
+    for name, detection in (("with the fit", with_fit), ("detection only", without)):
+        alone += [[name, photons, *singles(detection, photons, 1.4)] for photons in (500, 2000)]
+    finders = {
+        "with the fit": places_of(with_fit),
+        "detection only": places_of(without),
+        "limit": limit_of,
+        "limit, lights unknown": partial(limit_of, alike=False),
+    }
+    crowded, counted, values = crowds(finders)
     for photons in (500, 2000):
         for sigma in (1.2, 1.5):
             rows, more = by_light(with_fit, photons, sigma)
             numbers, values = numbers + rows, values | more
-    lines = ["Recall by distance to the next punctum, and precision; a find within 3 px counts", ""]
+    lines = [*WHAT_LIMIT_KNOWS, ""]
+    lines += ["Recall by distance to the next punctum, and precision; a find within 3 px counts", ""]
     head = ["detector", "photons", "sigma", "< 1 sigma", "1-2", "2-3", "> 3", "precision"]
     lines += table(head, crowded)
     lines += ["", "Count per cell: relative error", ""]
     lines += table(["detector", "puncta, cell", "photons", "sigma", "median", "bias", "precision"], counted)
+    lines += ["", "Two of equal light, alone: chance that the likelihood ratio tells them from one, where it"]
+    lines += ["calls one in twenty single puncta two; lights unknown", ""]
+    lines += table(["photons", "sigma", *(f"{apart:g} sigma" for apart in APART)], told_apart())
     lines += ["", "Numbers by light on a plate of these cells: median relative error of the count and of "]
     lines[-1] += "puncta_equivalents, bias of these,"
     lines += ["share of their 95 % intervals that hold the truth, width of the interval over the truth, and "]
