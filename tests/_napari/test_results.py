@@ -204,6 +204,7 @@ def test_labels_are_copied_and_as_small_as_they_can_be() -> None:
 @pytest.fixture
 def no_torch(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.delitem(sys.modules, "torch", raising=False)
+    gc.unfreeze()  # what earlier tests loaded
     yield
     gc.unfreeze()
 
