@@ -192,13 +192,14 @@ def _line_offsets(plane: Plane) -> npt.NDArray[np.float64]:
     all of one sign: the edge of a cell is not as long. Of long rows some `_ENOUGH` pixels tell.
     """
     step = max(1, plane.shape[1] // _ENOUGH)
-    lines = np.ascontiguousarray(plane[:, ::step], np.float32)
+    kind = np.float32 if plane.dtype.kind in "iu" and plane.dtype.itemsize <= 2 else np.float64
+    lines: npt.NDArray[Any] = np.ascontiguousarray(plane[:, ::step], kind)
     bend = lines[1:-1] - (lines[2:] + lines[:-2]) / 2
     parts = bend.shape[1] // _ROW_PARTS
     sorted_ = np.sort(bend[:, : parts * _ROW_PARTS].reshape(len(bend), _ROW_PARTS, parts), axis=2)
     offsets = sorted_[:, :, parts // 4 : parts - parts // 4].mean(axis=2)
     least = np.maximum(np.percentile(offsets, 25, axis=1), -np.percentile(offsets, 75, axis=1))
-    whole = plane[:: max(1, plane.shape[0] // _ENOUGH)].astype(np.float32)
+    whole = plane[:: max(1, plane.shape[0] // _ENOUGH)].astype(kind)
     differences = np.abs(np.diff(whole, axis=1))
     noise = 1.4826 * float(np.median(differences[:, :: max(1, plane.shape[1] // _ENOUGH)])) / 2**0.5
     # where most neighbours are equal (8 bit, few grey levels), a stripe is one grey level at least

@@ -45,6 +45,9 @@ TAIL, LEAST_SINGLES = 4.0, 5
 #: Singles that tell the misfit have a height of so many SD of the noise.
 CLEAR = 5.0
 
+#: The misfit of single puncta is this quantile of what they say, and that of chi² of three parameters.
+LOWER, BY_CHANCE = 0.35, 1.642
+
 #: What has no other within so many sigma is not looked at again in each round.
 LONELY = 4.5
 
@@ -126,15 +129,15 @@ def _singles(now: Emitters, free: npt.NDArray[np.bool_], sigma: float, constant:
 def misfit_of_singles(singles: Emitters, rest: Float, weight: Float) -> float:
     """Fall of chi² that a Gaussian of another shape brings to a punctum that stands alone.
 
-    Over its squared signal-to-noise ratio, the median. Real spots are no Gaussians of one width, so that two
-    always fit better than one; a crowd has to fit better than that.
+    Over its squared signal-to-noise ratio, a low quantile: in a crowd many that seem single are two, but a
+    point spread function that is no Gaussian is that of all. Real spots are no Gaussians of one width, so
+    that two always fit better than one; a crowd has to fit better than that.
     """
     if len(singles) < LEAST_SINGLES:
         return 0.0
     gain = curvature(singles, rest, weight)[0]
-    by_chance = 2.4  # median of chi² of three parameters
-    share = (gain - by_chance) / (singles.peak**2 * weight_at(weight, singles))
-    return max(float(np.median(share)), 0.0)
+    share = (gain - BY_CHANCE) / (singles.peak**2 * weight_at(weight, singles))
+    return max(float(np.quantile(share, LOWER)), 0.0)
 
 
 def _pruned(

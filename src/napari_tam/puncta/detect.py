@@ -17,7 +17,7 @@ from napari_tam.puncta import photometry
 from napari_tam.puncta.flows import LOWEST_SCORE, centres_from_flows
 from napari_tam.puncta.patches import FWHM, Float, Patches, Points, background, gaussian_widths
 from napari_tam.puncta.psf_width import spectral_width
-from napari_tam.puncta.resolving import resolve_crowds
+from napari_tam.puncta.resolving import Likely, resolve_crowds
 from napari_tam.puncta.selection import KEPT, select
 from napari_tam.puncta.spot_input import (
     contrast_at,
@@ -45,7 +45,7 @@ TYPICAL_SIGMA_PX = 1.4
 #: (PSD95, DeepSpot, simulated and drawn fields) and held against those of ``benchmarks/puncta.py``.
 ODDS, LEAST_SHARE = 2.0, 0.6
 CONTRAST, CONTRAST_STEEPNESS = 4.0, 4.0
-PROMINENCE, PROMINENCE_STEEPNESS = 3.5, 3.0
+PROMINENCE, PROMINENCE_STEEPNESS = 3.5, 4.5
 
 #: What has less than this share of a neighbour's height, within so many of that one's sigma, is its flank.
 DOUBLE_SHARE, DOUBLE_SIGMA = 0.05, 2.5
@@ -113,12 +113,18 @@ class NetworkDetector:
         points, scores = centres_from_flows(
             self.predictor(network_input(pixels) if wide else normalise_spots(pixels)[None])
         )
-        scores = judge(pixels, points, scores)
-        kept = scores >= LOWEST_SCORE
-        table = measure_spots(pixels, points[kept], scores[kept], pixel_size_um, settings)
+        judged = judge(pixels, points, scores)
+        kept = judged >= LOWEST_SCORE
+        table = measure_spots(pixels, points[kept], judged[kept], pixel_size_um, settings)
         if self.crowds:
             sigma = settings.spot_sigma_um / pixel_size_um if settings.spot_sigma_um else None
-            table = resolve_crowds(table, pixels, pixel_size_um, sigma)
+            likely = scores >= 1 / (1 + ODDS)  # above 0.5 by the network alone
+
+            def others() -> pd.DataFrame:
+                more = likely & ~kept
+                return measure_spots(pixels, points[more], judged[more], pixel_size_um, settings)
+
+            table = resolve_crowds(table, pixels, pixel_size_um, sigma, Likely(likely[kept], others))
         return with_reasons(table, hot)
 
     def detect(self, image: Plane, pixel_size_um: float, settings: Settings) -> pd.DataFrame:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 
 from napari_tam.puncta.crowds import ROUNDS, resolve, stand_alone, usual_among
 from napari_tam.puncta.emitters import Emitters, groups_of
+from napari_tam.puncta.flows import LOWEST_SCORE
 from napari_tam.puncta.haze import solve_haze
 from napari_tam.puncta.patches import FWHM, Float
 from napari_tam.puncta.pixel_model import background_image
@@ -16,7 +19,11 @@ from napari_tam.puncta.psf_width import psf_width, spectral_width
 from napari_tam.puncta.vesicles import is_vesicle
 
 if TYPE_CHECKING:
-    import pandas as pd
+    from collections.abc import Callable
+
+    import numpy.typing as npt
+
+    from napari_tam.puncta.emitters import Doubles, Index
 
 #: What is so many times wider than a single punctum is one object, and never split.
 WIDE = 1.5
@@ -38,12 +45,36 @@ MOST_OF_ONE = 3
 #: Light in an aperture over that of the fitted Gaussian, at least and at most.
 SCALES = (0.8, 1.3)
 
+#: In an image of points alone, what shines by so many standard errors and is not fainter than single ones by
+#: so many SD of their log heights is no texture: its score becomes an even chance if the network had said so.
+CLEAR_SE, FAINTER, EVEN = 5.0, 2.5, 0.5
+
 #: What the fit adds to the table.
 FIT_COLUMNS = ("position_se_um", "intensity_se", "puncta_in_spot")
 
 
+@dataclass(frozen=True)
+class Likely:
+    """What the network alone takes for puncta.
+
+    Attributes
+    ----------
+    rows
+        (N,) which rows of the table.
+    others
+        Measures those whose score is too low for the table, and returns a table of them.
+    """
+
+    rows: npt.NDArray[np.bool_]
+    others: Callable[[], pd.DataFrame]
+
+
 def resolve_crowds(
-    table: pd.DataFrame, pixels: Float, pixel_size_um: float, sigma: float | None
+    table: pd.DataFrame,
+    pixels: Float,
+    pixel_size_um: float,
+    sigma: float | None,
+    likely: Likely | None = None,
 ) -> pd.DataFrame:
     """Fit the candidates of an image together, and part those that share a spot.
 
@@ -58,6 +89,8 @@ def resolve_crowds(
         (Y, X) the exosome channel.
     sigma
         Width of a single punctum (px), if it is known.
+    likely
+        What is a punctum to the network, whatever its surroundings say.
 
     Returns
     -------
@@ -72,13 +105,18 @@ def resolve_crowds(
     if sigma is None:
         sigma = psf_width(points[sure], width[sure], snr[sure], spectral)
     own = np.where(width > WIDE * sigma, width, sigma)
-    peak = np.maximum(table["peak"].to_numpy(float), 1e-3)
-    seeds = Emitters(points, peak, own, np.arange(len(table)))
+    seeds = _seeds(table, own)
     base = background_image(pixels, seeds, sigma)
     # In an image of other structures a further emitter always fits better, and says nothing.
     points_only = spectral is not None and sure.sum() >= LEAST_KNOWN and abs(spectral / sigma - 1) < AGREE
     # Nor does its height where some are a hundred times as bright as others.
     points_only = points_only and usual_among(seeds.take(sure & (own == sigma)), sigma)[1] < ALIKE
+    if points_only and likely is not None:
+        more = likely.others()
+        if len(more):
+            table = pd.concat([table, more], ignore_index=True)
+            seeds = seeds.plus(_seeds(more, np.full(len(more), sigma), first=len(seeds)))
+            base = background_image(pixels, seeds, sigma)
     fit = resolve(pixels - base, seeds, single_sigma=sigma, rounds=ROUNDS if points_only else 0)
     found = _whole_objects(fit.emitters, seeds, sigma)
     share = _aperture_share(table, found, sigma)
@@ -88,9 +126,42 @@ def resolve_crowds(
     rows = _rows(table, found, fit.weight, base, pixel_size_um, sigma if points_only else 0.0, share)
     wide = rows["sigma_px"].to_numpy(float)
     rows["vesicle"] = is_vesicle(wide, rows["snr"].to_numpy(float), sigma).astype(float)
+    if points_only and likely is not None:
+        rows["score"] = _lifted(rows, seeds, table["score"].to_numpy(float), found.parent, likely, sigma)
+        keep = (rows["score"] >= LOWEST_SCORE).to_numpy()
+        rows, wide = rows[keep].reset_index(drop=True), wide[keep]
     # What was fitted has the width of a single punctum; its own was not measured.
     rows["width_se_um"] = rows["width_se_um"].where((wide != sigma) | (not points_only))
     return rows
+
+
+def _seeds(table: pd.DataFrame, sigma: Doubles, first: int = 0) -> Emitters:
+    """Return the emitters of a table's rows, of the given widths; their numbers begin at `first`."""
+    points = table[["y_px", "x_px"]].to_numpy(float)
+    peak = np.maximum(table["peak"].to_numpy(float), 1e-3)
+    return Emitters(points, peak, sigma, np.arange(first, first + len(table)))
+
+
+def _lifted(
+    rows: pd.DataFrame,
+    seeds: Emitters,
+    scores: Doubles,
+    parent: Index,
+    likely: Likely,
+    sigma: float,
+) -> Doubles:
+    """Return the scores of rows, `EVEN` at least where one is clear, no vesicle, and likely.
+
+    `scores` are those of the candidates (`seeds`), and `parent` says which of them each row comes from.
+    """
+    clear = rows["intensity"].to_numpy(float) > CLEAR_SE * rows["intensity_se"].to_numpy(float)
+    middle, spread = usual_among(seeds.take((scores >= 0.5) & (seeds.sigma == sigma)), sigma)
+    clear &= np.log(np.maximum(rows["peak"].to_numpy(float), 1e-9)) > middle - FAINTER * spread
+    clear &= (rows["vesicle"] == 0).to_numpy()
+    known = np.ones(len(seeds), bool)  # the others are likely, all of them
+    known[: len(likely.rows)] = likely.rows
+    own = rows["score"].to_numpy(float)
+    return np.where(clear & known[parent], np.maximum(own, EVEN), own)
 
 
 def _whole_objects(found: Emitters, seeds: Emitters, sigma: float) -> Emitters:

@@ -32,8 +32,11 @@ KEPT = ""
 
 
 def sure_ones(candidates: pd.DataFrame, score: float) -> npt.NDArray[np.bool_]:
-    """Tell which candidates a threshold is learnt from: nothing but their contrast may speak against them."""
-    return ((candidates["reason"] == KEPT) & (candidates["score"] >= score)).to_numpy(bool)
+    """Tell which candidates a threshold is learnt from: nothing but their contrast may speak against them.
+
+    Those of exactly this score have no say (`napari_tam.puncta.resolving.EVEN`).
+    """
+    return ((candidates["reason"] == KEPT) & (candidates["score"] > score)).to_numpy(bool)
 
 
 def threshold_for(candidates: pd.DataFrame, settings: Settings, label: str = "") -> Threshold:
