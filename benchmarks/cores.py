@@ -11,9 +11,9 @@ Four cores and more are not measured but come from a model, which is fitted to t
 - Processes, Amdahl (1967): of the seconds t of a field by one core, a share p is not divided by the number
   of cores n (they share memory and caches): t (p + (1 - p) / n). Two processes tell p.
 - Threads share all that, and Python's lock too: a closed queue of n fields, each of which needs the lock for
-  a share l of its time, one after another, and is worked at beside the others for the rest. By exact mean
-  value analysis (Reiser & Lavenberg 1980) two threads take 1 + l² times as long as two processes: that
-  tells l.
+  a share l of the time that processes divide, one after another, and is worked at beside the others for the
+  rest. By exact mean value analysis (Reiser & Lavenberg 1980) two threads take 1 + l² times as long for that
+  as two processes: that tells l.
 
 A model says where it leads if nothing else gets in the way: neither disks nor the machine's memory are in it.
 """
@@ -184,9 +184,10 @@ def shared_by_processes(one: float, two: float) -> float:
     return min(1.0, max(0.0, 2 * two / one - 1))
 
 
-def held_lock(threads: float, processes: float) -> float:
-    """Return the share l for which a field holds Python's lock: two threads = two processes x (1 + l²)."""
-    return min(1.0, max(0.0, threads / processes - 1)) ** 0.5
+def held_lock(threads: float, processes: float, one: float, share: float) -> float:
+    """Return the share l of what processes divide that holds Python's lock (two threads: 1 + l² times)."""
+    divided = one * (1 - share) / 2
+    return min(1.0, max(0.0, (threads - processes) / divided)) ** 0.5 if divided else 0.0
 
 
 def by_processes(one: float, share: float, cores: int) -> float:
@@ -195,13 +196,13 @@ def by_processes(one: float, share: float, cores: int) -> float:
 
 
 def by_threads(one: float, share: float, lock: float, cores: int) -> float:
-    """Seconds of a field by threads, one a core: those of processes, and what the queue for the lock adds."""
+    """Seconds of a field by threads, one a core: what processes divide waits in the queue for the lock."""
     queue, through = 0.0, 1.0
     for threads in range(1, cores + 1):
         response = lock * (1 + queue)
         through = threads / (1 - lock + response)
         queue = through * response
-    return by_processes(one, share, cores) * cores / through
+    return one * (share + (1 - share) / through)
 
 
 def seconds_of(turns: list[dict[str, Any]], fields: int) -> tuple[float, float, float]:
@@ -251,7 +252,7 @@ def model(found: dict[str, list[dict[str, Any]]], fields: int) -> dict[str, Any]
         seconds_of(found[name], fields)[0] for name in ("one core", "two threads", "two processes")
     )
     share = shared_by_processes(one, two_processes)
-    lock = held_lock(two_threads, two_processes)
+    lock = held_lock(two_threads, two_processes, one, share)
     return {
         "one": one,
         "shared": share,
@@ -268,6 +269,7 @@ def report(values: dict[str, Any]) -> list[str]:
     start, tables = (median(turn[name] for turn in first) for name in ("start", "tables"))
     networks = median(turn["networks"] for turn in first) / fields
     had = median(turn["processor"] / (turn["fields"] + turn["tables"]) for turn in first)
+    most = 1 / max(fitted["shared"] + (1 - fitted["shared"]) * fitted["lock"], 1e-9)
 
     def row(cores: object, how: str, seconds: float, kind: str) -> list[object]:
         whole = start + PLATE * seconds + tables / fields * PLATE
@@ -296,7 +298,7 @@ def report(values: dict[str, Any]) -> list[str]:
         f"Python's lock {fitted['lock']:.3f}",
         *(
             [
-                f"so threads of one process reach {1 / fitted['lock']:.1f} x at most; to use more cores than "
+                f"so threads of one process reach {most:.1f} x at most; to use more cores than "
                 "that takes processes: --cluster local:N, or --part K/N"
             ]
             if fitted["lock"] > 1 / MORE[-1]
