@@ -194,12 +194,19 @@ def _around(index, some, seen, model, theta, known):  # type: ignore[no-untyped-
 
 
 @njit(cache=True)
-def _without(index, seen, model, theta, there, known):  # type: ignore[no-untyped-def]
-    """Return what is lost without an emitter, its neighbours' indices and where they are then."""
+def _now(index, seen, model, theta, there, known):  # type: ignore[no-untyped-def]
+    """Return an emitter's neighbours, these and it, their window (`_around`), and what is lost with all."""
     near = _beside(index, theta, there, NEAR * known.sigma)
     some = np.append(near, index)
     window, others, corner = _around(index, some, seen, model, theta, known)
-    full, _ = fit(window, others, corner, theta[some], known)
+    loss, _ = fit(window, others, corner, theta[some], known)
+    return near, some, window, others, corner, loss
+
+
+@njit(cache=True)
+def _without(index, seen, model, theta, there, known):  # type: ignore[no-untyped-def]
+    """Return what is lost without an emitter, its neighbours' indices and where they are then."""
+    near, _, window, others, corner, full = _now(index, seen, model, theta, there, known)
     lowest, best = fit(window, others, corner, theta[near], known)
     for partner in range(min(len(near), 2)):  # the start: one of the nearest gets the light
         start = theta[near].copy()
@@ -284,10 +291,7 @@ def _halves(seen, others, corner, one, more, known):  # type: ignore[no-untyped-
 @njit(cache=True)
 def _split(index, seen, model, theta, there, known):  # type: ignore[no-untyped-def]
     """Return what two in the place of one gain, indices of what was fitted, and where it is then."""
-    near = _beside(index, theta, there, NEAR * known.sigma)
-    some = np.append(near, index)
-    window, others, corner = _around(index, some, seen, model, theta, known)
-    now, _ = fit(window, others, corner, theta[some], known)
+    near, some, window, others, corner, now = _now(index, seen, model, theta, there, known)
     loss, fitted = _halves(window, others, corner, theta[index], theta[near], known)
     return now - loss, some, fitted
 

@@ -12,7 +12,7 @@ from napari.layers import Labels, Points
 from qtpy.QtCore import QTimer
 
 from napari_tam._napari._label_colours import CellColours
-from napari_tam._napari._layers import KEY, labels_layer, puncta_layers
+from napari_tam._napari._layers import KEY, by_label, labels_layer, puncta_layers
 from napari_tam._napari._pyramid import is_shown_as_pyramid
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def early_layers(image: str, where: Mapping[str, Any], step: str, state: State) 
         layers.append((data, arguments, sort))
     elif step == "puncta" and state.field.z_step_um is None:
         labels = [label for label in state.field.exosomes if label]
-        layers += puncta_layers(state.spots, labels, image, common)
+        layers += puncta_layers(by_label(state.spots, labels), image, common)
     return Early(image, step, layers) if layers else None
 
 

@@ -67,10 +67,9 @@ def result_layers(
         data, arguments, sort = labels_layer(kind, masks, image, common)
         layers.append((data, {**arguments, "features": features}, sort))
     named = labels_of(analysis.table.columns)
-    for puncta, (data, arguments, sort) in zip(
-        by_label(analysis.puncta, named), puncta_layers(analysis.puncta, named, image, common), strict=True
-    ):
-        layers.append((data, {**arguments, "features": point_features(puncta)}, sort))
+    puncta = by_label(analysis.puncta, named)
+    for (_, own), (data, arguments, sort) in zip(puncta, puncta_layers(puncta, image, common), strict=True):
+        layers.append((data, {**arguments, "features": point_features(own)}, sort))
     return layers
 
 
@@ -86,22 +85,22 @@ def labels_layer(kind: str, masks: Any, image: str, common: Mapping[str, Any]) -
 
 
 def puncta_layers(
-    puncta: pd.DataFrame, labels: Sequence[str], image: str, common: Mapping[str, Any]
+    puncta: Sequence[tuple[str, pd.DataFrame]], image: str, common: Mapping[str, Any]
 ) -> list[LayerData]:
-    """Return the layer of each exosome label's puncta (no labels: of all), without a table."""
+    """Return the layer of each exosome label's puncta (`by_label`), without a table."""
     return [
         (
             positions(own),
             {"name": f"{f'puncta {label}'.strip()} ({image})", **common, **puncta_look(number, label)},
             "points",
         )
-        for number, (label, own) in enumerate(zip(labels or [""], by_label(puncta, labels), strict=True))
+        for number, (label, own) in enumerate(puncta)
     ]
 
 
-def by_label(puncta: pd.DataFrame, labels: Sequence[str]) -> list[pd.DataFrame]:
-    """Return the puncta of each exosome label; without labels all of them."""
-    return [rows_of(puncta, label).reset_index(drop=True) for label in labels or [""]]
+def by_label(puncta: pd.DataFrame, labels: Sequence[str]) -> list[tuple[str, pd.DataFrame]]:
+    """Return each exosome label and its puncta; without labels all of them, their label empty."""
+    return [(label, rows_of(puncta, label).reset_index(drop=True)) for label in labels or [""]]
 
 
 def puncta_look(number: int, label: str) -> dict[str, Any]:

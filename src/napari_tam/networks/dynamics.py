@@ -2,8 +2,7 @@
 
 Cellpose moves every pixel along the flow some 200 times. Here the map "where does a pixel go" is
 composed with itself instead: n compositions make 2ⁿ steps, so that eight interpolations replace
-two hundred.
-Seeds, their growth and the flow error are Cellpose's (Stringer et al. 2021).
+two hundred. Seeds, their growth and the flow error are Cellpose's (Stringer et al. 2021).
 """
 
 from __future__ import annotations
@@ -49,6 +48,17 @@ def final_positions(flow: Float, foreground: npt.NDArray[np.bool_], doublings: i
 
 
 @compiled
+def between(plane: Any, y: Any, x: Any) -> Any:
+    """Return a plane's value at a place inside it, bilinear between pixels."""
+    top, left = int(y), int(x)
+    below, right = min(top + 1, plane.shape[0] - 1), min(left + 1, plane.shape[1] - 1)
+    down, across = y - np.float32(top), x - np.float32(left)
+    upper = plane[top, left] + (plane[top, right] - plane[top, left]) * across
+    lower = plane[below, left] + (plane[below, right] - plane[below, left]) * across
+    return upper + (lower - upper) * down
+
+
+@compiled
 def compose(moved: Any, further: Any, rows: Any, columns: Any) -> None:
     """Write to `further` where pixels come that go as `moved` says, twice; both (Y, X, 2), bilinear."""
     height, width = moved.shape[:2]
@@ -56,15 +66,8 @@ def compose(moved: Any, further: Any, rows: Any, columns: Any) -> None:
         row, column = rows[i], columns[i]
         y = min(max(np.float32(row) + moved[row, column, 0], np.float32(0)), np.float32(height - 1))
         x = min(max(np.float32(column) + moved[row, column, 1], np.float32(0)), np.float32(width - 1))
-        top, left = int(y), int(x)
-        below, right = min(top + 1, height - 1), min(left + 1, width - 1)
-        down, across = y - np.float32(top), x - np.float32(left)
-        for axis in range(2):
-            upper = moved[top, left, axis] + (moved[top, right, axis] - moved[top, left, axis]) * across
-            lower = moved[below, left, axis] + (moved[below, right, axis] - moved[below, left, axis]) * across
-            onward = upper + (lower - upper) * down
-            start = np.float32(column) if axis else np.float32(row)
-            further[row, column, axis] = onward + (x if axis else y) - start
+        further[row, column, 0] = between(moved[..., 0], y, x) + y - np.float32(row)
+        further[row, column, 1] = between(moved[..., 1], y, x) + x - np.float32(column)
 
 
 def grow_seeds(ends: Float, shape: tuple[int, int], *, smallest_peak: int = 10, reach: int = 5) -> Labels:

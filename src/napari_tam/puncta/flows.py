@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_tam.compiled import compiled
+from napari_tam.networks.dynamics import between
 
 if TYPE_CHECKING:
     from napari_tam.puncta.patches import Float, Points
@@ -106,19 +107,9 @@ def follow(output: Any, y: Any, x: Any, steps: int) -> None:
     height, width = output.shape[1:]
     for i in range(len(y)):
         for _ in range(steps):
-            top, left = min(int(y[i]), height - 2), min(int(x[i]), width - 2)
-            top, left = max(top, 0), max(left, 0)
-            below, right = min(top + 1, height - 1), min(left + 1, width - 1)
-            down, across = y[i] - top, x[i] - left
-            for axis in range(2):
-                plane = output[axis]
-                upper = plane[top, left] + across * (plane[top, right] - plane[top, left])
-                lower = plane[below, left] + across * (plane[below, right] - plane[below, left])
-                step = (upper + down * (lower - upper)) / np.float32(5)
-                if axis == 0:
-                    y[i] = min(max(y[i] + step, 0), height - 1)
-                else:
-                    x[i] = min(max(x[i] + step, 0), width - 1)
+            at_y, at_x = np.float64(y[i]), np.float64(x[i])
+            y[i] = min(max(at_y + between(output[0], at_y, at_x) / 5, 0), height - 1)
+            x[i] = min(max(at_x + between(output[1], at_y, at_x) / 5, 0), width - 1)
 
 
 @compiled

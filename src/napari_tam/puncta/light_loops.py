@@ -25,6 +25,14 @@ def window(centre: float, radius: int, size: int) -> tuple[int, int]:
 
 
 @compiled
+def square(points: Any, i: int, radius: int, shape: Any) -> tuple[int, int, int, int]:
+    """Return the window around one of the points: its first row, the one after its last, and its columns."""
+    top, bottom = window(points[i, 0], radius, shape[0])
+    left, right = window(points[i, 1], radius, shape[1])
+    return top, bottom, left, right
+
+
+@compiled
 def bell_along(out: Any, centre: float, sigma: float, low: int, high: int) -> None:
     """Write a Gaussian of height 1 at the pixels from `low` to `high` into the beginning of `out`."""
     scale = -0.5 / (sigma * sigma)
@@ -45,12 +53,10 @@ def edge_of(sigma: Any, reach: float) -> int:
 @compiled
 def add_bells(image: Any, points: Any, peak: Any, sigma: Any, reach: float, times: float) -> None:
     """Add `times` the light of emitters to an image."""
-    rows, columns = image.shape
     across = np.empty(edge_of(sigma, reach), np.float32)
     for i in range(len(peak)):
         radius = int(np.ceil(reach * sigma[i]))
-        top, bottom = window(points[i, 0], radius, rows)
-        left, right = window(points[i, 1], radius, columns)
+        top, bottom, left, right = square(points, i, radius, image.shape)
         bell_along(across, points[i, 1], sigma[i], left, right)
         scale = -0.5 / (sigma[i] * sigma[i])
         for row in range(top, bottom):
@@ -66,8 +72,7 @@ def clear(image: Any, points: Any, sigma: Any, reach: float) -> None:
     """Set an image to 0 in the windows of emitters."""
     for i in range(len(sigma)):
         radius = int(np.ceil(reach * sigma[i]))
-        top, bottom = window(points[i, 0], radius, image.shape[0])
-        left, right = window(points[i, 1], radius, image.shape[1])
+        top, bottom, left, right = square(points, i, radius, image.shape)
         image[top:bottom, left:right] = 0
 
 
@@ -78,8 +83,7 @@ def matched(image: Any, weight: Any, points: Any, sigma: Any, reach: float) -> A
     across = np.empty(edge_of(sigma, reach), np.float32)
     for i in range(len(sigma)):
         radius = int(np.ceil(reach * sigma[i]))
-        top, bottom = window(points[i, 0], radius, image.shape[0])
-        left, right = window(points[i, 1], radius, image.shape[1])
+        top, bottom, left, right = square(points, i, radius, image.shape)
         bell_along(across, points[i, 1], sigma[i], left, right)
         scale = -0.5 / (sigma[i] * sigma[i])
         for row in range(top, bottom):
@@ -97,8 +101,7 @@ def misfits(rest: Any, weight: Any, points: Any, sigma: Any, reach: float) -> An
     total = np.zeros(len(sigma))
     for i in range(len(sigma)):
         radius = int(np.ceil(reach * sigma[i]))
-        top, bottom = window(points[i, 0], radius, rest.shape[0])
-        left, right = window(points[i, 1], radius, rest.shape[1])
+        top, bottom, left, right = square(points, i, radius, rest.shape)
         for row in range(top, bottom):
             line, known, along = rest[row, left:right], weight[row, left:right], np.float32(0)
             for k in range(len(line)):
@@ -117,8 +120,7 @@ def gradients(rest: Any, weight: Any, home: Any, points: Any, peak: Any, sigma: 
     across = np.empty(edge_of(sigma, reach), np.float32)
     for i in range(len(peak)):
         radius = int(np.ceil(reach * sigma[i]))
-        top, bottom = window(home[i, 0], radius, rest.shape[0])
-        left, right = window(home[i, 1], radius, rest.shape[1])
+        top, bottom, left, right = square(home, i, radius, rest.shape)
         bell_along(across, points[i, 1], sigma[i], left, right)
         scale = -0.5 / (sigma[i] * sigma[i])
         first = np.float32(left - points[i, 1])
@@ -149,10 +151,8 @@ def pair_sums(weight: Any, points: Any, sigma: Any, first: Any, second: Any, rea
     for p in range(len(first)):
         i, j = first[p], second[p]
         near, far = int(np.ceil(reach * sigma[i])), int(np.ceil(reach * sigma[j]))
-        top, bottom = window(points[i, 0], near, weight.shape[0])
-        left, right = window(points[i, 1], near, weight.shape[1])
-        from_row, to_row = window(points[j, 0], far, weight.shape[0])
-        from_column, to_column = window(points[j, 1], far, weight.shape[1])
+        top, bottom, left, right = square(points, i, near, weight.shape)
+        from_row, to_row, from_column, to_column = square(points, j, far, weight.shape)
         top, bottom = max(top, from_row), min(bottom, to_row)
         left, right = max(left, from_column), min(right, to_column)
         if bottom <= top or right <= left:
@@ -189,8 +189,7 @@ def block_sums(
     count = 0
     for i in range(len(sigma)):
         radius = int(np.ceil(reach * sigma[i]))
-        top, bottom = window(points[i, 0], radius, weight.shape[0])
-        left, right = window(points[i, 1], radius, weight.shape[1])
+        top, bottom, left, right = square(points, i, radius, weight.shape)
         bell_along(across, points[i, 1], sigma[i], left, right)
         scale = -0.5 / (sigma[i] * sigma[i])
         for down in range(top // step, (bottom - 1) // step + 1):
@@ -228,8 +227,7 @@ def flat_misfits(rest: Any, weight: Any, points: Any, sigma: float, reach: float
     for i in range(len(points)):
         matrix[:], pull[:] = 0, 0
         total = 0.0
-        top, bottom = window(points[i, 0], radius, rest.shape[0])
-        left, right = window(points[i, 1], radius, rest.shape[1])
+        top, bottom, left, right = square(points, i, radius, rest.shape)
         for row in range(top, bottom):
             y = (row - points[i, 0]) / sigma
             for column in range(left, right):
@@ -268,8 +266,7 @@ def curvatures(rest: Any, weight: Any, points: Any, peak: Any, sigma: Any) -> An
     for i in range(len(peak)):
         matrix[:], pull[:] = 0, 0
         radius = int(np.ceil(3.1 * sigma[i]))
-        top, bottom = window(points[i, 0], radius, rest.shape[0])
-        left, right = window(points[i, 1], radius, rest.shape[1])
+        top, bottom, left, right = square(points, i, radius, rest.shape)
         for row in range(top, bottom):
             y = (row - points[i, 0]) / sigma[i]
             for column in range(left, right):
@@ -326,8 +323,7 @@ def lit_squares(points: Any, reach: float, rows: int, columns: int) -> Any:
     lit = np.zeros((rows // SQUARE + 1, columns // SQUARE + 1), np.bool_)
     far = int(np.ceil(reach)) + 1
     for i in range(len(points)):
-        top, bottom = window(points[i, 0], far, rows)
-        left, right = window(points[i, 1], far, columns)
+        top, bottom, left, right = square(points, i, far, (rows, columns))
         lit[top // SQUARE : (bottom - 1) // SQUARE + 1, left // SQUARE : (right - 1) // SQUARE + 1] = True
     return lit
 
