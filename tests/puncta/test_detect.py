@@ -19,9 +19,7 @@ from napari_tam.puncta.detect import (
     Detector,
     LogDetector,
     NetworkDetector,
-    is_flank,
     measure_spots,
-    typical_sigma,
 )
 from napari_tam.puncta.flows import LOWEST_SCORE, centres_from_flows
 from napari_tam.puncta.patches import FWHM
@@ -220,13 +218,6 @@ def test_what_is_no_punctum_is_not_counted(kind: str) -> None:
     assert len(bundled().detect(image, UM, SETTINGS)) <= 2
 
 
-def test_what_has_no_light_of_its_own_beside_a_brighter_one_is_its_flank() -> None:
-    table = pd.DataFrame({"y_px": [10.0, 10.0, 10.0, 50.0], "x_px": [10.0, 12.0, 20.0, 50.0]})
-    table = table.assign(peak=[100.0, 2.0, 2.0, 0.0], sigma_px=1.4)
-    assert is_flank(table).tolist() == [False, True, False, False]
-    assert is_flank(table.iloc[:1]).tolist() == [False]
-
-
 def test_hot_pixels_are_told_among_the_candidates(detector: Detector) -> None:
     image = camera(spots_image(SHAPE, apart(), noise=4))
     image[100, 100] = image[33, 44] = 60000
@@ -358,13 +349,6 @@ def test_no_candidates_give_a_complete_table() -> None:
     assert table.empty
     assert tuple(table)[: len(SPOT_COLUMNS)] == SPOT_COLUMNS
     assert select(table.assign(reason=KEPT), SETTINGS).empty
-
-
-def test_the_typical_width_is_that_of_single_puncta() -> None:
-    spots = apart(sigma=1.7)
-    spots[3] = (*spots[3][:2], 900.0, 5.0)  # an aggregate does not count
-    image = spots_image(SHAPE, spots, noise=4)
-    assert typical_sigma(image, np.array(spots)[:, :2]) == pytest.approx(1.7, rel=0.05)
 
 
 def test_doubtful_candidates_do_not_set_the_width() -> None:

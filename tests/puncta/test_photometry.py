@@ -7,7 +7,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from napari_tam.puncta.patches import FWHM, Patches, background, gaussian_widths
-from napari_tam.puncta.photometry import CROWDED, Photometry, crowded, fit_peaks, measure, overlapping_pairs
+from napari_tam.puncta.photometry import (
+    CROWDED,
+    Photometry,
+    crowded,
+    fit_peaks,
+    is_flank,
+    measure,
+    measure_all,
+    overlapping_pairs,
+)
 
 FEW = settings(max_examples=12, deadline=None)
 SHAPE = (160, 240)
@@ -266,3 +275,41 @@ def test_pairs_are_the_puncta_whose_light_overlaps_each_once() -> None:
 
 def test_fwhm_is_that_of_a_gaussian() -> None:
     assert np.exp(-0.5 * (FWHM / 2) ** 2) == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("slope", [4.0, 12.0, -25.0])
+def test_a_slope_moves_no_punctum_and_is_no_noise(slope: float) -> None:
+    spots = apart()
+    y, x = np.indices(SHAPE)
+    plane = 8000 + slope * (x - 0.6 * y)
+    found = measured(spots_image(SHAPE, spots, background=plane, noise=4), spots)
+    assert distance(found, spots).max() < 0.15
+    assert found.sigma == pytest.approx(np.full(24, SIGMA), rel=0.10)
+    assert found.intensity == pytest.approx(light(spots), rel=0.06)
+    assert np.median(found.noise) == pytest.approx(4, rel=0.15)
+
+
+def test_what_has_no_light_of_its_own_beside_a_brighter_one_is_its_flank() -> None:
+    points = np.array([[10.0, 10.0], [10.0, 12.0], [10.0, 20.0], [50.0, 50.0]])
+    peak, sigma = np.array([100.0, 2.0, 2.0, 0.0]), np.full(4, 1.4)
+    assert is_flank(points, peak, sigma).tolist() == [False, True, False, False]
+    assert is_flank(points[:1], peak[:1], sigma[:1]).tolist() == [False]
+
+
+def test_a_fainter_one_without_a_dip_is_a_flank_and_one_with_a_dip_is_not() -> None:
+    sigma = np.full(2, 1.4)
+    for away, flank in ((1.5, True), (3.0, False)):
+        points = np.array([[10.0, 10.0], [10.0, 10.0 + away]])
+        assert is_flank(points, np.array([100.0, 22.0]), sigma).tolist() == [False, flank]
+
+
+def test_a_candidate_on_a_flank_takes_no_light_from_its_neighbours() -> None:
+    spots = apart()
+    image = spots_image(SHAPE, spots, noise=4)
+    places = np.array(spots)[:, :2]
+    with_flanks = np.concatenate([places, places[::3] + 1.2])
+    found = measure_all(image, with_flanks, SIGMA)
+    alone = measure_all(image, places, SIGMA)
+    assert is_flank(found.points, found.peak, found.sigma).sum() == 8
+    assert found.intensity[:24] == pytest.approx(alone.intensity, rel=0.02)
+    assert found.points[:24] == pytest.approx(alone.points, abs=0.05)

@@ -15,8 +15,8 @@ import pandas as pd
 
 from napari_tam.puncta import photometry
 from napari_tam.puncta.flows import LOWEST_SCORE, centres_from_flows
-from napari_tam.puncta.patches import FWHM, Float, Patches, Points, background, gaussian_widths
-from napari_tam.puncta.psf_width import spectral_width
+from napari_tam.puncta.patches import FWHM, Float, Points
+from napari_tam.puncta.psf_width import TYPICAL_SIGMA_PX, spectral_width, typical_sigma
 from napari_tam.puncta.resolving import Likely, resolve_crowds
 from napari_tam.puncta.selection import KEPT, select
 from napari_tam.puncta.spot_input import (
@@ -36,19 +36,14 @@ if TYPE_CHECKING:
 
 Plane = npt.NDArray[np.generic]
 
-#: Width (sigma) of a punctum that detection starts from, in pixels.
-TYPICAL_SIGMA_PX = 1.4
-
-
 #: A candidate's odds are multiplied by the first of these, and by (value / least)^steepness where
 #: `contrast_in` or `prominence_in` is less than its least, but not below the share. Chosen on training images
 #: (PSD95, DeepSpot, simulated and drawn fields) and held against those of ``benchmarks/puncta.py``.
 ODDS, LEAST_SHARE = 2.0, 0.6
 CONTRAST, CONTRAST_STEEPNESS = 4.0, 4.0
-PROMINENCE, PROMINENCE_STEEPNESS = 3.5, 4.5
-
-#: What has less than this share of a neighbour's height, within so many of that one's sigma, is its flank.
-DOUBLE_SHARE, DOUBLE_SIGMA = 0.05, 2.5
+PROMINENCE, PROMINENCE_STEEPNESS = 4.0, 4.5
+#: Both are asked of a filter this many times as wide as a single punctum.
+JUDGED_AT = 1.15
 
 #: LoG candidates have at least this signal-to-noise ratio: steps and rims answer to a LoG as well.
 LOG_SNR = 3.0
@@ -146,7 +141,7 @@ def judge(pixels: Float, points: Points, scores: Float) -> Float:
     if not len(points):
         return scores
     sure = points[scores >= 0.5]
-    sigma = max(typical_sigma(pixels, sure if len(sure) else points), 0.8)
+    sigma = max(JUDGED_AT * typical_sigma(pixels, sure if len(sure) else points), 0.8)
     # Not below a limit: a vesicle with a bright rim has no light in its middle.
     strength = response(pixels, sigma)
     contrast = np.clip(contrast_in(strength, points) / CONTRAST, LEAST_SHARE, 1)
@@ -158,29 +153,14 @@ def judge(pixels: Float, points: Points, scores: Float) -> Float:
 
 def with_reasons(table: pd.DataFrame, hot: npt.NDArray[np.intp]) -> pd.DataFrame:
     """Turn measured spots into candidates: say which are flanks, and add the hot pixels (N, 2)."""
-    table["reason"] = np.where(is_flank(table), "flank", KEPT)
+    points, peak, sigma = (table[c].to_numpy() for c in (["y_px", "x_px"], "peak", "sigma_px"))
+    table["reason"] = np.where(photometry.is_flank(points, peak, sigma), "flank", KEPT)
     if not len(hot):
         return table
     more = pd.DataFrame(0.0, index=range(len(hot)), columns=list(table.columns.drop("reason")))
     more[["y_px", "x_px"]] = hot
     more["reason"] = "hot pixel"
     return pd.concat([table, more], ignore_index=True) if len(table) else more
-
-
-def is_flank(table: pd.DataFrame) -> npt.NDArray[np.bool_]:
-    """Tell which spots have next to no light of their own beside a brighter one."""
-    from scipy.spatial import cKDTree
-
-    flank = np.zeros(len(table), bool)
-    if len(table) < 2:
-        return flank
-    points, peak, sigma = (table[c].to_numpy() for c in (["y_px", "x_px"], "peak", "sigma_px"))
-    pairs = cKDTree(points).query_pairs(DOUBLE_SIGMA * float(sigma.max()), output_type="ndarray")
-    faint = np.where(peak[pairs[:, :1]] < peak[pairs[:, 1:]], pairs, pairs[:, ::-1])
-    distance = np.hypot(*(points[faint[:, 0]] - points[faint[:, 1]]).T)
-    near = distance < DOUBLE_SIGMA * sigma[faint[:, 1]]
-    flank[faint[near & (peak[faint[:, 0]] < DOUBLE_SHARE * peak[faint[:, 1]]), 0]] = True
-    return flank
 
 
 class LogDetector:
@@ -241,7 +221,7 @@ def measure_spots(
         typical = typical_sigma(pixels, sure)
         # Where all are crowded, none is as narrow as a single one; their spectrum still tells.
         typical = min(typical, max(spectral_width(pixels, sure) or typical, 0.7))
-    found = photometry.measure(pixels, points, typical)
+    found = photometry.measure_all(pixels, points, typical)
     snr = found.peak / np.maximum(found.noise, least_noise(found.noise, found.peak))
     columns = {
         "y_px": np.clip(found.points[:, 0], -0.5, pixels.shape[0] - 0.5),
@@ -276,13 +256,3 @@ def least_noise(noise: Float, peak: Float) -> float:
     Not of the plane's range: one bright pixel must not make everything else insignificant.
     """
     return max(0.1 * float(np.median(noise)), 1e-3 * float(np.median(peak)), 1e-9)
-
-
-def typical_sigma(pixels: Float, points: Points) -> float:
-    """Width (px) of a single punctum: the median over the brighter half of up to 400 of them."""
-    patches = Patches(pixels, points[:: max(1, len(points) // 400)], 8)
-    level, _ = background(patches, 5.0, 8.0)
-    start = np.full(len(level), TYPICAL_SIGMA_PX, np.float32)
-    sigma = gaussian_widths(patches, level, start, start / 2, start * 3)
-    height = np.nanmax(patches.pixels, axis=1) - level
-    return float(np.clip(np.median(sigma[height >= np.median(height)]), 0.7, 4.0))

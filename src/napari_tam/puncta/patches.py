@@ -15,6 +15,11 @@ Points = npt.NDArray[np.float64]
 FWHM = 2 * float(np.sqrt(2 * np.log(2)))
 
 
+#: Light of an annulus counts for a slope up to so many SD, and a slope counts from this chi² on (of two
+#: degrees of freedom).
+_CLIP_SD, _CLEAR_SLOPE = 2.5, 12.0
+
+
 class Patches:
     """Square windows of an image around points, with the distance of each pixel to its point.
 
@@ -79,6 +84,45 @@ def background(
     spread = np.abs(ring - level[:, None])
     spread.sort(axis=1)
     return level, _sorted_median(spread) * np.float32(1.4826)
+
+
+def tilted(patches: Patches, inner: float, outer: float, ground: tuple[Float, Float], others: Float) -> Float:
+    """Planes through the annuli around points, zero at the points: how their backgrounds slope.
+
+    A cell's edge or haze beside a punctum would pull its place and widen it. There is no slope where it is
+    not clear of the noise, or the image's edge cuts the window.
+
+    Parameters
+    ----------
+    patches
+        N windows of P pixels.
+    inner, outer
+        Radii of the annulus (px).
+    ground
+        Level and SD of each annulus, as of `background`.
+    others
+        (N, P) light of neighbours.
+
+    Returns
+    -------
+    (N, P) grey values.
+    """
+    level, noise = (values[:, None] for values in ground)
+    light = patches.pixels - others - level
+    # A neighbour that nobody knows of is no slope.
+    np.clip(light, -_CLIP_SD * noise, _CLIP_SD * noise, out=light)
+    light[(patches.squared < inner**2) | (patches.squared > outer**2)] = 0
+    ring = (light != 0).astype(np.float32)
+    slopes, clear = [], np.zeros(len(light), np.float32)
+    for away in (patches.dy, patches.dx):
+        weight = (ring * away**2).sum(axis=1)
+        slope = (light * away).sum(axis=1) / np.maximum(weight, 1e-6)
+        clear += slope**2 * weight / np.maximum(noise[:, 0] ** 2, 1e-12)
+        slopes.append(slope)
+    known = clear > _CLEAR_SLOPE
+    known[patches.cut] = False
+    down, right = (np.where(known, slope, 0)[:, None] for slope in slopes)
+    return np.asarray(down * patches.dy + right * patches.dx, np.float32)
 
 
 def _sorted_median(rows: Float) -> Float:

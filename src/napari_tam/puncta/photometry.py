@@ -7,11 +7,21 @@ light of neighbouring puncta was taken away, so that crowded puncta are not coun
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from napari_tam.puncta.patches import Float, Patches, Points, background, gaussian_widths
+from napari_tam.puncta.patches import Float, Patches, Points, background, gaussian_widths, tilted
+
+#: What has less than this share of a neighbour's height, within so many of that one's sigma, is its flank; so
+#: near to it that there is no dip between them, also with more.
+DOUBLE_SHARE, DOUBLE_SIGMA = 0.05, 2.5
+NEARER_SHARE, NEARER_SIGMA = 0.25, 1.5
+
+#: What has a flank within the first of these (in typical sigma) is measured again without it, beside all
+#: within the second.
+NEAR_FLANK, BESIDE_FLANK = 6.0, 12.0
 
 
 def overlapping_pairs(points: Points, sigma: Float) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
@@ -148,6 +158,41 @@ LIKENESS = 0.85
 WIDEST = 4.0
 
 
+def is_flank(
+    points: Points, peak: npt.NDArray[np.floating[Any]], sigma: npt.NDArray[np.floating[Any]]
+) -> npt.NDArray[np.bool_]:
+    """Tell which spots have next to no light of their own beside a brighter one."""
+    from scipy.spatial import cKDTree
+
+    flank = np.zeros(len(points), bool)
+    if len(points) < 2:
+        return flank
+    pairs = cKDTree(points).query_pairs(DOUBLE_SIGMA * float(sigma.max()), output_type="ndarray")
+    faint = np.where(peak[pairs[:, :1]] < peak[pairs[:, 1:]], pairs, pairs[:, ::-1])
+    distance = np.hypot(*(points[faint[:, 0]] - points[faint[:, 1]]).T)
+    for share, reach in ((DOUBLE_SHARE, DOUBLE_SIGMA), (NEARER_SHARE, NEARER_SIGMA)):
+        near = distance < reach * sigma[faint[:, 1]]
+        flank[faint[near & (peak[faint[:, 0]] < share * peak[faint[:, 1]]), 0]] = True
+    return flank
+
+
+def measure_all(pixels: Float, points: Points, typical: float) -> Photometry:
+    """Measure as `measure`; what lies beside a flank once more without it, as it took some of its light."""
+    from scipy.spatial import cKDTree
+
+    found = measure(pixels, points, typical)
+    flank = is_flank(found.points, found.peak, found.sigma)
+    if not flank.any():
+        return found
+    away = np.where(flank, np.inf, cKDTree(found.points[flank]).query(found.points)[0] / typical)
+    beside = np.flatnonzero(away < BESIDE_FLANK)
+    again = measure(pixels, points[beside], typical)
+    near = away[beside] < NEAR_FLANK
+    for name in ("points", "intensity", "peak", "level", "noise", "sigma"):
+        getattr(found, name)[beside[near]] = getattr(again, name)[near]
+    return found
+
+
 def measure(pixels: Float, points: Points, typical: float) -> Photometry:
     """Measure puncta: place, intensity, peak, local background, noise and width.
 
@@ -171,6 +216,8 @@ def measure(pixels: Float, points: Points, typical: float) -> Photometry:
         peak = fit_peaks(small, level, sigma)
         others = Model(shape, small, peak, sigma, widest).others(small, peak, sigma)
         level, noise = background(small, inner, inner + 2.5, others)
+    small.pixels = small.pixels - tilted(small, inner, inner + 2.5, (level, noise), others)
+    level, noise = background(small, inner, inner + 2.5, others)
     free = np.where(crowded(small.points, peak, sigma), CROWDED[1], WIDEST)
     clear = peak > 4 * noise  # only a clear punctum tells its own width
     low = (np.where(clear, CROWDED[0], 1.0) * typical).astype(np.float32)

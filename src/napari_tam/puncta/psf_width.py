@@ -4,12 +4,29 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
 if TYPE_CHECKING:
     from napari_tam.puncta.emitters import Doubles
     from napari_tam.puncta.patches import Float, Points
+
+#: Width (sigma) of a punctum that detection starts from, in pixels.
+TYPICAL_SIGMA_PX = 1.4
+
+#: Two filters tell a punctum's width: this factor narrower and wider than it is thought to be, in so many
+#: rounds, but not narrower than this (px).
+APART, FILTER_ROUNDS, NARROWEST_PX = float(np.sqrt(2)), 4, 1.2
+
+#: So many puncta are asked, those at least so far (px) from the image's border if there are any.
+ASKED, BORDER_PX = 400, 3
+
+#: Of the brighter half of widths; a little below the median: two in one spot are wider, nothing is narrower.
+USUAL = 0.4
+
+#: Least and greatest width (px) that is believed.
+LEAST_PX, MOST_PX = 0.7, 4.0
 
 #: Edge (px) of the pieces of an image whose spectrum is taken, and how many of them.
 PIECE, PIECES = 128, 16
@@ -32,6 +49,55 @@ ALONE = 3.3
 LEAST_ALONE = 10
 
 
+def typical_sigma(pixels: Float, points: Points) -> float:
+    """Width (sigma, px) of a single punctum, by two Laplacians of Gaussian.
+
+    Filtered with a width s and scaled by s², a Gaussian of width σ and height A gives 2Aσ²s² / (σ² + s²)² in
+    its middle (Lindeberg 1998), so the answers at two widths tell σ. Both are blind to a
+    slope, so that the haze of cells beside puncta does not count, as it does in a fit above a level.
+
+    Parameters
+    ----------
+    pixels
+        (Y, X) the exosome channel.
+    points
+        (N, 2) rough places of puncta, within about a pixel; N > 0.
+    """
+    inside = ((points > BORDER_PX) & (points < np.array(pixels.shape) - 1 - BORDER_PX)).all(axis=1)
+    asked = points[inside] if inside.any() else points
+    some = np.clip(np.round(asked[:: max(1, len(asked) // ASKED)]), 0, np.array(pixels.shape) - 1)
+    nine = (some[:, None] + np.stack(np.divmod(np.arange(9), 3), axis=1) - 1).astype(np.intp)
+    reach = int(np.ceil(3.5 * APART * MOST_PX))
+    padded = cv2.copyMakeBorder(pixels, reach + 1, reach + 1, reach + 1, reach + 1, cv2.BORDER_REFLECT)
+    windows: Float = np.lib.stride_tricks.sliding_window_view(padded, (2 * reach + 1, 2 * reach + 1))
+    sigma, near = TYPICAL_SIGMA_PX, _answer(windows, nine.reshape(-1, 2), TYPICAL_SIGMA_PX).reshape(-1, 9)
+    height = near.max(axis=1)
+    bright = height >= np.median(height)
+    places = nine[np.arange(len(nine)), near.argmax(axis=1)][bright]
+    for _ in range(FILTER_ROUNDS):
+        narrow = max(sigma / APART, NARROWEST_PX)  # narrower, and it answers to noise
+        wide = narrow * APART**2
+        first, second = (_answer(windows, places, width) for width in (narrow, wide))
+        good = (first > 0) & (second > 0)
+        if not good.any():
+            break
+        ratio = np.sqrt(first[good] / second[good]) * APART**2  # (σ² + wide²) / (σ² + narrow²)
+        squared = (wide**2 - narrow**2 * ratio) / np.maximum(ratio - 1, 1e-6)
+        sigma = float(np.sqrt(np.quantile(np.clip(squared, LEAST_PX**2, MOST_PX**2), USUAL)))
+    return sigma
+
+
+def _answer(windows: Float, places: npt.NDArray[np.intp], width: float) -> Doubles:
+    """Return what a Laplacian of Gaussian, times its width squared, answers at places of a padded plane."""
+    middle = windows.shape[-1] // 2
+    reach = int(np.ceil(3.5 * width))
+    part = slice(middle - reach, middle + reach + 1)
+    squared = np.add.outer(np.arange(-reach, reach + 1) ** 2, np.arange(-reach, reach + 1) ** 2) / width**2
+    shape = (2 - squared) * np.exp(-squared / 2) / (2 * np.pi * width**2)
+    near = windows[places[:, 0] + 1, places[:, 1] + 1, part, part]
+    return np.asarray(near.reshape(len(places), -1) @ (shape - shape.mean()).ravel())
+
+
 def psf_width(points: Points, widths: Doubles, snr: Doubles, spectral: float | None) -> float:
     """Sigma (px) of a single punctum.
 
@@ -51,8 +117,7 @@ def psf_width(points: Points, widths: Doubles, snr: Doubles, spectral: float | N
     if len(points) > 1:
         alone = used & (cKDTree(points).query(points, k=2)[0][:, 1] > ALONE * float(np.median(widths)))
         used = alone if alone.sum() >= LEAST_ALONE else used
-    # A little below the median: two in one spot are wider, nothing is narrower.
-    measured = float(np.quantile(widths[used], 0.4))
+    measured = float(np.quantile(widths[used], USUAL))
     return measured if spectral is None else min(measured, spectral)
 
 

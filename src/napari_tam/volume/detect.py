@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from napari_tam.puncta.detect import SPOT_COLUMNS, TYPICAL_SIGMA_PX, least_noise
+from napari_tam.puncta.detect import SPOT_COLUMNS, least_noise
+from napari_tam.puncta.psf_width import TYPICAL_SIGMA_PX
 from napari_tam.puncta.selection import KEPT, select
 from napari_tam.puncta.spot_input import contrast_at, repair_hot_pixels
 from napari_tam.puncta.vesicles import is_vesicle, width_error
