@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from napari_tam.volume.photometry import measure, typical_sigma
+from napari_tam.volume.photometry import measure
 
 SHAPE = (24, 60, 60)
 
@@ -51,18 +51,3 @@ def test_doubled_light_is_doubled_intensity() -> None:
     once, twice = (measure(stack(APART, n, (1.2, 1.1)), peaks, np.array([1.2, 1.1])) for n in (3000, 6000))
     assert twice.intensity == pytest.approx(2 * once.intensity, rel=1e-3)
     assert np.allclose(once.points, twice.points, atol=1e-3)
-
-
-def test_the_width_of_the_microscope_is_measured() -> None:
-    image = stack(APART, 5000.0, (1.9, 1.0))
-    found = typical_sigma(image, np.round(APART).astype(np.intp), np.array([1.2, 1.4]))
-    assert found == pytest.approx([1.9, 1.0], rel=0.08)
-
-
-def test_a_stack_thinner_than_a_punctum_still_tells_its_width_in_the_plane() -> None:
-    points = APART - [8, 0, 0]
-    image = stack(points, 9000.0, (3.0, 1.0))[:5]
-    found = typical_sigma(
-        image, np.clip(np.round(points), 0, [4, 59, 59]).astype(np.intp), np.array([3.0, 1.4])
-    )
-    assert found == pytest.approx([3.0, 1.0], rel=0.1)

@@ -8,6 +8,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from napari_tam.puncta.spot_input import pixel_noise
+
 if TYPE_CHECKING:
     from napari_tam.puncta.emitters import Doubles
     from napari_tam.puncta.patches import Float, Points
@@ -19,6 +21,10 @@ TYPICAL_SIGMA_PX = 1.4
 #: rounds, but not narrower than this (px).
 APART, FILTER_ROUNDS, NARROWEST_PX = float(np.sqrt(2)), 4, 1.2
 
+#: They begin here (px): at the first width at which puncta stand out from noise by so many SD, or the
+#: next one does not show them more clearly by this factor.
+BEGINNINGS, CLEAR_SD, MORE_CLEAR = (TYPICAL_SIGMA_PX, 2.8, 5.6), 8.0, 1.5
+
 #: So many puncta are asked, those at least so far (px) from the image's border if there are any.
 ASKED, BORDER_PX = 400, 3
 
@@ -26,7 +32,7 @@ ASKED, BORDER_PX = 400, 3
 USUAL = 0.4
 
 #: Least and greatest width (px) that is believed.
-LEAST_PX, MOST_PX = 0.7, 4.0
+LEAST_PX, MOST_PX = 0.7, 6.0
 
 #: Edge (px) of the pieces of an image whose spectrum is taken, and how many of them.
 PIECE, PIECES = 128, 16
@@ -67,17 +73,23 @@ def typical_sigma(pixels: Float, points: Points) -> float:
     asked = points[inside] if inside.any() else points
     some = np.clip(np.round(asked[:: max(1, len(asked) // ASKED)]), 0, np.array(pixels.shape) - 1)
     nine = (some[:, None] + np.stack(np.divmod(np.arange(9), 3), axis=1) - 1).astype(np.intp)
-    reach = int(np.ceil(3.5 * APART * MOST_PX))
-    padded = cv2.copyMakeBorder(pixels, reach + 1, reach + 1, reach + 1, reach + 1, cv2.BORDER_REFLECT)
-    windows: Float = np.lib.stride_tricks.sliding_window_view(padded, (2 * reach + 1, 2 * reach + 1))
-    sigma, near = TYPICAL_SIGMA_PX, _answer(windows, nine.reshape(-1, 2), TYPICAL_SIGMA_PX).reshape(-1, 9)
-    height = near.max(axis=1)
-    bright = height >= np.median(height)
-    places = nine[np.arange(len(nine)), near.argmax(axis=1)][bright]
+    windows = laplacian_windows(pixels)
+    noise = max(pixel_noise(pixels), 1e-6)
+    sigma, places, clear = TYPICAL_SIGMA_PX, nine[:, 4], -np.inf
+    for width in BEGINNINGS:
+        near = laplacian_at(windows, nine.reshape(-1, 2), width).reshape(-1, 9)
+        height = near.max(axis=1)
+        bright = height >= np.median(height)
+        clearer = float(np.median(height[bright])) / (noise * float(np.sqrt((_shape(width) ** 2).sum())))
+        if clearer <= (MORE_CLEAR * clear if clear > 0 else clear):
+            break
+        sigma, places, clear = width, nine[np.arange(len(nine)), near.argmax(axis=1)][bright], clearer
+        if clear > CLEAR_SD:
+            break
     for _ in range(FILTER_ROUNDS):
         narrow = max(sigma / APART, NARROWEST_PX)  # narrower, and it answers to noise
         wide = narrow * APART**2
-        first, second = (_answer(windows, places, width) for width in (narrow, wide))
+        first, second = (laplacian_at(windows, places, width) for width in (narrow, wide))
         good = (first > 0) & (second > 0)
         if not good.any():
             break
@@ -87,15 +99,39 @@ def typical_sigma(pixels: Float, points: Points) -> float:
     return sigma
 
 
-def _answer(windows: Float, places: npt.NDArray[np.intp], width: float) -> Doubles:
-    """Return what a Laplacian of Gaussian, times its width squared, answers at places of a padded plane."""
+def laplacian_windows(pixels: Float) -> Float:
+    """Return the windows around all pixels of a plane that `laplacian_at` asks for; no copy of each."""
+    reach = int(np.ceil(3.5 * APART * MOST_PX))
+    padded = cv2.copyMakeBorder(pixels, reach + 1, reach + 1, reach + 1, reach + 1, cv2.BORDER_REFLECT)
+    windows: Float = np.lib.stride_tricks.sliding_window_view(padded, (2 * reach + 1, 2 * reach + 1))
+    return windows
+
+
+def laplacian_at(windows: Float, places: npt.NDArray[np.intp], width: float) -> Doubles:
+    """Return what a Laplacian of Gaussian, times its width squared, answers at places.
+
+    Parameters
+    ----------
+    windows
+        `laplacian_windows` of a plane.
+    places
+        (N, 2) pixels, at most one beyond the plane.
+    width
+        Sigma (px), at most `APART` times `MOST_PX`.
+    """
     middle = windows.shape[-1] // 2
     reach = int(np.ceil(3.5 * width))
     part = slice(middle - reach, middle + reach + 1)
-    squared = np.add.outer(np.arange(-reach, reach + 1) ** 2, np.arange(-reach, reach + 1) ** 2) / width**2
-    shape = (2 - squared) * np.exp(-squared / 2) / (2 * np.pi * width**2)
     near = windows[places[:, 0] + 1, places[:, 1] + 1, part, part]
-    return np.asarray(near.reshape(len(places), -1) @ (shape - shape.mean()).ravel())
+    return np.asarray(near.reshape(len(places), -1) @ _shape(width).ravel())
+
+
+def _shape(width: float) -> Doubles:
+    """Return that filter, of sum zero."""
+    along = np.arange(-np.ceil(3.5 * width), np.ceil(3.5 * width) + 1) ** 2 / width**2
+    squared = np.add.outer(along, along)
+    shape = (2 - squared) * np.exp(-squared / 2) / (2 * np.pi * width**2)
+    return np.asarray(shape - shape.mean())
 
 
 def psf_width(points: Points, widths: Doubles, snr: Doubles, spectral: float | None) -> float:

@@ -16,6 +16,7 @@ from napari_tam.puncta.selection import KEPT, select
 from napari_tam.puncta.spot_input import contrast_at, repair_hot_pixels
 from napari_tam.puncta.vesicles import is_vesicle, width_error
 from napari_tam.volume import photometry
+from napari_tam.volume.psf_width import typical_sigma
 from napari_tam.volume.segment import Montage
 
 if TYPE_CHECKING:
@@ -156,7 +157,7 @@ def measure_stack_spots(
     if not len(peaks):
         return pd.DataFrame({name: np.zeros(0) for name in VOLUME_SPOT_COLUMNS})
     start = np.array([TYPICAL_SIGMA_Z_UM / z_step_um, TYPICAL_SIGMA_PX])
-    typical = photometry.typical_sigma(volume, peaks[scores >= min(0.5, scores.max())], start)
+    typical = typical_sigma(volume, peaks[scores >= min(0.5, scores.max())], start)
     given = (settings.spot_sigma_z_um, z_step_um), (settings.spot_sigma_um, pixel_size_um)
     typical = np.array([t if um is None else um / size for t, (um, size) in zip(typical, given, strict=True)])
     found = photometry.measure(volume, peaks, typical)

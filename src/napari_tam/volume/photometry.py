@@ -14,7 +14,7 @@ import numpy.typing as npt
 from napari_tam.puncta.patches import FWHM, Float, Points
 from napari_tam.volume.windows import APERTURE, SHELL, Windows, batches, reach_of
 
-__all__ = ["FWHM", "Photometry", "measure", "typical_sigma"]
+__all__ = ["FWHM", "Photometry", "measure"]
 
 Voxels = npt.NDArray[np.intp]
 
@@ -94,39 +94,6 @@ def _moments(
         shift = np.clip(shift + np.clip(step, -0.5, 0.5), -1.2, 1.2).astype(np.float32)
         sigma = np.clip(np.clip(wanted, sigma / 1.4, sigma * 1.4), low, high).astype(np.float32)
     return shift, sigma
-
-
-def typical_sigma(volume: Float, peaks: Voxels, start: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Return sigma along z and in y and x of a punctum: the median of up to 300 bright ones that stand alone.
-
-    Parameters
-    ----------
-    volume
-        ZYX exosome channel.
-    peaks
-        (N, 3) voxels of puncta.
-    start
-        Sigma to begin with; the result is between a third and three times of it.
-    """
-    alone = _alone(peaks / start[[0, 1, 1]])
-    peaks = peaks[alone] if alone.any() else peaks
-    value = volume[tuple(peaks.T)]
-    chosen = peaks[np.argsort(-value, kind="stable")[: max(1, min(300, len(peaks) // 2))]]
-    sigma = np.array(start, np.float64)
-    for _ in range(3):  # a round can change a width by WIDTHS only
-        own = np.repeat(sigma[None], len(chosen), axis=0).astype(np.float32)
-        windows = Windows(volume, chosen, reach_of(sigma))
-        level, _ = _level(windows, windows.squared(np.zeros((len(chosen), 3), np.float32), own))
-        sigma = np.median(_moments(windows, level, own)[1], axis=0).astype(np.float64)
-    return np.clip(sigma, np.maximum(np.array(start) / 3, 0.4), np.array(start) * 3)
-
-
-def _alone(scaled: Points) -> npt.NDArray[np.bool_]:
-    """Tell which points have no other within their shell."""
-    from scipy.spatial import cKDTree
-
-    nearest: npt.NDArray[np.float64] = cKDTree(scaled).query(scaled, k=2)[0][:, 1]
-    return nearest > SHELL
 
 
 def _neighbours(points: Points, typical: npt.NDArray[np.float64]) -> tuple[Voxels, Voxels, Float]:
