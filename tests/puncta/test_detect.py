@@ -20,6 +20,7 @@ from napari_tam.puncta.detect import (
     LogDetector,
     NetworkDetector,
     measure_spots,
+    without_doubles,
 )
 from napari_tam.puncta.flows import LOWEST_SCORE, centres_from_flows
 from napari_tam.puncta.patches import FWHM
@@ -411,3 +412,25 @@ def test_many_pixels_are_sampled_in_parts() -> None:
     centres = [(8.0 + 8 * i, 8.0 + 8 * j) for i in range(40) for j in range(40)]
     points, _ = centres_from_flows(converging((340, 340), centres))
     assert len(points) == 1600
+
+
+@given(seed=st.integers(0, 10**6), reach=st.floats(0.5, 8))
+@limits(max_examples=40, deadline=None)
+def test_of_candidates_in_reach_of_each_other_the_best_stays(seed: int, reach: float) -> None:
+    rng = np.random.default_rng(seed)
+    points, scores = rng.uniform(0, 30, (40, 2)), rng.random(40).astype(np.float32)
+    kept, theirs = without_doubles(points, scores, reach)
+    assert theirs.max() == scores.max()
+    away = np.hypot(*(kept[:, None] - kept[None]).transpose(2, 0, 1))
+    assert (away[np.triu_indices(len(kept), 1)] > reach).all()
+    left = np.hypot(*(points[:, None] - kept[None]).transpose(2, 0, 1))
+    assert (np.where(left <= reach, theirs, -1).max(axis=1) >= scores).all()  # it, or a better one
+
+
+@pytest.mark.parametrize("sigma", [3.0, 4.5, 6.0])
+@pytest.mark.parametrize("height", [15.0, 60.0])
+def test_a_wide_faint_punctum_is_one(sigma: float, height: float) -> None:
+    spots = [(y, x, height, sigma) for y in (40.0, 100.0) for x in (40.0, 110.0, 180.0)]
+    found = bundled().detect(camera(spots_image((140, 220), spots, noise=10)), UM, SETTINGS)
+    assert len(found) == 6
+    assert matched(found, spots)[0].max() < 0.5 * sigma

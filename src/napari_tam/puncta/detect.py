@@ -16,7 +16,7 @@ import pandas as pd
 from napari_tam.puncta import photometry
 from napari_tam.puncta.flows import LOWEST_SCORE, centres_from_flows
 from napari_tam.puncta.patches import FWHM, Float, Points
-from napari_tam.puncta.psf_width import TYPICAL_SIGMA_PX, spectral_width, typical_sigma
+from napari_tam.puncta.psf_width import TYPICAL_SIGMA_PX, typical_sigma
 from napari_tam.puncta.resolving import Likely, resolve_crowds
 from napari_tam.puncta.selection import KEPT, select
 from napari_tam.puncta.spot_input import (
@@ -44,6 +44,10 @@ CONTRAST, CONTRAST_STEEPNESS = 4.0, 4.0
 PROMINENCE, PROMINENCE_STEEPNESS = 4.0, 4.5
 #: Both are asked of a filter this many times as wide as a single punctum.
 JUDGED_AT = 1.15
+
+#: Of two equal puncta within 2 sigma the light has one peak (Sparrow's limit): where puncta are wider than
+#: the first of these (px), and the network sees parts of them, those within the second (sigma) are one.
+FINE_PX, NO_DIP = 1.8, 1.9
 
 #: LoG candidates have at least this signal-to-noise ratio: steps and rims answer to a LoG as well.
 LOG_SNR = 3.0
@@ -108,7 +112,10 @@ class NetworkDetector:
         points, scores = centres_from_flows(
             self.predictor(network_input(pixels) if wide else normalise_spots(pixels)[None])
         )
-        judged = judge(pixels, points, scores)
+        typical = typical_of(pixels, points, scores)
+        if typical > FINE_PX:
+            points, scores = without_doubles(points, scores, NO_DIP * typical)
+        judged = judge(pixels, points, scores, typical)
         kept = judged >= LOWEST_SCORE
         table = measure_spots(pixels, points[kept], judged[kept], pixel_size_um, settings)
         if self.crowds:
@@ -131,7 +138,28 @@ class NetworkDetector:
         return NetworkDetector(self.predictor, crowds=False)
 
 
-def judge(pixels: Float, points: Points, scores: Float) -> Float:
+def typical_of(pixels: Float, points: Points, scores: Float) -> float:
+    """Width (px) of a single punctum, by those of a good score: the others may be many more, and noise."""
+    if not len(points):
+        return TYPICAL_SIGMA_PX
+    sure = points[scores >= 0.5]
+    return typical_sigma(pixels, sure if len(sure) else points)
+
+
+def without_doubles(points: Points, scores: Float, reach: float) -> tuple[Points, Float]:
+    """Keep of the candidates within `reach` (px) of each other the one of the highest score."""
+    from scipy.spatial import cKDTree
+
+    pairs = cKDTree(points).query_pairs(reach, output_type="ndarray")
+    rank = np.argsort(np.argsort(-scores, kind="stable"), kind="stable")
+    keep = np.ones(len(points), bool)
+    better = np.where(rank[pairs[:, :1]] < rank[pairs[:, 1:]], pairs, pairs[:, ::-1])
+    for one, other in better[np.argsort(rank[better[:, 0]], kind="stable")]:
+        keep[other] &= not keep[one]
+    return points[keep], scores[keep]
+
+
+def judge(pixels: Float, points: Points, scores: Float, typical: float) -> Float:
     """Lower the scores of what hardly stands out from the structure around it.
 
     The network sees some 60 px and was taught by marks of several people. What is hardly brighter than the
@@ -140,8 +168,7 @@ def judge(pixels: Float, points: Points, scores: Float) -> Float:
     """
     if not len(points):
         return scores
-    sure = points[scores >= 0.5]
-    sigma = max(JUDGED_AT * typical_sigma(pixels, sure if len(sure) else points), 0.8)
+    sigma = max(JUDGED_AT * typical, 0.8)
     # Not below a limit: a vesicle with a bright rim has no light in its middle.
     strength = response(pixels, sigma)
     contrast = np.clip(contrast_in(strength, points) / CONTRAST, LEAST_SHARE, 1)
@@ -215,12 +242,7 @@ def measure_spots(
     if settings.spot_sigma_um:
         typical = settings.spot_sigma_um / pixel_size_um
     else:
-        # Candidates of a low score are mostly noise, and there may be many more of them.
-        sure = points[scores >= 0.5]
-        sure = sure if len(sure) else points
-        typical = typical_sigma(pixels, sure)
-        # Where all are crowded, none is as narrow as a single one; their spectrum still tells.
-        typical = min(typical, max(spectral_width(pixels, sure) or typical, 0.7))
+        typical = typical_of(pixels, points, scores)
     found = photometry.measure_all(pixels, points, typical)
     snr = found.peak / np.maximum(found.noise, least_noise(found.noise, found.peak))
     columns = {
