@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 #: Least fall of chi² (with the heights' say) for a split and for a further emitter; chosen on simulated
 #: crowds, composites and marked images (``benchmarks/crowds.py``).
-SPLIT_PAYS, MORE_PAYS = 8.0, 12.0
+SPLIT_PAYS, MORE_PAYS = 6.5, 12.0
 
 #: An emitter fainter than this share of the one beside it is part of that one.
 LEAST_SHARE = 0.05
@@ -40,7 +40,7 @@ LEAST_SPREAD = 0.3
 
 #: So many times the misfit of most single puncta is no sign of a second one; with fewer of them it is not
 #: known.
-TAIL, LEAST_SINGLES = 4.0, 5
+TAIL, LEAST_SINGLES = 3.0, 5
 
 #: Singles that tell the misfit have a height of so many SD of the noise.
 CLEAR = 5.0
