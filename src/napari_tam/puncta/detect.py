@@ -112,19 +112,19 @@ class NetworkDetector:
         points, scores = centres_from_flows(
             self.predictor(network_input(pixels) if wide else normalise_spots(pixels)[None])
         )
-        typical = typical_of(pixels, points, scores)
+        typical = typical_of(pixels, points, scores, pixel_size_um, settings)
         if typical > FINE_PX:
             points, scores = without_doubles(points, scores, NO_DIP * typical)
         judged = judge(pixels, points, scores, typical)
         kept = judged >= LOWEST_SCORE
-        table = measure_spots(pixels, points[kept], judged[kept], pixel_size_um, settings)
+        table = measure_spots(pixels, points[kept], judged[kept], pixel_size_um, settings, typical)
         if self.crowds:
             sigma = settings.spot_sigma_um / pixel_size_um if settings.spot_sigma_um else None
             likely = scores >= 1 / (1 + ODDS)  # above 0.5 by the network alone
 
             def others() -> pd.DataFrame:
                 more = likely & ~kept
-                return measure_spots(pixels, points[more], judged[more], pixel_size_um, settings)
+                return measure_spots(pixels, points[more], judged[more], pixel_size_um, settings, typical)
 
             table = resolve_crowds(table, pixels, pixel_size_um, sigma, Likely(likely[kept], others))
         return with_reasons(table, hot)
@@ -138,8 +138,12 @@ class NetworkDetector:
         return NetworkDetector(self.predictor, crowds=False)
 
 
-def typical_of(pixels: Float, points: Points, scores: Float) -> float:
-    """Width (px) of a single punctum, by those of a good score: the others may be many more, and noise."""
+def typical_of(
+    pixels: Float, points: Points, scores: Float, pixel_size_um: float, settings: Settings
+) -> float:
+    """Sigma (px) of a single punctum: the given one, or by those of a good score (most others are noise)."""
+    if settings.spot_sigma_um:
+        return settings.spot_sigma_um / pixel_size_um
     if not len(points):
         return TYPICAL_SIGMA_PX
     sure = points[scores >= 0.5]
@@ -221,7 +225,12 @@ class LogDetector:
 
 
 def measure_spots(
-    image: Plane, points: Points, scores: Float, pixel_size_um: float, settings: Settings
+    image: Plane,
+    points: Points,
+    scores: Float,
+    pixel_size_um: float,
+    settings: Settings,
+    typical: float | None = None,
 ) -> pd.DataFrame:
     """Measure candidates: sub-pixel position, intensity, peak, width, background and SNR.
 
@@ -231,6 +240,8 @@ def measure_spots(
         (Y, X) the exosome channel.
     points, scores
         (N, 2) rough positions, and N scores.
+    typical
+        Sigma (px) of a single punctum; None: by `typical_of` these.
 
     Returns
     -------
@@ -239,10 +250,8 @@ def measure_spots(
     if not len(points):
         return pd.DataFrame({name: np.zeros(0) for name in SPOT_COLUMNS})
     pixels = np.asarray(image, np.float32)
-    if settings.spot_sigma_um:
-        typical = settings.spot_sigma_um / pixel_size_um
-    else:
-        typical = typical_of(pixels, points, scores)
+    if typical is None:
+        typical = typical_of(pixels, points, scores, pixel_size_um, settings)
     found = photometry.measure_all(pixels, points, typical)
     snr = found.peak / np.maximum(found.noise, least_noise(found.noise, found.peak))
     columns = {

@@ -106,7 +106,6 @@ def resolve_crowds(
         sigma = psf_width(points[sure], width[sure], snr[sure], spectral)
     own = np.where(width > WIDE * sigma, width, sigma)
     seeds = _seeds(table, own)
-    base = background_image(pixels, seeds, sigma)
     # In an image of other structures a further emitter always fits better, and says nothing.
     points_only = spectral is not None and sure.sum() >= LEAST_KNOWN and abs(spectral / sigma - 1) < AGREE
     # Nor does its height where some are a hundred times as bright as others.
@@ -116,7 +115,7 @@ def resolve_crowds(
         if len(more):
             table = pd.concat([table, more], ignore_index=True)
             seeds = seeds.plus(_seeds(more, np.full(len(more), sigma), first=len(seeds)))
-            base = background_image(pixels, seeds, sigma)
+    base = background_image(pixels, seeds, sigma)
     fit = resolve(pixels - base, seeds, single_sigma=sigma, rounds=ROUNDS if points_only else 0)
     found = _whole_objects(fit.emitters, seeds, sigma)
     share = _aperture_share(table, found, sigma)
