@@ -45,9 +45,10 @@ PROMINENCE, PROMINENCE_STEEPNESS = 4.0, 4.5
 #: Both are asked of a filter this many times as wide as a single punctum.
 JUDGED_AT = 1.15
 
-#: Of two equal puncta within 2 sigma the light has one peak (Sparrow's limit): where puncta are wider than
-#: the first of these (px), and the network sees parts of them, those within the second (sigma) are one.
-FINE_PX, NO_DIP = 1.8, 1.9
+#: Of two equal puncta within 2 sigma the light has one peak (Sparrow's limit), and rough places are drawn
+#: together: where puncta are wider than the first of these (px), so that the network may see parts of one,
+#: candidates within the second (sigma) are one.
+FINE_PX, NO_DIP = 1.8, 1.6
 
 #: LoG candidates have at least this signal-to-noise ratio: steps and rims answer to a LoG as well.
 LOG_SNR = 3.0
