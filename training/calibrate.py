@@ -43,9 +43,9 @@ SHARES, SAMPLES = np.linspace(0.15, 1, 35), 20_000
 #: Images, and pixels a side, that the error of the output is taken from.
 JUDGED, JUDGED_PX = 16, 256
 
-#: Images of puncta are also taken as if they had so many times less noise. Without, limits clipped bright images:
-#: more than half of the condensates in the shared folder were lost.
-BRIGHTER = (1.0, 6.0, 40.0)
+#: Images of puncta are also taken as if they had so many times less noise. Without, limits clipped bright
+#: images: more than half of the condensates in the shared folder were lost.
+BRIGHTER = (1.0, 4.0, 20.0)
 
 #: Pixels that have no unit: half a micrometre each, as a stand-in.
 PIXEL_UM = 0.5
