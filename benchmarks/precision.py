@@ -16,6 +16,7 @@ import tifffile
 from accuracy import precision
 from common import publish, table
 
+from napari_tam.evaluate.matching import match_points
 from napari_tam.networks import engines, int8
 from napari_tam.networks.threads import limit_threads
 from napari_tam.pipeline.models import Models, load_models
@@ -26,6 +27,16 @@ ROOT = Path(__file__).resolve().parents[1]
 THRESHOLDS = (0.5, 0.75, 0.9)
 #: Edge (px) of the tile that is timed, and how often.
 TILE_PX, TURNS = 640, 7
+#: Images without marks: file below the data, and index of the plane.
+UNMARKED = {
+    "lysosomes": ("real/hela_cells.ome.tif", 0),
+    "condensates 1": ("real/nuclear_condensates_1_zstack.tif", (2, 1)),
+    "condensates 2": ("real/nuclear_condensates_2_zstack.tif", (2, 1)),
+    "autophagosomes": ("real/xy_16bit__autophagosomes.tif", ()),
+    "deepBlink": ("unlabelled/deepblink_c1.tif", ()),
+    "HybISS": ("unlabelled/spotiflow_hybiss.tif", ()),
+    "TERRA": ("unlabelled/spotiflow_terra.tif", ()),
+}
 KINDS = ("single precision", "bfloat16", "whole numbers")
 
 
@@ -76,6 +87,20 @@ def puncta(models: Models, data: Path) -> dict[str, float]:
     return result
 
 
+def unmarked(models: Models, data: Path) -> dict[str, np.ndarray]:
+    """Puncta of images without truth: bright ones among them, which have more light than the marked ones."""
+    settings, found = Settings(), {}
+    for name, (file, plane) in UNMARKED.items():
+        pixels = tifffile.imread(data / file)[plane]
+        found[name] = models.puncta.detect(pixels, 0.1, settings)[["y_px", "x_px"]].to_numpy(float)
+    return found
+
+
+def agreement(first: np.ndarray, second: np.ndarray) -> float:
+    """F1 of puncta beside others of the same image."""
+    return 2 * len(match_points(first, second, 3.0)) / max(len(first) + len(second), 1)
+
+
 def seconds(models: Models) -> dict[str, float]:
     """Processor seconds of each network for a tile, in one thread: the median."""
     limit_threads(1)
@@ -105,12 +130,18 @@ def main() -> None:
         kinds.append(KINDS[1])
     if int8.is_exact():
         kinds.append(KINDS[2])
-    values, rows, times = {}, [], []
+    values, rows, times, alike = {}, [], [], []
+    exact: dict[str, np.ndarray] = {}
     for kind in kinds:
         models = models_of(kind)
         time = seconds(models)
         found = {measure.__name__: measure(models, data) for measure in (cells, nuclei, puncta)}
         found["seconds"] = time
+        places = unmarked(models, data)
+        exact = exact or places
+        same = {name: agreement(exact[name], places[name]) for name in UNMARKED}
+        found["agreement"] = same
+        alike.append([kind, *(f"{same[name]:.3f} ({len(places[name])})" for name in UNMARKED)])
         values[kind] = {"engine": models.engine, **found}
         rows.append([kind, *found["cells"], *found["nuclei"], *found["puncta"].values()])
         times.append([kind, *(f"{time[name]:.3f}" for name in time), models.engine])
@@ -121,6 +152,10 @@ def main() -> None:
         "F1 of puncta on the sets of puncta.py",
         "",
         *table(["", *header, *values[kinds[0]]["puncta"]], rows),
+        "",
+        "Puncta of images without marks: F1 beside those of single precision (how many)",
+        "",
+        *table(["", *UNMARKED], alike),
         "",
         f"Processor seconds of a tile of {TILE_PX} x {TILE_PX} px in one thread (median of {TURNS})",
         "",
