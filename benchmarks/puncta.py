@@ -134,20 +134,21 @@ def cases(find: Find, data: Path) -> dict[str, tuple[int, int, int]]:
 
 @dataclass
 class Ours:
-    """A detector of this project at default settings."""
+    """A detector of this project, at default settings if no others are given."""
 
     detector: Detector
+    settings: Settings = SETTINGS
 
     def __call__(self, image: np.ndarray, pixel_um: float) -> np.ndarray:
         """Find puncta."""
-        return points(self.detector.detect(image, pixel_um, SETTINGS))
+        return points(self.detector.detect(image, pixel_um, self.settings))
 
     def batch(self, images: list[Image]) -> tuple[list[np.ndarray], float, list[pd.DataFrame]]:
         """Find puncta in all images; also returns the threshold that they share, and the candidates."""
-        tables = [self.detector.candidates(i.pixels, i.pixel_um, SETTINGS) for i in images]
-        sure = [t[sure_ones(t, SETTINGS.puncta_score)] for t in tables]
+        tables = [self.detector.candidates(i.pixels, i.pixel_um, self.settings) for i in images]
+        sure = [t[sure_ones(t, self.settings.puncta_score)] for t in tables]
         threshold = from_populations(pd.concat(sure)["contrast"].to_numpy(float))
-        return [points(select(t, SETTINGS, threshold)) for t in tables], threshold.value, tables
+        return [points(select(t, self.settings, threshold)) for t in tables], threshold.value, tables
 
 
 def calibration(images: list[Image], tables: list[pd.DataFrame]) -> list[tuple[str, int, float, float]]:
@@ -293,6 +294,7 @@ class BigFish:
 def finders(data: Path, bigfish: Path | None) -> dict[str, Find]:
     """Everything to compare; U-FISH only where onnxruntime is installed, Big-FISH where it is named."""
     found: dict[str, Find] = {OURS: Ours(network()), f"commit {BEFORE}": Before()}
+    found |= {"with average_flips": Ours(network(), Settings(average_flips=True))}
     found |= {"LoG of the project": Ours(LogDetector()), "LoG above 3 SD": log_3sd}
     if bigfish is not None:
         found["Big-FISH"] = BigFish(bigfish, dense=False)

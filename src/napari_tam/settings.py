@@ -312,10 +312,10 @@ class Settings(BaseModel):
     )
     average_flips: bool = _setting(
         False,
-        "Average the networks' output over the image and its three mirrored versions: the same cells however "
-        "the image is mirrored, at four times the networks' cost.",
+        "Average the networks' output over the image and its three mirrored versions: the same cells and "
+        "puncta however the image is mirrored, at four times the networks' cost.",
         group="segmentation",
-        enters=("cells", "nuclei"),
+        enters=("cells", "nuclei", "puncta"),
     )
     stitch_iou: float = _setting(
         0.25,

@@ -434,3 +434,14 @@ def test_a_wide_faint_punctum_is_one(sigma: float, height: float) -> None:
     found = bundled().detect(camera(spots_image((140, 220), spots, noise=10)), UM, SETTINGS)
     assert len(found) == 6
     assert matched(found, spots)[0].max() < 0.5 * sigma
+
+
+def test_with_averaged_flips_a_mirrored_image_has_the_same_puncta() -> None:
+    image = camera(spots_image(SHAPE, apart(), background=100 + 60 * blurred_noise(SHAPE, 6, 2), noise=8))
+    both = Settings(average_flips=True)
+    found, turned = (bundled().detect(each, UM, both) for each in (image, image[::-1, ::-1].copy()))
+    assert len(found) == len(turned) >= 20
+    places = np.array(SHAPE) - 1 - turned[["y_px", "x_px"]].to_numpy()
+    away, same = cKDTree(places).query(found[["y_px", "x_px"]].to_numpy())
+    assert away.max() < 0.01
+    assert turned["score"].to_numpy()[same] == pytest.approx(found["score"].to_numpy(), abs=1e-3)

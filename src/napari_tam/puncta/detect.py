@@ -6,6 +6,7 @@ afterwards at no cost (`napari_tam.puncta.selection`).
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 import cv2
@@ -13,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from napari_tam.networks.averaging import averaged
 from napari_tam.puncta import photometry
 from napari_tam.puncta.flows import LOWEST_SCORE, centres_from_flows
 from napari_tam.puncta.patches import FWHM, Float, Points
@@ -109,9 +111,10 @@ class NetworkDetector:
         pixels, hot = repair_hot_pixels(image)
         # A network of one plane (made before local contrast was there) sees the image alone.
         wide = self.predictor.in_channels > 1
+        look = partial(averaged, self.predictor) if settings.average_flips else self.predictor
         # nothing keeps the network's planes, which take more memory than all that follows
         points, scores = centres_from_flows(
-            self.predictor(network_input(pixels) if wide else normalise_spots(pixels)[None])
+            look(network_input(pixels) if wide else normalise_spots(pixels)[None])
         )
         typical = typical_of(pixels, points, scores, pixel_size_um, settings)
         if typical > FINE_PX:
