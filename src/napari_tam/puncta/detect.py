@@ -43,7 +43,7 @@ Plane = npt.NDArray[np.generic]
 #: (PSD95, DeepSpot, simulated and drawn fields) and held against those of ``benchmarks/puncta.py``.
 ODDS, LEAST_SHARE = 2.0, 0.6
 CONTRAST, CONTRAST_STEEPNESS = 4.0, 4.0
-PROMINENCE, PROMINENCE_STEEPNESS = 4.0, 4.5
+PROMINENCE, PROMINENCE_STEEPNESS = 3.75, 4.5
 #: Both are asked of a filter this many times as wide as a single punctum.
 JUDGED_AT = 1.15
 
