@@ -216,9 +216,13 @@ def measure(pixels: Float, points: Points, typical: float) -> Photometry:
         peak = fit_peaks(small, level, sigma)
         others = Model(shape, small, peak, sigma, widest).others(small, peak, sigma)
         level, noise = background(small, inner, inner + 2.5, others)
-    small.pixels = small.pixels - tilted(small, inner, inner + 2.5, (level, noise), others)
-    level, noise = background(small, inner, inner + 2.5, others)
-    free = np.where(crowded(small.points, peak, sigma), CROWDED[1], WIDEST)
+    # Each stands on its slope; but a cell full of puncta slopes by their light, which is not taken away.
+    flat = small.pixels
+    small.pixels = flat - tilted(small, inner, inner + 2.5, (level, noise), others)
+    level, quiet = background(small, inner, inner + 2.5, others)
+    noise = np.minimum(noise, quiet)
+    beside = crowded(small.points, peak, sigma)
+    free = np.where(beside, CROWDED[1], WIDEST)
     clear = peak > 4 * noise  # only a clear punctum tells its own width
     low = (np.where(clear, CROWDED[0], 1.0) * typical).astype(np.float32)
     high = (np.where(clear, free, 1.0) * typical).astype(np.float32)
@@ -245,7 +249,10 @@ def measure(pixels: Float, points: Points, typical: float) -> Photometry:
         model.canvas = without
         model.add(large, peak[wide], sigma[wide])
     others = model.others(small, peak, sigma)
+    _, quiet = background(small, inner, inner + 2.5, others)
+    small.pixels = np.where(beside[:, None], flat, small.pixels)
     level, noise = background(small, inner, inner + 2.5, others)
+    noise = np.minimum(noise, quiet)
     intensity = aperture_sum(small, level, others, np.full_like(sigma, 3 * typical), sigma)
     if len(wide):
         reach = 3 * sigma[wide, None] + 0.5
