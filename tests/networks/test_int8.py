@@ -108,7 +108,8 @@ def test_limits_of_the_bundled_networks_are_of_their_weights(name):
     assert set(card.limits) <= set(known)
     assert all(low < high for low, high in card.limits.values())
     if name != "cells-fast":  # the networks that run by default
-        assert len(card.limits) > 0.5 * len(known)
+        # the first and last ones of `puncta` lose too much in bright images
+        assert len(card.limits) > (0.5 if name == "puncta" else 0.8) * len(known)
 
 
 @needs_whole_numbers

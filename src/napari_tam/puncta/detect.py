@@ -123,7 +123,7 @@ class NetworkDetector:
         kept = judged >= LOWEST_SCORE
         table = measure_spots(pixels, points[kept], judged[kept], pixel_size_um, settings, typical)
         if self.crowds:
-            sigma = settings.spot_sigma_um / pixel_size_um if settings.spot_sigma_um else None
+            sigma = typical if settings.spot_sigma_um else None
             likely = scores >= 1 / (1 + ODDS)  # above 0.5 by the network alone
 
             def others() -> pd.DataFrame:

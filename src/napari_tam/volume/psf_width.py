@@ -61,13 +61,12 @@ def _along_z(volume: Float, peaks: npt.NDArray[np.intp], lateral: float, step: i
     """Return sigma along z by planes that are `step` apart; None where no punctum has both."""
     inside = (peaks[:, 0] >= step) & (peaks[:, 0] < len(volume) - step)
     some = peaks[inside][:: max(1, int(inside.sum()) // ASKED)]
-    answers = np.zeros((3, len(some)))
-    for row, away in enumerate((-step, 0, step)):
-        wanted = some[:, 0] + away
-        for z in np.unique(wanted):
-            here = wanted == z
-            windows = psf_width.laplacian_windows(volume[z])
-            answers[row, here] = psf_width.laplacian_at(windows, some[here, 1:], max(lateral, 1.0))
+    wanted = some[:, 0] + np.array([[-step], [0], [step]])
+    answers = np.zeros(wanted.shape)
+    for z in np.unique(wanted):
+        windows = psf_width.laplacian_windows(volume[z])
+        row, index = np.nonzero(wanted == z)
+        answers[row, index] = psf_width.laplacian_at(windows, some[index, 1:], max(lateral, 1.0))
     below, middle, above = answers
     good = (answers > 0).all(axis=0) & (middle**2 > below * above)
     if not good.any():
