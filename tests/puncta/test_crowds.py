@@ -15,7 +15,7 @@ from napari_tam.puncta.emitters import Emitters, add_light, refine
 from napari_tam.puncta.haze import solve_haze
 from napari_tam.puncta.precision import standard_errors
 from napari_tam.puncta.psf_width import spectral_width
-from napari_tam.puncta.resolving import FIT_COLUMNS, resolve_crowds
+from napari_tam.puncta.resolving import FIT_COLUMNS, one_width, resolve_crowds
 from napari_tam.settings import Settings
 
 if TYPE_CHECKING:
@@ -167,6 +167,32 @@ def test_haze_and_gradients_under_puncta_are_no_emitters() -> None:
     )
     found = resolve_crowds(table_at(image, middle), image, 0.1, None)
     assert len(found) <= len(middle) + 2
+
+
+@pytest.mark.parametrize(("odds", "two"), [(None, True), (6.0, True), (0.0, True), (-6.0, False)])
+def test_where_the_network_sees_no_punctum_no_further_one_is_fitted(odds: float | None, *, two: bool) -> None:
+    rng = np.random.default_rng(8)
+    middle = grid(6, 30, rng)
+    second = middle[::2] + np.array([1.6 * SIGMA, 0.0])
+    image = picture((180, 180), emitters(np.concatenate([middle, second]), 500), rng) - np.float32(LEVEL)
+    network = None if odds is None else np.full(image.shape, odds, np.float16)
+    found = resolve(image, emitters(middle, 500), single_sigma=SIGMA, network=network).emitters
+    assert (len(found) > len(middle) + len(second) // 2) if two else len(found) == len(middle)
+
+
+@pytest.mark.parametrize(("spread", "alike"), [(0.0, True), (0.35, False)])
+def test_puncta_of_one_width_are_known_by_their_widths(spread: float, *, alike: bool) -> None:
+    rng = np.random.default_rng(2)
+    middle = grid(12, 24, rng)
+    image = np.full((288, 288), LEVEL, np.float32)
+    for place, width in zip(middle, SIGMA * np.exp(rng.normal(0, spread, len(middle))), strict=True):
+        add_light(image, emitters(place[None], 2500, width))
+    noisy = rng.poisson(image).astype(np.float32)
+    found = table_at(noisy, middle)
+    points, width, snr = (found[c].to_numpy(float) for c in (["y_px", "x_px"], "sigma_px", "snr"))
+    assert one_width(points, width, snr, float(np.median(width))) is alike
+    # of a few nothing is known
+    assert not one_width(points[:8], width[:8], snr[:8], SIGMA)
 
 
 def test_no_candidates_and_one_candidate() -> None:

@@ -1,21 +1,22 @@
 """Several emitters in one spot: a fit with a stopping rule, on the light of what the network found.
 
 Each round proposes splits (a spot too long for one emitter) and further emitters (light left over beside
-one), fits everything around them together, and keeps what pays: the fall of chi², plus what the heights
-say, must exceed `SPLIT_PAYS` or `MORE_PAYS`. Two of usual height are likelier than one twice as bright,
-the more so the more alike single puncta of the image are; haze leaves faint and odd ones, which do not pay.
+one), fits everything around them together, and keeps what pays: the fall of chi², plus what the heights and
+the network say, must exceed `SPLIT_PAYS` or `MORE_PAYS`. Two of usual height are likelier than one twice as
+bright, the more so the more alike single puncta of the image are; haze leaves faint and odd ones, which do
+not pay, and where it is bright at the edge of a cell the network sees no punctum.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-from napari_tam.puncta.emitters import REACH, Doubles, Emitters, add_light, refine, weight_at
+from napari_tam.puncta.emitters import REACH, Doubles, Emitters, add_light, refine, values_at, weight_at
 from napari_tam.puncta.light_loops import flat_misfits
 from napari_tam.puncta.pixel_model import pixel_variance, usual_height
 from napari_tam.puncta.proposals import NEAR, LeftOver, Proposals, curvature, propose
@@ -29,11 +30,20 @@ if TYPE_CHECKING:
 #: crowds, composites and marked images (``benchmarks/crowds.py``).
 SPLIT_PAYS, MORE_PAYS = 6.5, 12.0
 
+#: What the network says of a place (log odds), and what that is worth in chi²: the edges of cells leave light
+#: that a fit takes for emitters, and what the network is sure of is a punctum in most cases. It never speaks
+#: for a second one in a spot that stands alone. Chosen on known puncta laid over real cells
+#: (``benchmarks/laid_over.py``, other seeds) and on crowds.
+NETWORK_SAYS = ((-9.0, 0.0, 2.0, 4.0), (-36.0, 0.0, 0.0, 4.0))
+
 #: An emitter fainter than this share of the one beside it is part of that one.
 LEAST_SHARE = 0.05
 
 #: ... and so is one that the fit leaves with less light than so many SD of the noise.
 LEAST_SNR = 3.0
+
+#: ... or fainter than single puncta by so many SD of their log heights.
+FAINTER = 3.0
 
 #: Log heights of single puncta are taken to differ by this SD at least.
 LEAST_SPREAD = 0.3
@@ -74,7 +84,14 @@ class Fit:
     weight: Float
 
 
-def resolve(light: Float, seeds: Emitters, *, single_sigma: float, rounds: int = ROUNDS) -> Fit:
+def resolve(
+    light: Float,
+    seeds: Emitters,
+    *,
+    single_sigma: float,
+    rounds: int = ROUNDS,
+    network: npt.NDArray[np.floating[Any]] | None = None,
+) -> Fit:
     """Fit the emitters of an image, with more of them where one does not do.
 
     Parameters
@@ -85,6 +102,10 @@ def resolve(light: Float, seeds: Emitters, *, single_sigma: float, rounds: int =
         What was found. Those of another width are vesicles: they stay as they are.
     single_sigma
         Width of a single punctum.
+    rounds
+        Rounds of proposals at most.
+    network
+        (Y, X) the log odds of a punctum at each pixel, as a network sees it; None: it is not asked.
     """
     sigma = single_sigma
     free = seeds.sigma == sigma
@@ -110,8 +131,10 @@ def resolve(light: Float, seeds: Emitters, *, single_sigma: float, rounds: int =
             break
         untried &= crowded  # the others are as they are, until something near them changes
         left.changed(proposals.centres(now), REFITTED + REACH + 0.5)
-        now, free, untried, kept = attempt(now, free, untried, proposals, rest, weight, usual, usual_misfit)
-        now, free, untried, gone = _pruned(now, free, untried, rest, weight)
+        now, free, untried, kept = attempt(
+            now, free, untried, proposals, rest, weight, usual, usual_misfit, network
+        )
+        now, free, untried, gone = _pruned(now, free, untried, rest, weight, usual)
         left.changed(gone.points, REACH)
         if not kept:
             break
@@ -141,12 +164,18 @@ def misfit_of_singles(singles: Emitters, rest: Float, weight: Float) -> float:
 
 
 def _pruned(
-    now: Emitters, free: npt.NDArray[np.bool_], untried: npt.NDArray[np.bool_], rest: Float, weight: Float
+    now: Emitters,
+    free: npt.NDArray[np.bool_],
+    untried: npt.NDArray[np.bool_],
+    rest: Float,
+    weight: Float,
+    usual: tuple[float, float],
 ) -> tuple[Emitters, npt.NDArray[np.bool_], npt.NDArray[np.bool_], Emitters]:
     """Drop what others have taken over; of each candidate the brightest stays. The last of these are gone."""
     brightest = np.zeros(int(now.parent.max(initial=-1)) + 1)
     np.maximum.at(brightest, now.parent, now.peak)
     significant = now.peak**2 * np.pi * now.sigma**2 * weight_at(weight, now) > LEAST_SNR**2
+    significant &= np.log(now.peak) > usual[0] - FAINTER * usual[1]
     stays = significant | (now.peak >= brightest[now.parent])
     gone = now.take(~stays)
     add_light(rest, gone)
@@ -184,6 +213,7 @@ def attempt(
     weight: Float,
     usual: tuple[float, float],
     usual_misfit: float,
+    network: npt.NDArray[np.floating[Any]] | None = None,
 ) -> tuple[Emitters, npt.NDArray[np.bool_], npt.NDArray[np.bool_], bool]:
     """Fit all proposals at once and keep those that pay.
 
@@ -194,6 +224,7 @@ def attempt(
     from scipy.spatial import cKDTree
 
     sigma = proposals.sigma
+    beside = np.concatenate([proposals.split, proposals.beside])
     split, old, pairs = proposals.split, len(now), len(proposals.split)
     first, second = np.arange(pairs), np.arange(pairs, 2 * pairs)
     points, peak = now.points.copy(), now.peak.copy()
@@ -213,7 +244,13 @@ def attempt(
         away, whose = tree.query(emitters.points, distance_upper_bound=1.5 * sigma)
         here = np.isfinite(away)
         np.add.at(pays, whose[here], sign * _likely(emitters.peak[here], usual))
-    beside = np.concatenate([split, proposals.beside])
+    if network is not None:
+        says = np.interp(values_at(network, trial.points[old:]), *NETWORK_SAYS)
+        of_first = np.interp(values_at(network, trial.points[split]), *NETWORK_SAYS)
+        says[:pairs] = np.minimum(says[:pairs], of_first)
+        lonely = stand_alone(now, LONELY / ALONE * sigma)[beside]
+        says[lonely] = np.minimum(says[lonely], 0)
+        pays += says
     needed = np.where(np.arange(len(centres)) < pairs, SPLIT_PAYS, MORE_PAYS)
     kept = pays > needed + TAIL * usual_misfit * (now.peak**2 * weight_at(weight, now))[beside]
     kept &= trial.peak[old:] >= LEAST_SHARE * trial.peak[beside]

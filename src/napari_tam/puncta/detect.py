@@ -112,10 +112,10 @@ class NetworkDetector:
         # A network of one plane (made before local contrast was there) sees the image alone.
         wide = self.predictor.in_channels > 1
         look = partial(averaged, self.predictor) if settings.average_flips else self.predictor
-        # nothing keeps the network's planes, which take more memory than all that follows
-        points, scores = centres_from_flows(
-            look(network_input(pixels) if wide else normalise_spots(pixels)[None])
-        )
+        output = look(network_input(pixels) if wide else normalise_spots(pixels)[None])
+        points, scores = centres_from_flows(output)
+        log_odds = output[2].astype(np.float16)
+        del output  # it takes more memory than all that follows
         typical = typical_of(pixels, points, scores, pixel_size_um, settings)
         if typical > FINE_PX:
             points, scores = without_doubles(points, scores, NO_DIP * typical)
@@ -130,7 +130,9 @@ class NetworkDetector:
                 more = likely & ~kept
                 return measure_spots(pixels, points[more], judged[more], pixel_size_um, settings, typical)
 
-            table = resolve_crowds(table, pixels, pixel_size_um, sigma, Likely(likely[kept], others))
+            table = resolve_crowds(
+                table, pixels, pixel_size_um, sigma, Likely(likely[kept], others, log_odds)
+            )
         return with_reasons(table, hot)
 
     def detect(self, image: Plane, pixel_size_um: float, settings: Settings) -> pd.DataFrame:

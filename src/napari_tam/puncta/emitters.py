@@ -7,7 +7,7 @@ normal equations hold overlap integrals in closed form, so that thousands are fi
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -171,5 +171,10 @@ def _connected(first: Index, second: Index, n: int) -> Index:
 
 def weight_at(weight: Float, emitters: Emitters) -> Doubles:
     """Reciprocal variance of a pixel near each emitter."""
-    row, column = np.clip(np.round(emitters.points), 0, np.array(weight.shape) - 1).astype(np.intp).T
-    return np.asarray(weight[row, column], np.float64)
+    return values_at(weight, emitters.points)
+
+
+def values_at(image: npt.NDArray[np.floating[Any]], points: Points) -> Doubles:
+    """Values of the pixels (Y, X) that points (N, 2) lie in, or are nearest to."""
+    row, column = np.clip(np.round(points), 0, np.array(image.shape) - 1).astype(np.intp).T
+    return np.asarray(image[row, column], np.float64)
