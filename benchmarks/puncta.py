@@ -4,8 +4,9 @@
 cases in ``DATA/cases``, reference networks in ``DATA/reference``). ``--bigfish PYTHON`` names an interpreter
 that has Big-FISH, which needs other versions of libraries. This project gets the images of a set as a batch,
 whose threshold it finds itself; the others get them one by one. The PSD95 tiles are those of the
-blocks that were left out of training (``training/puncta_fields.py``); the field over
-autofluorescence, the composites and the cases were never trained on.
+blocks that were left out of training, and of the field over autofluorescence the two quadrants
+(``training/puncta_fields.py``); the composites, the cases and known puncta laid over real cells
+(`laid_over`) were never trained on.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ import numpy as np
 import pandas as pd
 import tifffile
 from common import ROOT, publish, table
+from laid_over import laid_over
 
 from napari_tam.evaluate.matching import match_points
 from napari_tam.pipeline.models import load_models
@@ -77,10 +79,17 @@ def psd95(data: Path) -> Iterator[Image]:
 
 
 def autofluorescence(data: Path) -> Iterator[Image]:
-    """One real field of RNA spots over autofluorescent clumps."""
+    """RNA spots over autofluorescent clumps: the quadrants of a field that were left out of training."""
+    from puncta_fields import QUADRANT_PX, in_trained_quadrant
+
     folder = data / "data" / "puncta" / "real"
     truth = points(pd.read_csv(folder / "autofluorescence_puncta.csv"))
-    yield Image(tifffile.imread(folder / "autofluorescence.tif")[1], truth)
+    truth = truth[~in_trained_quadrant(truth)]
+    pixels = tifffile.imread(folder / "autofluorescence.tif")[1]
+    for corner in np.array([(0, QUADRANT_PX), (QUADRANT_PX, 0)]):
+        inside = ((truth > corner - 0.5) & (truth < corner + QUADRANT_PX - 0.5)).all(axis=1)
+        part = tuple(slice(start, start + QUADRANT_PX) for start in corner)
+        yield Image(pixels[part], truth[inside] - corner)
 
 
 def composites(data: Path) -> Iterator[Image]:
@@ -97,10 +106,26 @@ def deepspot(data: Path) -> Iterator[Image]:
         yield Image(image, points(pd.read_csv(path)))
 
 
+def sparse(data: Path) -> Iterator[Image]:
+    """Real cells with a few known puncta each."""
+    return (
+        Image(pixels, places, sigma=width) for pixels, places, width in laid_over(data / "data", "sparse")
+    )
+
+
+def crowded(data: Path) -> Iterator[Image]:
+    """Real cells full of known puncta."""
+    return (
+        Image(pixels, places, sigma=width) for pixels, places, width in laid_over(data / "data", "crowded")
+    )
+
+
 SETS: dict[str, Callable[[Path], Iterator[Image]]] = {
     "PSD95, blocks left out": psd95,
-    "autofluorescence": autofluorescence,
+    "autofluorescence, parts left out": autofluorescence,
     "composites": composites,
+    "laid over cells, sparse": sparse,
+    "laid over cells, crowded": crowded,
     "DeepSpot test": deepspot,
 }
 
