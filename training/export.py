@@ -50,14 +50,21 @@ CARDS = {
             "PSD95: real confocal tiles with synapses marked by people, of dahliajones24/PunctaDetection; "
             "the repository is Apache-2.0, the pictures' own terms are not stated; 1,100 of 1,400 tiles, "
             "every fifth block of 50 in a row left out",
+            "a field of RNA spots over autofluorescence marked by people, of zjniu/Piscis; MIT; two "
+            "quadrants, the others left out",
             "DeepSpot training images; MIT",
+            "the answers of the network before to real images of puncta that nobody marked: lysosomes and "
+            "autophagosomes (NEUBIAS training resources, CC BY 4.0), nuclear condensates "
+            "(stjude/punctatools, Apache-2.0), spots of weigertlab/spotiflow (BSD-3) and BBQuercus/deepBlink "
+            "(MIT)",
             SIMULATED + " (macrophages with exosomes)",
-            "drawn fields (training/puncta_scenes.py), some with parts of Data Science Bowl 2018 (CC0), "
-            "BBBC022 cell painting (CC0) and BPAE cells (haesleinhuepf/BioImageAnalysisNotebooks, CC BY 4.0) "
-            "behind the puncta, as texture",
+            "drawn fields (training/puncta_scenes.py, puncta_cells.py), some with parts of Data Science Bowl "
+            "2018 (CC0), BBBC022 cell painting (CC0) and BPAE cells "
+            "(haesleinhuepf/BioImageAnalysisNotebooks, CC BY 4.0) behind the puncta, as texture",
         ],
-        "terms": "free to use as far as the training images' terms say; keep DeepSpot's MIT notice; the "
-        "terms of the PSD95 pictures themselves are not stated",
+        "terms": "free to use as far as the training images' terms say; keep the notices of DeepSpot, "
+        "Piscis and deepBlink (MIT), spotiflow (BSD-3) and punctatools (Apache-2.0), and name NEUBIAS (CC BY "
+        "4.0); the terms of the PSD95 pictures themselves are not stated",
     },
 }
 

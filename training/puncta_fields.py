@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 import tifffile
 from data import invisible, spot_target
+from puncta_cells import crowd_field, hazy_field
 from puncta_scenes import COLUMNS, IGNORED, drawn_field
 
 from napari_tam.networks.predictor import MARGIN
@@ -26,15 +27,30 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 #: How often each source is drawn.
-WEIGHTS = {"psd95": 0.34, "deepspot": 0.15, "scenes": 0.19, "drawn": 0.32}
+WEIGHTS = {
+    "psd95": 0.23, "autofluorescence": 0.12, "deepspot": 0.08, "scenes": 0.10, "drawn": 0.13, "crowds": 0.10,
+    "haze": 0.18, "unmarked": 0.06,
+}  # fmt: skip
+
+#: What the network before would say counts for so much beside the truth: what people mark in one set is not
+#: what stands out in others, and a network that is taught both forgets the one or the other. The teacher is
+#: alone on real images that nobody marked, and silent on haze, which it was not taught.
+TEACHER = {
+    "psd95": 0.1, "autofluorescence": 0.05, "deepspot": 0.3, "scenes": 0.4, "drawn": 0.3, "crowds": 0.4,
+    "haze": 0.0, "unmarked": 1.0,
+}  # fmt: skip
 
 #: Tiles of PSD95 that lie in a row may come from one picture: blocks of this many stay together.
 BLOCK = 50
 #: Every fifth block is kept for validation.
 EVERY, FIRST = 5, 2
 
-#: Width (sigma, px) of the spots people marked in PSD95, and of DeepSpot's.
-PSD95_SIGMA, DEEPSPOT_SIGMA = 2.2, 1.4
+#: Width (sigma, px) of the spots people marked in PSD95, of DeepSpot's, and of those over autofluorescence.
+PSD95_SIGMA, DEEPSPOT_SIGMA, RNA_SIGMA = 2.2, 1.4, 1.3
+
+#: Of the field over autofluorescence two quadrants are trained on, this wide (px): the upper left one, and
+#: the lower right one, which has two thirds of their marks.
+QUADRANT_PX, LOWER_SHARE = 256, 0.66
 
 
 @dataclass
@@ -71,6 +87,43 @@ def deepspot(data: Path, split: str) -> list[Field]:
         )
         for path in sorted((data / "puncta" / split).glob("*_puncta.csv"))
     ]
+
+
+def autofluorescence(data: Path) -> list[Field]:
+    """Read the two quadrants of the field over autofluorescence that are trained on."""
+    folder = data / "puncta" / "real"
+    pixels = tifffile.imread(folder / "autofluorescence.tif")[1].astype(np.float32)
+    spots = _spots(pd.read_csv(folder / "autofluorescence_puncta.csv"), RNA_SIGMA)
+    fields = []
+    for start in (0, QUADRANT_PX):
+        inside = ((spots[:, :2] >= start - 0.5) & (spots[:, :2] < start + QUADRANT_PX - 0.5)).all(axis=1)
+        part = slice(start, start + QUADRANT_PX)
+        fields.append(Field(pixels[part, part], spots[inside] - np.array([start, start, 0, 0], np.float32)))
+    return fields
+
+
+def in_trained_quadrant(points: np.ndarray) -> np.ndarray:
+    """Tell which places (N, 2) of the field over autofluorescence lie where the network was trained, (N,)."""
+    low = points < QUADRANT_PX - 0.5
+    return low[:, 0] == low[:, 1]
+
+
+def unmarked(data: Path) -> list[tuple[Field, float]]:
+    """Read real images of puncta that nobody marked, and how often each is drawn beside others."""
+    real, more = data / "real", data / "unlabelled"
+    weighed = [
+        (tifffile.imread(real / "hela_cells.ome.tif")[0], 3.0),
+        (tifffile.imread(real / "xy_16bit__autophagosomes.tif"), 1.0),
+    ]
+    for number in (1, 2):
+        planes = tifffile.imread(real / f"nuclear_condensates_{number}_zstack.tif")[:, 1]
+        weighed += [(plane, 0.8) for plane in planes]
+    for name, often in (
+        ("deepblink_c1", 0.7), ("deepblink_c2", 0.7), ("spotiflow_hybiss", 2.0), ("spotiflow_terra", 2.0),
+    ):  # fmt: skip
+        weighed.append((tifffile.imread(more / f"{name}.tif"), often))
+    none = np.zeros((0, len(COLUMNS)), np.float32)
+    return [(Field(pixels.astype(np.float32), none), often) for pixels, often in weighed]
 
 
 def _spots(table: pd.DataFrame, sigma: float) -> np.ndarray:
@@ -111,6 +164,7 @@ class Source:
     seed: int
     scene_count: int = 240
     fields: dict[str, list[Field]] = field(init=False)
+    unmarked: list[tuple[Field, float]] = field(init=False)
     textures: list[np.ndarray] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -119,17 +173,34 @@ class Source:
             "psd95": psd95(self.data, held=False),
             "deepspot": deepspot(self.data, "train"),
             "scenes": scenes(self.scene_count, self.seed),
+            "autofluorescence": autofluorescence(self.data),
         }
+        self.unmarked = unmarked(self.data)
         self.textures = real_textures(self.data)
 
-    def crop(self, rng: np.random.Generator, size: int) -> tuple[np.ndarray, np.ndarray]:
-        """Draw a crop: what the network sees (3, size, size), and its target (4, size, size)."""
-        kind = str(rng.choice(list(WEIGHTS), p=list(WEIGHTS.values())))
+    def field(self, kind: str, rng: np.random.Generator, size: int) -> tuple[np.ndarray, np.ndarray]:
+        """Draw a field of a kind, or take one and vary it: grey values and puncta (`COLUMNS`)."""
         if kind == "drawn":
-            pixels, spots = drawn_field(rng, self.textures)
-        else:
-            chosen = self.fields[kind][rng.integers(len(self.fields[kind]))]
-            pixels, spots = vary(chosen, kind, rng, size)
+            return drawn_field(rng, self.textures)
+        if kind == "crowds":
+            return crowd_field(rng)
+        if kind == "haze":
+            return hazy_field(rng, self.textures)
+        if kind == "unmarked":
+            often = np.array([share for _, share in self.unmarked])
+            chosen, _ = self.unmarked[rng.choice(len(often), p=often / often.sum())]
+            return vary(Field(*part(chosen.pixels, chosen.spots, rng, size + 48)), kind, rng, size)
+        fields = self.fields[kind]
+        if kind == "autofluorescence":
+            chosen = fields[int(rng.random() < LOWER_SHARE)]
+            wide = int(1.4 * (size + 48))
+            return vary(Field(*part(chosen.pixels, chosen.spots, rng, wide)), kind, rng, size)
+        return vary(fields[rng.integers(len(fields))], kind, rng, size)
+
+    def crop(self, rng: np.random.Generator, size: int) -> tuple[np.ndarray, np.ndarray, float]:
+        """Draw a crop: what the network sees (3, size, size), target (4, size, size), a teacher's share."""
+        kind = str(rng.choice(list(WEIGHTS), p=list(WEIGHTS.values())))
+        pixels, spots = self.field(kind, rng, size)
         if rng.random() < 0.7:  # mostly a part: quicker, and more kinds of surroundings
             pixels, spots = part(pixels, spots, rng, size + 48)
         pixels = hot_pixels(pixels, rng)
@@ -142,7 +213,7 @@ class Source:
         top, left = (int(rng.integers(n - size + 1)) for n in planes.shape[1:])
         window = (slice(None), slice(top, top + size), slice(left, left + size))
         planes, target = planes[window], target[window]
-        return turned(planes, target, int(rng.integers(8)))
+        return *turned(planes, target, int(rng.integers(8))), TEACHER[kind]
 
 
 def part(

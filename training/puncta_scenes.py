@@ -155,11 +155,17 @@ def merged(spots: np.ndarray, height: np.ndarray) -> np.ndarray:
 
 
 def render(
-    shape: tuple[int, int], spots: np.ndarray, height: np.ndarray, rng: np.random.Generator
+    shape: tuple[int, int],
+    spots: np.ndarray,
+    height: np.ndarray,
+    rng: np.random.Generator,
+    *,
+    rings: bool | None = None,
 ) -> np.ndarray:
-    """Light of the puncta: Gaussians, now and then all of them rings (vesicles with a bright rim)."""
+    """Light of the puncta: Gaussians; wide ones are all rings (vesicles with a bright rim) or none is."""
     light = np.zeros(shape, np.float32)
-    rings, rim = rng.random() < 0.5, rng.uniform(0.2, 0.45)
+    rings = rng.random() < 0.5 if rings is None else rings
+    rim = rng.uniform(0.2, 0.45)
     for (y, x, sigma, _), peak in zip(spots, height, strict=True):
         reach = int(np.ceil(4.5 * sigma)) + 1
         y0, y1 = max(0, int(y) - reach), min(shape[0], int(y) + reach + 2)

@@ -17,14 +17,19 @@ import numpy as np
 import torch
 from puncta_fields import Source
 from safetensors.torch import load_file
+from torch.nn import functional
 from train_flownet import NETWORKS
 from training_loop import fit, rate
 
 from napari_tam.networks.flownet import FlowNet
-from napari_tam.train.flows import loss, prefetch
+from napari_tam.train.flows import prefetch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+
+#: Weight in the loss of a pixel whose truth is not known, beside one that is.
+UNKNOWN = 0.3
 
 
 def start_from(network: FlowNet, path: Path) -> None:
@@ -39,7 +44,7 @@ def start_from(network: FlowNet, path: Path) -> None:
 
 
 def batches(
-    source: Source, args: argparse.Namespace, start: int
+    source: Source, args: argparse.Namespace, start: int, teacher: FlowNet | None = None
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """Yield (planes, target); batch number `n` depends on the seed and `n` only."""
     for step in range(start, args.steps):
@@ -47,7 +52,44 @@ def batches(
             source.crop(np.random.default_rng([args.seed, step, index]), args.crop)
             for index in range(args.batch)
         ]
-        yield tuple(torch.from_numpy(np.stack(part)) for part in zip(*crops, strict=True))
+        *parts, shares = zip(*crops, strict=True)
+        planes, target = (torch.from_numpy(np.stack(part)) for part in parts)
+        if teacher is not None:
+            known = next(teacher.parameters()).device
+            target = taught(teacher, planes.to(known), target.to(known), torch.tensor(shares), 2 + step % 2)
+        yield planes, target
+
+
+@torch.no_grad()
+def taught(
+    teacher: FlowNet, planes: torch.Tensor, target: torch.Tensor, shares: torch.Tensor, flip: int
+) -> torch.Tensor:
+    """Mix a target (weight, probability, flows) with what a teacher says of the crop and of its mirror image.
+
+    Parameters
+    ----------
+    shares
+        (N,) weight of the teacher; where the truth is not known it is alone, with the weight `UNKNOWN`.
+    flip
+        The axis that the crop is mirrored along, 2 or 3.
+    """
+    mirrored = teacher(planes.flip(flip)).flip(flip)
+    mirrored[:, flip - 2] *= -1
+    plain = teacher(planes)
+    chance = (torch.sigmoid(plain[:, 2:]) + torch.sigmoid(mirrored[:, 2:])) / 2
+    answer = torch.cat([chance, (plain[:, :2] + mirrored[:, :2]) / 10], 1)  # flows are five times as long
+    known = target[:, :1] > 0
+    share = torch.where(known, shares.to(target)[:, None, None, None], 1.0)
+    weight = torch.where(known, 1.0, UNKNOWN)
+    return torch.cat([weight, (1 - share) * target[:, 1:] + share * answer], 1)
+
+
+def soft_loss(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """`napari_tam.train.flows.loss` for probabilities between 0 and 1."""
+    weight, chance, flows = target[:, :1], target[:, 1:2], target[:, 2:]
+    flow = ((output[:, :2] - 5 * flows) ** 2 * weight).mean()
+    probability = functional.binary_cross_entropy_with_logits(output[:, 2:], chance, reduction="none")
+    return flow / 2 + (probability * weight).mean()
 
 
 def train(args: argparse.Namespace) -> None:
@@ -61,6 +103,11 @@ def train(args: argparse.Namespace) -> None:
     if args.init:
         start_from(network, args.init)
     network.to(device, memory_format=torch.channels_last)
+    teacher = None
+    if args.teacher:
+        teacher = FlowNet(shape["in_channels"], shape["widths"], shape["stem"])
+        start_from(teacher, args.teacher)
+        teacher.eval().fold_norms().to(device, memory_format=torch.channels_last)
     source = Source(args.data, args.seed, args.scenes)
 
     def record(steps: int) -> None:
@@ -71,11 +118,12 @@ def train(args: argparse.Namespace) -> None:
     fit(
         network,
         args,
-        lambda start: prefetch(batches(source, args, start), depth=2),
-        loss,
+        lambda start: prefetch(batches(source, args, start, teacher), depth=2),
+        soft_loss,
         rate=rate,
         half=device.type == "cuda",
         on_save=record,
+        fixed_norms=args.init is not None,
     )
 
 
@@ -85,10 +133,11 @@ def read_arguments(given: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--data", type=Path, required=True, help="the folder of images beside the project")
     parser.add_argument("--out", type=Path, required=True, help="where the weights go (.pt)")
     parser.add_argument("--init", type=Path, help="weights to start from (.safetensors)")
-    parser.add_argument("--steps", type=int, default=3300)
+    parser.add_argument("--teacher", type=Path, help="weights whose answers count too (.safetensors)")
+    parser.add_argument("--steps", type=int, default=8000)
     parser.add_argument("--batch", type=int, default=12)
     parser.add_argument("--crop", type=int, default=128)
-    parser.add_argument("--rate", type=float, default=8e-4)
+    parser.add_argument("--rate", type=float, default=6e-4)
     parser.add_argument("--scenes", type=int, default=240, help="simulated fields of macrophages")
     parser.add_argument("--average", type=float, default=0.998, help="decay of the averaged weights")
     parser.add_argument("--device", default="cpu")

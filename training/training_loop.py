@@ -42,6 +42,7 @@ def fit(
     rate: Callable[[argparse.Namespace, int], float] = rate,
     half: bool,
     on_save: Callable[[int], None] = lambda _steps: None,
+    fixed_norms: bool = False,
 ) -> None:
     """Train a network, or go on from its checkpoint, and write the averaged weights.
 
@@ -62,6 +63,8 @@ def fit(
         Whether the network runs in bfloat16 (float16 would need scaled gradients).
     on_save
         Is told after how many steps weights were written.
+    fixed_norms
+        Keep what batch norms know, as of weights that are trained on with other images.
     """
     device = torch.device(args.device)
     average = torch.optim.swa_utils.AveragedModel(
@@ -80,6 +83,10 @@ def fit(
     begun = saved = clock = time.time()
     running = 0.0
     network.train()
+    if fixed_norms:
+        for part in network.modules():
+            if isinstance(part, torch.nn.BatchNorm2d):
+                part.eval()
     for step in range(start, args.steps):
         for group in optimiser.param_groups:
             group["lr"] = rate(args, step)

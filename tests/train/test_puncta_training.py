@@ -3,6 +3,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
+import cv2
 import numpy as np
 import pandas as pd
 import pytest
@@ -12,6 +13,7 @@ from paths import TRAINING
 from safetensors.torch import save_file
 
 from napari_tam.networks.flownet import FlowNet
+from napari_tam.train.flows import loss
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,22 +22,27 @@ pytestmark = pytest.mark.skipif(not TRAINING.exists(), reason="the training scri
 
 with pytest.MonkeyPatch.context() as patch:
     patch.syspath_prepend(TRAINING)
+    import puncta_cells
     import puncta_fields
     import puncta_scenes
     import train_puncta
 # The scripts' names are common ones.
-for script in ("data", "puncta_fields", "puncta_scenes", "train_flownet", "train_puncta", "training_loop"):
+for script in ("data", "puncta_cells", "puncta_fields", "puncta_scenes", "train_flownet", "train_puncta"):
     sys.modules.pop(script, None)
+sys.modules.pop("training_loop", None)
 
 torch.set_num_threads(1)
+
+#: A texture that gives hazy fields no bumps.
+FLAT = np.tile(np.linspace(0, 100, 200, dtype=np.float32), (200, 1))
 
 
 @pytest.fixture(scope="module")
 def data_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Write the least that training reads: tiles of three blocks, one DeepSpot image, some textures."""
+    """Write the least that training reads: tiles of three blocks, some images, some textures."""
     root = tmp_path_factory.mktemp("data")
     rng = np.random.default_rng(0)
-    for name in ("puncta/real", "puncta/train", "nuclei", "unlabelled"):
+    for name in ("puncta/real", "puncta/train", "nuclei", "unlabelled", "real"):
         (root / name).mkdir(parents=True)
     tifffile.imwrite(
         root / "puncta/real/psd95_tiles.tif", rng.integers(90, 200, (150, 128, 128)).astype(np.uint16)
@@ -51,6 +58,19 @@ def data_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             rng.integers(0, 999, (3, 110, 130)).astype(np.uint16),
             photometric="minisblack",
         )
+    planes = rng.integers(90, 200, (2, 512, 512)).astype(np.uint16)
+    tifffile.imwrite(root / "puncta/real/autofluorescence.tif", planes)
+    places = pd.DataFrame({"y_px": [10.0, 20, 400, 300], "x_px": [30.0, 400, 20, 301]})
+    places.to_csv(root / "puncta/real/autofluorescence_puncta.csv", index=False)
+    for name, shape in (
+        ("real/hela_cells.ome", (3, 200, 200)), ("real/xy_16bit__autophagosomes", (150, 140)),
+        ("real/nuclear_condensates_1_zstack", (2, 3, 190, 190)),
+        ("real/nuclear_condensates_2_zstack", (2, 3, 190, 190)), ("unlabelled/deepblink_c1", (180, 180)),
+        ("unlabelled/deepblink_c2", (180, 180)), ("unlabelled/spotiflow_hybiss", (180, 180)),
+        ("unlabelled/spotiflow_terra", (180, 180)),
+    ):  # fmt: skip
+        pixels = rng.integers(90, 200, shape).astype(np.uint16)
+        tifffile.imwrite(root / f"{name}.tif", pixels, photometric="minisblack", ome=False)
     return root
 
 
@@ -78,6 +98,85 @@ def test_a_crop_depends_on_its_seed_only(source: puncta_fields.Source) -> None:
         assert one[0].shape == (3, 96, 96)
         assert one[1].shape == (4, 96, 96)
         assert all(np.array_equal(a, b) and np.isfinite(a).all() for a, b in zip(one, other, strict=True))
+
+
+@pytest.mark.parametrize("kind", puncta_fields.WEIGHTS)
+def test_every_kind_of_field_is_finite_and_large_enough(kind: str, source: puncta_fields.Source) -> None:
+    for seed in range(6):
+        pixels, spots = source.field(kind, np.random.default_rng([4, seed]), 96)
+        assert min(pixels.shape) >= 96
+        assert np.isfinite(pixels).all()
+        assert spots.shape[1] == len(puncta_scenes.COLUMNS)
+    assert 0 <= puncta_fields.TEACHER[kind] <= 1
+
+
+def test_shares_of_all_kinds_make_one() -> None:
+    assert sum(puncta_fields.WEIGHTS.values()) == pytest.approx(1)
+    assert set(puncta_fields.TEACHER) == set(puncta_fields.WEIGHTS)
+
+
+def test_quadrants_left_out_are_never_trained_on(data_folder: Path) -> None:
+    upper, lower = puncta_fields.autofluorescence(data_folder)
+    assert upper.pixels.shape == lower.pixels.shape == (256, 256)
+    assert upper.spots[:, :2].tolist() == [[10, 30]]
+    assert lower.spots[:, :2].tolist() == [[44, 45]]
+    places = np.array([[10.0, 30], [20, 400], [400, 20], [300, 301]])
+    assert puncta_fields.in_trained_quadrant(places).tolist() == [True, False, False, True]
+
+
+@pytest.mark.parametrize("draw", ["crowd", "haze"])
+def test_puncta_of_crowds_and_in_haze_are_bright_and_lie_where_they_are_said_to(draw: str) -> None:
+    gained = []
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        image, spots = (
+            puncta_cells.crowd_field(rng) if draw == "crowd" else puncta_cells.hazy_field(rng, [FLAT])
+        )
+        sure = spots[(spots[:, 3] == 0) & (spots[:, :2] > 12).all(axis=1)]
+        sure = sure[(sure[:, :2] < min(image.shape) - 12).all(axis=1)]
+        y, x = np.round(sure[:, :2]).astype(int).T
+        around = cv2.GaussianBlur(image, (0, 0), 5)[y, x]
+        gained += list(cv2.GaussianBlur(image, (0, 0), 1)[y, x] > around)
+    assert len(gained) > 100
+    assert np.mean(gained) > 0.9
+
+
+def test_edges_of_cells_are_not_round_and_bumps_are() -> None:
+    light = np.zeros((80, 80), np.float32)
+    light[:, 40:] = 100
+    assert puncta_cells._roundness(light, 1.5)[10:-10, 10:-10].max() < 0.01
+    light[:] = 0
+    light[40, 40] = 100
+    assert puncta_cells._roundness(light, 1.5).argmax() == 40 * 80 + 40
+
+
+def test_a_teacher_counts_for_its_share_and_alone_where_nothing_is_known() -> None:
+    class Teacher(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            flow = torch.ones_like(x[:, :1])
+            return torch.cat(
+                [5 * flow, 0 * flow, 0 * flow], 1
+            )  # to the right: its mirror image says the left
+
+    target = torch.zeros(2, 4, 8, 8)
+    target[:, 0] = 1
+    target[:, 0, 4:] = 0
+    target[:, 1] = 1
+    planes = torch.zeros(2, 3, 8, 8)
+    mixed = train_puncta.taught(Teacher(), planes, target, torch.tensor([0.0, 0.5]), 3)  # type: ignore[arg-type]
+    assert torch.equal(mixed[:, 0, :4], torch.ones(2, 4, 8))
+    assert torch.allclose(mixed[:, 0, 4:], torch.tensor(train_puncta.UNKNOWN))
+    assert mixed[:, 1, 0, 0].tolist() == [1, 0.75]
+    assert torch.allclose(mixed[:, 1, 4:], torch.tensor(0.5))
+    assert torch.allclose(mixed[:, 2, 4:], torch.tensor(1.0))
+    upright = train_puncta.taught(Teacher(), planes, target, torch.tensor([1.0, 1.0]), 2)  # type: ignore[arg-type]
+    assert torch.allclose(upright[:, 2], torch.tensor(0.0))
+
+
+def test_the_soft_loss_of_hard_targets_is_the_usual_one() -> None:
+    output, target = torch.randn(2, 3, 8, 8), torch.rand(2, 4, 8, 8)
+    target[:, :2] = (target[:, :2] > 0.5).float()
+    assert torch.isclose(train_puncta.soft_loss(output, target), loss(output, target))
 
 
 def test_drawn_puncta_lie_where_light_is() -> None:
@@ -161,9 +260,12 @@ def test_an_interrupted_training_ends_with_the_same_weights(
         for step in steps:
             given = ["--data", str(data_folder), "--out", str(tmp_path / f"{name}.pt"), "--steps", str(step)]
             more = ["--batch", "2", "--crop", "48", "--scenes", "1", "--rate", "1e-3"]
+            more += ["--init", str(before), "--teacher", str(before)]
             train_puncta.train(train_puncta.read_arguments([*given, *more]))
         return dict(torch.load(tmp_path / f"{name}.pt", weights_only=True))
 
+    before = tmp_path / "before.safetensors"
+    save_file({k: v.contiguous() for k, v in FlowNet(3, (4, 6), 2).state_dict().items()}, before)
     monkeypatch.setattr(train_puncta, "rate", lambda *_: 1e-3)
     whole, parts = run("whole", 4), run("parts", 2, 4)
     assert all(torch.equal(whole[key], parts[key]) for key in whole)

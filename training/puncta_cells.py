@@ -1,0 +1,146 @@
+"""Drawn fields of two kinds that people did not mark: crowds, and puncta in cells that glow."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from puncta_scenes import COLUMNS, IGNORED, Camera, merged, real, render, rough
+
+#: In crowds, puncta of a lower matched signal-to-noise ratio may be seen or not.
+BARELY = 2.25
+
+#: In haze they may be below the second, and are not there below the first.
+FAINT, CLEAR = 4.0, 6.0
+
+#: The same for how much a punctum curves at its top, over the roundest bump of the haze within `NEAR_PX`.
+HIDDEN, ROUNDER, NEAR_PX = 0.8, 1.8, 17
+
+
+def crowd_field(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Draw puncta of one width close together, all over a field or in cells: grey values and `COLUMNS`."""
+    shape = (160, 160)
+    sigma = _between(rng, 0.9, 2.0)
+    inside = np.ones(shape, np.uint8)
+    if rng.random() < 0.6:
+        inside[:] = 0
+        for _ in range(int(rng.integers(2, 9))):
+            axes = rng.uniform(10, 36) * np.exp(rng.uniform(-0.3, 0.3, 2))
+            _ellipse(inside, rng.uniform(0, shape[0], 2), axes, 0, 1)
+    base = _between(rng, 3, 60)
+    light = np.full(shape, base, np.float32)
+    if rng.random() < 0.7:
+        glow = cv2.GaussianBlur(inside.astype(np.float32), (0, 0), rng.uniform(1.5, 8))
+        light += base * rng.uniform(0.2, 3) * glow
+    if rng.random() < 0.3:
+        light += base * rng.uniform(0.1, 0.8) * np.abs(rough(shape, rng))
+    places = np.argwhere(inside)
+    count = max(1, int(len(places) * _between(rng, 0.002, 0.022)))
+    points = _beside(places[rng.integers(len(places), size=count)], rng)
+    photons = _between(rng, 250, 4000) * np.exp(rng.normal(0, rng.uniform(0.05, 0.5), count))
+    height = (photons / (2 * np.pi * sigma**2)).astype(np.float32)
+    spots = merged(_table(points, sigma), height)
+    faint = _matched(height, light, points, sigma) < BARELY
+    spots[:, 3] = np.where((spots[:, 3] < 0) | faint, IGNORED, 0)
+    light += render(shape, spots, height, rng, rings=False)
+    noise = rng.normal(0, rng.uniform(0.5, 3), shape)
+    image = _between(rng, 0.5, 8) * (rng.poisson(light) + noise) + 100
+    return np.clip(image, 0, 65535).round().astype(np.float32), spots
+
+
+def hazy_field(rng: np.random.Generator, textures: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Draw puncta in cells that glow by themselves, with edges sharp or soft; as `crowd_field`.
+
+    What stands out in the cell is a punctum though the cell's edge is steeper; of the haze only round bumps
+    can be taken for one.
+    """
+    edge = int(rng.choice([144, 160, 192]))
+    shape = (edge, edge)
+    sigma = _between(rng, 0.9, 2.3)
+    base, haze = _between(rng, 3, 40), _between(rng, 5, 400)
+    if rng.random() < 0.5:
+        body = _bodies(shape, rng)
+    else:
+        body = real(shape, rng, textures)
+        if rng.random() < 0.6:
+            body = cv2.GaussianBlur(body, (0, 0), rng.uniform(1, 4))
+    light = base + haze * (body + rng.uniform(0, 0.5) * cv2.GaussianBlur(body, (0, 0), 10))
+    light = light.astype(np.float32)
+    count = 0 if rng.random() < 0.15 else int(_between(rng, 4, 120))
+    inside = np.argwhere(body >= 0.25 * body.max())
+    within = inside[rng.integers(len(inside), size=count)]
+    points = np.where(rng.random((count, 1)) < 0.85, within, rng.uniform(0, edge, (count, 2)))
+    points = _beside(points, rng)
+    # from hardly visible to very clear, or all of them rather faint
+    ratio = np.exp(rng.uniform(np.log(3.5), np.log(rng.choice([15, 45])), count))
+    height = (ratio / _matched(np.ones(count, np.float32), light, points, sigma)).astype(np.float32)
+    spots = merged(_table(points, sigma), height)
+    bumps = cv2.dilate(_roundness(light, sigma), np.ones((NEAR_PX, NEAR_PX), np.uint8))
+    over = height / (4 * sigma**2) / np.maximum(_at(bumps, points), 1e-6)
+    spots[:, 3] = np.where((spots[:, 3] < 0) | (ratio < CLEAR) | (over < ROUNDER), IGNORED, 0)
+    light += render(shape, spots, height, rng, rings=False)
+    image = Camera.draw(rng, light).photograph(light, rng)
+    return image, spots[(ratio > FAINT) & (over > HIDDEN)]
+
+
+def _bodies(shape: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
+    """Cells with nuclei darker or brighter than they are, and smooth texture."""
+    body = np.zeros(shape, np.float32)
+    rugged = rough(shape, rng) if rng.random() < 0.2 else None
+    for _ in range(int(rng.integers(1, 12))):
+        centre, axes = rng.uniform(0, shape[0], 2), rng.uniform(7, 45, 2)
+        tilt, level = float(rng.uniform(0, 180)), float(rng.uniform(0.2, 1))
+        one = np.zeros(shape, np.float32)
+        _ellipse(one, centre, axes, tilt, level)
+        if rng.random() < 0.4:
+            nucleus = level * float(rng.uniform(0.3, 1.5))
+            _ellipse(
+                one, centre + rng.uniform(-0.3, 0.3, 2) * axes, axes * rng.uniform(0.3, 0.5), tilt, nucleus
+            )
+        body = np.maximum(body, one) if rng.random() < 0.7 else body + one
+    texture = cv2.GaussianBlur(rng.standard_normal(shape, dtype=np.float32), (0, 0), rng.uniform(4, 14))
+    body *= np.clip(1 + rng.uniform(0, 0.5) * texture / texture.std(), 0.1, None)
+    body = cv2.GaussianBlur(body, (0, 0), _between(rng, 0.7, 4))
+    return body if rugged is None else body * np.clip(0.6 + 0.4 * rugged, 0, 3)
+
+
+def _between(rng: np.random.Generator, low: float, high: float) -> float:
+    """Draw a number whose logarithm is anywhere between those of two others."""
+    return float(np.exp(rng.uniform(np.log(low), np.log(high))))
+
+
+def _ellipse(canvas: np.ndarray, centre: np.ndarray, axes: np.ndarray, tilt: float, level: float) -> None:
+    """Fill an ellipse with a value."""
+    middle, half = (tuple(int(v) for v in pair) for pair in (centre, axes))
+    cv2.ellipse(canvas, middle, tuple(max(2, v) for v in half), tilt, 0, 360, level, -1)
+
+
+def _beside(places: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Move points by up to half a pixel."""
+    return places + rng.uniform(-0.5, 0.5, places.shape)
+
+
+def _table(points: np.ndarray, sigma: float) -> np.ndarray:
+    """Puncta (`COLUMNS`) of one width."""
+    spots = np.zeros((len(points), len(COLUMNS)), np.float32)
+    spots[:, :2], spots[:, 2] = points, sigma
+    return spots
+
+
+def _at(image: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """Values of the pixels that points lie in."""
+    row, column = np.clip(np.round(points).astype(int), 0, np.array(image.shape) - 1).T
+    return image[row, column]
+
+
+def _matched(height: np.ndarray, light: np.ndarray, points: np.ndarray, sigma: float) -> np.ndarray:
+    """Signal-to-noise ratio of puncta by a filter of their shape: shot noise, two photons of read noise."""
+    return height * np.sqrt(np.pi) * sigma / np.sqrt(_at(light, points) + 4)
+
+
+def _roundness(light: np.ndarray, sigma: float) -> np.ndarray:
+    """How much an image curves down in the direction in which it curves least: 0 along edges and ridges."""
+    smooth = cv2.GaussianBlur(light, (0, 0), sigma)
+    down, across = np.gradient(smooth)
+    (yy, yx), xx = np.gradient(down), np.gradient(across, axis=1)
+    least = -(yy + xx) / 2 - np.sqrt(((yy - xx) / 2) ** 2 + yx**2)
+    return np.maximum(least, 0).astype(np.float32)
