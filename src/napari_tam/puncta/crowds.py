@@ -64,8 +64,8 @@ LONELY = 4.5
 #: Emitters within so many sigma of a change are fitted again with it.
 REFITTED = 4.0
 
-#: Rounds of proposals at most.
-ROUNDS = 12
+#: Rounds of proposals at most; it ends earlier where one adds no more than this share of all emitters.
+ROUNDS, HARDLY_MORE = 12, 5e-4
 
 
 @dataclass(frozen=True)
@@ -82,6 +82,28 @@ class Fit:
 
     emitters: Emitters
     weight: Float
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What tells whether a change pays.
+
+    Attributes
+    ----------
+    rest
+        (Y, X) the image without background and emitters; it changes with them.
+    weight
+        (Y, X) reciprocal of each pixel's variance.
+    usual_misfit
+        `misfit_of_singles`.
+    network
+        (Y, X) the log odds of a punctum at each pixel, as a network sees it; None: it is not asked.
+    """
+
+    rest: Float
+    weight: Float
+    usual_misfit: float
+    network: npt.NDArray[np.floating[Any]] | None
 
 
 def resolve(
@@ -119,7 +141,8 @@ def resolve(
     now = refine(seeds, rest, weight, free, rounds=4)
     weight = pixel_variance(rest, light - rest, now.take(free)).weight(level)
     left = LeftOver(rest, weight, sigma, MORE_PAYS)
-    usual_misfit = misfit_of_singles(_singles(now, free, sigma, variance.constant), rest, weight)
+    misfit = misfit_of_singles(_singles(now, free, sigma, variance.constant), rest, weight)
+    evidence = Evidence(rest, weight, misfit, network)
     untried = free.copy()
     for _ in range(rounds):
         checkpoint()
@@ -131,12 +154,10 @@ def resolve(
             break
         untried &= crowded  # the others are as they are, until something near them changes
         left.changed(proposals.centres(now), REFITTED + REACH + 0.5)
-        now, free, untried, kept = attempt(
-            now, free, untried, proposals, rest, weight, usual, usual_misfit, network
-        )
+        now, free, untried, kept = attempt(now, free, untried, proposals, evidence, usual, crowded)
         now, free, untried, gone = _pruned(now, free, untried, rest, weight, usual)
         left.changed(gone.points, REACH)
-        if not kept:
+        if kept <= HARDLY_MORE * len(now):
             break
     return Fit(refine(now, rest, weight, free & ~stand_alone(now, sigma), rounds=4), weight)
 
@@ -209,19 +230,32 @@ def attempt(
     free: npt.NDArray[np.bool_],
     untried: npt.NDArray[np.bool_],
     proposals: Proposals,
-    rest: Float,
-    weight: Float,
+    evidence: Evidence,
     usual: tuple[float, float],
-    usual_misfit: float,
-    network: npt.NDArray[np.floating[Any]] | None = None,
-) -> tuple[Emitters, npt.NDArray[np.bool_], npt.NDArray[np.bool_], bool]:
+    crowded: npt.NDArray[np.bool_],
+) -> tuple[Emitters, npt.NDArray[np.bool_], npt.NDArray[np.bool_], int]:
     """Fit all proposals at once and keep those that pay.
+
+    Parameters
+    ----------
+    now, free, untried
+        All emitters, which of them are fitted, and which may be tried.
+    proposals
+        What to try.
+    evidence
+        What tells whether it pays.
+    usual
+        Median and SD of the log height of single puncta.
+    crowded
+        (N,) which emitters have others nearby.
 
     Returns
     -------
-    The emitters, which of them are fitted, which may be tried (again), and whether anything was kept.
+    The emitters, which of them are fitted, which may be tried (again), and how many proposals were kept.
     """
     from scipy.spatial import cKDTree
+
+    rest, weight, network = evidence.rest, evidence.weight, evidence.network
 
     sigma = proposals.sigma
     beside = np.concatenate([proposals.split, proposals.beside])
@@ -248,11 +282,9 @@ def attempt(
         says = np.interp(values_at(network, trial.points[old:]), *NETWORK_SAYS)
         of_first = np.interp(values_at(network, trial.points[split]), *NETWORK_SAYS)
         says[:pairs] = np.minimum(says[:pairs], of_first)
-        lonely = stand_alone(now, LONELY / ALONE * sigma)[beside]
-        says[lonely] = np.minimum(says[lonely], 0)
-        pays += says
+        pays += np.where(crowded[beside], says, np.minimum(says, 0))
     needed = np.where(np.arange(len(centres)) < pairs, SPLIT_PAYS, MORE_PAYS)
-    kept = pays > needed + TAIL * usual_misfit * (now.peak**2 * weight_at(weight, now))[beside]
+    kept = pays > needed + TAIL * evidence.usual_misfit * (now.peak**2 * weight_at(weight, now))[beside]
     kept &= trial.peak[old:] >= LEAST_SHARE * trial.peak[beside]
     # What does not pay goes back to what it was.
     back = split[~kept[:pairs]]
@@ -268,7 +300,7 @@ def attempt(
         near = np.isfinite(cKDTree(centres[kept]).query(points, distance_upper_bound=NEAR * sigma)[0])
         untried |= near
     changed = replace(trial, points=points, peak=peak).take(there)
-    return changed, free[there], untried[there], bool(kept.any())
+    return changed, free[there], untried[there], int(kept.sum())
 
 
 def _likely(peak: Doubles, usual: tuple[float, float]) -> Doubles:
