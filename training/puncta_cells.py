@@ -1,4 +1,4 @@
-"""Drawn fields of two kinds that people did not mark: crowds, and puncta in cells that glow."""
+"""Drawn fields of kinds that nobody marked: crowds, puncta in cells that glow, wide ones."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ BARELY = 2.25
 
 #: In haze they may be below the second, and are not there below the first.
 FAINT, CLEAR = 4.0, 6.0
+
+#: Wide puncta have at least the first, and count for nothing below the second.
+FAINT_WIDE, CLEAR_WIDE = 9.0, 12.0
 
 #: The same for how much a punctum curves at its top, over the roundest bump of the haze within `NEAR_PX`.
 HIDDEN, ROUNDER, NEAR_PX = 0.8, 1.8, 17
@@ -80,6 +83,24 @@ def hazy_field(rng: np.random.Generator, textures: list[np.ndarray]) -> tuple[np
     light += render(shape, spots, height, rng, rings=False)
     image = Camera.draw(rng, light).photograph(light, rng)
     return image, spots[(ratio > FAINT) & (over > HIDDEN)]
+
+
+def wide_field(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Draw wide puncta, faint ones too, on an even background or a slope; as `crowd_field`."""
+    edge, sigma, base = 192, rng.uniform(2.8, 7), _between(rng, 10, 300)
+    count = int(_between(rng, 2, max(3.0, 0.6 * (edge / (5 * sigma)) ** 2)))
+    points = rng.uniform(-2, edge + 2, (count, 2))
+    ratio = np.exp(rng.uniform(np.log(FAINT_WIDE), np.log(rng.choice([25, 90])), count))
+    height = (ratio * np.sqrt(base + 4) / (np.sqrt(np.pi) * sigma)).astype(np.float32)
+    spots = _table(points, sigma)
+    spots[:, 2] *= np.exp(rng.normal(0, 0.06, count))
+    spots = merged(spots, height)
+    spots[:, 3] = np.where((spots[:, 3] < 0) | (ratio < CLEAR_WIDE), IGNORED, 0)
+    light = np.full((edge, edge), base, np.float32)
+    if rng.random() < 0.3:
+        light *= np.linspace(1, rng.uniform(1, 2), edge, dtype=np.float32)
+    light += render((edge, edge), spots, height, rng)
+    return Camera.draw(rng, light).photograph(light, rng), spots
 
 
 def _bodies(shape: tuple[int, int], rng: np.random.Generator) -> np.ndarray:

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 import tifffile
 from data import invisible, spot_target
-from puncta_cells import crowd_field, hazy_field
+from puncta_cells import crowd_field, hazy_field, wide_field
 from puncta_scenes import COLUMNS, IGNORED, drawn_field
 
 from napari_tam.networks.predictor import MARGIN
@@ -28,16 +28,16 @@ if TYPE_CHECKING:
 
 #: How often each source is drawn.
 WEIGHTS = {
-    "psd95": 0.23, "autofluorescence": 0.12, "deepspot": 0.08, "scenes": 0.10, "drawn": 0.13, "crowds": 0.10,
-    "haze": 0.18, "unmarked": 0.06,
+    "psd95": 0.21, "autofluorescence": 0.11, "deepspot": 0.07, "scenes": 0.09, "drawn": 0.14, "crowds": 0.09,
+    "haze": 0.14, "wide": 0.09, "unmarked": 0.06,
 }  # fmt: skip
 
 #: What the network before would say counts for so much beside the truth: what people mark in one set is not
 #: what stands out in others, and a network that is taught both forgets the one or the other. The teacher is
 #: alone on real images that nobody marked, and silent on haze, which it was not taught.
 TEACHER = {
-    "psd95": 0.1, "autofluorescence": 0.05, "deepspot": 0.3, "scenes": 0.4, "drawn": 0.3, "crowds": 0.4,
-    "haze": 0.0, "unmarked": 1.0,
+    "psd95": 0.1, "autofluorescence": 0.05, "deepspot": 0.3, "scenes": 0.4, "drawn": 0.4, "crowds": 0.4,
+    "haze": 0.0, "wide": 0.4, "unmarked": 1.0,
 }  # fmt: skip
 
 #: Tiles of PSD95 that lie in a row may come from one picture: blocks of this many stay together.
@@ -186,6 +186,8 @@ class Source:
             return crowd_field(rng)
         if kind == "haze":
             return hazy_field(rng, self.textures)
+        if kind == "wide":
+            return wide_field(rng)
         if kind == "unmarked":
             often = np.array([share for _, share in self.unmarked])
             chosen, _ = self.unmarked[rng.choice(len(often), p=often / often.sum())]

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from scipy.spatial import cKDTree
 
+from napari_tam.evaluate.matching import match_points
+from napari_tam.pipeline.models import load_models
 from napari_tam.puncta.crowds import resolve
 from napari_tam.puncta.detect import measure_spots
 from napari_tam.puncta.emitters import Emitters, add_light, refine
@@ -193,6 +195,28 @@ def test_puncta_of_one_width_are_known_by_their_widths(spread: float, *, alike: 
     assert one_width(points, width, snr, float(np.median(width))) is alike
     # of a few nothing is known
     assert not one_width(points[:8], width[:8], snr[:8], SIGMA)
+
+
+@pytest.mark.parametrize(("glow", "precision", "recall"), [(60, 0.9, 0.92), (120, 0.97, 0.76)])
+def test_cells_that_glow_hold_their_puncta_and_no_more(glow: float, precision: float, recall: float) -> None:
+    rng = np.random.default_rng(12)
+    shape = (400, 400)
+    light, places = np.full(shape, 15.0, np.float32), []
+    y, x = np.mgrid[: shape[0], : shape[1]]
+    rough = cv2.GaussianBlur(rng.standard_normal(shape).astype(np.float32), (0, 0), 5)
+    for centre in grid(8, 50, rng):
+        inside = ((y - centre[0]) / 12) ** 2 + ((x - centre[1]) / 17) ** 2 < 1
+        light += inside * glow * (1 + rough / rough.std() / 3).clip(0)
+        at = np.argwhere(inside)
+        places.append(at[rng.integers(len(at), size=4)] + rng.uniform(-0.5, 0.5, (4, 2)))
+    true = np.concatenate(places)
+    light = cv2.GaussianBlur(light, (0, 0), 1.2)
+    add_light(light, emitters(true, np.exp(rng.normal(np.log(1500), 0.4, len(true)))))
+    image = rng.poisson(light).astype(np.uint16) * 3
+    found = load_models(Settings()).puncta.detect(image, 0.1, Settings())[["y_px", "x_px"]].to_numpy(float)
+    hits = len(match_points(true, found, 3.0))
+    assert hits / len(found) > precision
+    assert hits / len(true) > recall
 
 
 def test_no_candidates_and_one_candidate() -> None:
