@@ -6,6 +6,8 @@ import cv2
 import numpy as np
 from puncta_scenes import COLUMNS, IGNORED, Camera, merged, real, render, rough
 
+from napari_tam.puncta.emitters import values_at
+
 #: In crowds, puncta of a lower matched signal-to-noise ratio may be seen or not.
 BARELY = 2.25
 
@@ -78,7 +80,7 @@ def hazy_field(rng: np.random.Generator, textures: list[np.ndarray]) -> tuple[np
     height = (ratio / _matched(np.ones(count, np.float32), light, points, sigma)).astype(np.float32)
     spots = merged(_table(points, sigma), height)
     bumps = cv2.dilate(_roundness(light, sigma), np.ones((NEAR_PX, NEAR_PX), np.uint8))
-    over = height / (4 * sigma**2) / np.maximum(_at(bumps, points), 1e-6)
+    over = height / (4 * sigma**2) / np.maximum(values_at(bumps, points), 1e-6)
     spots[:, 3] = np.where((spots[:, 3] < 0) | (ratio < CLEAR) | (over < ROUNDER), IGNORED, 0)
     light += render(shape, spots, height, rng, rings=False)
     image = Camera.draw(rng, light).photograph(light, rng)
@@ -147,15 +149,9 @@ def _table(points: np.ndarray, sigma: float) -> np.ndarray:
     return spots
 
 
-def _at(image: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """Values of the pixels that points lie in."""
-    row, column = np.clip(np.round(points).astype(int), 0, np.array(image.shape) - 1).T
-    return image[row, column]
-
-
 def _matched(height: np.ndarray, light: np.ndarray, points: np.ndarray, sigma: float) -> np.ndarray:
     """Signal-to-noise ratio of puncta by a filter of their shape: shot noise, two photons of read noise."""
-    return height * np.sqrt(np.pi) * sigma / np.sqrt(_at(light, points) + 4)
+    return height * np.sqrt(np.pi) * sigma / np.sqrt(values_at(light, points) + 4)
 
 
 def _roundness(light: np.ndarray, sigma: float) -> np.ndarray:
