@@ -68,8 +68,19 @@ class FlowNet(nn.Module):
         self.up = nn.ModuleList(Block(f, f) for f in widths[:-1])
         self.head = nn.Conv2d(widths[0], 3 * stem**2, 1)
 
-    #: How far a pixel's answer depends on the image around it (px): 47 in the bundled ones.
-    reach = 48
+    @property
+    def reach(self) -> int:
+        """How far the answers of a square that is pooled together depend on the image around it (px).
+
+        Rounded up to `multiple`.
+        """
+        first, levels = 0, len(self.widths)  # of the pixels that matter to the square's first one
+        for level in range(levels):  # what is put together last, down to the deepest block ...
+            first = (first // 2 if level else first) - 2
+        for _ in range(levels - 1):  # ... and what that saw
+            first = 2 * first - 2
+        farthest = self.stem * (1 - first)
+        return farthest + -farthest % self.multiple
 
     @property
     def multiple(self) -> int:

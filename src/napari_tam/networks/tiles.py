@@ -43,7 +43,10 @@ def tiles(shape: tuple[int, int], size: int, overlap: int, multiple: int = 1) ->
     def cuts(length: int) -> list[tuple[slice, slice]]:
         if length <= size:
             return [(slice(0, length), slice(0, length))]
-        largest = max(multiple, (size - 2 * overlap) // multiple * multiple)
+        # One of two tiles reaches beyond its inner part on one side only.
+        largest = (size - overlap) // multiple * multiple
+        if length > 2 * largest:
+            largest = max(multiple, (size - 2 * overlap) // multiple * multiple)
         step = int(np.ceil(length / np.ceil(length / largest) / multiple)) * multiple
         return [
             (slice(max(0, a - overlap), min(length, a + step + overlap)), slice(a, min(length, a + step)))
