@@ -19,6 +19,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -80,16 +81,10 @@ def psd95(data: Path) -> Iterator[Image]:
 
 def autofluorescence(data: Path) -> Iterator[Image]:
     """RNA spots over autofluorescent clumps: the quadrants of a field that were left out of training."""
-    from puncta_fields import QUADRANT_PX, in_trained_quadrant
+    from puncta_fields import autofluorescence as read
 
-    folder = data / "data" / "puncta" / "real"
-    truth = points(pd.read_csv(folder / "autofluorescence_puncta.csv"))
-    truth = truth[~in_trained_quadrant(truth)]
-    pixels = tifffile.imread(folder / "autofluorescence.tif")[1]
-    for corner in np.array([(0, QUADRANT_PX), (QUADRANT_PX, 0)]):
-        inside = ((truth > corner - 0.5) & (truth < corner + QUADRANT_PX - 0.5)).all(axis=1)
-        part = tuple(slice(start, start + QUADRANT_PX) for start in corner)
-        yield Image(pixels[part], truth[inside] - corner)
+    for field in read(data / "data", held=True):
+        yield Image(field.pixels, field.spots[:, :2].astype(float))
 
 
 def composites(data: Path) -> Iterator[Image]:
@@ -106,26 +101,18 @@ def deepspot(data: Path) -> Iterator[Image]:
         yield Image(image, points(pd.read_csv(path)))
 
 
-def sparse(data: Path) -> Iterator[Image]:
-    """Real cells with a few known puncta each."""
-    return (
-        Image(pixels, places, sigma=width) for pixels, places, width in laid_over(data / "data", "sparse")
-    )
-
-
-def crowded(data: Path) -> Iterator[Image]:
-    """Real cells full of known puncta."""
-    return (
-        Image(pixels, places, sigma=width) for pixels, places, width in laid_over(data / "data", "crowded")
-    )
+def over_cells(data: Path, kind: str) -> Iterator[Image]:
+    """Real cells with known puncta: a few each, or full of them."""
+    for pixels, places, width in laid_over(data / "data", kind):
+        yield Image(pixels, places, sigma=width)
 
 
 SETS: dict[str, Callable[[Path], Iterator[Image]]] = {
     "PSD95, blocks left out": psd95,
     "autofluorescence, parts left out": autofluorescence,
     "composites": composites,
-    "laid over cells, sparse": sparse,
-    "laid over cells, crowded": crowded,
+    "laid over cells, sparse": partial(over_cells, kind="sparse"),
+    "laid over cells, crowded": partial(over_cells, kind="crowded"),
     "DeepSpot test": deepspot,
 }
 

@@ -43,9 +43,9 @@ CARDS = {
     },
     "puncta": {
         "description": "exosome-labelled puncta of 2-18 px, on native pixels",
-        "input": "exosome channel, hot pixels replaced, as three planes (napari_tam.puncta.spot_input): "
+        "input": "exosome channel, hot pixels replaced, as four planes (napari_tam.puncta.spot_input): "
         "asinh((I - median) / (3 noise SD at the punctum's scale)), and how far each place stands out from "
-        "its surroundings, for fine and for wide puncta",
+        "its surroundings: for fine puncta, for wide ones, and of round bumps alone",
         "training_data": [
             "PSD95: real confocal tiles with synapses marked by people, of dahliajones24/PunctaDetection; "
             "the repository is Apache-2.0, the pictures' own terms are not stated; 1,100 of 1,400 tiles, "
@@ -57,6 +57,8 @@ CARDS = {
             "autophagosomes (NEUBIAS training resources, CC BY 4.0), nuclear condensates "
             "(stjude/punctatools, Apache-2.0), spots of weigertlab/spotiflow (BSD-3) and BBQuercus/deepBlink "
             "(MIT)",
+            "as what holds no puncta, 3 crops in 100: mitochondria and nuclei of the NEUBIAS field, "
+            "chromatin of punctatools, BPAE cells, BBBC022",
             SIMULATED + " (macrophages with exosomes)",
             "drawn fields (training/puncta_scenes.py, puncta_cells.py), some with parts of Data Science Bowl "
             "2018 (CC0), BBBC022 cell painting (CC0) and BPAE cells "

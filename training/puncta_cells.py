@@ -7,12 +7,16 @@ import numpy as np
 from puncta_scenes import COLUMNS, IGNORED, Camera, merged, real, render, rough
 
 from napari_tam.puncta.emitters import values_at
+from napari_tam.puncta.spot_input import roundness
 
 #: In crowds, puncta of a lower matched signal-to-noise ratio may be seen or not.
 BARELY = 2.25
 
 #: In haze they may be below the second, and are not there below the first.
 FAINT, CLEAR = 4.0, 6.0
+
+#: How often the cells of `hazy_field` are grained: their peaks belong to a continuum, and are no puncta.
+GRANULAR = 0.6
 
 #: Wide puncta have at least the first, and count for nothing below the second.
 FAINT_WIDE, CLEAR_WIDE = 9.0, 12.0
@@ -61,17 +65,21 @@ def hazy_field(rng: np.random.Generator, textures: list[np.ndarray]) -> tuple[np
     edge = int(rng.choice([144, 160, 192]))
     shape = (edge, edge)
     sigma = _between(rng, 0.9, 2.3)
-    base, haze = _between(rng, 3, 40), _between(rng, 5, 400)
+    base, haze = _between(rng, 3, 40), _between(rng, 5, rng.choice([60, 600]))
+    crowded = rng.random() < 0.3
     if rng.random() < 0.5:
-        body = _bodies(shape, rng)
+        body = _bodies(shape, rng, grained=not crowded)
     else:
         body = real(shape, rng, textures)
         if rng.random() < 0.6:
             body = cv2.GaussianBlur(body, (0, 0), rng.uniform(1, 4))
     light = base + haze * (body + rng.uniform(0, 0.5) * cv2.GaussianBlur(body, (0, 0), 10))
     light = light.astype(np.float32)
-    count = 0 if rng.random() < 0.15 else int(_between(rng, 4, 120))
     inside = np.argwhere(body >= 0.25 * body.max())
+    if crowded:
+        count = int(len(inside) * _between(rng, 0.005, 0.03))
+    else:
+        count = 0 if rng.random() < 0.25 else int(_between(rng, 4, 120))
     within = inside[rng.integers(len(inside), size=count)]
     points = np.where(rng.random((count, 1)) < 0.85, within, rng.uniform(0, edge, (count, 2)))
     points = _beside(points, rng)
@@ -79,7 +87,7 @@ def hazy_field(rng: np.random.Generator, textures: list[np.ndarray]) -> tuple[np
     ratio = np.exp(rng.uniform(np.log(3.5), np.log(rng.choice([15, 45])), count))
     height = (ratio / _matched(np.ones(count, np.float32), light, points, sigma)).astype(np.float32)
     spots = merged(_table(points, sigma), height)
-    bumps = cv2.dilate(_roundness(light, sigma), np.ones((NEAR_PX, NEAR_PX), np.uint8))
+    bumps = cv2.dilate(roundness(light, sigma), np.ones((NEAR_PX, NEAR_PX), np.uint8))
     over = height / (4 * sigma**2) / np.maximum(values_at(bumps, points), 1e-6)
     spots[:, 3] = np.where((spots[:, 3] < 0) | (ratio < CLEAR) | (over < ROUNDER), IGNORED, 0)
     light += render(shape, spots, height, rng, rings=False)
@@ -88,25 +96,47 @@ def hazy_field(rng: np.random.Generator, textures: list[np.ndarray]) -> tuple[np
 
 
 def wide_field(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Draw wide puncta, faint ones too, on an even background or a slope; as `crowd_field`."""
-    edge, sigma, base = 192, rng.uniform(2.8, 7), _between(rng, 10, 300)
+    """Draw wide puncta, faint ones too, on an even background, a slope or in cells; as `crowd_field`."""
+    edge, sigma, base = 192, rng.uniform(2.8, 8.5), _between(rng, 10, 300)
     count = int(_between(rng, 2, max(3.0, 0.6 * (edge / (5 * sigma)) ** 2)))
     points = rng.uniform(-2, edge + 2, (count, 2))
     ratio = np.exp(rng.uniform(np.log(FAINT_WIDE), np.log(rng.choice([25, 90])), count))
-    height = (ratio * np.sqrt(base + 4) / (np.sqrt(np.pi) * sigma)).astype(np.float32)
+    light = np.full((edge, edge), base, np.float32)
+    if rng.random() < 0.3:
+        light *= np.linspace(1, rng.uniform(1, 2), edge, dtype=np.float32)
+    if rng.random() < 0.35:
+        light += base * _between(rng, 0.3, 20) * _discs((edge, edge), sigma, rng)
+    height = (ratio / _matched(np.ones(count, np.float32), light, points, sigma)).astype(np.float32)
     spots = _table(points, sigma)
     spots[:, 2] *= np.exp(rng.normal(0, 0.06, count))
     spots = merged(spots, height)
     spots[:, 3] = np.where((spots[:, 3] < 0) | (ratio < CLEAR_WIDE), IGNORED, 0)
-    light = np.full((edge, edge), base, np.float32)
-    if rng.random() < 0.3:
-        light *= np.linspace(1, rng.uniform(1, 2), edge, dtype=np.float32)
     light += render((edge, edge), spots, height, rng)
     return Camera.draw(rng, light).photograph(light, rng), spots
 
 
-def _bodies(shape: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
-    """Cells with nuclei darker or brighter than they are, and smooth texture."""
+def _discs(shape: tuple[int, int], sigma: float, rng: np.random.Generator) -> np.ndarray:
+    """Draw even cells, several times as wide as a punctum and with edges as soft."""
+    body = np.zeros(shape, np.float32)
+    for _ in range(int(rng.integers(1, 4))):
+        axes = sigma * rng.uniform(5, 14) * np.exp(rng.uniform(-0.3, 0.3, 2))
+        _ellipse(body, rng.uniform(0, shape[0], 2), axes, float(rng.uniform(0, 180)), rng.uniform(0.4, 1))
+    return cv2.GaussianBlur(body, (0, 0), sigma * rng.uniform(0.4, 1.2))
+
+
+def granular(shape: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
+    """Draw what a cell's light is multiplied with where it is grained, or a net of ridges: 1 on average."""
+    grain = rough(shape, rng) if rng.random() < 0.3 else rng.standard_normal(shape, dtype=np.float32)
+    grain = cv2.GaussianBlur(grain, (0, 0), _between(rng, 0.8, 3.5))
+    grain = (grain - grain.mean()) / max(float(grain.std()), 1e-6)
+    if rng.random() < 0.3:  # ridges between holes
+        grain = 1.3 - 2 * np.minimum(np.abs(grain), 1.3)
+    grain = np.exp(_between(rng, 0.08, 0.6) * grain)
+    return (grain / grain.mean()).astype(np.float32)
+
+
+def _bodies(shape: tuple[int, int], rng: np.random.Generator, *, grained: bool) -> np.ndarray:
+    """Cells with nuclei darker or brighter than they are, and smooth texture; some are `granular`, too."""
     body = np.zeros(shape, np.float32)
     rugged = rough(shape, rng) if rng.random() < 0.2 else None
     for _ in range(int(rng.integers(1, 12))):
@@ -123,6 +153,8 @@ def _bodies(shape: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
     texture = cv2.GaussianBlur(rng.standard_normal(shape, dtype=np.float32), (0, 0), rng.uniform(4, 14))
     body *= np.clip(1 + rng.uniform(0, 0.5) * texture / texture.std(), 0.1, None)
     body = cv2.GaussianBlur(body, (0, 0), _between(rng, 0.7, 4))
+    if grained and rng.random() < GRANULAR:
+        body *= granular(shape, rng)
     return body if rugged is None else body * np.clip(0.6 + 0.4 * rugged, 0, 3)
 
 
@@ -152,12 +184,3 @@ def _table(points: np.ndarray, sigma: float) -> np.ndarray:
 def _matched(height: np.ndarray, light: np.ndarray, points: np.ndarray, sigma: float) -> np.ndarray:
     """Signal-to-noise ratio of puncta by a filter of their shape: shot noise, two photons of read noise."""
     return height * np.sqrt(np.pi) * sigma / np.sqrt(values_at(light, points) + 4)
-
-
-def _roundness(light: np.ndarray, sigma: float) -> np.ndarray:
-    """How much an image curves down in the direction in which it curves least: 0 along edges and ridges."""
-    smooth = cv2.GaussianBlur(light, (0, 0), sigma)
-    down, across = np.gradient(smooth)
-    (yy, yx), xx = np.gradient(down), np.gradient(across, axis=1)
-    least = -(yy + xx) / 2 - np.sqrt(((yy - xx) / 2) ** 2 + yx**2)
-    return np.maximum(least, 0).astype(np.float32)

@@ -19,7 +19,7 @@ from puncta_cells import crowd_field, hazy_field, wide_field
 from puncta_scenes import COLUMNS, IGNORED, drawn_field
 
 from napari_tam.networks.predictor import MARGIN
-from napari_tam.puncta.spot_input import network_input, repair_hot_pixels
+from napari_tam.puncta.spot_input import network_input, pixel_noise, repair_hot_pixels
 from napari_tam.simulate.parameters import random_parameters
 from napari_tam.simulate.scene import Scene
 
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
 #: How often each source is drawn.
 WEIGHTS = {
-    "psd95": 0.21, "autofluorescence": 0.11, "deepspot": 0.07, "scenes": 0.09, "drawn": 0.14, "crowds": 0.09,
-    "haze": 0.14, "wide": 0.09, "unmarked": 0.06,
+    "psd95": 0.22, "autofluorescence": 0.12, "deepspot": 0.06, "scenes": 0.08, "drawn": 0.11, "crowds": 0.11,
+    "haze": 0.17, "wide": 0.05, "unmarked": 0.05, "stains": 0.03,
 }  # fmt: skip
 
 #: What the network before would say counts for so much beside the truth: what people mark in one set is not
@@ -37,7 +37,7 @@ WEIGHTS = {
 #: alone on real images that nobody marked, and silent on haze, which it was not taught.
 TEACHER = {
     "psd95": 0.1, "autofluorescence": 0.05, "deepspot": 0.3, "scenes": 0.4, "drawn": 0.4, "crowds": 0.4,
-    "haze": 0.0, "wide": 0.4, "unmarked": 1.0,
+    "haze": 0.0, "wide": 0.2, "unmarked": 1.0, "stains": 0.25,
 }  # fmt: skip
 
 #: Tiles of PSD95 that lie in a row may come from one picture: blocks of this many stay together.
@@ -51,6 +51,12 @@ PSD95_SIGMA, DEEPSPOT_SIGMA, RNA_SIGMA = 2.2, 1.4, 1.3
 #: Of the field over autofluorescence two quadrants are trained on, this wide (px): the upper left one, and
 #: the lower right one, which has two thirds of their marks.
 QUADRANT_PX, LOWER_SHARE = 256, 0.66
+
+
+#: How often a crop is cut off at a black level, or its photons counted.
+DETECTOR = 0.1
+#: A punctum that has less than this share of its height above the black level may be seen or not.
+LEFT = 0.5
 
 
 @dataclass
@@ -89,23 +95,18 @@ def deepspot(data: Path, split: str) -> list[Field]:
     ]
 
 
-def autofluorescence(data: Path) -> list[Field]:
-    """Read the two quadrants of the field over autofluorescence that are trained on."""
+def autofluorescence(data: Path, *, held: bool) -> list[Field]:
+    """Read the two quadrants of the field over autofluorescence that are trained on, or the other two."""
     folder = data / "puncta" / "real"
     pixels = tifffile.imread(folder / "autofluorescence.tif")[1].astype(np.float32)
     spots = _spots(pd.read_csv(folder / "autofluorescence_puncta.csv"), RNA_SIGMA)
     fields = []
-    for start in (0, QUADRANT_PX):
-        inside = ((spots[:, :2] >= start - 0.5) & (spots[:, :2] < start + QUADRANT_PX - 0.5)).all(axis=1)
-        part = slice(start, start + QUADRANT_PX)
-        fields.append(Field(pixels[part, part], spots[inside] - np.array([start, start, 0, 0], np.float32)))
+    for top in (0, QUADRANT_PX):
+        corner = np.array([top, QUADRANT_PX - top if held else top])
+        inside = ((spots[:, :2] >= corner - 0.5) & (spots[:, :2] < corner + QUADRANT_PX - 0.5)).all(axis=1)
+        part = tuple(slice(start, start + QUADRANT_PX) for start in corner)
+        fields.append(Field(pixels[part], spots[inside] - np.array([*corner, 0, 0], np.float32)))
     return fields
-
-
-def in_trained_quadrant(points: np.ndarray) -> np.ndarray:
-    """Tell which places (N, 2) of the field over autofluorescence lie where the network was trained, (N,)."""
-    low = points < QUADRANT_PX - 0.5
-    return low[:, 0] == low[:, 1]
 
 
 def unmarked(data: Path) -> list[tuple[Field, float]]:
@@ -122,6 +123,20 @@ def unmarked(data: Path) -> list[tuple[Field, float]]:
         ("deepblink_c1", 0.7), ("deepblink_c2", 0.7), ("spotiflow_hybiss", 2.0), ("spotiflow_terra", 2.0),
     ):  # fmt: skip
         weighed.append((tifffile.imread(more / f"{name}.tif"), often))
+    none = np.zeros((0, len(COLUMNS)), np.float32)
+    return [(Field(pixels.astype(np.float32), none), often) for pixels, often in weighed]
+
+
+def stains(data: Path) -> list[tuple[Field, float]]:
+    """Read planes of other stains, in which a bright speck may be a punctum but no filament or rim is."""
+    more = data / "unlabelled"
+    hela = tifffile.imread(data / "real" / "hela_cells.ome.tif")
+    planes = [*hela[1:], *tifffile.imread(more / "bpae_actin_mito_nuclei.tif")[:3]]
+    planes += list(tifffile.imread(more / "u2os_cell_painting.tif")[:3])
+    weighed = [(plane, 1.0) for plane in planes]
+    for number in (1, 2):
+        stack = tifffile.imread(data / "real" / f"nuclear_condensates_{number}_zstack.tif")[:, 0]
+        weighed += [(plane, 0.3) for plane in stack]
     none = np.zeros((0, len(COLUMNS)), np.float32)
     return [(Field(pixels.astype(np.float32), none), often) for pixels, often in weighed]
 
@@ -164,7 +179,7 @@ class Source:
     seed: int
     scene_count: int = 240
     fields: dict[str, list[Field]] = field(init=False)
-    unmarked: list[tuple[Field, float]] = field(init=False)
+    weighed: dict[str, list[tuple[Field, float]]] = field(init=False)
     textures: list[np.ndarray] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -173,9 +188,9 @@ class Source:
             "psd95": psd95(self.data, held=False),
             "deepspot": deepspot(self.data, "train"),
             "scenes": scenes(self.scene_count, self.seed),
-            "autofluorescence": autofluorescence(self.data),
+            "autofluorescence": autofluorescence(self.data, held=False),
         }
-        self.unmarked = unmarked(self.data)
+        self.weighed = {"unmarked": unmarked(self.data), "stains": stains(self.data)}
         self.textures = real_textures(self.data)
 
     def field(self, kind: str, rng: np.random.Generator, size: int) -> tuple[np.ndarray, np.ndarray]:
@@ -188,9 +203,9 @@ class Source:
             return hazy_field(rng, self.textures)
         if kind == "wide":
             return wide_field(rng)
-        if kind == "unmarked":
-            often = np.array([share for _, share in self.unmarked])
-            chosen, _ = self.unmarked[rng.choice(len(often), p=often / often.sum())]
+        if kind in self.weighed:
+            often = np.array([share for _, share in self.weighed[kind]])
+            chosen, _ = self.weighed[kind][rng.choice(len(often), p=often / often.sum())]
             return vary(Field(*part(chosen.pixels, chosen.spots, rng, size + 48)), kind, rng, size)
         fields = self.fields[kind]
         if kind == "autofluorescence":
@@ -205,6 +220,10 @@ class Source:
         pixels, spots = self.field(kind, rng, size)
         if rng.random() < 0.7:  # mostly a part: quicker, and more kinds of surroundings
             pixels, spots = part(pixels, spots, rng, size + 48)
+        share = TEACHER[kind]
+        if share < 1 and rng.random() < DETECTOR:  # which a teacher may not know
+            pixels, spots = (cut_off if rng.random() < 0.6 else counted)(pixels, spots, rng)
+            share = 0.0
         pixels = hot_pixels(pixels, rng)
         planes = network_input(repair_hot_pixels(pixels)[0])
         target = _target(spots, pixels.shape)
@@ -215,7 +234,7 @@ class Source:
         top, left = (int(rng.integers(n - size + 1)) for n in planes.shape[1:])
         window = (slice(None), slice(top, top + size), slice(left, left + size))
         planes, target = planes[window], target[window]
-        return *turned(planes, target, int(rng.integers(8))), TEACHER[kind]
+        return *turned(planes, target, int(rng.integers(8))), share
 
 
 def part(
@@ -289,16 +308,63 @@ def mirrored(pixels: np.ndarray, spots: np.ndarray, size: int) -> tuple[np.ndarr
     return pixels, spots
 
 
+def cut_off(pixels: np.ndarray, spots: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Take the background away and clip at 0, as programs do, or detectors whose black level is too high."""
+    level = cv2.GaussianBlur(pixels, (0, 0), float(rng.uniform(7, 40)))
+    noise = pixel_noise(pixels)
+    if rng.random() < 0.5:
+        below = level + noise * rng.uniform(-0.5, 2.5)
+    else:
+        below = np.full_like(pixels, np.percentile(pixels, rng.uniform(20, 98)))
+    after = np.maximum(pixels - below, 0).astype(np.float32)
+    spots = spots.copy()
+    spots[_at(after, spots) < LEFT * (_at(pixels, spots) - _at(level, spots, 1)), 3] = IGNORED
+    return after, spots
+
+
+def counted(pixels: np.ndarray, spots: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Take a picture again with few photons, which a detector counts one by one."""
+    low, high = np.percentile(pixels, (1, 99.9))
+    light = np.maximum(pixels - low, 0) / max(float(high - low), 1e-6) * _between(rng, 4, 40)
+    light = (light + _between(rng, 0.01, 0.5)).astype(np.float32)
+    level = _at(cv2.GaussianBlur(light, (0, 0), 8), spots, 1)
+    height = _at(cv2.GaussianBlur(light, (0, 0), 0.7), spots) - level
+    width = spots[:, 2] if len(spots) else np.zeros(0, np.float32)
+    clear = (height * np.sqrt(np.pi) * width > 8 * np.sqrt(level + 0.1)) & (height * width**2 > 3)
+    spots = spots.copy()
+    spots[~clear, 3] = IGNORED
+    electrons = rng.poisson(light).astype(np.float32)
+    if rng.random() < 0.4:  # multiplied, each by its own luck
+        electrons = np.where(electrons > 0, rng.gamma(np.maximum(electrons, 1e-3)), 0)
+        electrons += rng.normal(0, rng.uniform(0.02, 0.3), light.shape)
+    return electrons.astype(np.float32), spots
+
+
+def _at(image: np.ndarray, spots: np.ndarray, size: int = 3) -> np.ndarray:
+    """Highest value within a square around each punctum."""
+    highest = cv2.dilate(image, np.ones((size, size), np.uint8))
+    row, column = np.clip(np.round(spots[:, :2]), 0, np.array(image.shape) - 1).astype(int).T
+    return highest[row, column]
+
+
+def _between(rng: np.random.Generator, low: float, high: float) -> float:
+    return float(np.exp(rng.uniform(np.log(low), np.log(high))))
+
+
 def hot_pixels(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Let some pixels of a camera shine, now and then two side by side."""
+    """Let some pixels of a camera shine, now and then two side by side, or a whole line."""
     if rng.random() > 0.25:
         return pixels
     pixels = pixels.copy()
     top = float(pixels.max() - np.median(pixels)) + 1
+    if rng.random() < 0.2:
+        lines = pixels if rng.random() < 0.5 else pixels.T
+        some = rng.integers(0, len(lines), int(rng.integers(1, 4)))
+        lines[some] += np.float32(top * np.exp(rng.uniform(np.log(0.05), 0)))
     count = int(rng.integers(1, 40))
     y, x = (rng.integers(0, n - 1, count) for n in pixels.shape)
     height = top * np.exp(rng.uniform(np.log(0.1), np.log(30), count))
     pixels[y, x] += height.astype(np.float32)
-    twin = rng.random(count) < 0.1
+    twin = rng.random(count) < rng.choice([0.1, 0.6])
     pixels[y[twin], x[twin] + 1] += height[twin].astype(np.float32) * 0.8
     return pixels

@@ -33,14 +33,31 @@ UNKNOWN = 0.3
 
 
 def start_from(network: FlowNet, path: Path) -> None:
-    """Take over the weights of a network that saw fewer planes; the new ones begin at zero."""
+    """Take over the weights of a network that saw fewer planes, or had fewer levels.
+
+    What is new begins at zero, so that the network answers as the given one at first.
+    """
+    given, state = load_file(path), network.state_dict()
+    deepest = len(network.widths) - 2
+    for name, value in state.items():
+        if name in given:
+            value.zero_()
+            known = tuple(slice(n) for n in given[name].shape)
+            value[known] = given[name].to(value.dtype)
+        elif name in (f"lateral.{deepest}.1.weight", f"up.{deepest}.second.1.weight"):
+            value.zero_()
+    network.load_state_dict(state)
+
+
+def network_of(path: Path) -> FlowNet:
+    """Load a network, whatever planes and levels it has, folded for inference."""
     given = load_file(path)
-    first = "enter.0.weight"
-    known = given[first].shape[1]
-    whole = torch.zeros_like(network.state_dict()[first])
-    whole[:, :known] = given[first].float()
-    network.load_state_dict({name: value.float() if value.is_floating_point() else value
-                             for name, value in given.items()} | {first: whole})  # fmt: skip
+    levels = sum(name.startswith("down.") and name.endswith("first.0.weight") for name in given)
+    widths = [given[f"down.{level}.first.0.weight"].shape[0] for level in range(levels)]
+    stem = NETWORKS["puncta"]["stem"]
+    network = FlowNet(given["enter.0.weight"].shape[1] // stem**2, widths, stem)
+    network.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in given.items()})
+    return network.eval().fold_norms()
 
 
 def batches(
@@ -73,6 +90,7 @@ def taught(
     flip
         The axis that the crop is mirrored along, 2 or 3.
     """
+    planes = planes[:, : teacher.in_channels]
     mirrored = teacher(planes.flip(flip)).flip(flip)
     mirrored[:, flip - 2] *= -1
     plain = teacher(planes)
@@ -105,9 +123,7 @@ def train(args: argparse.Namespace) -> None:
     network.to(device, memory_format=torch.channels_last)
     teacher = None
     if args.teacher:
-        teacher = FlowNet(shape["in_channels"], shape["widths"], shape["stem"])
-        start_from(teacher, args.teacher)
-        teacher.eval().fold_norms().to(device, memory_format=torch.channels_last)
+        teacher = network_of(args.teacher).to(device, memory_format=torch.channels_last)
     source = Source(args.data, args.seed, args.scenes)
 
     def record(steps: int) -> None:

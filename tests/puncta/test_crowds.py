@@ -11,7 +11,7 @@ from scipy.spatial import cKDTree
 
 from napari_tam.evaluate.matching import match_points
 from napari_tam.pipeline.models import load_models
-from napari_tam.puncta.crowds import resolve
+from napari_tam.puncta.crowds import DENSE, MOST_MORE, paid_more, resolve
 from napari_tam.puncta.detect import measure_spots
 from napari_tam.puncta.emitters import Emitters, add_light, refine
 from napari_tam.puncta.haze import solve_haze
@@ -46,6 +46,19 @@ def grid(count: int, step: int, rng: np.random.Generator) -> np.ndarray:
 
 def table_at(image: np.ndarray, points: np.ndarray) -> pd.DataFrame:
     return measure_spots(image, points, np.full(len(points), 0.9, np.float32), 0.1, Settings())
+
+
+def test_the_fewer_lie_around_the_more_a_further_one_has_to_pay() -> None:
+    rng = np.random.default_rng(0)
+    dense = rng.uniform(0, 100 * SIGMA, (int(2 * DENSE * 100**2), 2))
+    thin = rng.uniform(0, 100 * SIGMA, (int(DENSE / 2 * 100**2), 2))
+    thin[:, 1] += 200 * SIGMA
+    alone = np.array([[400 * SIGMA, 0.0]])
+    more = paid_more(emitters(np.concatenate([dense, thin, alone]), 500), SIGMA)
+    assert np.median(more[: len(dense)]) == 0
+    # Half as many are half as likely.
+    assert np.median(more[len(dense) : -1]) == pytest.approx(2 * np.log(2), abs=0.4)
+    assert more[-1] == MOST_MORE
 
 
 @pytest.mark.parametrize(("photons", "apart", "least"), [(2000, 1.3, 0.9), (1000, 1.7, 0.9)])

@@ -15,6 +15,7 @@ from napari_tam.evaluate.matching import match_points
 from napari_tam.networks.predictor import Predictor
 from napari_tam.puncta.detect import (
     CANDIDATE_COLUMNS,
+    ROSE,
     SPOT_COLUMNS,
     Detector,
     LogDetector,
@@ -445,3 +446,68 @@ def test_with_averaged_flips_a_mirrored_image_has_the_same_puncta() -> None:
     away, same = cKDTree(places).query(found[["y_px", "x_px"]].to_numpy())
     assert away.max() < 0.01
     assert turned["score"].to_numpy()[same] == pytest.approx(found["score"].to_numpy(), abs=1e-3)
+
+
+# --- what detectors, programs and cells do to an image ---
+
+
+def few_counted(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    return rng.poisson(np.maximum(image - 100, 0) / 20 + 0.1)
+
+
+def black_level(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    return np.maximum(image - np.percentile(image, rng.uniform(50, 95)), 0)
+
+
+def background_removed(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    return np.maximum(image - cv2.GaussianBlur(image, (0, 0), 10) - rng.uniform(5, 15), 0)
+
+
+def grey_values(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    return 15 * (image - image.min()) / np.ptp(image)
+
+
+def bright_lines(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    image = image.copy()
+    image[:, rng.integers(0, image.shape[1], 2)] += 120
+    return image
+
+
+@pytest.mark.parametrize("change", [few_counted, black_level, background_removed, grey_values, bright_lines])
+def test_puncta_are_the_same_however_the_image_was_taken(change) -> None:
+    for seed in range(3):
+        rng = np.random.default_rng(seed)
+        plain = spots_image(SHAPE, apart(seed), noise=8).astype(np.float32)
+        found = bundled().detect(camera(change(plain, rng)), UM, SETTINGS)
+        hits = match_points(np.array(apart(seed))[:, :2], found[["y_px", "x_px"]].to_numpy(float), 3.0)
+        assert len(hits) >= 23
+        assert len(found) - len(hits) <= 3
+
+
+@pytest.mark.parametrize("change", [few_counted, black_level, background_removed, grey_values])
+def test_without_puncta_there_are_none_however_the_image_was_taken(change) -> None:
+    for seed in range(3):
+        rng = np.random.default_rng(seed)
+        plain = (100 + rng.normal(0, 8, (256, 256))).astype(np.float32)
+        assert len(bundled().detect(camera(change(plain, rng)), UM, SETTINGS)) <= 3
+
+
+@pytest.mark.parametrize(("much", "most"), [(0.0, 0), (0.1, 12), (0.2, 60)])
+def test_the_grain_of_cells_is_hardly_taken_for_puncta(much: float, most: int) -> None:
+    rng = np.random.default_rng(2)
+    cells = np.zeros((256, 256), np.float32)
+    for y, x in ((60, 60), (80, 190), (190, 110)):
+        cv2.ellipse(cells, (x, y), (44, 32), 30, 0, 360, 1.0, -1)
+    grain = np.exp(much * blurred_noise(cells.shape, 1.7, 3) / blurred_noise(cells.shape, 1.7, 3).std())
+    light = 5 + 80 * cv2.GaussianBlur(cells, (0, 0), 3) * grain  # its grain has some 1,500 peaks
+    image = 2 * (rng.poisson(light) + rng.normal(0, 2, light.shape)) + 100
+    assert len(bundled().detect(camera(image), UM, SETTINGS)) <= most
+
+
+def test_a_bump_of_noise_is_named_and_left_out() -> None:
+    spots = [(y, x, 15.0, 3.0) for y in (40.0, 100.0) for x in (40.0, 110.0, 180.0)]
+    table = bundled().candidates(camera(spots_image((140, 220), spots, noise=10)), UM, SETTINGS)
+    light = table["snr"] * np.sqrt(np.pi) * table["sigma_px"]
+    assert (light[table["reason"] == KEPT] >= ROSE).all()
+    assert (light[table["reason"] == "snr"] < ROSE).all()
+    assert (table["reason"] == "snr").any()

@@ -11,15 +11,18 @@ from hypothesis import settings as limits
 from hypothesis import strategies as st
 
 from napari_tam.puncta.spot_input import (
+    PLANES,
     SCALE_PX,
     contrast_at,
     crowding,
     network_input,
     noise_at_scale,
     normalise_spots,
+    pixel_noise,
     prominence_in,
     repair_hot_pixels,
     response,
+    roundness,
 )
 
 if TYPE_CHECKING:
@@ -68,13 +71,45 @@ def test_tiny_planes_pass(shape: tuple[int, int]) -> None:
     assert plane.dtype == np.float32
     assert (plane == 9).all()
     assert len(found) == 0
-    assert network_input(plane).shape == (3, *shape)
+    assert network_input(plane).shape == (PLANES, *shape)
 
 
 def test_noise_alone_has_next_to_no_hot_pixels() -> None:
     assert len(repair_hot_pixels(noise((512, 512)))[1]) == 0
     photons = np.random.default_rng(1).poisson(3, (512, 512)).astype(np.uint16)
     assert len(repair_hot_pixels(photons)[1]) <= 2
+
+
+# --- noise where most pixels are alike ---
+
+
+@pytest.mark.parametrize("share", [0.3, 0.5, 0.8, 0.97])
+def test_a_black_level_that_cuts_the_noise_off_does_not_make_it_vanish(share: float) -> None:
+    plain = noise((512, 512))
+    cut = np.maximum(plain - np.quantile(plain, share), 0)
+    assert pixel_noise(plain) == pytest.approx(7, rel=0.03)
+    # The tail of a normal distribution is narrower than the whole, and its half as wide as that.
+    assert 0.3 * 7 < pixel_noise(cut) < 1.4 * 7
+    assert pixel_noise(cut + 100) == pytest.approx(pixel_noise(cut), rel=1e-4)
+
+
+@pytest.mark.parametrize("mean", [0.01, 0.1, 0.5, 1.0])
+def test_where_hardly_a_photon_arrives_the_noise_is_that_of_one(mean: float) -> None:
+    counts = np.random.default_rng(0).poisson(mean, (512, 512)).astype(np.float32)
+    assert 0.9 < pixel_noise(counts) < 1.6
+
+
+def test_a_frame_without_light_says_nothing() -> None:
+    framed = np.zeros((400, 400), np.float32)
+    framed[100:, 150:] = 100 + noise((300, 250))
+    assert pixel_noise(framed) < 1.2 * 7
+
+
+@pytest.mark.parametrize("sigma", [0.9, 1.5, 3.0])
+def test_puncta_on_nothing_are_no_noise(sigma: float) -> None:
+    image = np.round(spots_image(SHAPE, [(y, x, height, sigma) for y, x, height, _ in SPOTS]))
+    assert (image == 100).mean() > 0.3
+    assert pixel_noise(image) < 0.02 * 300
 
 
 # --- noise at the punctum's scale ---
@@ -152,6 +187,27 @@ def test_the_first_plane_is_the_image_and_the_others_say_what_stands_out() -> No
     at = tuple(np.round(np.array(SPOTS)[:, :2]).astype(int).T)
     for plane in planes[1:]:
         assert plane[at].min() > 4 * plane.std()
+
+
+def test_roundness_is_that_of_bumps_alone() -> None:
+    y, x = np.mgrid[:101, :101].astype(np.float32) - 50
+    ridge, edge = np.exp(-0.5 * (0.6 * y + 0.8 * x) ** 2 / 4), 1 / (1 + np.exp(-(0.6 * y + 0.8 * x)))
+    bump = roundness(100 * np.exp(-0.5 * (y**2 + x**2) / 4), 1.4)
+    for flat in (ridge, edge, 0.3 * x + y, x * y / 99):
+        assert roundness(100 * flat.astype(np.float32), 1.4)[20:-20, 20:-20].max() < 0.04 * bump.max()
+    # The second difference at the top of a Gaussian of variance 4 that was blurred by 1.4.
+    variance = 4 + 1.4**2
+    assert bump[50, 50] == pytest.approx(100 * 4 / variance * 2 * (1 - np.exp(-0.5 / variance)), rel=1e-3)
+    assert np.unravel_index(bump.argmax(), bump.shape) == (50, 50)
+
+
+def test_an_edge_beside_a_punctum_blinds_all_planes_but_the_round_one() -> None:
+    alone = spots_image(SHAPE, [(80.0, 120.0, 60.0, 1.4)], noise=3)
+    beside = alone + np.where(np.arange(240) < 100, 900, 0).astype(np.float32)
+    shares = [b[78:83, 118:123].max() / a[78:83, 118:123].max()
+              for a, b in zip(network_input(alone)[1:], network_input(beside)[1:], strict=True)]  # fmt: skip
+    assert max(shares[:2]) < 0.8
+    assert shares[2] > 0.9
 
 
 def test_the_same_texture_stands_out_no_more_when_it_is_stronger() -> None:

@@ -210,7 +210,7 @@ def description(
 def channels_of(kind: str, number: int) -> list[str]:
     """Return what the channels of a network of a kind are."""
     if kind == "puncta":
-        return ["in_noise", "fine_contrast", "wide_contrast"][:number]
+        return ["in_noise", "fine_contrast", "wide_contrast", "round_contrast"][:number]
     return ["nucleus"] if kind == "nuclei" else ["cell", "nucleus"][:number]
 
 
@@ -223,7 +223,7 @@ def scaled(image: Float) -> Float:
 def example_input(card: ModelCard, network: FlowNet | CPNet) -> Float:
     """Return the middle of a bundled sample image as the network wants it, CYX, before ``scale_range``."""
     from napari_tam.io.images import read_fields
-    from napari_tam.puncta.spot_input import network_input, normalise_spots, repair_hot_pixels
+    from napari_tam.puncta.spot_input import network_input, repair_hot_pixels
     from napari_tam.segment.segmenter import resize, working_size
     from napari_tam.settings import Settings
 
@@ -231,7 +231,7 @@ def example_input(card: ModelCard, network: FlowNet | CPNet) -> Float:
     kind = card.values["kind"]
     if kind == "puncta":
         pixels, _ = repair_hot_pixels(field.channels["exosome"])
-        image = network_input(pixels) if network.in_channels > 1 else normalise_spots(pixels)[None]
+        image = network_input(pixels, network.in_channels)
     else:
         stains = [np.asarray(field.channels[name]) for name in channels_of(kind, network.in_channels)]
         typical = card.values.get("typical_um", TYPICAL_UM[kind])

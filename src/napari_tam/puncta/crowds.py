@@ -30,6 +30,11 @@ if TYPE_CHECKING:
 #: crowds, composites and marked images (``benchmarks/crowds.py``).
 SPLIT_PAYS, MORE_PAYS = 6.5, 12.0
 
+#: Both are for crowds of so many candidates in a square of one sigma, counted within so many sigma. Where
+#: there are fewer, a second one in a spot is as much less likely, and has to pay twice the log odds more, up
+#: to this, as puncta gather.
+DENSE, COUNTED_WITHIN, MOST_MORE = 0.02, 12.0, 2.0
+
 #: What the network says of a place (log odds), and what that is worth in chi²: the edges of cells leave light
 #: that a fit takes for emitters, and what the network is sure of is a punctum in most cases. It never speaks
 #: for a second one in a spot that stands alone. Chosen on known puncta laid over real cells
@@ -98,12 +103,15 @@ class Evidence:
         `misfit_of_singles`.
     network
         (Y, X) the log odds of a punctum at each pixel, as a network sees it; None: it is not asked.
+    alone
+        What an emitter beside each candidate has to pay more, as there are few: `paid_more`.
     """
 
     rest: Float
     weight: Float
     usual_misfit: float
     network: npt.NDArray[np.floating[Any]] | None
+    alone: Doubles
 
 
 def resolve(
@@ -142,7 +150,7 @@ def resolve(
     weight = pixel_variance(rest, light - rest, now.take(free)).weight(level)
     left = LeftOver(rest, weight, sigma, MORE_PAYS)
     misfit = misfit_of_singles(_singles(now, free, sigma, variance.constant), rest, weight)
-    evidence = Evidence(rest, weight, misfit, network)
+    evidence = Evidence(rest, weight, misfit, network, paid_more(seeds, sigma))
     untried = free.copy()
     for _ in range(rounds):
         checkpoint()
@@ -182,6 +190,19 @@ def misfit_of_singles(singles: Emitters, rest: Float, weight: Float) -> float:
     gain = curvature(singles, rest, weight)[0]
     share = (gain - BY_CHANCE) / (singles.peak**2 * weight_at(weight, singles))
     return max(float(np.quantile(share, LOWER)), 0.0)
+
+
+def paid_more(seeds: Emitters, sigma: float) -> Doubles:
+    """Return what a further emitter has to pay more beside each candidate, by how few lie around, (N,)."""
+    from scipy.spatial import cKDTree
+
+    reach = COUNTED_WITHIN * sigma
+    tree = cKDTree(seeds.points)
+    others = tree.query_ball_point(seeds.points, reach, return_length=True) - 1
+    density = (others + 0.5) / (np.pi * COUNTED_WITHIN**2)
+    more = np.zeros(int(seeds.parent.max(initial=-1)) + 1)
+    more[seeds.parent] = np.clip(2 * np.log(DENSE / density), 0, MOST_MORE)
+    return more
 
 
 def _pruned(
@@ -284,6 +305,7 @@ def attempt(
         says[:pairs] = np.minimum(says[:pairs], of_first)
         pays += np.where(crowded[beside], says, np.minimum(says, 0))
     needed = np.where(np.arange(len(centres)) < pairs, SPLIT_PAYS, MORE_PAYS)
+    needed = needed + evidence.alone[now.parent[beside]]
     kept = pays > needed + TAIL * evidence.usual_misfit * (now.peak**2 * weight_at(weight, now))[beside]
     kept &= trial.peak[old:] >= LEAST_SHARE * trial.peak[beside]
     # What does not pay goes back to what it was.

@@ -23,9 +23,7 @@ from napari_tam.puncta.resolving import Likely, resolve_crowds
 from napari_tam.puncta.selection import KEPT, select
 from napari_tam.puncta.spot_input import (
     contrast_at,
-    contrast_in,
     network_input,
-    normalise_spots,
     prominence_in,
     repair_hot_pixels,
     response,
@@ -39,18 +37,21 @@ if TYPE_CHECKING:
 Plane = npt.NDArray[np.generic]
 
 #: A candidate's odds are multiplied by the first of these, and by (value / least)^steepness where
-#: `contrast_in` or `prominence_in` is less than its least, but not below the share. Chosen on training images
+#: `prominence_in` is less than its least, but not below the share. Chosen on training images
 #: (PSD95, DeepSpot, simulated and drawn fields) and held against those of ``benchmarks/puncta.py``.
 ODDS, LEAST_SHARE = 2.0, 0.6
-CONTRAST, CONTRAST_STEEPNESS = 4.0, 4.0
 PROMINENCE, PROMINENCE_STEEPNESS = 3.75, 4.5
-#: Both are asked of a filter this many times as wide as a single punctum.
+#: It is asked of a filter this many times as wide as a single punctum.
 JUDGED_AT = 1.15
 
 #: Of two equal puncta within 2 sigma the light has one peak (Sparrow's limit), and rough places are drawn
 #: together: where puncta are wider than the first of these (px), so that the network may see parts of one,
 #: candidates within the second (sigma) are one.
 FINE_PX, NO_DIP = 1.8, 1.6
+
+#: The light of a punctum is at least so many times its noise, in a filter of its shape (Rose 1948). In marked
+#: images and crowds as many of those below it were false as true, and hardly one in a thousand was below it.
+ROSE = 5.0
 
 #: LoG candidates have at least this signal-to-noise ratio: steps and rims answer to a LoG as well.
 LOG_SNR = 3.0
@@ -109,12 +110,10 @@ class NetworkDetector:
     def candidates(self, image: Plane, pixel_size_um: float, settings: Settings) -> pd.DataFrame:
         """See `Detector.candidates`."""
         pixels, hot = repair_hot_pixels(image)
-        # A network of one plane (made before local contrast was there) sees the image alone.
-        wide = self.predictor.in_channels > 1
         look = partial(averaged, self.predictor) if settings.average_flips else self.predictor
-        output = look(network_input(pixels) if wide else normalise_spots(pixels)[None])
+        output = look(network_input(pixels, self.predictor.in_channels))
         points, scores = centres_from_flows(output)
-        log_odds = output[2].astype(np.float16)
+        log_odds = output[2].astype(np.float16) if self.crowds else None
         del output  # it takes more memory than all that follows
         typical = typical_of(pixels, points, scores, pixel_size_um, settings)
         if typical > FINE_PX:
@@ -122,7 +121,7 @@ class NetworkDetector:
         judged = judge(pixels, points, scores, typical)
         kept = judged >= LOWEST_SCORE
         table = measure_spots(pixels, points[kept], judged[kept], pixel_size_um, settings, typical)
-        if self.crowds:
+        if log_odds is not None:
             sigma = typical if settings.spot_sigma_um else None
             likely = scores >= 1 / (1 + ODDS)  # above 0.5 by the network alone
 
@@ -133,7 +132,9 @@ class NetworkDetector:
             table = resolve_crowds(
                 table, pixels, pixel_size_um, sigma, Likely(likely[kept], others, log_odds)
             )
-        return with_reasons(table, hot)
+        return with_reasons(
+            table, hot, ROSE if self.crowds else 0.0
+        )  # a stack has the light of several planes
 
     def detect(self, image: Plane, pixel_size_um: float, settings: Settings) -> pd.DataFrame:
         """See `Detector.detect`."""
@@ -170,28 +171,31 @@ def without_doubles(points: Points, scores: Float, reach: float) -> tuple[Points
 
 
 def judge(pixels: Float, points: Points, scores: Float, typical: float) -> Float:
-    """Lower the scores of what hardly stands out from the structure around it.
+    """Lower the scores of what hardly stands out from what else is bright around it.
 
-    The network sees some 60 px and was taught by marks of several people. What is hardly brighter than the
-    texture around it (`contrast_in`), or than all light of its width (`prominence_in`), loses odds, so that
-    a punctum the network is sure of stays; `ODDS` makes 0.5 the best threshold.
+    The network was taught by marks of several people and by truth. What is hardly brighter than all light
+    of its width nearby (`prominence_in`) loses odds, so that a punctum the network is sure of stays; `ODDS`
+    makes 0.5 the best threshold.
     """
     if not len(points):
         return scores
     sigma = max(JUDGED_AT * typical, 0.8)
+    prominence = prominence_in(response(pixels, sigma), points) / PROMINENCE
     # Not below a limit: a vesicle with a bright rim has no light in its middle.
-    strength = response(pixels, sigma)
-    contrast = np.clip(contrast_in(strength, points) / CONTRAST, LEAST_SHARE, 1)
-    prominence = np.clip(prominence_in(strength, points) / PROMINENCE, LEAST_SHARE, 1)
     odds = ODDS * scores / np.maximum(1 - scores, 1e-7)
-    odds *= contrast**CONTRAST_STEEPNESS * prominence**PROMINENCE_STEEPNESS
+    odds *= np.clip(prominence, LEAST_SHARE, 1) ** PROMINENCE_STEEPNESS
     return np.asarray(odds / (1 + odds), np.float32)
 
 
-def with_reasons(table: pd.DataFrame, hot: npt.NDArray[np.intp]) -> pd.DataFrame:
-    """Turn measured spots into candidates: say which are flanks, and add the hot pixels (N, 2)."""
+def with_reasons(table: pd.DataFrame, hot: npt.NDArray[np.intp], clear: float = 0.0) -> pd.DataFrame:
+    """Turn measured spots into candidates: say which are flanks or noise, and add the hot pixels (N, 2).
+
+    Noise is what has less than `clear` times its SD in a filter of the spot's shape.
+    """
     points, peak, sigma = (table[c].to_numpy() for c in (["y_px", "x_px"], "peak", "sigma_px"))
-    table["reason"] = np.where(photometry.is_flank(points, peak, sigma), "flank", KEPT)
+    matched = table["snr"].to_numpy() * np.sqrt(np.pi) * sigma
+    table["reason"] = np.where(matched < clear, "snr", KEPT)
+    table.loc[photometry.is_flank(points, peak, sigma), "reason"] = "flank"
     if not len(hot):
         return table
     more = pd.DataFrame(0.0, index=range(len(hot)), columns=list(table.columns.drop("reason")))

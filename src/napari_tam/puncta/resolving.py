@@ -60,7 +60,7 @@ SCALES = (0.8, 1.3)
 CLEAR_SE, FAINTER, EVEN = 5.0, 2.5, 0.5
 
 #: ... and where the row is, not only its candidate: log odds above this.
-SEEN = -0.3
+SEEN = 0.0
 
 #: What the fit adds to the table.
 FIT_COLUMNS = ("position_se_um", "intensity_se", "puncta_in_spot")

@@ -24,7 +24,7 @@ REASONS = {
     "flank": "next to no light of its own beside a brighter punctum",
     "score": "looks like texture, an edge or a fibre to the network",
     "contrast": "hardly stands out from the structure around it",
-    "snr": "hardly brighter than the noise of single pixels",
+    "snr": "hardly brighter than the noise",
 }
 
 #: `reason` of a punctum.

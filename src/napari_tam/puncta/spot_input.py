@@ -25,6 +25,12 @@ SCALE_PX = 2.0
 #: Widths of the two planes of local contrast: fine puncta, and wide ones.
 CONTRAST_PX = (1.0, SCALE_PX)
 
+#: Width (sigma, px) at which roundness is looked at, and its mean in white noise of SD 1.
+ROUND_PX, _ROUND_GAIN = 1.4, 0.0094
+
+#: Planes that the network sees.
+PLANES = 4
+
 #: Edge (px) of the surroundings that local contrast is relative to.
 SURROUND_PX = 129
 
@@ -42,11 +48,24 @@ _CLIP = 6.0
 #: 3.8 in tiles of PSD95 (medians), 1.5 and 3.2 over autofluorescence.
 _LOPSIDED, _FLAT = ((1.35, 1.55), (0.0, 1.0)), ((2.5, 2.9), (1.0, 0.0))
 
+#: Second derivatives along y and along x, and twice the mixed one.
+_SECOND = (
+    np.array([[1], [-2], [1]], np.float32),
+    np.array([[1, -2, 1]], np.float32),
+    np.array([[1, 0, -1], [0, 0, 0], [-1, 0, 1]], np.float32) / 2,
+)
+
 _ROUGH = np.outer([1, -2, 1], [1, -2, 1]).astype(np.float32) / 6
 
 #: Noise at the punctum's scale over that of single pixels, at most, in an image full of puncta: where there
 #: is hardly any of the latter (8 bit), steps between grey values are no puncta either.
 _MOST = 16.0
+
+#: The neighbours of a pixel.
+_CROSS = np.array([[0, 1, 0], [1, 0, 1], [0, 1, 0]], np.float32)
+
+#: A value is a floor when this share of pixels has it; so many pixels tell.
+_FLOOR_SHARE, _SOME = 0.25, 1 << 16
 
 #: A hot pixel exceeds each neighbour by so many SD of the noise ...
 _HOT_SD = 6.0
@@ -61,6 +80,16 @@ def response(pixels: Float, sigma: float) -> Float:
     return np.asarray(-cv2.Laplacian(smooth, cv2.CV_32F), np.float32)
 
 
+def roundness(pixels: Float, sigma: float) -> Float:
+    """How much a plane curves down in the direction in which it curves least: 0 along edges and ridges."""
+    smooth = cv2.GaussianBlur(pixels, (0, 0), sigma)
+    yy, xx, yx = (cv2.filter2D(smooth, cv2.CV_32F, kernel) for kernel in _SECOND)
+    sum_, difference = yy + xx, yy - xx
+    sum_ += cv2.magnitude(difference, yx)
+    sum_ *= -0.5
+    return np.asarray(np.maximum(sum_, 0, out=sum_), np.float32)
+
+
 def _gain(sigma: float) -> float:
     """SD of the response to white noise of SD 1."""
     one = np.zeros((65, 65), np.float32)
@@ -72,7 +101,16 @@ _GAINS = {sigma: _gain(sigma) for sigma in CONTRAST_PX}
 
 
 def pixel_noise(pixels: Float) -> float:
-    """SD of single pixels, from diagonal neighbours, so that neither haze nor puncta raise it."""
+    """SD of single pixels, from diagonal neighbours, so that neither haze nor puncta raise it.
+
+    Where a black level cuts off the background, or hardly a photon arrives, most pixels are alike, and those
+    that rise alone tell the noise: puncta, too, may stand on nothing, but are wider than a pixel.
+    """
+    floor = _floor_of(pixels)
+    if floor is not None:
+        risen = (pixels != floor).astype(np.uint8)
+        alone = (risen == 1) & (cv2.filter2D(risen, -1, _CROSS, borderType=cv2.BORDER_CONSTANT) == 0)
+        return 1.4826 * float(np.median(np.abs(pixels[alone] - floor))) if alone.any() else 0.0
     step = 2 * max(1, pixels.shape[0] // 1024)
     below = pixels[1::step, 1::2]
     height, width = below.shape
@@ -80,6 +118,14 @@ def pixel_noise(pixels: Float) -> float:
         return 0.0
     difference = np.abs(below - pixels[: step * height : step, : 2 * width : 2])
     return float(np.median(difference)) * 1.4826 / float(np.sqrt(2))
+
+
+def _floor_of(pixels: Float) -> float | None:
+    """Return the value of many pixels, if there is one."""
+    flat = pixels.ravel()
+    values, counts = np.unique(flat[:: max(1, flat.size // _SOME)], return_counts=True)
+    most = int(np.argmax(counts))
+    return float(values[most]) if counts[most] > _FLOOR_SHARE * counts.sum() else None
 
 
 def rough(pixels: Float) -> Float:
@@ -190,27 +236,47 @@ def _arcsinh(values: Float) -> Float:
     return np.asarray(np.copysign(cv2.log(size), values), np.float32)
 
 
-def network_input(pixels: Float) -> Float:
-    """Three planes: the image in units of its noise, and local contrast for fine and wide puncta.
+def network_input(pixels: Float, count: int = PLANES) -> Float:
+    """Planes that a network sees: the image in units of its noise, and local contrast of three kinds.
 
     Local contrast is the response at a width over its mean size (as an SD) in the surroundings,
-    compressed like the image.
+    compressed like the image: for fine and for wide puncta, and that of `roundness`, which the edges of cells
+    do not blind.
+
+    Parameters
+    ----------
+    pixels
+        The plane.
+    count
+        As many of the planes as the network sees: networks of before saw the first 3, or 1.
+
+    Returns
+    -------
+    (count, Y, X) float32.
     """
+    if count == 1:
+        return normalise_spots(pixels)[None]
     centre, least = _span(pixels)
     light = pixels - np.float32(centre)
     fine, wide = (response(light, sigma) for sigma in CONTRAST_PX)
     noise = max(noise_at_scale(light, thinned(wide)), least)
-    planes = np.empty((3, *pixels.shape), np.float32)
-    for plane, strength, sigma in zip(planes[1:], (fine, wide), CONTRAST_PX, strict=True):
-        size = (SURROUND_PX, SURROUND_PX)
-        around = cv2.blur(np.abs(strength), size, borderType=cv2.BORDER_REFLECT)
+    planes = np.empty((count, *pixels.shape), np.float32)
+    for plane, strength, sigma in zip(planes[1:], (fine, wide), CONTRAST_PX, strict=False):
         # The mean of a normal variable's size is its SD over 1.25.
-        np.maximum(around, 0.4 * noise * _GAINS[sigma], out=around)
-        cv2.divide(strength, around, dst=strength, scale=0.4)
-        plane[:] = _arcsinh(strength)
+        plane[:] = _beside(strength, np.abs(strength), 0.4 * noise * _GAINS[sigma])
+    if count > 3:
+        curved = roundness(light, ROUND_PX)
+        planes[3] = _beside(curved, curved, 0.4 * noise * _ROUND_GAIN)
     light /= np.float32(3 * noise)
     planes[0] = _arcsinh(light)
     return planes
+
+
+def _beside(strength: Float, size: Float, least: float) -> Float:
+    """Compress a response in units of its mean size in the surroundings, which is at least so much."""
+    around = cv2.blur(size, (SURROUND_PX, SURROUND_PX), borderType=cv2.BORDER_REFLECT)
+    np.maximum(around, least, out=around)
+    return _arcsinh(np.asarray(cv2.divide(strength, around, scale=0.4), np.float32))
 
 
 def contrast_at(pixels: Float, points: npt.NDArray[np.float64], sigma: float) -> Float:
