@@ -2,8 +2,8 @@
 
 Averaged, deconvolved, resampled or compressed images have noise that hangs together over several
 pixels, and cytoplasm has texture. Against the noise of single pixels both look like puncta; so the
-image is scaled by its noise *at the punctum's scale*, and two further planes say how far each place
-stands out from the structure within some 60 px around it, which is wider than the network's view.
+image is scaled by its noise *at the punctum's scale*, and further planes say how far each place
+stands out from the structure within some 60 px around it.
 """
 
 from __future__ import annotations
