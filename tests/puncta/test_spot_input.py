@@ -189,6 +189,14 @@ def test_the_first_plane_is_the_image_and_the_others_say_what_stands_out() -> No
         assert plane[at].min() > 4 * plane.std()
 
 
+def test_networks_of_before_see_the_planes_that_they_were_trained_on() -> None:
+    image = spots_image(SHAPE, SPOTS, noise=5)
+    planes = network_input(image)
+    assert len(planes) == PLANES
+    assert np.array_equal(network_input(image, 3), planes[:3])
+    assert np.array_equal(network_input(image, 1), normalise_spots(image)[None])
+
+
 def test_roundness_is_that_of_bumps_alone() -> None:
     y, x = np.mgrid[:101, :101].astype(np.float32) - 50
     ridge, edge = np.exp(-0.5 * (0.6 * y + 0.8 * x) ** 2 / 4), 1 / (1 + np.exp(-(0.6 * y + 0.8 * x)))
