@@ -28,14 +28,14 @@ HIDDEN, ROUNDER, NEAR_PX = 0.8, 1.8, 17
 def crowd_field(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Draw puncta of one width close together, all over a field or in cells: grey values and `COLUMNS`."""
     shape = (160, 160)
-    sigma = _between(rng, 0.9, 2.0)
+    sigma = between(rng, 0.9, 2.0)
     inside = np.ones(shape, np.uint8)
     if rng.random() < 0.6:
         inside[:] = 0
         for _ in range(int(rng.integers(2, 9))):
             axes = rng.uniform(10, 36) * np.exp(rng.uniform(-0.3, 0.3, 2))
             _ellipse(inside, rng.uniform(0, shape[0], 2), axes, 0, 1)
-    base = _between(rng, 3, 60)
+    base = between(rng, 3, 60)
     light = np.full(shape, base, np.float32)
     if rng.random() < 0.7:
         glow = cv2.GaussianBlur(inside.astype(np.float32), (0, 0), rng.uniform(1.5, 8))
@@ -43,16 +43,16 @@ def crowd_field(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     if rng.random() < 0.3:
         light += base * rng.uniform(0.1, 0.8) * np.abs(rough(shape, rng))
     places = np.argwhere(inside)
-    count = max(1, int(len(places) * _between(rng, 0.002, 0.022)))
+    count = max(1, int(len(places) * between(rng, 0.002, 0.022)))
     points = _beside(places[rng.integers(len(places), size=count)], rng)
-    photons = _between(rng, 250, 4000) * np.exp(rng.normal(0, rng.uniform(0.05, 0.5), count))
+    photons = between(rng, 250, 4000) * np.exp(rng.normal(0, rng.uniform(0.05, 0.5), count))
     height = (photons / (2 * np.pi * sigma**2)).astype(np.float32)
     spots = merged(_table(points, sigma), height)
     faint = _matched(height, light, points, sigma) < BARELY
     spots[:, 3] = np.where((spots[:, 3] < 0) | faint, IGNORED, 0)
     light += render(shape, spots, height, rng, rings=False)
     noise = rng.normal(0, rng.uniform(0.5, 3), shape)
-    image = _between(rng, 0.5, 8) * (rng.poisson(light) + noise) + 100
+    image = between(rng, 0.5, 8) * (rng.poisson(light) + noise) + 100
     return np.clip(image, 0, 65535).round().astype(np.float32), spots
 
 
@@ -64,8 +64,8 @@ def hazy_field(rng: np.random.Generator, textures: list[np.ndarray]) -> tuple[np
     """
     edge = int(rng.choice([144, 160, 192]))
     shape = (edge, edge)
-    sigma = _between(rng, 0.9, 2.3)
-    base, haze = _between(rng, 3, 40), _between(rng, 5, rng.choice([60, 600]))
+    sigma = between(rng, 0.9, 2.3)
+    base, haze = between(rng, 3, 40), between(rng, 5, rng.choice([60, 600]))
     crowded = rng.random() < 0.3
     if rng.random() < 0.5:
         body = _bodies(shape, rng, grained=not crowded)
@@ -77,9 +77,9 @@ def hazy_field(rng: np.random.Generator, textures: list[np.ndarray]) -> tuple[np
     light = light.astype(np.float32)
     inside = np.argwhere(body >= 0.25 * body.max())
     if crowded:
-        count = int(len(inside) * _between(rng, 0.005, 0.03))
+        count = int(len(inside) * between(rng, 0.005, 0.03))
     else:
-        count = 0 if rng.random() < 0.25 else int(_between(rng, 4, 120))
+        count = 0 if rng.random() < 0.25 else int(between(rng, 4, 120))
     within = inside[rng.integers(len(inside), size=count)]
     points = np.where(rng.random((count, 1)) < 0.85, within, rng.uniform(0, edge, (count, 2)))
     points = _beside(points, rng)
@@ -97,15 +97,15 @@ def hazy_field(rng: np.random.Generator, textures: list[np.ndarray]) -> tuple[np
 
 def wide_field(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Draw wide puncta, faint ones too, on an even background, a slope or in cells; as `crowd_field`."""
-    edge, sigma, base = 192, rng.uniform(2.8, 8.5), _between(rng, 10, 300)
-    count = int(_between(rng, 2, max(3.0, 0.6 * (edge / (5 * sigma)) ** 2)))
+    edge, sigma, base = 192, rng.uniform(2.8, 8.5), between(rng, 10, 300)
+    count = int(between(rng, 2, max(3.0, 0.6 * (edge / (5 * sigma)) ** 2)))
     points = rng.uniform(-2, edge + 2, (count, 2))
     ratio = np.exp(rng.uniform(np.log(FAINT_WIDE), np.log(rng.choice([25, 90])), count))
     light = np.full((edge, edge), base, np.float32)
     if rng.random() < 0.3:
         light *= np.linspace(1, rng.uniform(1, 2), edge, dtype=np.float32)
     if rng.random() < 0.35:
-        light += base * _between(rng, 0.3, 20) * _discs((edge, edge), sigma, rng)
+        light += base * between(rng, 0.3, 20) * _discs((edge, edge), sigma, rng)
     height = (ratio / _matched(np.ones(count, np.float32), light, points, sigma)).astype(np.float32)
     spots = _table(points, sigma)
     spots[:, 2] *= np.exp(rng.normal(0, 0.06, count))
@@ -127,11 +127,11 @@ def _discs(shape: tuple[int, int], sigma: float, rng: np.random.Generator) -> np
 def granular(shape: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
     """Draw what a cell's light is multiplied with where it is grained, or a net of ridges: 1 on average."""
     grain = rough(shape, rng) if rng.random() < 0.3 else rng.standard_normal(shape, dtype=np.float32)
-    grain = cv2.GaussianBlur(grain, (0, 0), _between(rng, 0.8, 3.5))
+    grain = cv2.GaussianBlur(grain, (0, 0), between(rng, 0.8, 3.5))
     grain = (grain - grain.mean()) / max(float(grain.std()), 1e-6)
     if rng.random() < 0.3:  # ridges between holes
         grain = 1.3 - 2 * np.minimum(np.abs(grain), 1.3)
-    grain = np.exp(_between(rng, 0.08, 0.6) * grain)
+    grain = np.exp(between(rng, 0.08, 0.6) * grain)
     return (grain / grain.mean()).astype(np.float32)
 
 
@@ -152,13 +152,13 @@ def _bodies(shape: tuple[int, int], rng: np.random.Generator, *, grained: bool) 
         body = np.maximum(body, one) if rng.random() < 0.7 else body + one
     texture = cv2.GaussianBlur(rng.standard_normal(shape, dtype=np.float32), (0, 0), rng.uniform(4, 14))
     body *= np.clip(1 + rng.uniform(0, 0.5) * texture / texture.std(), 0.1, None)
-    body = cv2.GaussianBlur(body, (0, 0), _between(rng, 0.7, 4))
+    body = cv2.GaussianBlur(body, (0, 0), between(rng, 0.7, 4))
     if grained and rng.random() < GRANULAR:
         body *= granular(shape, rng)
     return body if rugged is None else body * np.clip(0.6 + 0.4 * rugged, 0, 3)
 
 
-def _between(rng: np.random.Generator, low: float, high: float) -> float:
+def between(rng: np.random.Generator, low: float, high: float) -> float:
     """Draw a number whose logarithm is anywhere between those of two others."""
     return float(np.exp(rng.uniform(np.log(low), np.log(high))))
 

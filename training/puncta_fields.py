@@ -15,10 +15,11 @@ import numpy as np
 import pandas as pd
 import tifffile
 from data import invisible, spot_target
-from puncta_cells import crowd_field, hazy_field, wide_field
+from puncta_cells import between, crowd_field, hazy_field, wide_field
 from puncta_scenes import COLUMNS, IGNORED, drawn_field
 
 from napari_tam.networks.predictor import MARGIN
+from napari_tam.puncta.emitters import values_at
 from napari_tam.puncta.spot_input import network_input, pixel_noise, repair_hot_pixels
 from napari_tam.simulate.parameters import random_parameters
 from napari_tam.simulate.scene import Scene
@@ -123,8 +124,7 @@ def unmarked(data: Path) -> list[tuple[Field, float]]:
         ("deepblink_c1", 0.7), ("deepblink_c2", 0.7), ("spotiflow_hybiss", 2.0), ("spotiflow_terra", 2.0),
     ):  # fmt: skip
         weighed.append((tifffile.imread(more / f"{name}.tif"), often))
-    none = np.zeros((0, len(COLUMNS)), np.float32)
-    return [(Field(pixels.astype(np.float32), none), often) for pixels, often in weighed]
+    return _without_marks(weighed)
 
 
 def stains(data: Path) -> list[tuple[Field, float]]:
@@ -137,6 +137,11 @@ def stains(data: Path) -> list[tuple[Field, float]]:
     for number in (1, 2):
         stack = tifffile.imread(data / "real" / f"nuclear_condensates_{number}_zstack.tif")[:, 0]
         weighed += [(plane, 0.3) for plane in stack]
+    return _without_marks(weighed)
+
+
+def _without_marks(weighed: list[tuple[np.ndarray, float]]) -> list[tuple[Field, float]]:
+    """Fields of planes that nobody marked, each with how often it is drawn."""
     none = np.zeros((0, len(COLUMNS)), np.float32)
     return [(Field(pixels.astype(np.float32), none), often) for pixels, often in weighed]
 
@@ -318,18 +323,18 @@ def cut_off(pixels: np.ndarray, spots: np.ndarray, rng: np.random.Generator) -> 
         below = np.full_like(pixels, np.percentile(pixels, rng.uniform(20, 98)))
     after = np.maximum(pixels - below, 0).astype(np.float32)
     spots = spots.copy()
-    spots[_at(after, spots) < LEFT * (_at(pixels, spots) - _at(level, spots, 1)), 3] = IGNORED
+    before = _highest_at(pixels, spots) - values_at(level, spots[:, :2])
+    spots[_highest_at(after, spots) < LEFT * before, 3] = IGNORED
     return after, spots
 
 
 def counted(pixels: np.ndarray, spots: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Take a picture again with few photons, which a detector counts one by one."""
     low, high = np.percentile(pixels, (1, 99.9))
-    light = np.maximum(pixels - low, 0) / max(float(high - low), 1e-6) * _between(rng, 4, 40)
-    light = (light + _between(rng, 0.01, 0.5)).astype(np.float32)
-    level = _at(cv2.GaussianBlur(light, (0, 0), 8), spots, 1)
-    height = _at(cv2.GaussianBlur(light, (0, 0), 0.7), spots) - level
-    width = spots[:, 2] if len(spots) else np.zeros(0, np.float32)
+    light = np.maximum(pixels - low, 0) / max(float(high - low), 1e-6) * between(rng, 4, 40)
+    light = (light + between(rng, 0.01, 0.5)).astype(np.float32)
+    level = values_at(cv2.GaussianBlur(light, (0, 0), 8), spots[:, :2])
+    height, width = _highest_at(cv2.GaussianBlur(light, (0, 0), 0.7), spots) - level, spots[:, 2]
     clear = (height * np.sqrt(np.pi) * width > 8 * np.sqrt(level + 0.1)) & (height * width**2 > 3)
     spots = spots.copy()
     spots[~clear, 3] = IGNORED
@@ -340,15 +345,9 @@ def counted(pixels: np.ndarray, spots: np.ndarray, rng: np.random.Generator) -> 
     return electrons.astype(np.float32), spots
 
 
-def _at(image: np.ndarray, spots: np.ndarray, size: int = 3) -> np.ndarray:
-    """Highest value within a square around each punctum."""
-    highest = cv2.dilate(image, np.ones((size, size), np.uint8))
-    row, column = np.clip(np.round(spots[:, :2]), 0, np.array(image.shape) - 1).astype(int).T
-    return highest[row, column]
-
-
-def _between(rng: np.random.Generator, low: float, high: float) -> float:
-    return float(np.exp(rng.uniform(np.log(low), np.log(high))))
+def _highest_at(image: np.ndarray, spots: np.ndarray) -> np.ndarray:
+    """Highest value within 3 x 3 pixels around each punctum."""
+    return values_at(cv2.dilate(image, np.ones((3, 3), np.uint8)), spots[:, :2])
 
 
 def hot_pixels(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -132,9 +132,8 @@ class NetworkDetector:
             table = resolve_crowds(
                 table, pixels, pixel_size_um, sigma, Likely(likely[kept], others, log_odds)
             )
-        return with_reasons(
-            table, hot, ROSE if self.crowds else 0.0
-        )  # a stack has the light of several planes
+        # A punctum of a stack has the light of several planes.
+        return with_reasons(table, hot, ROSE if self.crowds else 0.0)
 
     def detect(self, image: Plane, pixel_size_um: float, settings: Settings) -> pd.DataFrame:
         """See `Detector.detect`."""
