@@ -158,8 +158,8 @@ class Ours:
     def batch(self, images: list[Image]) -> tuple[list[np.ndarray], float, list[pd.DataFrame]]:
         """Find puncta in all images; also returns the threshold that they share, and the candidates."""
         tables = [self.detector.candidates(i.pixels, i.pixel_um, self.settings) for i in images]
-        sure = [t[sure_ones(t, self.settings.puncta_score)] for t in tables]
-        threshold = from_populations(pd.concat(sure)["contrast"].to_numpy(float))
+        sure = pd.concat([t[sure_ones(t, self.settings.puncta_score)] for t in tables])
+        threshold = from_populations(sure["contrast"].to_numpy(float), score=sure["score"].to_numpy(float))
         return [points(select(t, self.settings, threshold)) for t in tables], threshold.value, tables
 
 

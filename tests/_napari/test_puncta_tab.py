@@ -45,7 +45,7 @@ def two_populations(shape: tuple[int, int]) -> pd.DataFrame:
         {
             "y_px": rng.uniform(1, shape[0] - 2, number),
             "x_px": rng.uniform(1, shape[1] - 2, number),
-            "score": [0.9] * (FAINT + CLEAR) + [0.2] * UNSURE + [0.9] * FLANKS + [0.0] * HOT,
+            "score": [0.8] * (FAINT + CLEAR) + [0.2] * UNSURE + [0.9] * FLANKS + [0.0] * HOT,
             "contrast": [*contrast, *[30.0] * (UNSURE + FLANKS), *[0.0] * HOT],
             "intensity": 100.0,
             "peak": 20.0,
@@ -114,7 +114,7 @@ def test_a_dragged_line_sets_the_form_and_moves_the_puncta_at_once(
     automatic = plot.value
     found: list[float] = []
     monkeypatch.setattr(
-        "napari_tam.puncta.threshold.from_populations", lambda *_: found.append(0) or Threshold()
+        "napari_tam.puncta.threshold.from_populations", lambda *_, **__: found.append(0) or Threshold()
     )
     drag(plot, qtbot, 30, 20)  # beside the line: nothing is taken
     assert entry.value is None

@@ -38,7 +38,7 @@ class Contrasts(fakes.PeakDetector):
     def candidates(self, *given: Any) -> pd.DataFrame:
         self.calls += 1
         table = super().candidates(*given)
-        return table.assign(contrast=table["peak"] / 10)
+        return table.assign(contrast=table["peak"] / 10, score=0.8)
 
 
 def grid(faint: int, clear: int, seed: int) -> np.ndarray:
@@ -224,7 +224,7 @@ def test_a_single_analysis_says_its_threshold() -> None:
     field = field_of_arrays(arrays, Settings(pixel_size_um=0.5), "one")
     analysis: Analysis = analyse(field, Settings(), replace(fakes.models(), puncta=Contrasts()))
     assert 5 < float(str(analysis.summary["puncta_threshold"])) < 16
-    assert analysis.summary["puncta_false_share"] == 0
+    assert analysis.summary["puncta_false_share"] == pytest.approx(0.2)  # the scores are 0.8
 
 
 @pytest.mark.parametrize("count", [1, 2, 7, 100])

@@ -62,6 +62,15 @@ def test_two_populations_of_clear_puncta_are_both_kept() -> None:
     assert from_populations(contrasts(300, 300, at=20.0, beyond=90.0)).rule == "none"
 
 
+@pytest.mark.parametrize(("sure", "rule"), [(0.97, "none"), (0.8, "populations")])
+def test_fainter_puncta_that_are_clear_to_the_network_are_kept(sure: float, rule: str) -> None:
+    values = contrasts(120, 300)
+    found = from_populations(values, score=np.where(values < 8, sure, 0.99))
+    assert found.rule == rule
+    assert found.populations is not None
+    assert ("both are clear" in found.reason) == (rule == "none")
+
+
 @pytest.mark.parametrize("count", [0, 1, 99])
 def test_few_puncta_tell_no_threshold(count: int) -> None:
     found = from_populations(contrasts(count // 2, count - count // 2))

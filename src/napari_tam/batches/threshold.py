@@ -246,7 +246,7 @@ class _Search:
 
     def populations(self, names: Mapping[Path, str], label: str) -> Threshold:
         """Learn from fields spread over all files."""
-        contrast: list[npt.NDArray[np.float64]] = []
+        found: list[npt.NDArray[np.float64]] = [np.zeros((0, 2))]  # contrast and score
         images: list[str] = []
         for one in self._sampler.fields(names, MOST):
             try:
@@ -254,11 +254,12 @@ class _Search:
                 sure = sure_ones(own, self.settings.puncta_score)
             except Exception:  # it fails with its reason when its turn comes
                 continue
-            contrast.append(own.loc[sure, "contrast"].to_numpy(np.float64))
+            found.append(own.loc[sure, ["contrast", "score"]].to_numpy(np.float64))
             images.append(one.name)
-            if sum(map(len, contrast)) >= ENOUGH:
+            if sum(map(len, found)) >= ENOUGH:
                 break
-        return from_populations(np.concatenate([np.zeros(0), *contrast]), tuple(images))
+        contrast, score = np.concatenate(found).T
+        return from_populations(contrast, tuple(images), score)
 
     def _candidates(self, one: Field) -> pd.DataFrame:
         known = self.found[one.name].candidates if one.name in self.found else None

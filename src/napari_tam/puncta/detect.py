@@ -16,19 +16,19 @@ import pandas as pd
 
 from napari_tam.networks.averaging import averaged
 from napari_tam.puncta import photometry
-from napari_tam.puncta.flows import LOWEST_SCORE, centres_from_flows
+from napari_tam.puncta.flows import LOWEST_SCORE
 from napari_tam.puncta.patches import FWHM, Float, Points
-from napari_tam.puncta.psf_width import TYPICAL_SIGMA_PX, typical_sigma
+from napari_tam.puncta.psf_width import TYPICAL_SIGMA_PX, width_among
 from napari_tam.puncta.resolving import Likely, resolve_crowds
 from napari_tam.puncta.selection import KEPT, select
 from napari_tam.puncta.spot_input import (
     contrast_at,
-    network_input,
     prominence_in,
     repair_hot_pixels,
     response,
 )
 from napari_tam.puncta.vesicles import is_vesicle, width_error
+from napari_tam.puncta.working_scale import look
 
 if TYPE_CHECKING:
     from napari_tam.networks.predictor import Predictor
@@ -110,19 +110,16 @@ class NetworkDetector:
     def candidates(self, image: Plane, pixel_size_um: float, settings: Settings) -> pd.DataFrame:
         """See `Detector.candidates`."""
         pixels, hot = repair_hot_pixels(image)
-        look = partial(averaged, self.predictor) if settings.average_flips else self.predictor
-        output = look(network_input(pixels, self.predictor.in_channels))
-        points, scores = centres_from_flows(output)
-        log_odds = output[2].astype(np.float16) if self.crowds else None
-        del output  # it takes more memory than all that follows
-        typical = typical_of(pixels, points, scores, pixel_size_um, settings)
+        network = partial(averaged, self.predictor) if settings.average_flips else self.predictor
+        seen = look(pixels, network, self.predictor.in_channels, given_width(pixel_size_um, settings))
+        points, scores, typical = seen.points, seen.scores, seen.typical
         if typical > FINE_PX:
             points, scores = without_doubles(points, scores, NO_DIP * typical)
         judged = judge(pixels, points, scores, typical)
         kept = judged >= LOWEST_SCORE
         table = measure_spots(pixels, points[kept], judged[kept], pixel_size_um, settings, typical)
-        if log_odds is not None:
-            sigma = typical if settings.spot_sigma_um else None
+        if self.crowds:
+            sigma = given_width(pixel_size_um, settings)
             likely = scores >= 1 / (1 + ODDS)  # above 0.5 by the network alone
 
             def others() -> pd.DataFrame:
@@ -130,7 +127,7 @@ class NetworkDetector:
                 return measure_spots(pixels, points[more], judged[more], pixel_size_um, settings, typical)
 
             table = resolve_crowds(
-                table, pixels, pixel_size_um, sigma, Likely(likely[kept], others, log_odds)
+                table, pixels, pixel_size_um, sigma, Likely(likely[kept], others, seen.log_odds)
             )
         # A punctum of a stack has the light of several planes.
         return with_reasons(table, hot, ROSE if self.crowds else 0.0)
@@ -144,16 +141,9 @@ class NetworkDetector:
         return NetworkDetector(self.predictor, crowds=False)
 
 
-def typical_of(
-    pixels: Float, points: Points, scores: Float, pixel_size_um: float, settings: Settings
-) -> float:
-    """Sigma (px) of a single punctum: the given one, or by those of a good score (most others are noise)."""
-    if settings.spot_sigma_um:
-        return settings.spot_sigma_um / pixel_size_um
-    if not len(points):
-        return TYPICAL_SIGMA_PX
-    sure = points[scores >= 0.5]
-    return typical_sigma(pixels, sure if len(sure) else points)
+def given_width(pixel_size_um: float, settings: Settings) -> float | None:
+    """Sigma (px) of a single punctum, if the settings say it."""
+    return settings.spot_sigma_um / pixel_size_um if settings.spot_sigma_um else None
 
 
 def without_doubles(points: Points, scores: Float, reach: float) -> tuple[Points, Float]:
@@ -209,7 +199,7 @@ class LogDetector:
     def candidates(self, image: Plane, pixel_size_um: float, settings: Settings) -> pd.DataFrame:
         """See `Detector.candidates`. The score is contrast / (contrast + `LOG_HALF`)."""
         pixels, hot = repair_hot_pixels(image)
-        sigma = settings.spot_sigma_um / pixel_size_um if settings.spot_sigma_um else TYPICAL_SIGMA_PX
+        sigma = given_width(pixel_size_um, settings) or TYPICAL_SIGMA_PX
         best = np.full(pixels.shape, -np.inf, np.float32)
         for width in (0.8 * sigma, 1.2 * sigma, 2.0 * sigma):
             response = -cv2.Laplacian(cv2.GaussianBlur(pixels, (0, 0), width), cv2.CV_32F)
@@ -250,7 +240,7 @@ def measure_spots(
     points, scores
         (N, 2) rough positions, and N scores.
     typical
-        Sigma (px) of a single punctum; None: by `typical_of` these.
+        Sigma (px) of a single punctum; None: the given one, or by `width_among` these.
 
     Returns
     -------
@@ -260,7 +250,7 @@ def measure_spots(
         return pd.DataFrame({name: np.zeros(0) for name in SPOT_COLUMNS})
     pixels = np.asarray(image, np.float32)
     if typical is None:
-        typical = typical_of(pixels, points, scores, pixel_size_um, settings)
+        typical = given_width(pixel_size_um, settings) or width_among(pixels, points, scores)
     found = photometry.measure_all(pixels, points, typical)
     snr = found.peak / np.maximum(found.noise, least_noise(found.noise, found.peak))
     columns = {

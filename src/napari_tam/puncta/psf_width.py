@@ -99,6 +99,14 @@ def typical_sigma(pixels: Float, points: Points) -> float:
     return sigma
 
 
+def width_among(pixels: Float, points: Points, scores: Float) -> float:
+    """Width (sigma, px) of a single punctum: by candidates of a good score, as most others are noise."""
+    if not len(points):
+        return TYPICAL_SIGMA_PX
+    sure = points[scores >= 0.5]
+    return typical_sigma(pixels, sure if len(sure) else points)
+
+
 def laplacian_windows(pixels: Float) -> Float:
     """Return the windows around all pixels of a plane that `laplacian_at` asks for; no copy of each."""
     reach = int(np.ceil(3.5 * APART * MOST_PX))

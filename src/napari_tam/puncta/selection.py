@@ -54,8 +54,9 @@ def threshold_for(candidates: pd.DataFrame, settings: Settings, label: str = "")
     given = settings.threshold_of(label)
     if given is not None:
         return by_user(given)
-    sure = sure_ones(candidates, settings.puncta_score)
-    return from_populations(candidates.loc[sure, "contrast"].to_numpy(np.float64))
+    sure = candidates[sure_ones(candidates, settings.puncta_score)]
+    contrast, score = (sure[name].to_numpy(np.float64) for name in ("contrast", "score"))
+    return from_populations(contrast, score=score)
 
 
 def reasons(candidates: pd.DataFrame, settings: Settings, threshold: Threshold) -> npt.NDArray[np.object_]:

@@ -29,6 +29,9 @@ FEWEST, FEWEST_OF_ONE = 100, 20
 #: and texture: what stands out more is no background.
 FAINT = 6.5
 
+#: ... and a lower mean score: where the network is so sure of the fainter ones, they are puncta as well.
+DOUBTFUL = 0.9
+
 #: The upper one holds at least this share: where only few stand out, they are aggregates of what is counted.
 LEAST_CLEAR = 0.2
 
@@ -115,7 +118,9 @@ def by_user(value: float) -> Threshold:
     return Threshold(value, "given", "set by the user")
 
 
-def from_populations(contrast: Values, images: tuple[str, ...] = ()) -> Threshold:
+def from_populations(
+    contrast: Values, images: tuple[str, ...] = (), score: Values | None = None
+) -> Threshold:
     """Return the valley between bumps that hardly stand out and puncta that do, if there are both.
 
     Parameters
@@ -124,6 +129,8 @@ def from_populations(contrast: Values, images: tuple[str, ...] = ()) -> Threshol
         (N,) contrasts of the puncta that the detector's score keeps.
     images
         Names of the images that they lie in.
+    score
+        (N,) their scores; None: they have no say.
     """
     values = np.sort(np.log2(contrast[contrast > LOWEST]))
     known: dict[str, Any] = {"images": images, "puncta": len(contrast), "histogram": _histogram(contrast)}
@@ -150,6 +157,13 @@ def from_populations(contrast: Values, images: tuple[str, ...] = ()) -> Threshol
         reason = "the puncta are one population; their score alone decides"
         return Threshold(reason=reason, **known)
     both = (float(2 ** mean[0]), float(2 ** mean[1]))
+    fainter = np.ones(0) if score is None else score[(contrast > LOWEST) & (contrast < valley)]
+    if len(fainter) and fainter.mean() > DOUBTFUL:
+        reason = (
+            f"there are fainter and brighter puncta (contrast {both[0]:.1f} and {both[1]:.1f}), and both are "
+            f"clear (mean score of the fainter ones {fainter.mean():.2f}); their score alone decides"
+        )
+        return Threshold(reason=reason, populations=both, **known)
     return Threshold(
         round(valley, 2),
         "populations",

@@ -1,0 +1,132 @@
+"""How large the network sees an image: wide puncta are found best in a smaller one.
+
+It was taught on puncta of some 1 to 2.5 px (sigma). In oversampled images wide ones are found, too, but so
+are the bumps between them, which are as wide there as puncta are elsewhere.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from napari_tam.puncta.flows import centres_from_flows
+from napari_tam.puncta.psf_width import width_among
+from napari_tam.puncta.spot_input import network_input, prominence_in, response
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from napari_tam.puncta.patches import Float, Points
+
+    Network = Callable[[Float], Float]
+
+#: Puncta wider than the first of these (sigma, px) are looked for in an image in which they are as wide as
+#: the second.
+WIDE_PX, WORKING_PX = 3.0, 1.8
+
+#: In an image of much wider ones the network sees parts of them, which are narrower. So from the first of
+#: these on (px) it looks at half the size as well, and what has at least the second one there is wide.
+PERHAPS_PX, SURELY_PX = 2.0, 3.6
+
+#: What is wider than this is no punctum.
+WIDEST_PX = 12.0
+
+#: The size that the network sees is changed so often at most.
+LOOKS = 3
+
+#: So many puncta that stand out this much, by `prominence_in`, and are not seen in the smaller image (within
+#: so many sigma) are narrow ones among wide ones: then the image stays as it is.
+LOST, CLEARLY, NEAR = 5, 7.5, 1.5
+
+#: Width (px) at which narrow ones are looked at.
+_NARROW_PX = 1.4
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What the network says of an image.
+
+    Attributes
+    ----------
+    points, scores
+        (N, 2) rough places and (N,) scores of candidates.
+    log_odds
+        (Y, X) of a punctum at each pixel.
+    typical
+        Sigma (px) of a single punctum.
+    times
+        How many times smaller the image was that it saw.
+    """
+
+    points: Points
+    scores: Float
+    log_odds: npt.NDArray[np.floating[Any]]
+    typical: float
+    times: float
+
+
+def look(pixels: Float, network: Network, planes: int, known: float | None = None) -> Seen:
+    """Let the network look at an image, at the size that suits its puncta.
+
+    Parameters
+    ----------
+    pixels
+        (Y, X) the exosome channel.
+    network
+        Planes of `network_input` → (3, Y, X) flows and log odds.
+    planes
+        How many planes it takes.
+    known
+        Sigma (px) of a single punctum, if it is known.
+    """
+    if known is not None:
+        return _at(pixels, network, planes, known / WORKING_PX if known > WIDE_PX else 1.0, known)
+    seen = whole = _at(pixels, network, planes)
+    for _ in range(LOOKS):
+        width = seen.typical / seen.times  # where it was seen
+        if width <= (PERHAPS_PX if seen is whole else WIDE_PX):
+            break
+        times = seen.typical / WORKING_PX if width > WIDE_PX else 2.0
+        smaller = _at(pixels, network, planes, times)
+        if width <= WIDE_PX and smaller.typical < SURELY_PX:
+            break
+        if smaller.typical > WIDEST_PX or not (smaller.scores >= 0.5).any():
+            break
+        if _lost(pixels, whole, smaller) >= LOST:
+            break
+        seen = smaller
+    return seen
+
+
+def _at(pixels: Float, network: Network, planes: int, times: float = 1.0, known: float | None = None) -> Seen:
+    """Let it look at an image that is so many times smaller."""
+    if times <= 1:
+        output = network(network_input(pixels, planes))
+        points, scores = centres_from_flows(output)
+        typical = width_among(pixels, points, scores) if known is None else known
+        # half as precise: the whole output takes more memory than all that follows
+        return Seen(points, scores, output[2].astype(np.float16), typical, 1.0)
+    size = [max(1, round(n / times)) for n in pixels.shape]
+    small = np.asarray(cv2.resize(pixels, size[::-1], interpolation=cv2.INTER_AREA), np.float32)
+    seen = _at(small, network, planes)
+    larger = np.array(pixels.shape) / size
+    points = (seen.points + 0.5) * larger - 0.5
+    odds = cv2.resize(seen.log_odds.astype(np.float32), pixels.shape[::-1], interpolation=cv2.INTER_LINEAR)
+    typical = seen.typical * times if known is None else known
+    return Seen(points, seen.scores, odds.astype(np.float16), typical, times)
+
+
+def _lost(pixels: Float, whole: Seen, smaller: Seen) -> int:
+    """Count the clear puncta that are not seen in the smaller image."""
+    from scipy.spatial import cKDTree
+
+    sure, there = (seen.points[seen.scores >= 0.5] for seen in (whole, smaller))
+    if not len(sure):
+        return 0
+    away = cKDTree(there).query(sure)[0] > NEAR * WORKING_PX * smaller.times
+    clear = prominence_in(response(pixels, _NARROW_PX), sure) > CLEARLY
+    return int((away & clear).sum())

@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+from bundled import need
+from flow_images import blurred_noise, spots_image
+
+from napari_tam.evaluate.matching import match_points
+from napari_tam.networks.predictor import Predictor
+from napari_tam.puncta.detect import NetworkDetector
+from napari_tam.puncta.working_scale import WORKING_PX, look
+from napari_tam.settings import Settings
+
+UM = 0.1
+
+
+def bundled() -> NetworkDetector:
+    return NetworkDetector(Predictor(need("puncta").load()))
+
+
+def over_haze(seed: int, sigma: float = 1.8, edge: int = 160) -> tuple[np.ndarray, np.ndarray]:
+    """Draw 16 puncta over haze whose bumps are hardly wider, and photons of both; and where they are."""
+    rng = np.random.default_rng(seed)
+    along = np.linspace(20, edge - 20, 4)
+    places = np.stack(np.meshgrid(along, along), axis=-1).reshape(-1, 2) + rng.uniform(-5, 5, (16, 2))
+    light = spots_image((edge, edge), [(y, x, 90.0, sigma) for y, x in places], noise=0, background=60)
+    light = light + 12 * blurred_noise((edge, edge), 1.2 * sigma, seed)
+    photons = rng.poisson(np.maximum(light, 1)).astype(np.float32)
+    return cv2.GaussianBlur(photons, (0, 0), 0.6), places
+
+
+@pytest.mark.parametrize("times", [1, 2, 3, 4])
+def test_an_enlarged_image_has_the_same_puncta(times: int) -> None:
+    detector = bundled()
+    for seed in range(3):
+        image, places = over_haze(seed)
+        large = cv2.resize(image, None, fx=times, fy=times, interpolation=cv2.INTER_CUBIC)
+        found = detector.detect(np.clip(np.round(10 * large), 0, 65535).astype(np.uint16), UM, Settings())
+        where = (places + 0.5) * times - 0.5
+        assert len(match_points(where, found[["y_px", "x_px"]].to_numpy(float), 2.0 * times)) == 16
+        assert len(found) <= 17
+        assert np.median(found["sigma_px"]) == pytest.approx(1.9 * times, rel=0.15)
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_narrow_puncta_among_bright_wide_ones_are_not_lost(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    along = np.arange(30, 500, 52.0)
+    places = np.stack(np.meshgrid(along, along), axis=-1).reshape(-1, 2) + rng.uniform(-6, 6, (100, 2))
+    wide = rng.permutation(100) < 75
+    spots = [(y, x, 460.0 if w else 110.0, 6.0 if w else 1.2) for (y, x), w in zip(places, wide, strict=True)]
+    light = spots_image((512, 512), spots, noise=0, background=20)
+    image = 2 * (rng.poisson(light) + rng.normal(100, 2, light.shape))
+    found = bundled().detect(image.astype(np.uint16), UM, Settings())
+    hit = match_points(places, found[["y_px", "x_px"]].to_numpy(float), 3)[:, 0]
+    assert np.isin(np.flatnonzero(~wide), hit).mean() > 0.95
+    assert np.isin(np.flatnonzero(wide), hit).mean() > 0.95
+
+
+@pytest.mark.parametrize("sigma", [1.0, 2.5, 5.0])
+def test_where_the_width_is_known_the_network_looks_once(sigma: float) -> None:
+    seen = []
+
+    def network(planes: np.ndarray) -> np.ndarray:
+        seen.append(planes.shape[1:])
+        return np.full((3, *planes.shape[1:]), -9, np.float32)
+
+    found = look(over_haze(0)[0], network, 4, sigma)
+    assert len(found.points) == 0
+    assert found.typical == sigma
+    assert found.log_odds.shape == (160, 160)
+    assert seen == [(160, 160) if sigma < 3 else (round(160 * WORKING_PX / sigma),) * 2]
+
+
+def test_an_image_without_puncta_is_looked_at_as_it_is() -> None:
+    noise = np.random.default_rng(3).normal(500, 20, (128, 128)).astype(np.float32)
+    assert look(noise, Predictor(need("puncta").load()), 4).times == 1
