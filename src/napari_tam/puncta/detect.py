@@ -17,14 +17,15 @@ import pandas as pd
 from napari_tam.networks.averaging import averaged
 from napari_tam.puncta import photometry
 from napari_tam.puncta.flows import LOWEST_SCORE
+from napari_tam.puncta.padding import lie_in
 from napari_tam.puncta.patches import FWHM, Float, Points
+from napari_tam.puncta.preparing import Ready, prepare
 from napari_tam.puncta.psf_width import TYPICAL_SIGMA_PX, width_among
 from napari_tam.puncta.resolving import Likely, resolve_crowds
 from napari_tam.puncta.selection import KEPT, select
 from napari_tam.puncta.spot_input import (
     contrast_at,
     prominence_in,
-    repair_hot_pixels,
     response,
 )
 from napari_tam.puncta.vesicles import is_vesicle, width_error
@@ -62,6 +63,9 @@ LOG_HALF = 6.0
 
 #: LoG candidates are kept down to this contrast (score 1/3): below it noise alone gives thousands.
 LOG_LOWEST = 3.0
+
+#: Columns in grey values.
+LIGHT_COLUMNS = ("intensity", "peak", "background", "noise")
 
 #: Measured of every punctum.
 SPOT_COLUMNS = (
@@ -109,10 +113,14 @@ class NetworkDetector:
 
     def candidates(self, image: Plane, pixel_size_um: float, settings: Settings) -> pd.DataFrame:
         """See `Detector.candidates`."""
-        pixels, hot = repair_hot_pixels(image)
+        ready = prepare(image)
+        pixels = ready.pixels
         network = partial(averaged, self.predictor) if settings.average_flips else self.predictor
         seen = look(pixels, network, self.predictor.in_channels, given_width(pixel_size_um, settings))
         points, scores, typical = seen.points, seen.scores, seen.typical
+        if ready.padding is not None:  # what is mirrored next to its edge shares light with what is not
+            near = ~lie_in(ready.padding, points, 4 * typical)
+            points, scores = points[near], scores[near]
         if typical > FINE_PX:
             points, scores = without_doubles(points, scores, NO_DIP * typical)
         judged = judge(pixels, points, scores, typical)
@@ -130,7 +138,7 @@ class NetworkDetector:
                 table, pixels, pixel_size_um, sigma, Likely(likely[kept], others, seen.log_odds)
             )
         # A punctum of a stack has the light of several planes.
-        return with_reasons(table, hot, ROSE if self.crowds else 0.0)
+        return finish(table, ready, ROSE if self.crowds else 0.0)
 
     def detect(self, image: Plane, pixel_size_um: float, settings: Settings) -> pd.DataFrame:
         """See `Detector.detect`."""
@@ -139,6 +147,15 @@ class NetworkDetector:
     def for_planes(self) -> NetworkDetector:
         """See `Detector.for_planes`: without crowds, since a stack measures its puncta anew."""
         return NetworkDetector(self.predictor, crowds=False)
+
+
+def finish(table: pd.DataFrame, ready: Ready, clear: float = 0.0) -> pd.DataFrame:
+    """Turn measured spots into candidates (`with_reasons`) in the plane's own values, none in padding."""
+    if ready.padding is not None:
+        table = table[~lie_in(ready.padding, table[["y_px", "x_px"]].to_numpy(float))].reset_index(drop=True)
+    light = [name for name in (*LIGHT_COLUMNS, "intensity_se") if name in table]
+    table[light] /= ready.times
+    return with_reasons(table, ready.hot, clear)
 
 
 def given_width(pixel_size_um: float, settings: Settings) -> float | None:
@@ -198,7 +215,8 @@ class LogDetector:
 
     def candidates(self, image: Plane, pixel_size_um: float, settings: Settings) -> pd.DataFrame:
         """See `Detector.candidates`. The score is contrast / (contrast + `LOG_HALF`)."""
-        pixels, hot = repair_hot_pixels(image)
+        ready = prepare(image)
+        pixels = ready.pixels
         sigma = given_width(pixel_size_um, settings) or TYPICAL_SIGMA_PX
         best = np.full(pixels.shape, -np.inf, np.float32)
         for width in (0.8 * sigma, 1.2 * sigma, 2.0 * sigma):
@@ -212,7 +230,7 @@ class LogDetector:
         points = np.stack([rows, columns], axis=1).astype(np.float64)
         score = contrast / (contrast + LOG_HALF)
         table = measure_spots(pixels, points, score, pixel_size_um, settings)
-        return with_reasons(table[table["snr"] >= LOG_SNR].reset_index(drop=True), hot)
+        return finish(table[table["snr"] >= LOG_SNR].reset_index(drop=True), ready)
 
     def detect(self, image: Plane, pixel_size_um: float, settings: Settings) -> pd.DataFrame:
         """See `Detector.detect`."""
