@@ -57,7 +57,7 @@ CARDS = {
             "autophagosomes (NEUBIAS training resources, CC BY 4.0), nuclear condensates "
             "(stjude/punctatools, Apache-2.0), spots of weigertlab/spotiflow (BSD-3) and BBQuercus/deepBlink "
             "(MIT)",
-            "as what holds no puncta, 3 crops in 100: mitochondria and nuclei of the NEUBIAS field, "
+            "as what holds no puncta, 4 crops in 100: mitochondria and nuclei of the NEUBIAS field, "
             "chromatin of punctatools, BPAE cells, BBBC022",
             SIMULATED + " (macrophages with exosomes)",
             "drawn fields (training/puncta_scenes.py, puncta_cells.py), some with parts of Data Science Bowl "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
-from puncta_scenes import COLUMNS, IGNORED, Camera, merged, real, render, rough
+from puncta_scenes import COLUMNS, IGNORED, Camera, merged, real, render, rough, two_populations
 
 from napari_tam.puncta.emitters import values_at
 from napari_tam.puncta.spot_input import roundness
@@ -46,7 +46,7 @@ def crowd_field(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     count = max(1, int(len(places) * between(rng, 0.002, 0.022)))
     points = _beside(places[rng.integers(len(places), size=count)], rng)
     photons = between(rng, 250, 4000) * np.exp(rng.normal(0, rng.uniform(0.05, 0.5), count))
-    height = (photons / (2 * np.pi * sigma**2)).astype(np.float32)
+    height = (photons * two_populations(count, rng) / (2 * np.pi * sigma**2)).astype(np.float32)
     spots = merged(_table(points, sigma), height)
     faint = _matched(height, light, points, sigma) < BARELY
     spots[:, 3] = np.where((spots[:, 3] < 0) | faint, IGNORED, 0)
@@ -71,7 +71,7 @@ def hazy_field(rng: np.random.Generator, textures: list[np.ndarray]) -> tuple[np
         body = _bodies(shape, rng, grained=not crowded)
     else:
         body = real(shape, rng, textures)
-        if rng.random() < 0.6:
+        if rng.random() < 0.4:
             body = cv2.GaussianBlur(body, (0, 0), rng.uniform(1, 4))
     light = base + haze * (body + rng.uniform(0, 0.5) * cv2.GaussianBlur(body, (0, 0), 10))
     light = light.astype(np.float32)

@@ -18,6 +18,9 @@ STANDS_OUT = 5.2
 #: ... and is lost in it below this; in between the network may say what it likes.
 LOST = 3.0
 
+#: How often some puncta are many times as bright as the others.
+TWO_POPULATIONS = 0.2
+
 
 def drawn_field(rng: np.random.Generator, textures: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     """Draw a field; returns grey values and puncta (`COLUMNS`)."""
@@ -68,11 +71,11 @@ def rough(shape: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
 def real(shape: tuple[int, int], rng: np.random.Generator, textures: list[np.ndarray]) -> np.ndarray:
     """Cut a part out of a real field without puncta, enlarge and blur it; values up to 1.5."""
     picture = textures[rng.integers(len(textures))]
-    factor = rng.uniform(1.4, 3.0)
+    factor = rng.uniform(1.3, 3.0)
     part = [min(n, max(16, round(s / factor))) for n, s in zip(picture.shape, shape, strict=True)]
     top, left = (int(rng.integers(n - p + 1)) for n, p in zip(picture.shape, part, strict=True))
     crop = picture[top : top + part[0], left : left + part[1]]
-    crop = cv2.GaussianBlur(crop, (0, 0), rng.uniform(0.6, 2.0))
+    crop = cv2.GaussianBlur(crop, (0, 0), np.exp(rng.uniform(np.log(0.5), np.log(2.0))))
     crop = cv2.resize(crop, shape[::-1], interpolation=cv2.INTER_CUBIC)
     low, high = np.percentile(crop, (1, 99.5))
     return np.clip((crop - low) / max(float(high - low), 1e-6), 0, 1.5).astype(np.float32)
@@ -135,22 +138,37 @@ def puncta(
         rng.uniform(np.log(3), np.log(brightest)) + rng.normal(0, rng.uniform(0.1, 0.9), count)
     )
     height[clumps] *= rng.uniform(1, 4)
+    height *= two_populations(count, rng)
     spots = np.zeros((count, len(COLUMNS)), np.float32)
     spots[:, :2], spots[:, 2] = places, widths
     return sigma, merged(spots, height), height.astype(np.float32)
 
 
+def two_populations(count: int, rng: np.random.Generator) -> np.ndarray:
+    """Draw how many times brighter puncta are than the common ones: at times some are, by far."""
+    brighter = np.ones(count)
+    if rng.random() < TWO_POPULATIONS:
+        some = np.exp(rng.uniform(np.log(0.02), np.log(0.4)))
+        brighter[rng.random(count) < some] = np.exp(rng.uniform(np.log(4), np.log(40)))
+    return brighter
+
+
 def merged(spots: np.ndarray, height: np.ndarray) -> np.ndarray:
-    """Mark the fainter of two puncta that nobody could tell apart (within 1.1 sigma) as ignored."""
+    """Mark the fainter of two puncta that nobody could tell apart as ignored.
+
+    These lie within 1.1 sigma, or where the brighter one's light is more than the fainter one's height.
+    """
     from scipy.spatial import cKDTree
 
     if len(spots) < 2:
         return spots
-    reach = 1.1 * spots[:, 2]
-    for one, other in cKDTree(spots[:, :2]).query_pairs(float(reach.max())):
-        distance = np.hypot(*(spots[one, :2] - spots[other, :2]))
-        if distance < min(reach[one], reach[other]):
-            spots[one if height[one] < height[other] else other, 3] = -IGNORED
+    pairs = cKDTree(spots[:, :2]).query_pairs(3.0 * float(spots[:, 2].max()), output_type="ndarray")
+    faint = np.where(height[pairs[:, 0]] < height[pairs[:, 1]], pairs[:, 0], pairs[:, 1])
+    bright = pairs.sum(axis=1) - faint
+    squared = ((spots[faint, :2] - spots[bright, :2]) ** 2).sum(axis=1)
+    over = height[bright] * np.exp(-0.5 * squared / spots[bright, 2] ** 2) > height[faint]
+    near = squared < (1.1 * np.minimum(spots[faint, 2], spots[bright, 2])) ** 2
+    spots[faint[near | over], 3] = -IGNORED
     return spots
 
 

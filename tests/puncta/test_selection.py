@@ -45,8 +45,9 @@ def test_the_lowest_threshold_keeps_what_has_no_contrast_at_all() -> None:
 def test_a_threshold_of_the_settings_comes_first() -> None:
     rng = np.random.default_rng(0)
     both = np.exp2(np.concatenate([rng.normal(2.3, 0.3, 200), rng.normal(4.5, 0.6, 300)]))
-    table = candidates(contrast=list(both))
+    table = candidates(contrast=list(both), score=[0.8] * 500)
     assert threshold_for(table, Settings()).rule == "populations"
+    assert threshold_for(table.assign(score=0.99), Settings()).rule == "none"  # the fainter ones are clear
     found = threshold_for(table, Settings(puncta_threshold=30))
     assert (found.value, found.rule) == (30, "given")
     # What is left out for another reason has no say.

@@ -30,7 +30,7 @@ WIDE_PX, WORKING_PX = 3.0, 1.8
 
 #: In an image of much wider ones the network sees parts of them, which are narrower. So from the first of
 #: these on (px) it looks at half the size as well, and what has at least the second one there is wide.
-PERHAPS_PX, SURELY_PX = 2.0, 3.6
+PERHAPS_PX, SURELY_PX = 2.0, 4.5
 
 #: What is wider than this is no punctum.
 WIDEST_PX = 12.0
