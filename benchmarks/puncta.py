@@ -380,11 +380,17 @@ def run(data: Path, bigfish: Path | None, *, quick: bool = False) -> None:
     publish(Path(__file__).stem, lines, values)
 
 
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
+def arguments(description: str | None) -> argparse.ArgumentParser:
+    """Return what the command line takes, of all benchmarks of `finders`."""
+    parser = argparse.ArgumentParser(description=description)
     parser.add_argument("data", type=Path, help="the shared data folder")
-    parser.add_argument("--quick", action="store_true", help="a quarter of the images")
     parser.add_argument("--bigfish", type=Path, help="a Python interpreter with Big-FISH")
+    return parser
+
+
+if __name__ == "__main__":
+    parser = arguments(__doc__)
+    parser.add_argument("--quick", action="store_true", help="a quarter of the images")
     given = parser.parse_args()
     if not (given.data / "data" / "puncta").is_dir():
         raise SystemExit(f"there are no images in {given.data / 'data' / 'puncta'}")

@@ -8,14 +8,13 @@ part of what the network is trained on, drawn in other ways
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 from common import publish, table
-from puncta import OURS, finders
+from puncta import OURS, arguments, finders
 from skimage import restoration
 
 from napari_tam.evaluate.matching import match_points
@@ -277,8 +276,5 @@ def run(data: Path, bigfish: Path | None) -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("data", type=Path, help="the shared data folder")
-    parser.add_argument("--bigfish", type=Path, help="a Python interpreter with Big-FISH")
-    given = parser.parse_args()
+    given = arguments(__doc__).parse_args()
     run(given.data, given.bigfish)

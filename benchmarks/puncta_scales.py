@@ -6,14 +6,13 @@ of `puncta.py` at default settings, on a part of its images; Big-FISH alone is t
 
 from __future__ import annotations
 
-import argparse
 from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 from common import publish, table
-from puncta import SETS, BigFish, Image, finders, score
+from puncta import SETS, BigFish, Image, arguments, finders, score
 
 #: One in so many images of each set, and how much larger they are made.
 EVERY = {
@@ -66,8 +65,5 @@ def run(data: Path, bigfish: Path | None) -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("data", type=Path, help="the shared data folder")
-    parser.add_argument("--bigfish", type=Path, help="a Python interpreter with Big-FISH")
-    given = parser.parse_args()
+    given = arguments(__doc__).parse_args()
     run(given.data, given.bigfish)

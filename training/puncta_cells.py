@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
-from puncta_scenes import COLUMNS, IGNORED, Camera, merged, real, render, rough, two_populations
+from puncta_scenes import COLUMNS, IGNORED, Camera, between, merged, real, render, rough, two_populations
 
 from napari_tam.puncta.emitters import values_at
 from napari_tam.puncta.spot_input import roundness
@@ -156,11 +156,6 @@ def _bodies(shape: tuple[int, int], rng: np.random.Generator, *, grained: bool) 
     if grained and rng.random() < GRANULAR:
         body *= granular(shape, rng)
     return body if rugged is None else body * np.clip(0.6 + 0.4 * rugged, 0, 3)
-
-
-def between(rng: np.random.Generator, low: float, high: float) -> float:
-    """Draw a number whose logarithm is anywhere between those of two others."""
-    return float(np.exp(rng.uniform(np.log(low), np.log(high))))
 
 
 def _ellipse(canvas: np.ndarray, centre: np.ndarray, axes: np.ndarray, tilt: float, level: float) -> None:

@@ -15,8 +15,8 @@ import numpy as np
 import pandas as pd
 import tifffile
 from data import invisible, spot_target
-from puncta_cells import between, crowd_field, hazy_field, wide_field
-from puncta_scenes import COLUMNS, IGNORED, drawn_field
+from puncta_cells import crowd_field, hazy_field, wide_field
+from puncta_scenes import COLUMNS, IGNORED, between, drawn_field
 
 from napari_tam.networks.predictor import MARGIN
 from napari_tam.puncta.emitters import values_at
@@ -279,7 +279,7 @@ def vary(chosen: Field, kind: str, rng: np.random.Generator, size: int) -> tuple
     factor = 1.0
     if rng.random() < 0.5:
         low, high = (0.45, 1.3) if kind == "psd95" else (0.65, 2.2)
-        factor = float(np.exp(rng.uniform(np.log(low), np.log(high))))
+        factor = between(rng, low, high)
     if kind == "psd95" and rng.random() < 0.3:
         pixels = cv2.GaussianBlur(pixels, (0, 0), rng.uniform(0.3, 1.3))
     if factor != 1.0:

@@ -38,7 +38,7 @@ def drawn_field(rng: np.random.Generator, textures: list[np.ndarray]) -> tuple[n
 
 def background(shape: tuple[int, int], rng: np.random.Generator, textures: list[np.ndarray]) -> np.ndarray:
     """Photons of haze, texture, cells and fibres."""
-    base = float(np.exp(rng.uniform(np.log(3), np.log(300))))
+    base = between(rng, 3, 300)
     behind = np.full(shape, base, np.float32)
     if rng.random() < 0.3:
         slope = np.linspace(1, rng.uniform(1, 4), shape[1], dtype=np.float32)
@@ -57,7 +57,7 @@ def background(shape: tuple[int, int], rng: np.random.Generator, textures: list[
 
 def rough(shape: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
     """Texture whose peaks belong to a continuum, at times drawn out into fibres along one axis."""
-    sigma = float(np.exp(rng.uniform(np.log(1.0), np.log(20))))
+    sigma = between(rng, 1.0, 20)
     across = sigma * float(np.exp(rng.uniform(np.log(4), np.log(30)))) if rng.random() < 0.25 else sigma
     pair = (sigma, across) if rng.random() < 0.5 else (across, sigma)
     noise = rng.standard_normal(shape, dtype=np.float32)
@@ -75,7 +75,7 @@ def real(shape: tuple[int, int], rng: np.random.Generator, textures: list[np.nda
     part = [min(n, max(16, round(s / factor))) for n, s in zip(picture.shape, shape, strict=True)]
     top, left = (int(rng.integers(n - p + 1)) for n, p in zip(picture.shape, part, strict=True))
     crop = picture[top : top + part[0], left : left + part[1]]
-    crop = cv2.GaussianBlur(crop, (0, 0), np.exp(rng.uniform(np.log(0.5), np.log(2.0))))
+    crop = cv2.GaussianBlur(crop, (0, 0), between(rng, 0.5, 2.0))
     crop = cv2.resize(crop, shape[::-1], interpolation=cv2.INTER_CUBIC)
     low, high = np.percentile(crop, (1, 99.5))
     return np.clip((crop - low) / max(float(high - low), 1e-6), 0, 1.5).astype(np.float32)
@@ -118,7 +118,7 @@ def puncta(
     """Draw puncta: their common width, a table (`COLUMNS`), and their heights in photons."""
     wide = rng.random() < 0.3
     low, high = (2.8, 6.5) if wide else (0.8, 2.8)
-    sigma = float(np.exp(rng.uniform(np.log(low), np.log(high))))
+    sigma = between(rng, low, high)
     most = 60 if wide else 350
     count = 0 if rng.random() < 0.25 else int(np.exp(rng.uniform(0, np.log(most)))) * shape[0] ** 2 // 192**2
     places = rng.uniform(-2, shape[0] + 2, (count, 2))
@@ -144,12 +144,17 @@ def puncta(
     return sigma, merged(spots, height), height.astype(np.float32)
 
 
+def between(rng: np.random.Generator, low: float, high: float) -> float:
+    """Draw a number whose logarithm is anywhere between those of two others."""
+    return float(np.exp(rng.uniform(np.log(low), np.log(high))))
+
+
 def two_populations(count: int, rng: np.random.Generator) -> np.ndarray:
     """Draw how many times brighter puncta are than the common ones: at times some are, by far."""
     brighter = np.ones(count)
     if rng.random() < TWO_POPULATIONS:
-        some = np.exp(rng.uniform(np.log(0.02), np.log(0.4)))
-        brighter[rng.random(count) < some] = np.exp(rng.uniform(np.log(4), np.log(40)))
+        some = between(rng, 0.02, 0.4)
+        brighter[rng.random(count) < some] = between(rng, 4, 40)
     return brighter
 
 
@@ -240,7 +245,7 @@ class Camera:
 
         pressed = sometimes(0.3, 45, 96)
         return cls(
-            read_noise=float(np.exp(rng.uniform(np.log(0.5), np.log(4)))),
+            read_noise=between(rng, 0.5, 4),
             blur=sometimes(0.4, 0.4, 1.6),
             binned=sometimes(0.2, 1, 2) > 0,
             resized=sometimes(0.3, 0.5, 1.6),

@@ -29,9 +29,11 @@ ROUNDS = 8
 
 def padding_of(pixels: Float) -> npt.NDArray[np.bool_] | None:
     """Tell which pixels (Y, X) no microscope saw; None if it saw all of them."""
-    value = pixels.min(initial=np.inf)
+    if min(pixels.shape) < 2 * LEAST_PX:
+        return None
+    value = pixels.min()
     same = pixels == value
-    if same.mean() < LEAST_SHARE or min(pixels.shape) < 2 * LEAST_PX:
+    if same.mean() < LEAST_SHARE:
         return None
     # Beyond the image there is nothing either: strips along its border may be narrower.
     frame = (LEAST_PX,) * 4
