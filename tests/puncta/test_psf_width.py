@@ -9,7 +9,13 @@ from flow_images import spots_image
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from napari_tam.puncta.psf_width import LEAST_PX, MOST_PX, TYPICAL_SIGMA_PX, typical_sigma
+from napari_tam.puncta.psf_width import (
+    LEAST_PX,
+    MOST_PX,
+    TYPICAL_SIGMA_PX,
+    roundness_of_tops,
+    typical_sigma,
+)
 
 SHAPE = (200, 220)
 Spot = tuple[float, float, float, float]
@@ -68,3 +74,21 @@ def test_small_and_empty_images_have_a_width_within_the_limits(shape: tuple[int,
     for image in (np.zeros(shape, np.float32), noise):
         assert LEAST_PX <= typical_sigma(image, np.array([[0.0, 0.0], [0.0, 30.0]])) <= MOST_PX
     assert typical_sigma(np.zeros(shape, np.float32), np.zeros((1, 2))) == TYPICAL_SIGMA_PX
+
+
+@given(sigma=st.floats(1.5, 6), level=st.floats(0, 5000), height=st.floats(0.1, 5000))
+@settings(max_examples=30, deadline=None)
+def test_a_gaussian_has_a_round_top_and_a_disc_a_flat_one(sigma: float, level: float, height: float) -> None:
+    apart = np.hypot(*(np.mgrid[:120, :120] - np.array([60.0, 59.7])[:, None, None]))
+    gaussian, disc = (
+        level + height * shape for shape in (np.exp(-0.5 * (apart / sigma) ** 2), apart < 2.4 * sigma)
+    )
+    middle = np.array([[60.0, 60.0]])
+    # 2 s²σ² / (σ² + s²)² at s = 0.6 σ, over the same at s = σ
+    assert roundness_of_tops(gaussian.astype(np.float32), middle, sigma)[0] == pytest.approx(0.778, abs=0.05)
+    assert roundness_of_tops(disc.astype(np.float32), middle, sigma)[0] < 0.45
+
+
+def test_what_is_dark_has_no_top() -> None:
+    dark = spots_image(SHAPE, [(100.0, 100.0, -300.0, 2.0)], noise=0, background=1000)
+    assert roundness_of_tops(dark, np.array([[100.0, 100.0]]), 2.0)[0] == 0

@@ -43,6 +43,26 @@ def test_an_enlarged_image_has_the_same_puncta(times: int) -> None:
         assert np.median(found["sigma_px"]) == pytest.approx(1.9 * times, rel=0.15)
 
 
+def nuclei(seed: int) -> np.ndarray:
+    """Draw 16 nuclei of some 12 by 20 px, with texture, and photons."""
+    rng = np.random.default_rng(seed)
+    rows, columns = np.mgrid[:256, :256]
+    light = np.zeros((256, 256))
+    for y, x in np.argwhere(np.ones((4, 4))) * 64 + 32 + rng.uniform(-8, 8, (16, 2)):
+        (a, b), turned = rng.uniform(6, 11, 2), rng.uniform(0, np.pi)
+        along = (rows - y) * np.cos(turned) + (columns - x) * np.sin(turned)
+        across = (columns - x) * np.cos(turned) - (rows - y) * np.sin(turned)
+        light += rng.uniform(0.3, 1) * ((along / a) ** 2 + (across / b) ** 2 < 1)
+    light = cv2.GaussianBlur(light, (0, 0), 2) * (1 + 0.15 * blurred_noise(light.shape, 3, seed))
+    photons = rng.poisson(20 + 300 * np.maximum(light, 0)) + rng.normal(100, 2, light.shape)
+    return (2 * photons).astype(np.uint16)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_whole_nuclei_are_no_wide_puncta(seed: int) -> None:
+    assert len(bundled().detect(nuclei(seed), UM, Settings())) <= 1
+
+
 @pytest.mark.parametrize("seed", [0, 1])
 def test_narrow_puncta_among_bright_wide_ones_are_not_lost(seed: int) -> None:
     rng = np.random.default_rng(seed)

@@ -31,6 +31,9 @@ ASKED, BORDER_PX = 400, 3
 #: Of the brighter half of widths; a little below the median: two in one spot are wider, nothing is narrower.
 USUAL = 0.4
 
+#: How much narrower than a punctum the filter is that tells a round top from a flat one.
+TOP = 0.6
+
 #: Least and greatest width (px) that is believed.
 LEAST_PX, MOST_PX = 0.7, 6.0
 
@@ -71,8 +74,7 @@ def typical_sigma(pixels: Float, points: Points) -> float:
     """
     inside = ((points > BORDER_PX) & (points < np.array(pixels.shape) - 1 - BORDER_PX)).all(axis=1)
     asked = points[inside] if inside.any() else points
-    some = np.clip(np.round(asked[:: max(1, len(asked) // ASKED)]), 0, np.array(pixels.shape) - 1)
-    nine = (some[:, None] + np.stack(np.divmod(np.arange(9), 3), axis=1) - 1).astype(np.intp)
+    nine = _nine_pixels(pixels, asked[:: max(1, len(asked) // ASKED)])
     windows = laplacian_windows(pixels)
     noise = max(pixel_noise(pixels), 1e-6)
     sigma, places, clear = TYPICAL_SIGMA_PX, nine[:, 4], -np.inf
@@ -105,6 +107,39 @@ def width_among(pixels: Float, points: Points, scores: Float) -> float:
         return TYPICAL_SIGMA_PX
     sure = points[scores >= 0.5]
     return typical_sigma(pixels, sure if len(sure) else points)
+
+
+def roundness_of_tops(pixels: Float, points: Points, width: float) -> Doubles:
+    """How round the tops of bright places are: about 0.78 for puncta, less for whole nuclei and other discs.
+
+    What a Laplacian of Gaussian of `TOP` times the width answers there over that of the width itself, as in
+    `typical_sigma`. What has a flat top shows the narrow one its edge alone.
+
+    Parameters
+    ----------
+    pixels
+        (Y, X) the exosome channel.
+    points
+        (N, 2) rough places; N > 0.
+    width
+        Sigma (px) of a punctum.
+
+    Returns
+    -------
+    (N,) one for each place; 0 where no filter sees a bright place.
+    """
+    nine = _nine_pixels(pixels, points)
+    windows = laplacian_windows(pixels)
+    near = laplacian_at(windows, nine.reshape(-1, 2), width).reshape(-1, 9)
+    narrow = laplacian_at(windows, nine[np.arange(len(nine)), near.argmax(axis=1)], TOP * width)
+    height = near.max(axis=1)
+    return np.asarray(np.where(height > 0, narrow / np.maximum(height, 1e-9), 0))
+
+
+def _nine_pixels(pixels: Float, points: Points) -> npt.NDArray[np.intp]:
+    """Return the pixels (N, 9, 2) of places (N, 2) and around them."""
+    middle = np.clip(np.round(points), 0, np.array(pixels.shape) - 1)
+    return np.asarray(middle[:, None] + np.stack(np.divmod(np.arange(9), 3), axis=1) - 1, np.intp)
 
 
 def laplacian_windows(pixels: Float) -> Float:
