@@ -21,6 +21,7 @@ from puncta_scenes import COLUMNS, IGNORED, between, drawn_field
 from napari_tam.networks.predictor import MARGIN
 from napari_tam.puncta.emitters import values_at
 from napari_tam.puncta.spot_input import network_input, pixel_noise, repair_hot_pixels
+from napari_tam.puncta.working_scale import LARGER_PX, MOST_TIMES
 from napari_tam.simulate.parameters import random_parameters
 from napari_tam.simulate.scene import Scene
 
@@ -54,8 +55,14 @@ PSD95_SIGMA, DEEPSPOT_SIGMA, RNA_SIGMA = 2.2, 1.4, 1.3
 QUADRANT_PX, LOWER_SHARE = 256, 0.66
 
 
+#: How often a crop is one of coarse pixels, enlarged; how wide puncta of a kind are (px) where it is not the
+#: width of their marks; and how wide they are in coarse pixels.
+COARSE, REAL_SIGMA, COARSE_SIGMA = 0.2, {"autofluorescence": 0.8}, (0.45, 1.1)
+
 #: How often a crop is cut off at a black level, or its photons counted.
 DETECTOR = 0.1
+#: What is wider than this (px) was not seen through coarse pixels.
+NARROW_ENOUGH_PX = 2.4
 #: A punctum that has less than this share of its height above the black level may be seen or not.
 LEFT = 0.5
 
@@ -226,6 +233,9 @@ class Source:
         if rng.random() < 0.7:  # mostly a part: quicker, and more kinds of surroundings
             pixels, spots = part(pixels, spots, rng, size + 48)
         share = TEACHER[kind]
+        if share < 1 and rng.random() < COARSE:
+            pixels, spots = mirrored(*coarse(pixels, spots, REAL_SIGMA.get(kind), rng), size)
+            share *= 0.5
         if share < 1 and rng.random() < DETECTOR:  # which a teacher may not know
             pixels, spots = (cut_off if rng.random() < 0.6 else counted)(pixels, spots, rng)
             share = 0.0
@@ -311,6 +321,30 @@ def mirrored(pixels: np.ndarray, spots: np.ndarray, size: int) -> tuple[np.ndarr
             twin[:, axis] = 2 * length - 1 - twin[:, axis]
             spots = np.concatenate([spots, twin])
     return pixels, spots
+
+
+def coarse(
+    pixels: np.ndarray, spots: np.ndarray, sigma: float | None, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Take a picture again with coarse pixels, and enlarge it as `napari_tam.puncta.working_scale` does.
+
+    `sigma` is the width of its puncta (px), if it is not that in `spots`. Wide ones stay as they are.
+    """
+    width = sigma or (float(np.median(spots[:, 2])) if len(spots) else 1.4)
+    if width > NARROW_ENOUGH_PX:
+        return pixels, spots
+    after = min(width, between(rng, *COARSE_SIGMA))
+    times = after / width
+    larger = min(LARGER_PX / after, MOST_TIMES) * float(np.exp(rng.normal(0, 0.08)))
+    scale = np.ones(2)
+    for factor, method in ((times, cv2.INTER_AREA), (larger, cv2.INTER_CUBIC)):
+        size = [max(1, round(n * factor)) for n in pixels.shape]
+        scale = scale * size / np.array(pixels.shape)
+        pixels = cv2.resize(pixels, size[::-1], interpolation=method)
+    spots = spots.copy()
+    spots[:, :2] = (spots[:, :2] + 0.5) * scale - 0.5
+    spots[:, 2] *= float(scale.mean()) * (width / np.median(spots[:, 2]) if len(spots) else 1)
+    return np.asarray(pixels, np.float32), spots
 
 
 def cut_off(pixels: np.ndarray, spots: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:

@@ -1,7 +1,8 @@
-"""How large the network sees an image: wide puncta are found best in a smaller one.
+"""How large the network sees an image: wide puncta are found best in a smaller one, narrow ones in a larger.
 
 It was taught on puncta of some 1 to 2.5 px (sigma). In oversampled images wide ones are found, too, but so
-are the bumps between them, which are as wide there as puncta are elsewhere.
+are the bumps between them, which are as wide there as puncta are elsewhere. Where pixels are coarse (low
+magnification, binned cameras) neighbours share their pixels, and in a larger image they do not.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from napari_tam.networks.tiles import tiles
 from napari_tam.puncta.flows import centres_from_flows
 from napari_tam.puncta.psf_width import roundness_of_tops, width_among
 from napari_tam.puncta.spot_input import network_input, prominence_in, response
@@ -27,6 +29,10 @@ if TYPE_CHECKING:
 #: Puncta wider than the first of these (sigma, px) are looked for in an image in which they are as wide as
 #: the second.
 WIDE_PX, WORKING_PX = 3.0, 1.8
+
+#: Puncta narrower than the first of these are looked for in an image in which they are as wide as the second,
+#: at most so many times larger: by pieces of the image (edge and overlap, px), as it takes memory.
+NARROW_PX, LARGER_PX, MOST_TIMES, PIECE, OVERLAP = 1.1, 1.6, 2.0, 2048, 128
 
 #: In an image of much wider ones the network sees parts of them, which are narrower. So from the first of
 #: these on (px) it looks at half the size as well, and what has at least the second one there is wide.
@@ -63,7 +69,7 @@ class Seen:
     typical
         Sigma (px) of a single punctum.
     times
-        How many times smaller the image was that it saw.
+        How many times smaller the image was that it saw; less than 1: it was larger.
     round_tops
         Whether what it found in a smaller image has the tops of puncta.
     """
@@ -91,8 +97,11 @@ def look(pixels: Float, network: Network, planes: int, known: float | None = Non
         Sigma (px) of a single punctum, if it is known.
     """
     if known is not None:
-        return _at(pixels, network, planes, known / WORKING_PX if known > WIDE_PX else 1.0, known)
+        times = known / WORKING_PX if known > WIDE_PX else _times_of_narrow(known)
+        return _at(pixels, network, planes, times, known)
     seen = whole = _at(pixels, network, planes)
+    if seen.typical < NARROW_PX and (seen.scores >= 0.5).any():
+        return _at(pixels, network, planes, _times_of_narrow(seen.typical))
     for _ in range(LOOKS):
         width = seen.typical / seen.times  # where it was seen
         if width <= (PERHAPS_PX if seen is whole else WIDE_PX):
@@ -109,14 +118,26 @@ def look(pixels: Float, network: Network, planes: int, known: float | None = Non
     return seen
 
 
+def _times_of_narrow(width: float) -> float:
+    """Return how many times smaller an image is looked at whose puncta are so wide: less than 1 if narrow."""
+    return max(width / LARGER_PX, 1 / MOST_TIMES) if width < NARROW_PX else 1.0
+
+
 def _at(pixels: Float, network: Network, planes: int, times: float = 1.0, known: float | None = None) -> Seen:
     """Let it look at an image that is so many times smaller."""
-    if times <= 1:
-        output = network(network_input(pixels, planes))
-        points, scores = centres_from_flows(output)
-        typical = width_among(pixels, points, scores) if known is None else known
-        # half as precise: the whole output takes more memory than all that follows
-        return Seen(points, scores, output[2].astype(np.float16), typical, 1.0)
+    if times < 1:
+        return _in_larger(pixels, network, planes, times, known)
+    if times > 1:
+        return _in_smaller(pixels, network, planes, times, known)
+    output = network(network_input(pixels, planes))
+    points, scores = centres_from_flows(output)
+    typical = width_among(pixels, points, scores) if known is None else known
+    # half as precise: the whole output takes more memory than all that follows
+    return Seen(points, scores, output[2].astype(np.float16), typical, 1.0)
+
+
+def _in_smaller(pixels: Float, network: Network, planes: int, times: float, known: float | None) -> Seen:
+    """Let it look at an image that is so many times smaller: at each pixel the mean of several."""
     size = [max(1, round(n / times)) for n in pixels.shape]
     small = np.asarray(cv2.resize(pixels, size[::-1], interpolation=cv2.INTER_AREA), np.float32)
     seen = _at(small, network, planes)
@@ -127,6 +148,40 @@ def _at(pixels: Float, network: Network, planes: int, times: float = 1.0, known:
     sure = seen.points[seen.scores >= 0.5]
     round_tops = not len(sure) or float(np.median(roundness_of_tops(small, sure, seen.typical))) >= FLAT
     return Seen(points, seen.scores, odds.astype(np.float16), typical, times, round_tops)
+
+
+def _in_larger(
+    pixels: Float, network: Network, planes: int, times: float, known: float | None = None
+) -> Seen:
+    """Let it look at an image that is larger by 1 / `times`, interpolated, piece by piece."""
+    log_odds = np.empty(pixels.shape, np.float16)
+    points, scores, typical = [], [], []
+    for tile in tiles((pixels.shape[0], pixels.shape[1]), PIECE, OVERLAP):
+        piece = pixels[tile.outer]
+        size = [round(n / times) for n in piece.shape]
+        large = np.asarray(cv2.resize(piece, size[::-1], interpolation=cv2.INTER_CUBIC), np.float32)
+        seen = _at(large, network, planes)
+        first = np.array([side.start for side in tile.outer])
+        places = (seen.points + 0.5) * (np.array(piece.shape) / size) - 0.5 + first
+        here = np.logical_and.reduce(
+            [
+                (at > side.start - 0.5) & (at <= side.stop - 0.5)
+                for at, side in zip(places.T, tile.inner, strict=True)
+            ]
+        )
+        points.append(places[here])
+        scores.append(seen.scores[here])
+        typical.append(seen.typical)
+        odds = cv2.resize(seen.log_odds.astype(np.float32), piece.shape[::-1], interpolation=cv2.INTER_AREA)
+        inner = tuple(
+            slice(i.start - o.start, i.stop - o.start) for i, o in zip(tile.inner, tile.outer, strict=True)
+        )
+        log_odds[tile.inner] = odds[inner]
+    clear = [int((of_piece >= 0.5).sum()) for of_piece in scores]
+    width = times * float(np.average(typical, weights=clear if any(clear) else None))
+    return Seen(
+        np.concatenate(points), np.concatenate(scores), log_odds, width if known is None else known, times
+    )
 
 
 def _lost(pixels: Float, whole: Seen, smaller: Seen) -> int:
