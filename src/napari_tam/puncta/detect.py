@@ -271,6 +271,7 @@ def measure_spots(
         typical = given_width(pixel_size_um, settings) or width_among(pixels, points, scores)
     found = photometry.measure_all(pixels, points, typical)
     snr = found.peak / np.maximum(found.noise, least_noise(found.noise, found.peak))
+    scores = of_whole_objects(scores, found)
     columns = {
         "y_px": np.clip(found.points[:, 0], -0.5, pixels.shape[0] - 0.5),
         "x_px": np.clip(found.points[:, 1], -0.5, pixels.shape[1] - 0.5),
@@ -287,6 +288,22 @@ def measure_spots(
         "vesicle": is_vesicle(found.sigma, snr, typical),
     }
     return pd.DataFrame(columns, columns=list(SPOT_COLUMNS), dtype=np.float64)
+
+
+def of_whole_objects(scores: Float, found: photometry.Photometry) -> Float:
+    """Give an object of which several candidates are a part (`photometry.much_wider`) their highest score."""
+    from scipy.spatial import cKDTree
+
+    part = found.peak == 0
+    if not part.any() or part.all():
+        return scores
+    whole = np.flatnonzero(~part)
+    away, nearest = cKDTree(found.points[whole]).query(found.points[part])
+    own = whole[nearest]
+    near = away < 2 * found.sigma[own]
+    scores = scores.copy()
+    np.maximum.at(scores, own[near], scores[part][near])
+    return scores
 
 
 def contrast_of(pixels: Float, points: Points, sigma: Float, typical: float) -> Float:

@@ -82,7 +82,7 @@ def typical_sigma(pixels: Float, points: Points) -> float:
         near = laplacian_at(windows, nine.reshape(-1, 2), width).reshape(-1, 9)
         height = near.max(axis=1)
         bright = height >= np.median(height)
-        clearer = float(np.median(height[bright])) / (noise * float(np.sqrt((_shape(width) ** 2).sum())))
+        clearer = float(np.median(height[bright])) / (noise * laplacian_noise(width))
         if clearer <= (MORE_CLEAR * clear if clear > 0 else clear):
             break
         sigma, places, clear = width, nine[np.arange(len(nine)), near.argmax(axis=1)][bright], clearer
@@ -142,9 +142,12 @@ def _nine_pixels(pixels: Float, points: Points) -> npt.NDArray[np.intp]:
     return np.asarray(middle[:, None] + np.stack(np.divmod(np.arange(9), 3), axis=1) - 1, np.intp)
 
 
-def laplacian_windows(pixels: Float) -> Float:
-    """Return the windows around all pixels of a plane that `laplacian_at` asks for; no copy of each."""
-    reach = int(np.ceil(3.5 * APART * MOST_PX))
+def laplacian_windows(pixels: Float, widest: float = APART * MOST_PX) -> Float:
+    """Return the windows around all pixels of a plane that `laplacian_at` asks for; no copy of each.
+
+    Filters are at most so wide (sigma, px).
+    """
+    reach = int(np.ceil(3.5 * widest))
     padded = cv2.copyMakeBorder(pixels, reach + 1, reach + 1, reach + 1, reach + 1, cv2.BORDER_REFLECT)
     windows: Float = np.lib.stride_tricks.sliding_window_view(padded, (2 * reach + 1, 2 * reach + 1))
     return windows
@@ -160,13 +163,18 @@ def laplacian_at(windows: Float, places: npt.NDArray[np.intp], width: float) -> 
     places
         (N, 2) pixels, at most one beyond the plane.
     width
-        Sigma (px), at most `APART` times `MOST_PX`.
+        Sigma (px), at most what the windows are made for.
     """
     middle = windows.shape[-1] // 2
     reach = int(np.ceil(3.5 * width))
     part = slice(middle - reach, middle + reach + 1)
     near = windows[places[:, 0] + 1, places[:, 1] + 1, part, part]
     return np.asarray(near.reshape(len(places), -1) @ _shape(width).ravel())
+
+
+def laplacian_noise(width: float) -> float:
+    """SD of what that filter answers to white noise of SD 1."""
+    return float(np.sqrt((_shape(width) ** 2).sum()))
 
 
 def _shape(width: float) -> Doubles:
