@@ -11,7 +11,7 @@ from napari_tam.evaluate.matching import match_points
 from napari_tam.networks.predictor import Predictor
 from napari_tam.puncta import working_scale
 from napari_tam.puncta.detect import NetworkDetector
-from napari_tam.puncta.working_scale import MOST_TIMES, WORKING_PX, look
+from napari_tam.puncta.working_scale import LARGER_PX, MOST_TIMES, WORKING_PX, look
 from napari_tam.settings import Settings
 
 UM = 0.1
@@ -106,6 +106,15 @@ def test_narrow_puncta_in_a_crowd_are_found(sigma: float) -> None:
     assert found["intensity"].sum() == pytest.approx(light, rel=0.05)
 
 
+@pytest.mark.parametrize("known", [None, 0.75])
+def test_the_larger_image_makes_puncta_as_wide_as_those_the_network_learnt_from(known: float | None) -> None:
+    image, _ = coarse_crowd(0.7, 3)
+    seen = look(image.astype(np.float32), Predictor(need("puncta").load()), 4, known)
+    assert seen.times == pytest.approx(max(0.75 / LARGER_PX, 1 / MOST_TIMES), rel=0.05)
+    assert seen.typical == (known or pytest.approx(0.75, rel=0.07))  # with the width of a pixel
+    assert seen.log_odds.shape == image.shape
+
+
 def test_a_large_image_of_narrow_puncta_is_looked_at_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     image, _ = coarse_crowd(0.7, 2)
     network = Predictor(need("puncta").load())
@@ -120,7 +129,7 @@ def test_a_large_image_of_narrow_puncta_is_looked_at_in_pieces(monkeypatch: pyte
     assert np.corrcoef(whole.log_odds.ravel(), pieces.log_odds.ravel())[0, 1] > 0.99
 
 
-@pytest.mark.parametrize("sigma", [0.7, 1.2, 2.5, 5.0])
+@pytest.mark.parametrize("sigma", [1.0, 2.5, 5.0])
 def test_where_the_width_is_known_the_network_looks_once(sigma: float) -> None:
     seen = []
 
@@ -132,8 +141,7 @@ def test_where_the_width_is_known_the_network_looks_once(sigma: float) -> None:
     assert len(found.points) == 0
     assert found.typical == sigma
     assert found.log_odds.shape == (160, 160)
-    larger = {0.7: 1 / MOST_TIMES, 5.0: 5 / WORKING_PX}.get(sigma, 1)
-    assert seen == [(round(160 / larger),) * 2]
+    assert seen == [(160, 160) if sigma < 3 else (round(160 * WORKING_PX / sigma),) * 2]
 
 
 def test_an_image_without_puncta_is_looked_at_as_it_is() -> None:
