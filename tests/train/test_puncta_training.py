@@ -171,6 +171,32 @@ def test_few_photons_are_counted_and_what_has_hardly_one_counts_for_nothing() ->
             assert known[1, 3] == 0
 
 
+@pytest.mark.parametrize("sigma", [0.8, 1.5, 2.2])
+def test_coarse_pixels_leave_puncta_where_they_were_and_as_wide_as_the_network_sees_them(
+    sigma: float,
+) -> None:
+    places = np.stack(np.meshgrid((30.3, 69.6), (28.7, 71.1)), axis=-1).reshape(-1, 2)
+    spots = np.array([[y, x, sigma, 0] for y, x in places], np.float32)
+    heights = np.full(4, 1000, np.float32)
+    image = puncta_scenes.render((100, 100), spots, heights, np.random.default_rng(0), rings=False)
+    for seed in range(10):
+        taken, moved = puncta_fields.coarse(image, spots, None, np.random.default_rng(seed))
+        for y, x, width, _ in moved:
+            near = taken[int(y) - 4 : int(y) + 6, int(x) - 4 : int(x) + 6]
+            rows, columns = np.mgrid[int(y) - 4 : int(y) + 6, int(x) - 4 : int(x) + 6]
+            centre = [(axis * near).sum() / near.sum() for axis in (rows, columns)]
+            assert centre == pytest.approx([y, x], abs=0.35)
+            assert 0.7 < width < 2.1
+
+
+def test_wide_puncta_stay_as_they_are() -> None:
+    spots = np.array([[50, 50, 4.0, 0]], np.float32)
+    image = np.ones((100, 100), np.float32)
+    taken, kept = puncta_fields.coarse(image, spots, None, np.random.default_rng(0))
+    assert taken is image
+    assert kept is spots
+
+
 def test_grain_changes_nothing_on_average() -> None:
     for seed in range(10):
         grain = puncta_cells.granular((160, 160), np.random.default_rng(seed))
