@@ -14,9 +14,9 @@ from napari_tam.puncta.photometry import (
     fit_peaks,
     is_flank,
     measure,
-    measure_all,
     overlapping_pairs,
 )
+from napari_tam.puncta.whole_objects import measure_all
 
 FEW = settings(max_examples=12, deadline=None)
 SHAPE = (160, 240)
@@ -313,26 +313,3 @@ def test_a_candidate_on_a_flank_takes_no_light_from_its_neighbours() -> None:
     assert is_flank(found.points, found.peak, found.sigma).sum() == 8
     assert found.intensity[:24] == pytest.approx(alone.intensity, rel=0.02)
     assert found.points[:24] == pytest.approx(alone.points, abs=0.05)
-
-
-@pytest.mark.parametrize("times", [5, 6, 7])
-def test_objects_many_times_as_wide_as_a_punctum_are_measured_whole_and_once(times: int) -> None:
-    rng = np.random.default_rng(times)
-    grid = np.stack(np.meshgrid(np.arange(40, 360, 64.0), np.arange(40, 360, 64.0)), axis=-1).reshape(-1, 2)
-    wide = [(y, x, rng.uniform(60, 120), times * 1.2) for y, x in grid + rng.uniform(-2, 2, grid.shape)]
-    narrow = [(y + 32, x + 32, rng.uniform(150, 300), 1.2) for y, x in grid]
-    image = spots_image((400, 400), wide + narrow, noise=6.0, background=30)
-    truth = np.array(wide + narrow)
-    # on the wide ones a detector sees some bumps of noise as well
-    twins = np.array(wide)[:, :2] + rng.choice([-1, 1], grid.shape) * rng.uniform(1.5, 2.5, grid.shape)
-    places = np.concatenate([truth[:, :2] + rng.uniform(-0.4, 0.4, truth[:, :2].shape), twins])
-    found = measure_all(image, places, 1.2)
-    flank = is_flank(found.points, found.peak, found.sigma)
-    apart = np.hypot(*(found.points[:, None] - truth[None, : len(wide), :2]).T).T
-    for number, (_, _, height, sigma) in enumerate(wide):
-        here = np.flatnonzero(~flank & (apart[:, number] < 2 * sigma))
-        assert len(here) == 1
-        assert found.sigma[here[0]] == pytest.approx(sigma, rel=0.15)
-        assert found.intensity[here[0]] == pytest.approx(2 * np.pi * height * sigma**2, rel=0.15)
-    own = found.intensity[len(wide) : len(truth)]
-    np.testing.assert_allclose(own, light(narrow), rtol=0.15)

@@ -23,12 +23,9 @@ from napari_tam.puncta.preparing import Ready, prepare
 from napari_tam.puncta.psf_width import TYPICAL_SIGMA_PX, width_among
 from napari_tam.puncta.resolving import Likely, resolve_crowds
 from napari_tam.puncta.selection import KEPT, select
-from napari_tam.puncta.spot_input import (
-    contrast_at,
-    prominence_in,
-    response,
-)
+from napari_tam.puncta.spot_input import contrast_at, prominence_in, response
 from napari_tam.puncta.vesicles import is_vesicle, width_error
+from napari_tam.puncta.whole_objects import measure_all, scores_of_whole
 from napari_tam.puncta.working_scale import look
 
 if TYPE_CHECKING:
@@ -269,9 +266,9 @@ def measure_spots(
     pixels = np.asarray(image, np.float32)
     if typical is None:
         typical = given_width(pixel_size_um, settings) or width_among(pixels, points, scores)
-    found = photometry.measure_all(pixels, points, typical)
+    found = measure_all(pixels, points, typical)
     snr = found.peak / np.maximum(found.noise, least_noise(found.noise, found.peak))
-    scores = of_whole_objects(scores, found)
+    scores = scores_of_whole(scores, found)
     columns = {
         "y_px": np.clip(found.points[:, 0], -0.5, pixels.shape[0] - 0.5),
         "x_px": np.clip(found.points[:, 1], -0.5, pixels.shape[1] - 0.5),
@@ -288,22 +285,6 @@ def measure_spots(
         "vesicle": is_vesicle(found.sigma, snr, typical),
     }
     return pd.DataFrame(columns, columns=list(SPOT_COLUMNS), dtype=np.float64)
-
-
-def of_whole_objects(scores: Float, found: photometry.Photometry) -> Float:
-    """Give an object of which several candidates are a part (`photometry.much_wider`) their highest score."""
-    from scipy.spatial import cKDTree
-
-    part = found.peak == 0
-    if not part.any() or part.all():
-        return scores
-    whole = np.flatnonzero(~part)
-    away, nearest = cKDTree(found.points[whole]).query(found.points[part])
-    own = whole[nearest]
-    near = away < 2 * found.sigma[own]
-    scores = scores.copy()
-    np.maximum.at(scores, own[near], scores[part][near])
-    return scores
 
 
 def contrast_of(pixels: Float, points: Points, sigma: Float, typical: float) -> Float:

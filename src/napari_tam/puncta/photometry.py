@@ -13,31 +13,14 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_tam.puncta.patches import Float, Patches, Points, background, gaussian_widths, tilted
-from napari_tam.puncta.psf_width import laplacian_at, laplacian_noise, laplacian_windows
 
 #: What has less than this share of a neighbour's height, within so many of that one's sigma, is its flank; so
 #: near to it that there is no dip between them, also with more.
 DOUBLE_SHARE, DOUBLE_SIGMA = 0.05, 2.5
 NEARER_SHARE, NEARER_SIGMA = 0.25, 1.5
 
-#: What has a flank within the first of these (in typical sigma) is measured again without it, beside all
-#: within the second.
-NEAR_FLANK, BESIDE_FLANK = 6.0, 12.0
-
 #: A clear punctum has so many times the noise of a pixel.
 CLEAR = 4.0
-
-#: What is not clear, or has this share of the greatest width, may be at least that wide: if a filter so many
-#: times as wide as a single punctum shows it by so many SD.
-AS_WIDE, FILTERS, CLEAR_WIDE = 0.9, (3.0, 5.0, 8.0, 13.0), 15.0
-
-#: A Laplacian of Gaussian of width s, times s², answers 2 s²σ² / (s² + σ²)² to a Gaussian of height 1. It
-#: shows best what is so many times as wide as itself (1 / √3), and answers so much.
-SHOWN_BEST, SHOWN_SHARE = 0.58, 0.375
-
-#: A wide object with no punctum on it shows a punctum's filter its curvature, within this factor, and noise
-#: up to so many SD.
-CURVED, ON_TOP = 1.5, 3.0
 
 
 def overlapping_pairs(points: Points, sigma: Float) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
@@ -168,7 +151,7 @@ class Photometry:
     noise: Float
     sigma: Float
 
-    def take(self, which: npt.NDArray[np.bool_]) -> Photometry:
+    def take(self, which: npt.NDArray[np.bool_ | np.intp]) -> Photometry:
         """Return some of the puncta."""
         return Photometry(*(getattr(self, name)[which] for name in MEASURED))
 
@@ -202,107 +185,6 @@ def is_flank(
         near = distance < reach * sigma[faint[:, 1]]
         flank[faint[near & (peak[faint[:, 0]] < share * peak[faint[:, 1]]), 0]] = True
     return flank
-
-
-def measure_all(pixels: Float, points: Points, typical: float) -> Photometry:
-    """Measure as `measure`; some once more.
-
-    These are what lies beside a flank, without it, as it took some of the light; and what is so wide that
-    the annulus around a single punctum lies within it.
-    """
-    from scipy.spatial import cKDTree
-
-    found = measure(pixels, points, typical)
-    flank = is_flank(found.points, found.peak, found.sigma)
-    if flank.any():
-        away = np.where(flank, np.inf, cKDTree(found.points[flank]).query(found.points)[0] / typical)
-        beside = np.flatnonzero(away < BESIDE_FLANK)
-        again = measure(pixels, points[beside], typical)
-        near = away[beside] < NEAR_FLANK
-        found.replace(beside[near], again.take(near))
-    width, within = much_wider(pixels, points, found, typical)
-    wide = width > 0
-    for _ in range(2):  # the annulus suits the width
-        for one in np.unique(width[wide]):
-            which = np.flatnonzero(width == one)
-            found.replace(which, measure(pixels, points[which], float(one)))
-        width[wide] = np.exp(np.round(np.log(found.sigma[wide]), 1))
-    found.peak[within], found.intensity[within] = 0, 0
-    return found
-
-
-def much_wider(
-    pixels: Float, points: Points, found: Photometry, typical: float
-) -> tuple[Float, npt.NDArray[np.bool_]]:
-    """Tell which places are those of objects many times as wide as a punctum, and which lie in one of them.
-
-    They hardly stand out from the annulus around a single punctum, and do in a wide filter, where nothing
-    else is as bright.
-
-    Returns
-    -------
-    (N,) the width (sigma, px) that an object is about as wide as, 0 for all others; and (N,) whether a place
-    is another one in such an object.
-    """
-    from scipy.spatial import cKDTree
-
-    width, within = np.zeros(len(points), np.float32), np.zeros(len(points), bool)
-    # What is wide and clear, but no Gaussian, or as wide as can be, was seen in part.
-    part = (found.sigma > AS_WIDE * WIDEST * typical) | (found.sigma == np.float32(CROWDED[1] * typical))
-    asked = np.flatnonzero((found.peak <= CLEAR * found.noise) | part)
-    if not len(asked):
-        return width, within
-    windows = laplacian_windows(pixels, FILTERS[-1] * typical)
-    shows = np.zeros(len(points))
-    width[asked], shows[asked] = filter_width(windows, points[asked], found.noise[asked], typical)
-    tree = cKDTree(points)
-    beside = {int(i): tree.query_ball_point(points[i], 2 * float(width[i])) for i in np.flatnonzero(width)}
-    others = np.setdiff1d(np.array([j for near in beside.values() for j in near], np.intp), asked)
-    if len(others):
-        width[others], shows[others] = filter_width(windows, points[others], found.noise[others], typical)
-    for i in np.argsort(-shows, kind="stable"):
-        if i in beside and not within[i]:
-            near = np.array(beside[i])
-            if (found.peak[near] > CLEAR * found.noise[near])[width[near] == 0].any():
-                width[i] = 0
-            else:
-                within[near[(near != i) & (width[near] > 0)]] = True
-    width[within], width[others] = 0, 0
-    return width, within
-
-
-def filter_width(windows: Float, points: Points, noise: Float, typical: float) -> tuple[Float, Float]:
-    """Tell by filters how wide places are, if they are much wider than a single punctum and none is on them.
-
-    Parameters
-    ----------
-    windows
-        `laplacian_windows` of the plane.
-    points, noise
-        (N, 2) places, and (N,) the noise of a pixel there.
-    typical
-        Sigma of a single punctum, in pixels.
-
-    Returns
-    -------
-    (N,) width (sigma, px), 0 where they are not; and (N,) by how many SD the filter shows them that shows
-    them best.
-    """
-    shape = (windows.shape[0] - 2, windows.shape[1] - 2)
-    places = np.clip(np.round(points), 0, np.array(shape) - 1).astype(np.intp)
-    widths = typical * np.array((1.0, *FILTERS))
-    answers = np.stack([laplacian_at(windows, places, own) for own in widths])
-    shows = answers / np.maximum(noise, 1e-9) / np.array([[laplacian_noise(own)] for own in widths])
-    best = 1 + shows[1:].argmax(axis=0)
-    highest, width = (values[best, np.arange(len(best))] for values in (shows, widths[:, None] + 0 * shows))
-    width = SHOWN_BEST * width
-    # What its own curvature is to the narrow filter; a punctum on it, or in a cell, is more.
-    height = answers[best, np.arange(len(best))] / SHOWN_SHARE
-    curved = 2 * height * (typical * width) ** 2 / (typical**2 + width**2) ** 2
-    curved /= np.maximum(noise, 1e-9) * laplacian_noise(typical)
-    wide = (highest > CLEAR_WIDE) & (width > AS_WIDE * WIDEST * typical)
-    wide &= shows[0] < ON_TOP + CURVED * curved
-    return np.where(wide, width, 0).astype(np.float32), highest.astype(np.float32)
 
 
 def measure(pixels: Float, points: Points, typical: float) -> Photometry:

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from napari_tam.networks.tiles import tiles
 from napari_tam.puncta.flows import centres_from_flows
-from napari_tam.puncta.psf_width import roundness_of_tops, width_among
+from napari_tam.puncta.psf_width import FLAT, WIDEST_PX, roundness_of_tops, width_among
 from napari_tam.puncta.spot_input import network_input, prominence_in, response
 
 if TYPE_CHECKING:
@@ -42,19 +42,12 @@ LARGER_PX, MOST_TIMES, PIECE, OVERLAP = 1.6, 2.0, 2048, 128
 #: these on (px) it looks at half the size as well, and what has at least the second one there is wide.
 PERHAPS_PX, SURELY_PX = 2.0, 4.5
 
-#: What is wider than this is no punctum.
-WIDEST_PX = 12.0
-
 #: The size that the network sees is changed so often at most.
 LOOKS = 3
 
 #: So many puncta that stand out this much, by `prominence_in`, and are not seen in the smaller image (within
 #: so many sigma) are narrow ones among wide ones: then the image stays as it is.
 LOST, CLEARLY, NEAR = 5, 7.5, 1.5
-
-#: What has flatter tops than this (median of `roundness_of_tops`) are whole nuclei, not wide puncta: 0.56 in
-#: cells of U2OS; 0.66 to 0.83 in real and drawn puncta enlarged three times.
-FLAT = 0.61
 
 #: Width (px) at which narrow ones are looked at.
 _FINE_PX = 1.4
