@@ -13,10 +13,11 @@ from napari_tam.puncta.whole_objects import measure_all, scores_of_whole
 @pytest.mark.parametrize("times", [5, 6, 7])
 def test_objects_many_times_as_wide_as_a_punctum_are_measured_whole_and_once(times: int) -> None:
     rng = np.random.default_rng(times)
-    grid = np.stack(np.meshgrid(np.arange(40, 360, 64.0), np.arange(40, 360, 64.0)), axis=-1).reshape(-1, 2)
+    along = np.arange(60, 480, 110.0)
+    grid = np.stack(np.meshgrid(along, along), axis=-1).reshape(-1, 2)
     wide = [(y, x, rng.uniform(60, 120), times * 1.2) for y, x in grid + rng.uniform(-2, 2, grid.shape)]
-    narrow = [(y + 32, x + 32, rng.uniform(150, 300), 1.2) for y, x in grid]
-    image = spots_image((400, 400), wide + narrow, noise=6.0, background=30)
+    narrow = [(y + 55, x + 55, rng.uniform(150, 300), 1.2) for y, x in grid]
+    image = spots_image((500, 500), wide + narrow, noise=6.0, background=30)
     truth = np.array(wide + narrow)
     # on the wide ones a detector sees some bumps of noise as well
     twins = np.array(wide)[:, :2] + rng.choice([-1, 1], grid.shape) * rng.uniform(1.5, 2.5, grid.shape)

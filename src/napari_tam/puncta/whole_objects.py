@@ -31,9 +31,9 @@ if TYPE_CHECKING:
 #: within the second.
 NEAR_FLANK, BESIDE_FLANK = 6.0, 12.0
 
-#: What is not clear, or has this share of the greatest width, may be at least that wide: if a filter so many
-#: times as wide as a single punctum shows it by so many SD.
-AS_WIDE, FILTERS, CLEAR_WIDE = 0.9, (3.0, 5.0, 8.0, 13.0), 15.0
+#: What has less than so many times the noise of a pixel, or this share of the greatest width, may be at least
+#: that wide: if a filter so many times as wide as a single punctum shows it by so many SD.
+FAINT, AS_WIDE, FILTERS, CLEAR_WIDE = 6.0, 0.9, (3.0, 5.0, 8.0, 13.0), 15.0
 
 #: ... and it has this contrast at its own width (`contrast_at`): bumps of haze and cells have 1 to 6 in real
 #: images, vesicles 12 to 25 in drawn ones.
@@ -99,7 +99,7 @@ def much_wider(
     width, part_of = np.zeros(len(points), np.float32), np.full(len(points), -1, np.intp)
     # What is wide and clear, but no Gaussian, or as wide as can be, was seen in part.
     part = (found.sigma > AS_WIDE * WIDEST * typical) | (found.sigma == np.float32(CROWDED[1] * typical))
-    asked = np.flatnonzero((found.peak <= CLEAR * found.noise) | part)
+    asked = np.flatnonzero((found.peak <= FAINT * found.noise) | part)
     if not len(asked):
         return width, part_of
     windows = laplacian_windows(pixels, FILTERS[-1] * typical)

@@ -40,7 +40,7 @@ LARGER_PX, MOST_TIMES, PIECE, OVERLAP = 1.6, 2.0, 2048, 128
 
 #: In an image of much wider ones the network sees parts of them, which are narrower. So from the first of
 #: these on (px) it looks at half the size as well, and what has at least the second one there is wide.
-PERHAPS_PX, SURELY_PX = 2.0, 4.5
+PERHAPS_PX, SURELY_PX = 1.7, 4.5
 
 #: The size that the network sees is changed so often at most.
 LOOKS = 3
