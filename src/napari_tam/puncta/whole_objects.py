@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_tam.puncta.photometry import CLEAR, CROWDED, WIDEST, is_flank, measure
+from napari_tam.puncta.patches import Patches
+from napari_tam.puncta.photometry import CLEAR, CROWDED, LIKENESS, WIDEST, is_flank, measure, own_light
 from napari_tam.puncta.psf_width import (
     FLAT,
     WIDEST_PX,
@@ -47,6 +48,9 @@ SHOWN_BEST, SHOWN_SHARE = 0.58, 0.375
 #: up to so many SD.
 CURVED, ON_TOP = 1.5, 3.0
 
+#: It has to look like a Gaussian within so many sigma.
+WITHIN = 2.0
+
 
 def measure_all(pixels: Float, points: Points, typical: float) -> Photometry:
     """Measure as `photometry.measure`; some once more.
@@ -73,12 +77,26 @@ def measure_all(pixels: Float, points: Points, typical: float) -> Photometry:
             found.replace(which, measure(pixels, points[which], float(one)))
             tops[which] = roundness_of_tops(pixels, found.points[which], float(one))
         width[wide] = np.exp(np.round(np.log(found.sigma[wide]), 1))
-    # whole nuclei, or what is out of focus
-    other = (found.sigma[wide] > WIDEST_PX) | (tops[wide] < FLAT)
+    # whole nuclei, parts of cells, or what is out of focus
+    other = (found.sigma[wide] > WIDEST_PX) | (tops[wide] < FLAT) | ~are_gaussian(pixels, found.take(wide))
     found.replace(wide[other], before.take(other))
     within = np.isin(part_of, wide[~other])
     found.peak[within], found.intensity[within] = 0, 0
     return found
+
+
+def are_gaussian(pixels: Float, found: Photometry) -> npt.NDArray[np.bool_]:
+    """Tell of which objects a Gaussian explains the light, but for noise, to a share of `LIKENESS`."""
+    if not len(found.sigma):
+        return np.zeros(0, bool)
+    patches = Patches(pixels, found.points, int(np.ceil(WITHIN * float(found.sigma.max()))))
+    light = patches.above(found.level)
+    inside = patches.squared <= (WITHIN * found.sigma[:, None]) ** 2
+    inside[patches.cut] &= patches.seen
+    rest = ((light - own_light(patches, found.peak, found.sigma)) ** 2 * inside).sum(axis=1)
+    noise = found.noise**2 * inside.sum(axis=1)
+    whole = (light**2 * inside).sum(axis=1)
+    return np.asarray(rest - noise < (1 - LIKENESS) * np.maximum(whole - noise, 0), bool)
 
 
 def much_wider(
