@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from flow_images import spots_image
 
-from napari_tam.puncta.photometry import is_flank
-from napari_tam.puncta.whole_objects import measure_all, scores_of_whole
+from napari_tam.puncta.photometry import Photometry, is_flank
+from napari_tam.puncta.whole_objects import are_gaussian, measure_all, scores_of_whole
 
 
 @pytest.mark.parametrize("times", [5, 6, 7])
@@ -46,3 +46,19 @@ def test_a_whole_nucleus_is_no_wide_punctum() -> None:
     found = measure_all(image, places, 1.2)
     assert (found.sigma < 5).all()
     assert (found.intensity < 0.1 * nucleus.sum()).all()
+
+
+@pytest.mark.parametrize("sigma", [4.0, 8.0])
+def test_light_that_is_no_gaussian_is_told_from_one_though_there_is_noise(sigma: float) -> None:
+    rows, columns = np.mgrid[:160, :160] - 80.0
+    gaussian = np.exp(-0.5 * (rows**2 + columns**2) / sigma**2)
+    edge = (columns < sigma / 2) * (np.abs(rows) < 3 * sigma)
+    ring = np.exp(-0.5 * ((np.hypot(rows, columns) - 2 * sigma) / (sigma / 2)) ** 2)
+    for shape, is_one in ((gaussian, True), (edge, False), (ring, False)):
+        noise = np.random.default_rng(0).normal(100, 20, shape.shape)
+        image = (100 * shape + noise).astype(np.float32)
+        one = (
+            np.array([[80.0, 80.0]]),
+            *(np.array([value], np.float32) for value in (0, 100, 100, 20, sigma)),
+        )
+        assert are_gaussian(image, Photometry(*one)).tolist() == [is_one]

@@ -93,14 +93,14 @@ def roundness(pixels: Float, sigma: float) -> Float:
     return np.asarray(np.maximum(sum_, 0, out=sum_), np.float32)
 
 
-def _gain(sigma: float) -> float:
+def response_noise(sigma: float) -> float:
     """SD of the response to white noise of SD 1."""
     one = np.zeros((65, 65), np.float32)
     one[32, 32] = 1
     return float(np.sqrt((response(one, sigma) ** 2).sum()))
 
 
-_GAINS = {sigma: _gain(sigma) for sigma in CONTRAST_PX}
+_GAINS = {sigma: response_noise(sigma) for sigma in CONTRAST_PX}
 
 
 def pixel_noise(pixels: Float) -> float:
@@ -300,14 +300,24 @@ def contrast_at(pixels: Float, points: npt.NDArray[np.float64], sigma: float) ->
 
     Widths of more than `_COARSE_PX` are looked for in a smaller image, in which they are as wide as that.
     """
-    factor = int(sigma / _COARSE_PX)
+    strength, scale, factor = coarse_response(pixels, sigma)
+    return contrast_in(strength, (points + 0.5) * scale - 0.5, SURROUND_PX // factor | 1)
+
+
+def coarse_response(pixels: Float, sigma: float) -> tuple[Float, npt.NDArray[np.float64], int]:
+    """Return the `response` at a width, of a smaller image in which it is `_COARSE_PX` if it is more.
+
+    Returns
+    -------
+    The response, how large that image is along both axes (a share), and how many times smaller.
+    """
+    factor = max(1, int(sigma / _COARSE_PX))
     if factor < 2:
-        return contrast_in(response(pixels, sigma), points)
+        return response(pixels, sigma), np.ones(2), 1
     size = (max(1, pixels.shape[1] // factor), max(1, pixels.shape[0] // factor))
     small = np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), np.float32)
     scale = np.array(small.shape) / np.array(pixels.shape)
-    strength = response(small, sigma * float(scale.mean()))
-    return contrast_in(strength, (points + 0.5) * scale - 0.5, SURROUND_PX // factor | 1)
+    return response(small, sigma * float(scale.mean())), scale, factor
 
 
 def contrast_in(strength: Float, points: npt.NDArray[np.float64], surround: int = SURROUND_PX) -> Float:

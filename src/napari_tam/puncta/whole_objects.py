@@ -20,7 +20,7 @@ from napari_tam.puncta.psf_width import (
     laplacian_windows,
     roundness_of_tops,
 )
-from napari_tam.puncta.spot_input import contrast_at
+from napari_tam.puncta.spot_input import coarse_response, contrast_at, response_noise
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -115,40 +115,35 @@ def much_wider(
     from scipy.spatial import cKDTree
 
     width, part_of = np.zeros(len(points), np.float32), np.full(len(points), -1, np.intp)
-    # What is wide and clear, but no Gaussian, or as wide as can be, was seen in part.
-    part = (found.sigma > AS_WIDE * WIDEST * typical) | (found.sigma == np.float32(CROWDED[1] * typical))
-    asked = np.flatnonzero((found.peak <= FAINT * found.noise) | part)
-    if not len(asked):
+    # What is wide, clear and no Gaussian, or as wide as can be, was seen in part.
+    asked = (found.sigma > AS_WIDE * WIDEST * typical) | (found.sigma == np.float32(CROWDED[1] * typical))
+    asked |= found.peak <= FAINT * found.noise
+    if not asked.any():
         return width, part_of
-    windows = laplacian_windows(pixels, FILTERS[-1] * typical)
-    shows = np.zeros(len(points))
-    width[asked], shows[asked] = filter_width(windows, points[asked], found.noise[asked], typical)
-    for one in np.unique(width[width > 0]):
-        which = np.flatnonzero(width == one)
+    width, shows = filter_width(pixels, points, found.noise, typical)
+    for one in np.unique(width[asked & (width > 0)]):
+        which = np.flatnonzero(asked & (width == one))
         width[which[contrast_at(pixels, points[which], float(one)) < STANDS_OUT]] = 0
-    tree = cKDTree(points)
-    beside = {int(i): tree.query_ball_point(points[i], 2 * float(width[i])) for i in np.flatnonzero(width)}
-    others = np.setdiff1d(np.array([j for near in beside.values() for j in near], np.intp), asked)
-    if len(others):
-        width[others], shows[others] = filter_width(windows, points[others], found.noise[others], typical)
-    for i in np.argsort(-shows, kind="stable"):
-        if i in beside and part_of[i] < 0:
-            near = np.array(beside[i])
-            if (found.peak[near] > CLEAR * found.noise[near])[width[near] == 0].any():
+    tree, clear = cKDTree(points), found.peak > CLEAR * found.noise
+    own = np.flatnonzero(asked & (width > 0))
+    for i in own[np.argsort(-shows[own], kind="stable")]:
+        if part_of[i] < 0:
+            near = np.array(tree.query_ball_point(points[i], 2 * float(width[i])))
+            if (clear & (width == 0))[near].any():
                 width[i] = 0
             else:
                 part_of[near[(near != i) & (width[near] > 0)]] = i
-    width[part_of >= 0], width[others] = 0, 0
+    width[(part_of >= 0) | ~asked] = 0
     return width, part_of
 
 
-def filter_width(windows: Float, points: Points, noise: Float, typical: float) -> tuple[Float, Float]:
+def filter_width(pixels: Float, points: Points, noise: Float, typical: float) -> tuple[Float, Float]:
     """Tell by filters how wide places are, if they are much wider than a single punctum and none is on them.
 
     Parameters
     ----------
-    windows
-        `laplacian_windows` of the plane.
+    pixels
+        (Y, X) the exosome channel.
     points, noise
         (N, 2) places, and (N,) the noise of a pixel there.
     typical
@@ -159,20 +154,25 @@ def filter_width(windows: Float, points: Points, noise: Float, typical: float) -
     (N,) width (sigma, px), 0 where they are not; and (N,) by how many SD the filter shows them that shows
     them best.
     """
-    shape = (windows.shape[0] - 2, windows.shape[1] - 2)
-    places = np.clip(np.round(points), 0, np.array(shape) - 1).astype(np.intp)
-    widths = typical * np.array((1.0, *FILTERS))
-    answers = np.stack([laplacian_at(windows, places, own) for own in widths])
-    shows = answers / np.maximum(noise, 1e-9) / np.array([[laplacian_noise(own)] for own in widths])
-    best = 1 + shows[1:].argmax(axis=0)
-    highest, width = (values[best, np.arange(len(best))] for values in (shows, widths[:, None] + 0 * shows))
-    width = SHOWN_BEST * width
+    places = np.clip(np.round(points), 0, np.array(pixels.shape) - 1).astype(np.intp)
+    noise = np.maximum(noise, 1e-9)
+    on_top = laplacian_at(laplacian_windows(pixels, typical), places, typical)
+    widths = typical * np.array(FILTERS)
+    answers, shows = np.empty((2, len(widths), len(points)))
+    for answer, show, own in zip(answers, shows, widths, strict=True):
+        strength, scale, factor = coarse_response(pixels, own)
+        at = np.clip(np.round((points + 0.5) * scale - 0.5), 0, np.array(strength.shape) - 1).astype(np.intp)
+        small = own * float(scale.mean())
+        answer[:] = small**2 * strength[at[:, 0], at[:, 1]]
+        show[:] = answer / (noise / factor * small**2 * response_noise(small))
+    best = shows.argmax(axis=0)
+    highest, height = (values[best, np.arange(len(best))] for values in (shows, answers / SHOWN_SHARE))
+    width = SHOWN_BEST * widths[best]
     # What its own curvature is to the narrow filter; a punctum on it, or in a cell, is more.
-    height = answers[best, np.arange(len(best))] / SHOWN_SHARE
     curved = 2 * height * (typical * width) ** 2 / (typical**2 + width**2) ** 2
-    curved /= np.maximum(noise, 1e-9) * laplacian_noise(typical)
+    narrow = noise * laplacian_noise(typical)
     wide = (highest > CLEAR_WIDE) & (width > AS_WIDE * WIDEST * typical)
-    wide &= shows[0] < ON_TOP + CURVED * curved
+    wide &= on_top / narrow < ON_TOP + CURVED * curved / narrow
     return np.where(wide, width, 0).astype(np.float32), highest.astype(np.float32)
 
 
