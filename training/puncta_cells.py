@@ -4,10 +4,24 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
-from puncta_scenes import COLUMNS, IGNORED, Camera, between, merged, real, render, rough, two_populations
+from puncta_scenes import (
+    COLUMNS,
+    IGNORED,
+    Camera,
+    Lens,
+    between,
+    merged,
+    real,
+    render,
+    rough,
+    two_populations,
+)
 
 from napari_tam.puncta.emitters import values_at
 from napari_tam.puncta.spot_input import roundness
+
+#: How often a crowd is smoothed afterwards.
+FILTERED = 0.12
 
 #: In crowds, puncta of a lower matched signal-to-noise ratio may be seen or not.
 BARELY = 2.25
@@ -25,7 +39,7 @@ FAINT_WIDE, CLEAR_WIDE = 9.0, 12.0
 HIDDEN, ROUNDER, NEAR_PX = 0.8, 1.8, 17
 
 
-def crowd_field(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def crowd_field(rng: np.random.Generator, lens: Lens | None = None) -> tuple[np.ndarray, np.ndarray]:
     """Draw puncta of one width close together, all over a field or in cells: grey values and `COLUMNS`."""
     shape = (160, 160)
     sigma = between(rng, 0.9, 2.0)
@@ -51,12 +65,29 @@ def crowd_field(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     faint = _matched(height, light, points, sigma) < BARELY
     spots[:, 3] = np.where((spots[:, 3] < 0) | faint, IGNORED, 0)
     light += render(shape, spots, height, rng, rings=False)
+    if lens is not None:
+        (light,), spots = lens.draw_out([light], spots)
     noise = rng.normal(0, rng.uniform(0.5, 3), shape)
     image = between(rng, 0.5, 8) * (rng.poisson(light) + noise) + 100
+    if rng.random() < FILTERED:
+        image, spots = _filtered(image.astype(np.float32), spots, rng)
     return np.clip(image, 0, 65535).round().astype(np.float32), spots
 
 
-def hazy_field(rng: np.random.Generator, textures: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+def _filtered(
+    image: np.ndarray, spots: np.ndarray, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Smooth a picture as people do before they look at it: a Gaussian or a median filter."""
+    if rng.random() < 0.4:
+        return cv2.medianBlur(image, 3), spots
+    by, spots = rng.uniform(0.4, 1.2), spots.copy()
+    spots[:, 2] = np.hypot(spots[:, 2], by)
+    return cv2.GaussianBlur(image, (0, 0), by), spots
+
+
+def hazy_field(
+    rng: np.random.Generator, textures: list[np.ndarray], lens: Lens | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """Draw puncta in cells that glow by themselves, with edges sharp or soft; as `crowd_field`.
 
     What stands out in the cell is a punctum though the cell's edge is steeper; of the haze only round bumps
@@ -91,6 +122,8 @@ def hazy_field(rng: np.random.Generator, textures: list[np.ndarray]) -> tuple[np
     over = height / (4 * sigma**2) / np.maximum(values_at(bumps, points), 1e-6)
     spots[:, 3] = np.where((spots[:, 3] < 0) | (ratio < CLEAR) | (over < ROUNDER), IGNORED, 0)
     light += render(shape, spots, height, rng, rings=False)
+    if lens is not None:
+        (light,), spots = lens.draw_out([light], spots)
     image = Camera.draw(rng, light).photograph(light, rng)
     return image, spots[(ratio > FAINT) & (over > HIDDEN)]
 

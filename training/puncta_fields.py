@@ -16,7 +16,7 @@ import pandas as pd
 import tifffile
 from data import invisible, spot_target
 from puncta_cells import crowd_field, hazy_field, wide_field
-from puncta_scenes import COLUMNS, IGNORED, between, drawn_field
+from puncta_scenes import COLUMNS, IGNORED, Lens, between, drawn_field
 
 from napari_tam.networks.predictor import MARGIN
 from napari_tam.puncta.emitters import values_at
@@ -58,6 +58,9 @@ QUADRANT_PX, LOWER_SHARE = 256, 0.66
 #: How often a crop is one of coarse pixels, enlarged; how wide puncta of a kind are (px) where it is not the
 #: width of their marks; and how wide they are in coarse pixels.
 COARSE, REAL_SIGMA, COARSE_SIGMA = 0.2, {"autofluorescence": 0.8}, (0.45, 1.1)
+
+#: Kinds of which so many are drawn out in one direction.
+DRAWN_OUT, ELONGATED = ("drawn", "crowds", "haze"), 0.2
 
 #: How often a crop is cut off at a black level, or its photons counted.
 DETECTOR = 0.1
@@ -205,14 +208,19 @@ class Source:
         self.weighed = {"unmarked": unmarked(self.data), "stains": stains(self.data)}
         self.textures = real_textures(self.data)
 
-    def field(self, kind: str, rng: np.random.Generator, size: int) -> tuple[np.ndarray, np.ndarray]:
-        """Draw a field of a kind, or take one and vary it: grey values and puncta (`COLUMNS`)."""
+    def field(
+        self, kind: str, rng: np.random.Generator, size: int, lens: Lens | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Draw a field of a kind, or take one and vary it: grey values and puncta (`COLUMNS`).
+
+        Those of `DRAWN_OUT` may be seen through a lens that draws puncta out.
+        """
         if kind == "drawn":
-            return drawn_field(rng, self.textures)
+            return drawn_field(rng, self.textures, lens)
         if kind == "crowds":
-            return crowd_field(rng)
+            return crowd_field(rng, lens)
         if kind == "haze":
-            return hazy_field(rng, self.textures)
+            return hazy_field(rng, self.textures, lens)
         if kind == "wide":
             return wide_field(rng)
         if kind in self.weighed:
@@ -229,10 +237,11 @@ class Source:
     def crop(self, rng: np.random.Generator, size: int) -> tuple[np.ndarray, np.ndarray, float]:
         """Draw a crop: what the network sees (3, size, size), target (4, size, size), a teacher's share."""
         kind = str(rng.choice(list(WEIGHTS), p=list(WEIGHTS.values())))
-        pixels, spots = self.field(kind, rng, size)
+        lens = Lens.draw(rng) if kind in DRAWN_OUT and rng.random() < ELONGATED else None
+        pixels, spots = self.field(kind, rng, size, lens)
         if rng.random() < 0.7:  # mostly a part: quicker, and more kinds of surroundings
             pixels, spots = part(pixels, spots, rng, size + 48)
-        share = TEACHER[kind]
+        share = TEACHER[kind] if lens is None else 0.0  # a teacher may see two in one
         if share < 1 and rng.random() < COARSE:
             pixels, spots = mirrored(*coarse(pixels, spots, REAL_SIGMA.get(kind), rng), size)
             share *= 0.5

@@ -18,16 +18,23 @@ STANDS_OUT = 5.2
 #: ... and is lost in it below this; in between the network may say what it likes.
 LOST = 3.0
 
+#: Puncta are drawn out to this at most (long over short axis).
+LONGEST = 2.5
+
 #: How often some puncta are many times as bright as the others.
 TWO_POPULATIONS = 0.2
 
 
-def drawn_field(rng: np.random.Generator, textures: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+def drawn_field(
+    rng: np.random.Generator, textures: list[np.ndarray], lens: Lens | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """Draw a field; returns grey values and puncta (`COLUMNS`)."""
     size = int(rng.choice([144, 160, 192, 256]))
     behind = background((size, size), rng, textures)
     width, spots, height = puncta((size, size), rng, behind)
     light = behind + render((size, size), spots, height, rng)
+    if lens is not None:
+        (light, behind), spots = lens.draw_out([light, behind], spots)
     camera, seed = Camera.draw(rng, light), int(rng.integers(2**31))
     image = camera.photograph(light, np.random.default_rng(seed))
     if len(spots):
@@ -218,6 +225,46 @@ def judged(spots: np.ndarray, height: np.ndarray, empty: np.ndarray, width: floa
     contrast = own / np.maximum(1.25 * np.maximum(near, around)[at[:, 0], at[:, 1]], 1e-9)
     spots[:, 3] = np.where((contrast < STANDS_OUT) | (spots[:, 3] < 0), IGNORED, 0)
     return spots[contrast >= LOST]
+
+
+@dataclass(frozen=True)
+class Lens:
+    """A lens, or a stage that drifts, which draws all puncta out in one direction."""
+
+    ratio: float  # long axis over short axis of a punctum
+    angle: float  # of the long axis, radians
+
+    @classmethod
+    def draw(cls, rng: np.random.Generator) -> Lens:
+        """Draw one: puncta up to `LONGEST` times as long as wide, in any direction."""
+        return cls(between(rng, 1.2, LONGEST), float(rng.uniform(0, np.pi)))
+
+    def draw_out(self, pictures: list[np.ndarray], spots: np.ndarray) -> tuple[list[np.ndarray], np.ndarray]:
+        """Stretch pictures of light (before noise) around their middle, and the puncta in them."""
+        shape = pictures[0].shape
+        middle = (np.array(shape) - 1) / 2
+        along = np.array([np.sin(self.angle), np.cos(self.angle)])  # y, x
+        matrix = np.eye(2) + (self.ratio - 1) * np.outer(along, along)
+        # OpenCV has x before y.
+        swapped = matrix[::-1, ::-1]
+        move = middle[::-1] - swapped @ middle[::-1]
+        stretched = [
+            np.maximum(
+                cv2.warpAffine(
+                    picture,
+                    np.column_stack([swapped, move]),
+                    shape[::-1],
+                    flags=cv2.INTER_CUBIC,
+                    borderMode=cv2.BORDER_REFLECT,
+                ),
+                0,
+            )
+            for picture in pictures
+        ]
+        spots = spots.copy()
+        spots[:, :2] = (spots[:, :2] - middle) @ matrix.T + middle
+        spots[:, 2] *= np.sqrt(self.ratio)
+        return stretched, spots
 
 
 @dataclass(frozen=True)
