@@ -9,14 +9,17 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from scipy.ndimage import gaussian_filter1d
 
 from napari_tam.puncta.detect import SPOT_COLUMNS, least_noise
 from napari_tam.puncta.psf_width import TYPICAL_SIGMA_PX
+from napari_tam.puncta.resolving import FIT_COLUMNS
 from napari_tam.puncta.selection import KEPT, select
 from napari_tam.puncta.spot_input import contrast_at, repair_hot_pixels
 from napari_tam.puncta.vesicles import is_vesicle, width_error
 from napari_tam.volume import photometry
 from napari_tam.volume.psf_width import typical_sigma
+from napari_tam.volume.resolving import resolve_crowds
 from napari_tam.volume.segment import Montage
 
 if TYPE_CHECKING:
@@ -33,8 +36,16 @@ VOLUME_SPOT_COLUMNS = ("z_px", *SPOT_COLUMNS, "width_z_um", "sigma_z_px")
 #: Sigma of a punctum along z that the search starts from (µm), where the setting is unset.
 TYPICAL_SIGMA_Z_UM = 0.6
 
-#: Candidates have at least this signal-to-noise ratio in the stack: noise of a single plane has none.
-STACK_SNR = 3.0
+#: The light of a punctum is at least so many times its noise, in a filter of its shape (Rose 1948): noise of
+#: a single plane is not.
+ROSE = 6.5
+
+#: Planes are smoothed by so many sigma of a punctum along z before they are searched: its neighbours above
+#: and below have light of it, too.
+SMOOTHED = 0.5
+
+#: Where a single punctum is so many times as wide as was assumed, or as narrow, the maxima are looked for again.
+UNLIKE = 1.25
 
 #: Empty pixels between the planes of the picture that is searched.
 _GAP = 16
@@ -62,11 +73,6 @@ class StackDetector:
         stack, smoothed with the width of a punctum: one maximum is one punctum, with the best score of its
         detections.
         """
-        montage = Montage.of(image, _GAP)
-        picture = montage.join(image, float(np.median(image[:, ::4, ::4])))
-        flat = self.for_planes().candidates(picture, pixel_size_um, settings)
-        flat = flat[flat["reason"] == KEPT]
-        place, scores = _in_planes(montage, flat)
         volume = np.stack([repair_hot_pixels(plane)[0] for plane in image])
         sigma = np.array(
             [
@@ -74,9 +80,38 @@ class StackDetector:
                 (settings.spot_sigma_um or TYPICAL_SIGMA_PX * pixel_size_um) / pixel_size_um,
             ]
         )
-        peaks, scores = climb(_contrast(volume, sigma), place, scores)
-        table = measure_stack_spots(volume, peaks, scores, pixel_size_um, self.z_step_um, settings)
-        return table[table["snr"] >= STACK_SNR].reset_index(drop=True).assign(reason=KEPT)
+        montage = Montage.of(volume, _GAP)
+        smooth = gaussian_filter1d(volume, SMOOTHED * sigma[0], axis=0, mode="nearest")
+        picture = montage.join(smooth, float(np.median(smooth[:, ::4, ::4])))
+        flat = self.for_planes().candidates(picture, pixel_size_um, settings)
+        flat = flat[flat["reason"] == KEPT]
+        place, scores = _in_planes(montage, flat)
+        peaks, best = climb(_contrast(volume, sigma), place, scores)
+        if not len(peaks):
+            return pd.DataFrame(
+                {name: np.zeros(0) for name in (*VOLUME_SPOT_COLUMNS, *FIT_COLUMNS, "reason")}
+            )
+        typical = self._typical(volume, peaks, best, pixel_size_um, settings)
+        if np.abs(np.log(typical / sigma)).max() > np.log(UNLIKE):
+            peaks, best = climb(_contrast(volume, typical), place, scores)
+        table = measure_stack_spots(volume, peaks, best, pixel_size_um, self.z_step_um, typical)
+        table = _clear(table)
+        table = _clear(resolve_crowds(table, volume, typical, pixel_size_um, self.z_step_um))
+        return table.assign(reason=KEPT)
+
+    def _typical(
+        self,
+        volume: Float,
+        peaks: npt.NDArray[np.intp],
+        scores: Float,
+        pixel_size_um: float,
+        settings: Settings,
+    ) -> npt.NDArray[np.float64]:
+        """Return sigma (voxels) of a single punctum along z and in the plane: as given, or `typical_sigma`."""
+        start = np.array([TYPICAL_SIGMA_Z_UM / self.z_step_um, TYPICAL_SIGMA_PX])
+        found = typical_sigma(volume, peaks[scores >= min(0.5, scores.max())], start)
+        given = (settings.spot_sigma_z_um, self.z_step_um), (settings.spot_sigma_um, pixel_size_um)
+        return np.array([t if um is None else um / size for t, (um, size) in zip(found, given, strict=True)])
 
     def detect(self, image: Stack, pixel_size_um: float, settings: Settings) -> pd.DataFrame:
         """Return the puncta above the thresholds of the settings."""
@@ -85,6 +120,12 @@ class StackDetector:
     def for_planes(self) -> Detector:
         """See `Detector.for_planes`."""
         return self.planar.for_planes()
+
+
+def _clear(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the puncta whose light is clear in a filter of their shape (`ROSE`)."""
+    snr, plane, along = (table[name].to_numpy(float) for name in ("snr", "sigma_px", "sigma_z_px"))
+    return table[snr * np.pi**0.75 * plane * np.sqrt(along) >= ROSE].reset_index(drop=True)
 
 
 def _in_planes(montage: Montage, flat: pd.DataFrame) -> tuple[npt.NDArray[np.intp], Float]:
@@ -99,7 +140,6 @@ def _in_planes(montage: Montage, flat: pd.DataFrame) -> tuple[npt.NDArray[np.int
 
 def _contrast(volume: Float, sigma: npt.NDArray[np.float64]) -> Float:
     """Difference of two Gaussians, the narrower one as wide (sigma in z, and in y and x) as a punctum."""
-    from scipy.ndimage import gaussian_filter1d
 
     def smooth(times: float) -> Float:
         planes = np.stack([cv2.GaussianBlur(plane, (0, 0), times * sigma[1]) for plane in volume])
@@ -151,15 +191,9 @@ def measure_stack_spots(
     scores: Float,
     pixel_size_um: float,
     z_step_um: float,
-    settings: Settings,
+    typical: npt.NDArray[np.float64],
 ) -> pd.DataFrame:
     """Measure puncta at voxels (N, 3) of a stack; see `napari_tam.volume.photometry.measure`."""
-    if not len(peaks):
-        return pd.DataFrame({name: np.zeros(0) for name in VOLUME_SPOT_COLUMNS})
-    start = np.array([TYPICAL_SIGMA_Z_UM / z_step_um, TYPICAL_SIGMA_PX])
-    typical = typical_sigma(volume, peaks[scores >= min(0.5, scores.max())], start)
-    given = (settings.spot_sigma_z_um, z_step_um), (settings.spot_sigma_um, pixel_size_um)
-    typical = np.array([t if um is None else um / size for t, (um, size) in zip(typical, given, strict=True)])
     found = photometry.measure(volume, peaks, typical)
     snr = found.peak / np.maximum(found.noise, least_noise(found.noise, found.peak))
     limits = np.array(volume.shape) - 0.5

@@ -1,0 +1,363 @@
+"""Several puncta in one spot of a stack: a fit with a stopping rule, as `napari_tam.puncta.crowds` does in a plane.
+
+Where light is left over beside an emitter another one is tried: those around it are fitted together anew, and
+it stays if chi² falls by enough, the heights having a say.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from scipy.ndimage import gaussian_filter1d, maximum_filter
+from scipy.spatial import cKDTree
+
+from napari_tam.puncta.crowds import FAINTER, LEAST_SHARE, LEAST_SNR, LEAST_SPREAD, MORE_PAYS, TAIL
+from napari_tam.puncta.emitters import REACH, Emitters
+from napari_tam.puncta.pixel_model import background_image, pixel_variance, usual_height
+from napari_tam.stopping import checkpoint
+from napari_tam.volume.light_loops import add_light, misfit, refine
+from napari_tam.volume.segment import Montage
+
+if TYPE_CHECKING:
+    from napari_tam.puncta.patches import Float, Points
+
+Doubles = npt.NDArray[np.float64]
+Index = npt.NDArray[np.intp]
+
+#: Light left over of so many SD is tried, so many sigma from an emitter at most.
+LEFT_OVER, BESIDE = 3.0, 4.5
+
+#: Emitters within so many sigma of a new one are fitted again with it, in so many sweeps.
+NEAR, SWEEPS = 3.5, 12
+
+#: What lies off the plane by more than this share of its distance in the plane is above or below (in sigma):
+#: there the light of a lens is no Gaussian.
+IN_PLANE = 0.4
+
+#: Emitters with no other within so many sigma stand alone.
+ALONE = 5.0
+
+#: Rounds of proposals at most; it ends earlier where one adds no more than this share of all emitters.
+ROUNDS, HARDLY_MORE = 6, 2e-3
+
+#: The misfit of single puncta is this quantile of what they say, at least so many and some of them if there
+#: are many more. Three parameters more bring so much by chance. From `NO_POINTS` on these are no points: 0.03
+#: at most in drawn crowds, 0.2 among nuclei.
+LOWER, LEAST_SINGLES, ASKED, BY_CHANCE, NO_POINTS = 0.35, 5, 60, 3.4, 0.12
+
+#: ... and it is not less than this, however Gaussian they look.
+LEAST_MISFIT = 0.005
+
+#: Singles that tell the misfit have heights between these quantiles: two in one spot are brighter than most, and
+#: of faint ones little is known.
+SINGLES = (0.3, 0.75)
+
+#: What was tried within so many sigma is not tried again until something near it changes.
+AGAIN = 0.7
+
+
+@dataclass
+class Parted:
+    """Emitters of a stack; arrays of length N.
+
+    Attributes
+    ----------
+    home
+        (N, 3) voxels around which the windows lie.
+    points
+        (N, 3) z, y and x.
+    peak
+        Height.
+    sigma
+        (N, 2) along z and in the plane.
+    parent
+        The candidate that each comes from.
+    free
+        Whether it is fitted: wide ones stay as they are.
+    """
+
+    home: Points
+    points: Points
+    peak: Doubles
+    sigma: Doubles
+    parent: Index
+    free: npt.NDArray[np.bool_]
+
+    def __len__(self) -> int:
+        """Return how many there are."""
+        return len(self.peak)
+
+    def take(self, which: npt.NDArray[np.generic]) -> Parted:
+        """Return copies of some."""
+        parts = (self.home, self.points, self.peak, self.sigma, self.parent, self.free)
+        return Parted(*(part[which].copy() for part in parts))
+
+    def plus(self, place: Points, peak: float, beside: int) -> Parted:
+        """Return these and one more, which comes from the same candidate as `beside`."""
+        return Parted(
+            np.vstack([self.home, np.round(place)]),
+            np.vstack([self.points, place]),
+            np.append(self.peak, peak),
+            np.vstack([self.sigma, self.sigma[beside]]),
+            np.append(self.parent, self.parent[beside]),
+            np.append(self.free, True),
+        )
+
+    def scaled(self, sigma: Doubles) -> Points:
+        """Return places in units of a punctum's width."""
+        return self.points / sigma[[0, 1, 1]]
+
+
+@dataclass(frozen=True)
+class StackFit:
+    """What the fit gives: the emitters, and (Z, Y, X) background and reciprocal of each voxel's variance."""
+
+    emitters: Parted
+    base: Float
+    weight: Float
+
+
+def resolve(volume: Float, seeds: Parted, sigma: Doubles) -> StackFit | None:
+    """Fit the emitters of a stack, with more of them where one does not do.
+
+    Parameters
+    ----------
+    volume
+        (Z, Y, X) the exosome channel.
+    seeds
+        What was found.
+    sigma
+        (2,) width of a single punctum along z and in the plane, in voxels.
+
+    Returns
+    -------
+    None where what was found is no point: two always fit it better.
+    """
+    base = _background(volume, seeds, sigma)
+    rest = volume - base
+    add_light(rest, seeds.home, seeds.points, seeds.peak, seeds.sigma, REACH, -1.0)
+    weight = _weight(rest, volume - base, seeds, float(sigma[1]))
+    now = seeds.take(np.arange(len(seeds)))
+    refine(rest, weight, now.home, now.points, now.peak, now.sigma, np.flatnonzero(now.free), REACH, 6)
+    usual_misfit = _misfit_of_singles(now, rest, weight, sigma)
+    if usual_misfit[0] > NO_POINTS:
+        return None
+    given_up = np.zeros((0, 3))
+    for _ in range(ROUNDS):
+        checkpoint()
+        usual = _usual(now, sigma)
+        proposals = _proposals(now, rest, weight, sigma, given_up)
+        before = len(now)
+        for index, place in enumerate(proposals.places):
+            now, kept = _attempt(now, rest, weight, proposals, index, sigma, usual, usual_misfit)
+            if not kept:
+                given_up = np.vstack([given_up, place])
+            elif len(given_up):
+                away = np.linalg.norm((given_up - place) / sigma[[0, 1, 1]], axis=1)
+                given_up = given_up[away > NEAR]
+        added = len(now) - before
+        now = _pruned(now, rest, weight, usual)
+        if added <= HARDLY_MORE * len(now):
+            break
+    return StackFit(now, base, weight)
+
+
+def _background(volume: Float, seeds: Parted, sigma: Doubles) -> Float:
+    """Background between the puncta, plane by plane, carried on under them."""
+    base = np.empty_like(volume)
+    for z, plane in enumerate(volume):
+        share = 1 - ((seeds.points[:, 0] - z) / (2.7 * seeds.sigma[:, 0])) ** 2
+        here = share > 0
+        width = seeds.sigma[here, 1] * np.sqrt(share[here])
+        cut = Emitters(seeds.points[here, 1:], seeds.peak[here], width, seeds.parent[here])
+        base[z] = background_image(plane, cut, float(sigma[1]))
+    return np.asarray(gaussian_filter1d(base, sigma[0], axis=0, mode="nearest"), np.float32)
+
+
+def _weight(rest: Float, light: Float, seeds: Parted, lateral: float) -> Float:
+    """Reciprocal of the variance of each voxel, by how the noise grows with the light."""
+    montage = Montage.of(rest, 0)
+    corner = np.array([[side.start for side in montage.window(z)] for z in range(len(rest))])
+    plane = np.clip(np.round(seeds.points[:, 0]), 0, len(rest) - 1).astype(np.intp)
+    flat = Emitters(seeds.points[:, 1:] + corner[plane], seeds.peak, seeds.sigma[:, 1], seeds.parent)
+    flat = flat.take(seeds.free) if seeds.free.any() else flat
+    variance = pixel_variance(montage.join(rest, 0.0), montage.join(light - rest, 0.0), flat)
+    return np.stack([variance.weight(np.maximum(_smooth(plane, 0.7 * lateral), 0)) for plane in light])
+
+
+def _smooth(plane: Float, sigma: float) -> Float:
+    return np.asarray(cv2.GaussianBlur(plane, (0, 0), sigma), np.float32)
+
+
+def _filtered(stack: Float, sigma: Doubles) -> Float:
+    """Sums of a stack over Gaussians of height 1, one around each voxel."""
+    planes = np.stack([_smooth(plane, float(sigma[1])) for plane in stack])
+    planes = gaussian_filter1d(planes, float(sigma[0]), axis=0, mode="constant")
+    return np.asarray(planes * ((2 * np.pi) ** 1.5 * sigma[0] * sigma[1] ** 2), np.float32)
+
+
+@dataclass(frozen=True)
+class _Proposals:
+    """Places (N, 3) where light is left over, by how clear it is; the emitters that they are beside.
+
+    `axial` says which lie rather above or below it than beside it (1, else 0).
+    """
+
+    places: Points
+    heights: Doubles
+    beside: Index
+    axial: Index
+
+
+def _proposals(
+    now: Parted, rest: Float, weight: Float, sigma: Doubles, given_up: Points, least: float = LEFT_OVER
+) -> _Proposals:
+    """Return where light of at least so many SD is left over, and how high an emitter there would be."""
+    norm = _filtered(weight, sigma / np.sqrt(2))
+    height = _filtered(weight * rest, sigma) / np.maximum(norm, 1e-12)
+    clear = height * np.sqrt(np.maximum(norm, 0))
+    voxels = np.argwhere((clear == maximum_filter(clear, 3)) & (clear > least))
+    scale = sigma[[0, 1, 1]]
+    away, beside = cKDTree(now.scaled(sigma)).query(voxels / scale)
+    good = away < BESIDE
+    good[good] = now.free[beside[good]]
+    if len(given_up):
+        good &= cKDTree(given_up / scale).query(voxels / scale)[0] > AGAIN
+    order = np.flatnonzero(good)[np.argsort(-clear[tuple(voxels[good].T)], kind="stable")]
+    chosen, beside = voxels[order], beside[order]
+    apart = (chosen - now.points[beside]) / scale
+    axial = np.abs(apart[:, 0]) > IN_PLANE * np.hypot(apart[:, 1], apart[:, 2])
+    heights = height[tuple(chosen.T)].astype(np.float64)
+    return _Proposals(chosen.astype(np.float64), heights, beside, axial.astype(np.intp))
+
+
+@dataclass(frozen=True)
+class _Trial:
+    """Emitters with one more, those that were fitted again, and what it brought.
+
+    `saved` is what `box` of the rest was before; `strength` the squared SNR of the brightest nearby.
+    """
+
+    emitters: Parted
+    local: Index
+    gain: float
+    strength: float
+    box: tuple[slice, ...]
+    saved: Float
+
+
+def _tried(
+    now: Parted, rest: Float, weight: Float, proposals: _Proposals, index: int, sigma: Doubles
+) -> _Trial:
+    """Fit one more emitter and those around it; `rest` changes with them."""
+    place, scale = proposals.places[index], sigma[[0, 1, 1]]
+    trial = now.plus(place, float(proposals.heights[index]), int(proposals.beside[index]))
+    apart = np.linalg.norm((trial.points - place) / scale, axis=1)
+    local = np.flatnonzero((apart < NEAR) & trial.free)
+    reach = np.ceil((NEAR + 1.5 + REACH) * scale).astype(np.intp) + 1
+    low, high = np.maximum(place.astype(np.intp) - reach, 0), place.astype(np.intp) + reach + 1
+    box = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
+    saved, before = rest[box].copy(), misfit(rest[box], weight[box])
+    known = float(weight[tuple(place.astype(np.intp))])
+    brightest = now.peak[np.append(local[:-1], proposals.beside[index])].max()
+    strength = brightest**2 * np.pi**1.5 * sigma[0] * sigma[1] ** 2 * known
+    new = slice(len(now), None)
+    add_light(rest, trial.home[new], trial.points[new], trial.peak[new], trial.sigma[new], REACH, -1.0)
+    refine(rest, weight, trial.home, trial.points, trial.peak, trial.sigma, local, REACH, SWEEPS)
+    return _Trial(trial, local, before - misfit(rest[box], weight[box]), strength, box, saved)
+
+
+def _attempt(
+    now: Parted,
+    rest: Float,
+    weight: Float,
+    proposals: _Proposals,
+    index: int,
+    sigma: Doubles,
+    usual: tuple[float, float],
+    usual_misfit: tuple[float, float],
+) -> tuple[Parted, bool]:
+    """Try one more emitter; return the emitters, and whether it stays. `rest` changes with them."""
+    trial = _tried(now, rest, weight, proposals, index, sigma)
+    peak = trial.emitters.peak
+    pays = trial.gain + float(_likely(peak[trial.local], usual).sum())
+    pays -= float(_likely(now.peak[trial.local[:-1]], usual).sum())
+    kept = pays > MORE_PAYS + TAIL * usual_misfit[proposals.axial[index]] * trial.strength
+    if kept and peak[-1] >= LEAST_SHARE * peak[trial.local].max():
+        return trial.emitters, True
+    rest[trial.box] = trial.saved
+    return now, False
+
+
+def _likely(peak: Doubles, usual: tuple[float, float]) -> Doubles:
+    """Twice the log-likelihood of a height, beside that of the usual one."""
+    return np.asarray(-(np.minimum(np.abs(np.log(peak) - usual[0]) / usual[1], 4.0) ** 2))
+
+
+def stand_alone(now: Parted, sigma: Doubles, reach: float = ALONE) -> npt.NDArray[np.bool_]:
+    """Tell which emitters have no other within so many sigma."""
+    if len(now) < 2:
+        return np.ones(len(now), bool)
+    scaled = now.scaled(sigma)
+    return np.asarray(cKDTree(scaled).query(scaled, k=2)[0][:, 1] > reach, bool)
+
+
+def _usual(now: Parted, sigma: Doubles) -> tuple[float, float]:
+    """Log height of single puncta and its SD, from those that stand alone or nearly so."""
+    free = now.take(now.free)
+    if len(free) < 10:
+        return 0.0, np.inf
+    scaled = free.scaled(sigma)
+    nearest = cKDTree(scaled).query(scaled, k=2)[0][:, 1]
+    used = nearest >= min(ALONE, float(np.quantile(nearest, 0.7)))
+    middle, spread = usual_height(free.peak[used])
+    return middle, max(spread, LEAST_SPREAD)
+
+
+def _misfit_of_singles(now: Parted, rest: Float, weight: Float, sigma: Doubles) -> tuple[float, float]:
+    """Fall of chi² that a further emitter brings to one that stands alone, over its squared SNR.
+
+    One beside it in the plane, and one above or below. As `napari_tam.puncta.crowds.misfit_of_singles`: real
+    spots are no Gaussians, and least of all along z, where wide-field light spreads like an hourglass.
+    """
+    alone = np.flatnonzero(now.free & stand_alone(now, sigma))
+    if len(alone) < LEAST_SINGLES:
+        return LEAST_MISFIT, LEAST_MISFIT
+    low, high = np.quantile(now.peak[alone], SINGLES)
+    alone = alone[(now.peak[alone] >= low) & (now.peak[alone] <= high)]
+    alone = alone[:: max(1, len(alone) // ASKED)]
+    found = _proposals(now, rest, weight, sigma, np.zeros((0, 3)), least=0.0)
+    shares = np.zeros((len(alone), 2))
+    near = np.linalg.norm((found.places - now.points[found.beside]) / sigma[[0, 1, 1]], axis=1) < NEAR
+    for row, one in enumerate(alone):
+        for direction in (0, 1):
+            of_one = np.flatnonzero((found.beside == one) & near & (found.axial == direction))[:1]
+            for index in of_one:  # the one with most light left over
+                trial = _tried(now, rest, weight, found, index, sigma)
+                rest[trial.box] = trial.saved
+                shares[row, direction] = max(trial.gain - BY_CHANCE, 0) / trial.strength
+    lateral, axial = np.maximum(np.quantile(shares, LOWER, axis=0), LEAST_MISFIT)
+    return float(lateral), float(axial)
+
+
+def _pruned(now: Parted, rest: Float, weight: Float, usual: tuple[float, float]) -> Parted:
+    """Drop what others have taken over; of each candidate the brightest stays."""
+    brightest = np.zeros(int(now.parent.max(initial=-1)) + 1)
+    np.maximum.at(brightest, now.parent, now.peak)
+    known = weight[tuple(voxels_of(now.points, weight.shape).T)]
+    size = np.pi**1.5 * now.sigma[:, 0] * now.sigma[:, 1] ** 2
+    stays = now.peak**2 * size * known > LEAST_SNR**2
+    stays &= np.log(np.maximum(now.peak, 1e-9)) > usual[0] - FAINTER * usual[1]
+    stays |= (now.peak >= brightest[now.parent]) | ~now.free
+    gone = now.take(~stays)
+    add_light(rest, gone.home, gone.points, gone.peak, gone.sigma, REACH, 1.0)
+    return now.take(stays)
+
+
+def voxels_of(points: Points, shape: tuple[int, ...]) -> Index:
+    """Return the voxel of each point, (N, 3)."""
+    return np.clip(np.round(points), 0, np.array(shape) - 1).astype(np.intp)
