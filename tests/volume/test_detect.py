@@ -8,6 +8,7 @@ from bundled import need
 from napari_tam.networks.predictor import Predictor
 from napari_tam.puncta import detect
 from napari_tam.puncta.detect import NetworkDetector
+from napari_tam.puncta.resolving import FIT_COLUMNS
 from napari_tam.settings import Settings
 from napari_tam.volume.detect import VOLUME_SPOT_COLUMNS, StackDetector, climb
 
@@ -68,4 +69,4 @@ def test_an_empty_stack_has_no_puncta_but_all_columns() -> None:
     empty = np.full((5, 64, 64), 10, np.uint16)
     found = StackDetector(fakes.PeakDetector(), 0.6).detect(empty, 0.2, Settings())
     assert len(found) == 0
-    assert list(found) == list(VOLUME_SPOT_COLUMNS)
+    assert list(found) == [*VOLUME_SPOT_COLUMNS, *FIT_COLUMNS]

@@ -1,4 +1,4 @@
-"""Several puncta in one spot of a stack: a fit with a stopping rule, as `napari_tam.puncta.crowds` does in a plane.
+"""Several puncta in one spot of a stack: a fit with a stopping rule, as `puncta.crowds` does in a plane.
 
 Where light is left over beside an emitter another one is tried: those around it are fitted together anew, and
 it stays if chi² falls by enough, the heights having a say.
@@ -19,7 +19,7 @@ from napari_tam.puncta.crowds import FAINTER, LEAST_SHARE, LEAST_SNR, LEAST_SPRE
 from napari_tam.puncta.emitters import REACH, Emitters
 from napari_tam.puncta.pixel_model import background_image, pixel_variance, usual_height
 from napari_tam.stopping import checkpoint
-from napari_tam.volume.light_loops import add_light, misfit, refine
+from napari_tam.volume.light_loops import AWAY, add_light, misfit, refine
 from napari_tam.volume.segment import Montage
 
 if TYPE_CHECKING:
@@ -45,15 +45,15 @@ ALONE = 5.0
 ROUNDS, HARDLY_MORE = 6, 2e-3
 
 #: The misfit of single puncta is this quantile of what they say, at least so many and some of them if there
-#: are many more. Three parameters more bring so much by chance. From `NO_POINTS` on these are no points: 0.03
-#: at most in drawn crowds, 0.2 among nuclei.
-LOWER, LEAST_SINGLES, ASKED, BY_CHANCE, NO_POINTS = 0.35, 5, 60, 3.4, 0.12
+#: are many more. Four parameters more bring so much by chance (that quantile of chi²). From `NO_POINTS` on
+#: these are no points: 0.03 at most in drawn crowds, 0.2 among nuclei.
+LOWER, LEAST_SINGLES, ASKED, BY_CHANCE, NO_POINTS = 0.35, 5, 60, 2.47, 0.12
 
 #: ... and it is not less than this, however Gaussian they look.
 LEAST_MISFIT = 0.005
 
-#: Singles that tell the misfit have heights between these quantiles: two in one spot are brighter than most, and
-#: of faint ones little is known.
+#: Singles that tell the misfit have heights between these quantiles: two in one spot are brighter than most,
+#: and of faint ones little is known.
 SINGLES = (0.3, 0.75)
 
 #: What was tried within so many sigma is not tried again until something near it changes.
@@ -146,6 +146,7 @@ def resolve(volume: Float, seeds: Parted, sigma: Doubles) -> StackFit | None:
     usual_misfit = _misfit_of_singles(now, rest, weight, sigma)
     if usual_misfit[0] > NO_POINTS:
         return None
+    now = _without_lobes(now, rest, weight, sigma, usual_misfit)
     given_up = np.zeros((0, 3))
     for _ in range(ROUNDS):
         checkpoint()
@@ -194,7 +195,7 @@ def _smooth(plane: Float, sigma: float) -> Float:
 
 
 def _filtered(stack: Float, sigma: Doubles) -> Float:
-    """Sums of a stack over Gaussians of height 1, one around each voxel."""
+    """Return the sums of a stack over Gaussians of height 1, one around each voxel."""
     planes = np.stack([_smooth(plane, float(sigma[1])) for plane in stack])
     planes = gaussian_filter1d(planes, float(sigma[0]), axis=0, mode="constant")
     return np.asarray(planes * ((2 * np.pi) ** 1.5 * sigma[0] * sigma[1] ** 2), np.float32)
@@ -229,10 +230,14 @@ def _proposals(
         good &= cKDTree(given_up / scale).query(voxels / scale)[0] > AGAIN
     order = np.flatnonzero(good)[np.argsort(-clear[tuple(voxels[good].T)], kind="stable")]
     chosen, beside = voxels[order], beside[order]
-    apart = (chosen - now.points[beside]) / scale
-    axial = np.abs(apart[:, 0]) > IN_PLANE * np.hypot(apart[:, 1], apart[:, 2])
+    axial = _is_axial((chosen - now.points[beside]) / scale)
     heights = height[tuple(chosen.T)].astype(np.float64)
     return _Proposals(chosen.astype(np.float64), heights, beside, axial.astype(np.intp))
+
+
+def _is_axial(apart: Points) -> npt.NDArray[np.bool_]:
+    """Tell which distances (..., 3) in sigma lead out of the plane."""
+    return np.asarray(np.abs(apart[..., 0]) > IN_PLANE * np.hypot(apart[..., 1], apart[..., 2]))
 
 
 @dataclass(frozen=True)
@@ -258,13 +263,10 @@ def _tried(
     trial = now.plus(place, float(proposals.heights[index]), int(proposals.beside[index]))
     apart = np.linalg.norm((trial.points - place) / scale, axis=1)
     local = np.flatnonzero((apart < NEAR) & trial.free)
-    reach = np.ceil((NEAR + 1.5 + REACH) * scale).astype(np.intp) + 1
-    low, high = np.maximum(place.astype(np.intp) - reach, 0), place.astype(np.intp) + reach + 1
-    box = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
+    box = _box(place, scale)
     saved, before = rest[box].copy(), misfit(rest[box], weight[box])
-    known = float(weight[tuple(place.astype(np.intp))])
     brightest = now.peak[np.append(local[:-1], proposals.beside[index])].max()
-    strength = brightest**2 * np.pi**1.5 * sigma[0] * sigma[1] ** 2 * known
+    strength = _strength(float(brightest), weight[tuple(place.astype(np.intp))], sigma)
     new = slice(len(now), None)
     add_light(rest, trial.home[new], trial.points[new], trial.peak[new], trial.sigma[new], REACH, -1.0)
     refine(rest, weight, trial.home, trial.points, trial.peak, trial.sigma, local, REACH, SWEEPS)
@@ -291,6 +293,57 @@ def _attempt(
         return trial.emitters, True
     rest[trial.box] = trial.saved
     return now, False
+
+
+def _box(place: Points, scale: Doubles) -> tuple[slice, ...]:
+    """Return what may change when an emitter at a place and those near it are fitted again."""
+    reach = np.ceil((NEAR + AWAY + REACH) * scale).astype(np.intp) + 1
+    low, high = np.maximum(place.astype(np.intp) - reach, 0), place.astype(np.intp) + reach + 1
+    return tuple(slice(a, b) for a, b in zip(low, high, strict=True))
+
+
+def _strength(peak: float, known: float, sigma: Doubles) -> float:
+    """Squared signal-to-noise ratio of an emitter, where a voxel has the weight `known`."""
+    return float(peak**2 * np.pi**1.5 * sigma[0] * sigma[1] ** 2 * known)
+
+
+def _without_lobes(
+    now: Parted, rest: Float, weight: Float, sigma: Doubles, usual_misfit: tuple[float, float]
+) -> Parted:
+    """Drop candidates beside a brighter one that bring no more than the misfit of single ones does.
+
+    Above and below a bright punctum, where light comes together or goes apart, a plane may show another one.
+    """
+    scale = sigma[[0, 1, 1]]
+    points = now.scaled(sigma)
+    pairs = cKDTree(points).query_pairs(NEAR, output_type="ndarray")
+    pairs = pairs[now.free[pairs].all(axis=1)]
+    faint = np.where(now.peak[pairs[:, :1]] < now.peak[pairs[:, 1:]], pairs, pairs[:, ::-1])
+    stays = np.ones(len(now), bool)
+    for one in np.unique(faint[:, 0])[np.argsort(now.peak[np.unique(faint[:, 0])], kind="stable")]:
+        brighter = faint[faint[:, 0] == one, 1]
+        brighter = brighter[stays[brighter]]
+        if not len(brighter):
+            continue
+        beside = brighter[np.argmax(now.peak[brighter])]
+        place = now.points[one].copy()
+        axial = int(_is_axial(points[one] - points[beside]))
+        box, voxel = _box(place, scale), tuple(voxels_of(place, rest.shape))
+        local = np.flatnonzero(stays & now.free & (np.linalg.norm(points - points[one], axis=1) < NEAR))
+        local = local[local != one]
+        saved, before = rest[box].copy(), misfit(rest[box], weight[box])
+        kept = now.points[local].copy(), now.peak[local].copy()
+        lone = slice(one, one + 1)
+        add_light(rest, now.home[lone], now.points[lone], now.peak[lone], now.sigma[lone], REACH, 1.0)
+        refine(rest, weight, now.home, now.points, now.peak, now.sigma, local, REACH, SWEEPS)
+        lost = misfit(rest[box], weight[box]) - before
+        strength = _strength(float(kept[1].max()), weight[voxel], sigma)
+        if lost < TAIL * usual_misfit[axial] * strength:
+            stays[one] = False
+        else:
+            rest[box] = saved
+            now.points[local], now.peak[local] = kept
+    return now.take(stays)
 
 
 def _likely(peak: Doubles, usual: tuple[float, float]) -> Doubles:

@@ -44,7 +44,7 @@ ROSE = 6.5
 #: and below have light of it, too.
 SMOOTHED = 0.5
 
-#: Where a single punctum is so many times as wide as was assumed, or as narrow, the maxima are looked for again.
+#: Where a single punctum is so many times as wide as was assumed, or as narrow, maxima are looked for again.
 UNLIKE = 1.25
 
 #: Empty pixels between the planes of the picture that is searched.
@@ -107,7 +107,7 @@ class StackDetector:
         pixel_size_um: float,
         settings: Settings,
     ) -> npt.NDArray[np.float64]:
-        """Return sigma (voxels) of a single punctum along z and in the plane: as given, or `typical_sigma`."""
+        """Return sigma (voxels) of a single punctum, along z and in the plane: given, or `typical_sigma`."""
         start = np.array([TYPICAL_SIGMA_Z_UM / self.z_step_um, TYPICAL_SIGMA_PX])
         found = typical_sigma(volume, peaks[scores >= min(0.5, scores.max())], start)
         given = (settings.spot_sigma_z_um, self.z_step_um), (settings.spot_sigma_um, pixel_size_um)
@@ -125,7 +125,8 @@ class StackDetector:
 def _clear(table: pd.DataFrame) -> pd.DataFrame:
     """Return the puncta whose light is clear in a filter of their shape (`ROSE`)."""
     snr, plane, along = (table[name].to_numpy(float) for name in ("snr", "sigma_px", "sigma_z_px"))
-    return table[snr * np.pi**0.75 * plane * np.sqrt(along) >= ROSE].reset_index(drop=True)
+    clear: pd.DataFrame = table[snr * np.pi**0.75 * plane * np.sqrt(along) >= ROSE].reset_index(drop=True)
+    return clear
 
 
 def _in_planes(montage: Montage, flat: pd.DataFrame) -> tuple[npt.NDArray[np.intp], Float]:

@@ -1,7 +1,7 @@
 """Loops over the voxels around the emitters of a stack; the 3-D counterpart of `puncta.light_loops`.
 
-Stacks are (Z, Y, X) float32, `points` (N, 3) float64 z, y and x in voxels, `peak` (N,) and `sigma` (N, 2) float64,
-along z and in the plane. An emitter's window reaches `reach` sigma from the voxel it began at.
+Stacks are (Z, Y, X) float32, `points` (N, 3) z, y and x in voxels, `peak` (N,) and `sigma` (N, 2) along z and
+in the plane, all float64. An emitter's window reaches `reach` sigma from the voxel it began at.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def window(point: Any, sigma: Any, reach: float, shape: Any) -> Any:
     result = np.empty((3, 2), np.int64)
     for axis in range(3):
         radius = int(np.ceil(reach * sigma[min(axis, 1)]))
-        middle = min(max(int(round(point[axis])), 0), shape[axis] - 1)
+        middle = min(max(round(point[axis]), 0), shape[axis] - 1)
         result[axis, 0] = max(middle - radius, 0)
         result[axis, 1] = min(middle + radius + 1, shape[axis])
     return result
@@ -58,7 +58,7 @@ def add_light(stack: Any, home: Any, points: Any, peak: Any, sigma: Any, reach: 
 def normal_equations(
     rest: Any, weight: Any, home: Any, point: Any, peak: float, sigma: Any, reach: float
 ) -> tuple[Any, Any]:
-    """Return the gradient of the log-likelihood by height, z, y and x of one emitter, and its matrix (4, 4)."""
+    """Return the gradient of the log-likelihood by height, z, y and x of one emitter, and its matrix."""
     gradient, matrix = np.zeros(4), np.zeros((4, 4))
     box = window(home, sigma, reach, rest.shape)
     along = bell(point[0], sigma[0], box[0, 0], box[0, 1])
@@ -99,7 +99,7 @@ def refine(
     reach: float,
     sweeps: int,
 ) -> None:
-    """Fit height and place of some emitters, one after the other and that several times; all are changed in place.
+    """Fit height and place of some emitters, one after the other and that several times, in place.
 
     Each takes damped steps of Gauss and Newton on what the others leave (`rest`, the stack without background
     and emitters).

@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 def standard_errors(emitters: Parted, weight: Float, sigma: Doubles, *, neighbours: int = 6) -> Doubles:
     """Least standard errors (Cramér-Rao) of height, and of z, y and x in voxels, (N, 4).
 
-    As `napari_tam.puncta.precision.standard_errors`: the inverse of the Fisher information of each emitter, its
-    nearest neighbours and a constant background together. In units of a punctum's width all are round
-    Gaussians of width 1, whose overlap integrals hang on the distance d alone: ``π^1.5 exp(-d² / 4)`` and its
-    derivatives.
+    As `napari_tam.puncta.precision.standard_errors`: the inverse of the Fisher information of each emitter,
+    its nearest neighbours and a constant background together. In units of a punctum's width all are round
+    Gaussians of width 1, whose overlap integrals hang on the distance d alone: ``π^1.5 exp(-d² / 4)`` and
+    its derivatives.
 
     Parameters
     ----------
@@ -39,11 +39,13 @@ def standard_errors(emitters: Parted, weight: Float, sigma: Doubles, *, neighbou
     size = np.isfinite(away).sum(axis=1)
     per_voxel = sigma[0] * sigma[1] ** 2  # of the unit in which they are round
     known = weight[tuple(voxels_of(emitters.points, weight.shape).T)] * per_voxel
+    # What has no light has no place; its height is known as well as that of others.
+    heights = np.maximum(emitters.peak, 1e-3 * float(np.median(emitters.peak)))
     result = np.zeros((n, 4))
     for count in np.unique(size):
         rows = np.flatnonzero(size == count)
         some = who[rows, :count]
-        points, peak = scaled[some], emitters.peak[some]
+        points, peak = scaled[some], heights[some]
         apart = points[:, :, None] - points[:, None, :]
         a, b = peak[:, :, None], peak[:, None, :]
         block = np.empty((*apart.shape[:-1], 4, 4))
@@ -62,4 +64,4 @@ def standard_errors(emitters: Parted, weight: Float, sigma: Doubles, *, neighbou
         inverse = np.linalg.inv(matrix + 1e-9 * np.eye(matrix.shape[1]))
         spread = np.einsum("nii->ni", inverse)[:, :4] / scale[:, :4] ** 2
         result[rows] = np.sqrt(np.maximum(spread, 0) / known[rows, None])
-    return result * np.array([1, sigma[0], sigma[1], sigma[1]])
+    return np.asarray(result * np.array([1, sigma[0], sigma[1], sigma[1]]))

@@ -1,0 +1,166 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import fakes
+import numpy as np
+import pytest
+from bundled import need
+from scipy.optimize import linear_sum_assignment
+from scipy.special import erf
+
+from napari_tam.networks.predictor import Predictor
+from napari_tam.puncta.detect import NetworkDetector
+from napari_tam.puncta.emitters import REACH
+from napari_tam.puncta.resolving import FIT_COLUMNS
+from napari_tam.settings import Settings
+from napari_tam.volume.crowds import Parted
+from napari_tam.volume.detect import StackDetector
+from napari_tam.volume.light_loops import add_light, refine
+from napari_tam.volume.precision import standard_errors
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SIGMA = np.array([1.5, 1.3])
+STEP_UM, PIXEL_UM = 0.3, 0.1
+SHAPE = (16, 160, 160)
+AXES = ["z_px", "y_px", "x_px"]
+
+
+def grid_of_points(seed: int = 0) -> np.ndarray:
+    """Places of 81 puncta that stand alone, not at whole voxels."""
+    rng = np.random.default_rng(seed)
+    rows, columns = np.mgrid[:9, :9]
+    flat = np.stack([np.full(81, 7.0), 12 + 17.0 * rows.ravel(), 12 + 17.0 * columns.ravel()], axis=1)
+    return flat + rng.uniform([-2, -2, -2], [2, 2, 2], (81, 3))
+
+
+def stack_of(
+    points: np.ndarray, photons: np.ndarray, seed: int = 0, *, hourglass: bool = False
+) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    light = np.full(SHAPE, 10.0)
+    for place, strength in zip(points, photons, strict=True):
+        if hourglass:
+            far = (np.arange(SHAPE[0]) - place[0]) / 2
+            along, widths = np.full(SHAPE[0], 1 / 6), 1.3 * np.sqrt(1 + far**2)
+        else:
+            along, widths = bell(place[0], SIGMA[0], SHAPE[0]), np.full(SHAPE[0], SIGMA[1])
+        for z, (share, width) in enumerate(zip(along, widths, strict=True)):
+            sides = [bell(place[axis], width, SHAPE[axis]) for axis in (1, 2)]
+            light[z] += strength * share * np.outer(*sides)
+    return (rng.poisson(light) + rng.normal(70, 1, SHAPE)).astype(np.float32)
+
+
+def bell(centre: float, width: float, size: int) -> np.ndarray:
+    edges = (np.arange(size + 1) - 0.5 - centre) / (np.sqrt(2) * width)
+    return np.diff(erf(edges)) / 2
+
+
+def found_in(stack: np.ndarray) -> pd.DataFrame:
+    return StackDetector(fakes.PeakDetector(), STEP_UM).candidates(stack, PIXEL_UM, Settings())
+
+
+def distances(true: np.ndarray, found: np.ndarray) -> np.ndarray:
+    """Distance of each true place to the find that is its own, in sigma."""
+    apart = np.linalg.norm((true[:, None] - found[None]) / SIGMA[[0, 1, 1]], axis=2)
+    first, second = linear_sum_assignment(apart)
+    result = np.full(len(true), np.inf)
+    result[first] = apart[first, second]
+    return result
+
+
+@pytest.mark.parametrize("direction", [(0, 1, 0), (0, 0.7, 0.7), (1, 0, 0), (0.6, 0.6, 0.5)])
+def test_two_puncta_in_one_spot_are_counted_twice_with_their_own_light(direction: tuple[float, ...]) -> None:
+    singles = grid_of_points()
+    apart = 2.2 * np.array(direction) * SIGMA[[0, 1, 1]]
+    pairs = singles[20:60:4]
+    points = np.vstack([singles, pairs + apart])
+    photons = np.full(len(points), 2500.0)
+    found = found_in(stack_of(points, photons))
+    assert len(found) == len(points)
+    assert np.max(distances(points, found[AXES].to_numpy())) < 0.7
+    assert found["intensity"].sum() == pytest.approx(photons.sum(), rel=0.04)
+    two = found["puncta_in_spot"] == 2
+    assert two.sum() == 2 * len(pairs)
+    assert found["intensity"][two].median() == pytest.approx(2500, rel=0.12)
+    assert found["intensity_se"][two].between(20, 400).all()
+
+
+def test_single_ones_stay_single_and_as_they_were_measured() -> None:
+    points = grid_of_points(1)
+    found = found_in(stack_of(points, np.full(len(points), 2500.0)))
+    assert len(found) == len(points)
+    assert (found["puncta_in_spot"] == 1).all()
+    assert found["sigma_px"].std() > 0  # its own, not the typical one
+
+
+def test_light_that_spreads_like_an_hourglass_is_no_second_punctum() -> None:
+    points = grid_of_points(2)
+    stack = stack_of(points, np.full(len(points), 9000.0), hourglass=True)
+    found = found_in(stack)
+    assert len(found) <= 1.05 * len(points)
+    assert (distances(points, found[AXES].to_numpy()) < 1.5).mean() > 0.95
+
+
+def test_a_stack_that_does_not_show_a_whole_punctum_is_not_parted() -> None:
+    points = grid_of_points(3)
+    points = np.vstack([points, points[::8] + np.array([0, 2.6, 0])])
+    thin = stack_of(points, np.full(len(points), 2500.0))[5:10]
+    assert found_in(thin)[list(FIT_COLUMNS)].isna().all(axis=None)
+
+
+def test_puncta_fainter_than_the_noise_of_a_voxel_but_clear_in_many_are_found() -> None:
+    points = grid_of_points(4)
+    stack = stack_of(
+        points, np.full(len(points), 600.0)
+    )  # a peak of 15 photons on 10, some 20 times its noise
+    detector = StackDetector(NetworkDetector(Predictor(need("puncta").load())), STEP_UM)
+    found = detector.detect(stack, PIXEL_UM, Settings())
+    assert len(found) <= 1.05 * len(points)
+    assert (found["snr"] < 5).mean() > 0.8
+    assert (distances(points, found[AXES].to_numpy()) < 1.5).mean() > 0.95
+
+
+def emitters(points: np.ndarray, peak: float) -> Parted:
+    n = len(points)
+    return Parted(
+        np.round(points),
+        points.copy(),
+        np.full(n, peak),
+        np.tile(SIGMA, (n, 1)),
+        np.arange(n),
+        np.ones(n, bool),
+    )
+
+
+def test_standard_errors_are_the_scatter_of_the_fit() -> None:
+    rng, noise, peak = np.random.default_rng(0), 2.0, 40.0
+    points = grid_of_points(5)
+    truth = emitters(points, peak)
+    clean = np.zeros(SHAPE, np.float32)
+    add_light(clean, truth.home, truth.points, truth.peak, truth.sigma, 5.0, 1.0)
+    weight = np.full(SHAPE, 1 / noise**2, np.float32)
+    errors = []
+    for _ in range(6):
+        now = emitters(points + rng.normal(0, 0.2, points.shape), peak)
+        rest = clean + rng.normal(0, noise, SHAPE).astype(np.float32)
+        add_light(rest, now.home, now.points, now.peak, now.sigma, REACH, -1.0)
+        which = np.arange(len(now))
+        refine(rest, weight, now.home, now.points, now.peak, now.sigma, which, REACH, 10)
+        errors.append(np.column_stack([now.peak - peak, now.points - points]))
+    scatter = np.concatenate(errors).std(axis=0)
+    expected = standard_errors(truth, weight, SIGMA).mean(axis=0)
+    assert scatter[1:] == pytest.approx(expected[1:], rel=0.15)
+    assert 0.7 < scatter[0] / expected[0] < 1  # which counts in that the background is not known
+
+
+def test_standard_errors_of_two_that_overlap_are_larger() -> None:
+    alone = emitters(np.array([[8.0, 40, 40]]), 40.0)
+    two = emitters(np.array([[8.0, 40, 40], [8, 41.5, 40]]), 40.0)
+    weight = np.ones(SHAPE, np.float32)
+    assert (
+        standard_errors(two, weight, SIGMA)[0, [0, 2]]
+        > 1.5 * standard_errors(alone, weight, SIGMA)[0, [0, 2]]
+    ).all()
