@@ -668,7 +668,7 @@ PUNCTA_COLUMNS: tuple[Column, ...] = (
         "µm",
         "puncta",
         "Standard error of the position along one axis: the Cramér-Rao bound of a fit of a Gaussian, its "
-        "neighbours and a background. Missing in volumes, and with the LoG detector.",
+        "neighbours and a background. Missing with the LoG detector, and in stacks where nothing is parted.",
     ),
     Column("intensity_se", "number", "counts", "puncta", "Standard error of the intensity, likewise."),
     Column(
