@@ -17,8 +17,9 @@ from scipy.spatial import cKDTree
 
 from napari_tam.puncta.crowds import FAINTER, LEAST_SHARE, LEAST_SNR, LEAST_SPREAD, MORE_PAYS, TAIL
 from napari_tam.puncta.emitters import REACH, Emitters
-from napari_tam.puncta.pixel_model import background_image, pixel_variance, usual_height
+from napari_tam.puncta.pixel_model import pixel_variance, usual_height
 from napari_tam.stopping import checkpoint
+from napari_tam.volume.background import haze
 from napari_tam.volume.light_loops import AWAY, add_light, misfit, refine
 from napari_tam.volume.segment import Montage
 
@@ -40,6 +41,9 @@ IN_PLANE = 0.4
 
 #: Emitters with no other within so many sigma stand alone.
 ALONE = 5.0
+
+#: Emitters and haze are fitted in turns so often before.
+SETTLED = 4
 
 #: Rounds of proposals at most; it ends earlier where one adds no more than this share of all emitters.
 ROUNDS, HARDLY_MORE = 6, 2e-3
@@ -121,7 +125,7 @@ class StackFit:
     weight: Float
 
 
-def resolve(volume: Float, seeds: Parted, sigma: Doubles) -> StackFit | None:
+def resolve(volume: Float, seeds: Parted, sigma: Doubles, base: Float) -> StackFit | None:
     """Fit the emitters of a stack, with more of them where one does not do.
 
     Parameters
@@ -132,17 +136,20 @@ def resolve(volume: Float, seeds: Parted, sigma: Doubles) -> StackFit | None:
         What was found.
     sigma
         (2,) width of a single punctum along z and in the plane, in voxels.
+    base
+        (Z, Y, X) what lies between the puncta.
 
     Returns
     -------
     None where what was found is no point: two always fit it better.
     """
-    base = _background(volume, seeds, sigma)
-    rest = volume - base
+    rest, base = volume - base, base.copy()
     add_light(rest, seeds.home, seeds.points, seeds.peak, seeds.sigma, REACH, -1.0)
     weight = _weight(rest, volume - base, seeds, float(sigma[1]))
     now = seeds.take(np.arange(len(seeds)))
-    refine(rest, weight, now.home, now.points, now.peak, now.sigma, np.flatnonzero(now.free), REACH, 6)
+    for _ in range(SETTLED):
+        refine(rest, weight, now.home, now.points, now.peak, now.sigma, np.flatnonzero(now.free), REACH, 3)
+        _settle(base, rest, sigma)
     usual_misfit = _misfit_of_singles(now, rest, weight, sigma)
     if usual_misfit[0] > NO_POINTS:
         return None
@@ -162,21 +169,17 @@ def resolve(volume: Float, seeds: Parted, sigma: Doubles) -> StackFit | None:
                 given_up = given_up[away > NEAR]
         added = len(now) - before
         now = _pruned(now, rest, weight, usual)
+        _settle(base, rest, sigma)
         if added <= HARDLY_MORE * len(now):
             break
     return StackFit(now, base, weight)
 
 
-def _background(volume: Float, seeds: Parted, sigma: Doubles) -> Float:
-    """Background between the puncta, plane by plane, carried on under them."""
-    base = np.empty_like(volume)
-    for z, plane in enumerate(volume):
-        share = 1 - ((seeds.points[:, 0] - z) / (2.7 * seeds.sigma[:, 0])) ** 2
-        here = share > 0
-        width = seeds.sigma[here, 1] * np.sqrt(share[here])
-        cut = Emitters(seeds.points[here, 1:], seeds.peak[here], width, seeds.parent[here])
-        base[z] = background_image(plane, cut, float(sigma[1]))
-    return np.asarray(gaussian_filter1d(base, sigma[0], axis=0, mode="nearest"), np.float32)
+def _settle(base: Float, rest: Float, sigma: Doubles) -> None:
+    """Give what is smooth in the rest to the background; both change."""
+    smooth = haze(rest, sigma)
+    base += smooth
+    rest -= smooth
 
 
 def _weight(rest: Float, light: Float, seeds: Parted, lateral: float) -> Float:

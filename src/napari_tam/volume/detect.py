@@ -18,8 +18,9 @@ from napari_tam.puncta.selection import KEPT, select
 from napari_tam.puncta.spot_input import contrast_at, repair_hot_pixels
 from napari_tam.puncta.vesicles import is_vesicle, width_error
 from napari_tam.volume import photometry
+from napari_tam.volume.background import between
 from napari_tam.volume.psf_width import typical_sigma
-from napari_tam.volume.resolving import resolve_crowds
+from napari_tam.volume.resolving import matched_snr, resolve_crowds
 from napari_tam.volume.segment import Montage
 
 if TYPE_CHECKING:
@@ -94,9 +95,9 @@ class StackDetector:
         typical = self._typical(volume, peaks, best, pixel_size_um, settings)
         if np.abs(np.log(typical / sigma)).max() > np.log(UNLIKE):
             peaks, best = climb(_contrast(volume, typical), place, scores)
-        table = measure_stack_spots(volume, peaks, best, pixel_size_um, self.z_step_um, typical)
-        table = _clear(table)
-        table = _clear(resolve_crowds(table, volume, typical, pixel_size_um, self.z_step_um))
+        base = between(volume, peaks.astype(np.float64), np.tile(typical, (len(peaks), 1)), typical)
+        table = _clear(measure_stack_spots(volume, base, peaks, best, pixel_size_um, self.z_step_um, typical))
+        table = _clear(resolve_crowds(table, volume, base, typical, pixel_size_um, self.z_step_um))
         return table.assign(reason=KEPT)
 
     def _typical(
@@ -124,8 +125,7 @@ class StackDetector:
 
 def _clear(table: pd.DataFrame) -> pd.DataFrame:
     """Return the puncta whose light is clear in a filter of their shape (`ROSE`)."""
-    snr, plane, along = (table[name].to_numpy(float) for name in ("snr", "sigma_px", "sigma_z_px"))
-    clear: pd.DataFrame = table[snr * np.pi**0.75 * plane * np.sqrt(along) >= ROSE].reset_index(drop=True)
+    clear: pd.DataFrame = table[matched_snr(table) >= ROSE].reset_index(drop=True)
     return clear
 
 
@@ -188,14 +188,18 @@ def climb(
 
 def measure_stack_spots(
     volume: Float,
+    base: Float,
     peaks: npt.NDArray[np.intp],
     scores: Float,
     pixel_size_um: float,
     z_step_um: float,
     typical: npt.NDArray[np.float64],
 ) -> pd.DataFrame:
-    """Measure puncta at voxels (N, 3) of a stack; see `napari_tam.volume.photometry.measure`."""
-    found = photometry.measure(volume, peaks, typical)
+    """Measure puncta at voxels (N, 3) of a stack; see `napari_tam.volume.photometry.measure`.
+
+    `base` (Z, Y, X) is what lies between them, which they are measured without.
+    """
+    found = photometry.measure(volume - base, peaks, typical)
     snr = found.peak / np.maximum(found.noise, least_noise(found.noise, found.peak))
     limits = np.array(volume.shape) - 0.5
     points = np.clip(found.points, -0.5, limits)
@@ -207,7 +211,7 @@ def measure_stack_spots(
         "contrast": _contrast_in_planes(volume, points, float(typical[1])),
         "intensity": found.intensity,
         "peak": found.peak,
-        "background": found.level,
+        "background": found.level + base[tuple(peaks.T)],
         "noise": found.noise,
         "snr": snr,
         "width_um": photometry.FWHM * found.sigma[:, 1] * pixel_size_um,
