@@ -42,8 +42,9 @@ IN_PLANE = 0.4
 #: Emitters with no other within so many sigma stand alone.
 ALONE = 5.0
 
-#: Emitters and haze are fitted in turns so often before.
-SETTLED = 4
+#: Haze is fitted so often before, and then after each round; what is left over counts for it up to so many SD
+#: of its noise: beyond, it is light of puncta that are not known yet.
+SETTLED, CLIP = 1, 2.0
 
 #: Rounds of proposals at most; it ends earlier where one adds no more than this share of all emitters.
 ROUNDS, HARDLY_MORE = 6, 2e-3
@@ -149,7 +150,7 @@ def resolve(volume: Float, seeds: Parted, sigma: Doubles, base: Float) -> StackF
     now = seeds.take(np.arange(len(seeds)))
     for _ in range(SETTLED):
         refine(rest, weight, now.home, now.points, now.peak, now.sigma, np.flatnonzero(now.free), REACH, 3)
-        _settle(base, rest, sigma)
+        _settle(base, rest, weight, sigma)
     usual_misfit = _misfit_of_singles(now, rest, weight, sigma)
     if usual_misfit[0] > NO_POINTS:
         return None
@@ -169,15 +170,16 @@ def resolve(volume: Float, seeds: Parted, sigma: Doubles, base: Float) -> StackF
                 given_up = given_up[away > NEAR]
         added = len(now) - before
         now = _pruned(now, rest, weight, usual)
-        _settle(base, rest, sigma)
+        _settle(base, rest, weight, sigma)
         if added <= HARDLY_MORE * len(now):
             break
     return StackFit(now, base, weight)
 
 
-def _settle(base: Float, rest: Float, sigma: Doubles) -> None:
+def _settle(base: Float, rest: Float, weight: Float, sigma: Doubles) -> None:
     """Give what is smooth in the rest to the background; both change."""
-    smooth = haze(rest, sigma)
+    most = np.asarray(CLIP / np.sqrt(weight), np.float32)
+    smooth = haze(np.clip(rest, -most, most), sigma)
     base += smooth
     rest -= smooth
 
