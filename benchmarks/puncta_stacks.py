@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 import numpy as np
 from common import publish, table
+from scipy.ndimage import gaussian_filter
 from scipy.optimize import linear_sum_assignment
 from scipy.spatial import cKDTree
 from scipy.special import erf
@@ -46,6 +47,8 @@ class Kind(NamedTuple):
     along: float = 1.5
     plane: float = 1.3
     lens: str = "Gaussian"
+    cells: int = 0  # in so many cells ...
+    glow: float = 0  # ... that glow by so many photons
 
 
 #: Widths along z of the other lenses are those of a Gaussian of about as much light in the middle plane.
@@ -55,6 +58,11 @@ KINDS = {
     "crowd, 900, bright": Kind(900, 6000),
     "crowd, 900, thin in z": Kind(900, 1500, along=0.7),
     "crowd, 300, wide": Kind(300, 6000, along=3, plane=2),
+    "cells, 10 each": Kind(60, 1500, cells=6, glow=10),
+    "cells, 60 each": Kind(360, 1500, cells=6, glow=10),
+    "cells that glow, 10 each": Kind(60, 1500, cells=6, glow=40),
+    "cells that glow, 60 each": Kind(360, 1500, cells=6, glow=40),
+    "full cells, 150 each": Kind(900, 3000, cells=6, glow=20),
     "faint": Kind(60, 400),
     "faint, fine z steps": Kind(60, 800, along=3),
     "faint, wide": Kind(60, 1500, along=3, plane=2),
@@ -91,6 +99,13 @@ def draw(kind: Kind, seed: int) -> Drawn:
     points = rng.uniform(room, np.array(SHAPE) - 1 - room, (kind.count, 3))
     photons = kind.photons * np.exp(rng.normal(0, SPREAD, kind.count))
     light = np.full(SHAPE, LEVEL)
+    if kind.cells:
+        bodies = [_body(index, rng) for index in range(kind.cells)]
+        blur = (kind.along, kind.plane, kind.plane)
+        light += kind.glow * gaussian_filter(np.any(bodies, axis=0) * 1.0, blur)
+        voxels = [np.argwhere(body) for body in bodies]
+        some = [v[rng.integers(len(v), size=kind.count // kind.cells)] for v in voxels]
+        points = np.concatenate(some) + rng.uniform(-0.5, 0.5, (kind.count, 3))
     given = np.zeros(kind.count)
     for index, (place, strength) in enumerate(zip(points, photons, strict=True)):
         in_planes, widths = _through(kind, np.arange(SHAPE[0]) - place[0])
@@ -102,6 +117,14 @@ def draw(kind: Kind, seed: int) -> Drawn:
             given[index] += strength * share
     counts = rng.poisson(light) * GAIN + OFFSET + rng.normal(0, READ, SHAPE)
     return Drawn(np.clip(np.round(counts), 0, 65535).astype(np.uint16), points, given * GAIN)
+
+
+def _body(index: int, rng: np.random.Generator) -> np.ndarray:
+    """Return a flat cell, one of six."""
+    middle = (7.5, 35 + 65 * (index % 3), 50 + 95 * (index // 3))
+    axes = (6, *rng.uniform(18, 28, 2))
+    apart = [(grid - m) / a for grid, m, a in zip(np.indices(SHAPE), middle, axes, strict=True)]
+    return np.asarray(sum(a**2 for a in apart)) < 1
 
 
 def _bell(centre: float, width: float, side: slice, size: int) -> np.ndarray:

@@ -164,3 +164,19 @@ def test_standard_errors_of_two_that_overlap_are_larger() -> None:
         standard_errors(two, weight, SIGMA)[0, [0, 2]]
         > 1.5 * standard_errors(alone, weight, SIGMA)[0, [0, 2]]
     ).all()
+
+
+def test_light_of_puncta_in_a_flat_cell_that_glows_is_theirs() -> None:
+    points = grid_of_points(6)
+    photons = np.full(len(points), 2500.0)
+    rng = np.random.default_rng(7)
+    stack = stack_of(points, photons)
+    slab = np.exp(
+        -0.5 * ((np.arange(SHAPE[0]) - 7) / 2.5) ** 2
+    )  # little higher than they
+    stack += rng.poisson(np.broadcast_to(25 * slab[:, None, None], SHAPE))
+    found = found_in(stack)
+    apart = distances(points, found[AXES].to_numpy())
+    assert (apart < 1).mean() > 0.95
+    clear = found[found["snr"] > 4]
+    assert clear["intensity"].median() == pytest.approx(2500, rel=0.1)

@@ -52,7 +52,7 @@ ROUNDS, HARDLY_MORE = 6, 2e-3
 #: The misfit of single puncta is this quantile of what they say, at least so many and some of them if there
 #: are many more. Four parameters more bring so much by chance (that quantile of chi²). From `NO_POINTS` on
 #: these are no points: 0.03 at most in drawn crowds, 0.2 among nuclei.
-LOWER, LEAST_SINGLES, ASKED, BY_CHANCE, NO_POINTS = 0.35, 5, 60, 2.47, 0.12
+LOWER, LEAST_SINGLES, ASKED, BY_CHANCE, NO_POINTS = 0.35, 20, 60, 2.47, 0.12
 
 #: ... and it is not less than this, however Gaussian they look.
 LEAST_MISFIT = 0.005

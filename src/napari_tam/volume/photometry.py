@@ -21,6 +21,9 @@ Voxels = npt.NDArray[np.intp]
 #: A clear punctum that stands alone may be narrower or wider than the typical one by these factors.
 WIDTHS = (0.7, 1.8)
 
+#: So many voxels tell a level and a height.
+LEAST_VOXELS = 8
+
 #: Least sigma of the weight of moments, in voxels.
 LEAST_WEIGHT = 1.0
 
@@ -55,6 +58,21 @@ def _level(windows: Windows, squared: Float, others: Float | float = 0.0) -> tup
     level = np.nanmedian(values, axis=1)
     noise = 1.4826 * np.nanmedian(np.abs(values - level[:, None]), axis=1)
     return level.astype(np.float32), noise.astype(np.float32)
+
+
+def _level_under(windows: Windows, squared: Float, bell: Float, level: Float, others: Float) -> Float:
+    """Level under each punctum: a Gaussian and a constant fitted to the voxels of its aperture.
+
+    The shell around it (`level`) reaches out of the cell, above and below most of all. It stays where the fit
+    finds no light.
+    """
+    inside = (squared <= APERTURE**2) & windows.inside
+    values = windows.light(np.zeros_like(level), others) * inside
+    count, bells, squares = inside.sum(axis=1), (bell * inside).sum(axis=1), (bell**2 * inside).sum(axis=1)
+    total, matched = values.sum(axis=1), (bell * values).sum(axis=1)
+    height = (count * matched - bells * total) / np.maximum(count * squares - bells**2, 1e-9)
+    under = (total - height * bells) / np.maximum(count, 1)
+    return np.where((height > 0) & (count > LEAST_VOXELS), under, level).astype(np.float32)
 
 
 def _moments(
@@ -134,8 +152,9 @@ def _share_light(
 def measure(volume: Float, peaks: Voxels, typical: npt.NDArray[np.float64]) -> Photometry:
     """Measure puncta: place, intensity, peak, local background, noise and widths.
 
-    The intensity is Σ(I − median of the local shell) over the ellipsoid of 3 sigma, after the light of
-    neighbours (Gaussians of the typical width, fitted together) was taken away.
+    The intensity is Σ(I − level) over the ellipsoid of 3 sigma, after the light of neighbours (Gaussians of
+    the typical width, fitted together) was taken away, over the share of a Gaussian that lies in there. The
+    level is that of a Gaussian on a constant, fitted there; of crowded puncta the median of the local shell.
 
     Parameters
     ----------
@@ -187,9 +206,12 @@ def measure(volume: Float, peaks: Voxels, typical: npt.NDArray[np.float64]) -> P
         bell = np.exp(-0.5 * squared)
         light = windows.light(base, others)
         height = (bell * windows.inside * light).sum(axis=1) / (bell**2 * windows.inside).sum(axis=1)
-        aperture = squared <= APERTURE**2
-        # Correct for what the stack's border cuts off.
-        share = (bell * aperture * windows.inside).sum(axis=1) / (bell * aperture).sum(axis=1)
+        # Among others a constant would take some of their light.
+        under = np.where(alone[part], _level_under(windows, squared, bell, base, others), base)
+        light, aperture = windows.light(under, others), squared <= APERTURE**2
+        # Correct for what the stack's border cuts off, and for 3 % beyond the aperture.
+        share = (bell * aperture * windows.inside).sum(axis=1)
+        share /= (2 * np.pi) ** 1.5 * sigma[:, 0] * sigma[:, 1] ** 2
         total = (light * aperture).sum(axis=1) / np.maximum(share, 0.2)
         found.intensity[part], found.peak[part] = total, np.maximum(height, 0)
         found.level[part], found.noise[part], found.sigma[part] = base, noise, sigma
