@@ -172,6 +172,19 @@ def _blobs(draw: Draw) -> np.ndarray:
     return draw.haze + draw.spots(points, np.full(15, 3e4), 9)
 
 
+def _drawn_out(draw: Draw, count: int, apart: float) -> Kind:
+    """Draw puncta of 2.4 px in one direction and 1.2 px in the other, as an astigmatic lens or a drift does."""
+    points, photons = draw.places(count, apart, (600, 2000))
+    angle = draw.rng.uniform(0, np.pi)
+    y, x = np.mgrid[:EDGE, :EDGE]
+    light = np.zeros((EDGE, EDGE))
+    for (row, column), amount in zip(points, photons, strict=True):
+        along = (y - row) * np.sin(angle) + (x - column) * np.cos(angle)
+        across = (y - row) * np.cos(angle) - (x - column) * np.sin(angle)
+        light += amount / (2 * np.pi * 2.4 * 1.2) * np.exp(-0.5 * ((along / 2.4) ** 2 + (across / 1.2) ** 2))
+    return draw.camera(draw.haze + light), points
+
+
 def _other(
     count: int, apart: float, photons: tuple[float, float], sigma: float = 1.4
 ) -> Callable[[Draw], Kind]:
@@ -242,6 +255,8 @@ KINDS: dict[str, Callable[[Draw], Kind]] = {
     # puncta
     "narrow, 0.7 px": _other(40, 6, (400, 2000), 0.7),
     "wide, 4 px": _other(20, 24, (6000, 20000), 4.0),
+    "drawn out 2 : 1": lambda draw: _drawn_out(draw, 60, 12),
+    "drawn out 2 : 1, many": lambda draw: _drawn_out(draw, 200, 5),
     "100 times as bright": _other(40, 10, (300, 30000)),
     "many, 27 times as bright": _other(200, 4, (150, 4000)),
     "a crowd in a corner": _corner,

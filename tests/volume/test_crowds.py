@@ -171,9 +171,7 @@ def test_light_of_puncta_in_a_flat_cell_that_glows_is_theirs() -> None:
     photons = np.full(len(points), 2500.0)
     rng = np.random.default_rng(7)
     stack = stack_of(points, photons)
-    slab = np.exp(
-        -0.5 * ((np.arange(SHAPE[0]) - 7) / 2.5) ** 2
-    )  # little higher than they
+    slab = np.exp(-0.5 * ((np.arange(SHAPE[0]) - 7) / 2.5) ** 2)  # little higher than they
     stack += rng.poisson(np.broadcast_to(25 * slab[:, None, None], SHAPE)) - 25
     found = found_in(stack)
     apart = distances(points, found[AXES].to_numpy())
