@@ -173,7 +173,7 @@ def _blobs(draw: Draw) -> np.ndarray:
 
 
 def _drawn_out(draw: Draw, count: int, apart: float) -> Kind:
-    """Draw puncta of 2.4 px in one direction and 1.2 px in the other, as an astigmatic lens or a drift does."""
+    """Draw puncta twice as long as wide, as an astigmatic lens or a drift does."""
     points, photons = draw.places(count, apart, (600, 2000))
     angle = draw.rng.uniform(0, np.pi)
     y, x = np.mgrid[:EDGE, :EDGE]
