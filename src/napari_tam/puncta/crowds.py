@@ -298,7 +298,7 @@ def attempt(
     for emitters, sign in ((trial, 1), (now, -1)):
         away, whose = tree.query(emitters.points, distance_upper_bound=1.5 * sigma)
         here = np.isfinite(away)
-        np.add.at(pays, whose[here], sign * _likely(emitters.peak[here], usual))
+        np.add.at(pays, whose[here], sign * likely(emitters.peak[here], usual))
     if network is not None:
         says = np.interp(values_at(network, trial.points[old:]), *NETWORK_SAYS)
         of_first = np.interp(values_at(network, trial.points[split]), *NETWORK_SAYS)
@@ -325,6 +325,6 @@ def attempt(
     return changed, free[there], untried[there], int(kept.sum())
 
 
-def _likely(peak: Doubles, usual: tuple[float, float]) -> Doubles:
+def likely(peak: Doubles, usual: tuple[float, float]) -> Doubles:
     """Twice the log-likelihood of a height, beside that of the usual one."""
     return np.asarray(-(np.minimum(np.abs(np.log(peak) - usual[0]) / usual[1], 4.0) ** 2))

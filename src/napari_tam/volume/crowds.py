@@ -15,7 +15,15 @@ import numpy.typing as npt
 from scipy.ndimage import gaussian_filter1d, maximum_filter
 from scipy.spatial import cKDTree
 
-from napari_tam.puncta.crowds import FAINTER, LEAST_SHARE, LEAST_SNR, LEAST_SPREAD, MORE_PAYS, TAIL
+from napari_tam.puncta.crowds import (
+    FAINTER,
+    LEAST_SHARE,
+    LEAST_SNR,
+    LEAST_SPREAD,
+    MORE_PAYS,
+    TAIL,
+    likely,
+)  # fmt: skip
 from napari_tam.puncta.emitters import REACH, Emitters
 from napari_tam.puncta.pixel_model import pixel_variance, usual_height
 from napari_tam.stopping import checkpoint
@@ -67,7 +75,7 @@ AGAIN = 0.7
 
 @dataclass
 class Parted:
-    """Emitters of a stack; arrays of length N.
+    """Emitters of a stack; arrays of length N. Unlike those of a plane they are fitted in place.
 
     Attributes
     ----------
@@ -157,11 +165,11 @@ def resolve(volume: Float, seeds: Parted, sigma: Doubles, base: Float) -> StackF
     now = _without_lobes(now, rest, weight, sigma, usual_misfit)
     given_up = np.zeros((0, 3))
     for _ in range(ROUNDS):
-        checkpoint()
         usual = _usual(now, sigma)
         proposals = _proposals(now, rest, weight, sigma, given_up)
         before = len(now)
         for index, place in enumerate(proposals.places):
+            checkpoint()
             now, kept = _attempt(now, rest, weight, proposals, index, sigma, usual, usual_misfit)
             if not kept:
                 given_up = np.vstack([given_up, place])
@@ -291,8 +299,8 @@ def _attempt(
     """Try one more emitter; return the emitters, and whether it stays. `rest` changes with them."""
     trial = _tried(now, rest, weight, proposals, index, sigma)
     peak = trial.emitters.peak
-    pays = trial.gain + float(_likely(peak[trial.local], usual).sum())
-    pays -= float(_likely(now.peak[trial.local[:-1]], usual).sum())
+    pays = trial.gain + float(likely(peak[trial.local], usual).sum())
+    pays -= float(likely(now.peak[trial.local[:-1]], usual).sum())
     kept = pays > MORE_PAYS + TAIL * usual_misfit[proposals.axial[index]] * trial.strength
     if kept and peak[-1] >= LEAST_SHARE * peak[trial.local].max():
         return trial.emitters, True
@@ -349,11 +357,6 @@ def _without_lobes(
             rest[box] = saved
             now.points[local], now.peak[local] = kept
     return now.take(stays)
-
-
-def _likely(peak: Doubles, usual: tuple[float, float]) -> Doubles:
-    """Twice the log-likelihood of a height, beside that of the usual one."""
-    return np.asarray(-(np.minimum(np.abs(np.log(peak) - usual[0]) / usual[1], 4.0) ** 2))
 
 
 def stand_alone(now: Parted, sigma: Doubles, reach: float = ALONE) -> npt.NDArray[np.bool_]:
