@@ -126,6 +126,49 @@ class Parted:
 
 
 @dataclass(frozen=True)
+class _Left:
+    """What is left over of a stack: `rest` (Z, Y, X), without background and emitters, changes with them.
+
+    Attributes
+    ----------
+    weight
+        (Z, Y, X) reciprocal of each voxel's variance.
+    sigma
+        (2,) width of a single punctum along z and in the plane.
+    norm
+        (Z, Y, X) squared signal-to-noise ratio of an emitter of height 1 at each voxel.
+    """
+
+    rest: Float
+    weight: Float
+    sigma: Doubles
+    norm: Float
+
+    @property
+    def scale(self) -> Doubles:
+        """Return the widths along z, y and x."""
+        return self.sigma[[0, 1, 1]]
+
+    def add(self, emitters: Parted, which: slice, times: float) -> None:
+        """Add `times` the light of some emitters."""
+        home, points = emitters.home[which], emitters.points[which]
+        add_light(self.rest, home, points, emitters.peak[which], emitters.sigma[which], REACH, times)
+
+    def refine(self, emitters: Parted, which: Index, sweeps: int) -> None:
+        """Fit some emitters, in place."""
+        given = (emitters.home, emitters.points, emitters.peak, emitters.sigma)
+        refine(self.rest, self.weight, *given, which, REACH, sweeps)
+
+    def misfit(self, box: tuple[slice, ...]) -> float:
+        """Return chi² of a part."""
+        return misfit(self.rest[box], self.weight[box])
+
+    def filtered(self, stack: Float) -> Float:
+        """Return the sums of a stack over single puncta of height 1, one around each voxel."""
+        return _filtered(stack, self.sigma)
+
+
+@dataclass(frozen=True)
 class StackFit:
     """What the fit gives: the emitters, and (Z, Y, X) background and reciprocal of each voxel's variance."""
 
@@ -152,51 +195,52 @@ def resolve(volume: Float, seeds: Parted, sigma: Doubles, base: Float) -> StackF
     -------
     None where what was found is no point: two always fit it better.
     """
-    rest, base = volume - base, base.copy()
+    light, base = volume - base, base.copy()
+    rest = light.copy()
     add_light(rest, seeds.home, seeds.points, seeds.peak, seeds.sigma, REACH, -1.0)
-    weight = _weight(rest, volume - base, seeds, float(sigma[1]))
+    weight = _weight(rest, light, seeds, float(sigma[1]))
+    left = _Left(rest, weight, sigma, _filtered(weight, sigma / np.sqrt(2)))
     now = seeds.take(np.arange(len(seeds)))
     for _ in range(SETTLED):
-        refine(rest, weight, now.home, now.points, now.peak, now.sigma, np.flatnonzero(now.free), REACH, 3)
-        _settle(base, rest, weight, sigma)
-    usual_misfit = _misfit_of_singles(now, rest, weight, sigma)
+        left.refine(now, np.flatnonzero(now.free), 3)
+        _settle(base, left)
+    usual_misfit = _misfit_of_singles(now, left)
     if usual_misfit[0] > NO_POINTS:
         return None
-    now = _without_lobes(now, rest, weight, sigma, usual_misfit)
+    now = _without_lobes(now, left, usual_misfit)
     given_up = np.zeros((0, 3))
     for _ in range(ROUNDS):
         usual = _usual(now, sigma)
-        proposals = _proposals(now, rest, weight, sigma, given_up)
+        proposals = _proposals(now, left, given_up)
         before = len(now)
         for index, place in enumerate(proposals.places):
             checkpoint()
-            now, kept = _attempt(now, rest, weight, proposals, index, sigma, usual, usual_misfit)
+            now, kept = _attempt(now, left, proposals, index, usual, usual_misfit)
             if not kept:
                 given_up = np.vstack([given_up, place])
             elif len(given_up):
-                away = np.linalg.norm((given_up - place) / sigma[[0, 1, 1]], axis=1)
-                given_up = given_up[away > NEAR]
+                given_up = given_up[np.linalg.norm((given_up - place) / left.scale, axis=1) > NEAR]
         added = len(now) - before
-        now = _pruned(now, rest, weight, usual)
-        _settle(base, rest, weight, sigma)
+        now = _pruned(now, left, usual)
+        _settle(base, left)
         if added <= HARDLY_MORE * len(now):
             break
     return StackFit(now, base, weight)
 
 
-def _settle(base: Float, rest: Float, weight: Float, sigma: Doubles) -> None:
+def _settle(base: Float, left: _Left) -> None:
     """Give what is smooth in the rest to the background; both change."""
-    most = np.asarray(CLIP / np.sqrt(weight), np.float32)
-    smooth = haze(np.clip(rest, -most, most), sigma)
+    most = np.asarray(CLIP / np.sqrt(left.weight), np.float32)
+    smooth = haze(np.clip(left.rest, -most, most), left.sigma)
     base += smooth
-    rest -= smooth
+    np.subtract(left.rest, smooth, out=left.rest)
 
 
 def _weight(rest: Float, light: Float, seeds: Parted, lateral: float) -> Float:
     """Reciprocal of the variance of each voxel, by how the noise grows with the light."""
     montage = Montage.of(rest, 0)
     corner = np.array([[side.start for side in montage.window(z)] for z in range(len(rest))])
-    plane = np.clip(np.round(seeds.points[:, 0]), 0, len(rest) - 1).astype(np.intp)
+    plane = voxels_of(seeds.points, rest.shape)[:, 0]
     flat = Emitters(seeds.points[:, 1:] + corner[plane], seeds.peak, seeds.sigma[:, 1], seeds.parent)
     flat = flat.take(seeds.free) if seeds.free.any() else flat
     variance = pixel_variance(montage.join(rest, 0.0), montage.join(light - rest, 0.0), flat)
@@ -227,16 +271,13 @@ class _Proposals:
     axial: Index
 
 
-def _proposals(
-    now: Parted, rest: Float, weight: Float, sigma: Doubles, given_up: Points, least: float = LEFT_OVER
-) -> _Proposals:
+def _proposals(now: Parted, left: _Left, given_up: Points, least: float = LEFT_OVER) -> _Proposals:
     """Return where light of at least so many SD is left over, and how high an emitter there would be."""
-    norm = _filtered(weight, sigma / np.sqrt(2))
-    height = _filtered(weight * rest, sigma) / np.maximum(norm, 1e-12)
-    clear = height * np.sqrt(np.maximum(norm, 0))
+    height = left.filtered(left.weight * left.rest) / np.maximum(left.norm, 1e-12)
+    clear = height * np.sqrt(np.maximum(left.norm, 0))
     voxels = np.argwhere((clear == maximum_filter(clear, 3)) & (clear > least))
-    scale = sigma[[0, 1, 1]]
-    away, beside = cKDTree(now.scaled(sigma)).query(voxels / scale)
+    scale = left.scale
+    away, beside = cKDTree(now.points / scale).query(voxels / scale)
     good = away < BESIDE
     good[good] = now.free[beside[good]]
     if len(given_up):
@@ -268,43 +309,38 @@ class _Trial:
     saved: Float
 
 
-def _tried(
-    now: Parted, rest: Float, weight: Float, proposals: _Proposals, index: int, sigma: Doubles
-) -> _Trial:
-    """Fit one more emitter and those around it; `rest` changes with them."""
-    place, scale = proposals.places[index], sigma[[0, 1, 1]]
+def _tried(now: Parted, left: _Left, proposals: _Proposals, index: int) -> _Trial:
+    """Fit one more emitter and those around it; `left` changes with them."""
+    place, scale = proposals.places[index], left.scale
     trial = now.plus(place, float(proposals.heights[index]), int(proposals.beside[index]))
     apart = np.linalg.norm((trial.points - place) / scale, axis=1)
     local = np.flatnonzero((apart < NEAR) & trial.free)
     box = _box(place, scale)
-    saved, before = rest[box].copy(), misfit(rest[box], weight[box])
+    saved, before = left.rest[box].copy(), left.misfit(box)
     brightest = now.peak[np.append(local[:-1], proposals.beside[index])].max()
-    strength = _strength(float(brightest), weight[tuple(place.astype(np.intp))], sigma)
-    new = slice(len(now), None)
-    add_light(rest, trial.home[new], trial.points[new], trial.peak[new], trial.sigma[new], REACH, -1.0)
-    refine(rest, weight, trial.home, trial.points, trial.peak, trial.sigma, local, REACH, SWEEPS)
-    return _Trial(trial, local, before - misfit(rest[box], weight[box]), strength, box, saved)
+    strength = float(_strength(brightest, left.weight[tuple(place.astype(np.intp))], left.sigma))
+    left.add(trial, slice(len(now), None), -1.0)
+    left.refine(trial, local, SWEEPS)
+    return _Trial(trial, local, before - left.misfit(box), strength, box, saved)
 
 
 def _attempt(
     now: Parted,
-    rest: Float,
-    weight: Float,
+    left: _Left,
     proposals: _Proposals,
     index: int,
-    sigma: Doubles,
     usual: tuple[float, float],
     usual_misfit: tuple[float, float],
 ) -> tuple[Parted, bool]:
-    """Try one more emitter; return the emitters, and whether it stays. `rest` changes with them."""
-    trial = _tried(now, rest, weight, proposals, index, sigma)
+    """Try one more emitter; return the emitters, and whether it stays. `left` changes with them."""
+    trial = _tried(now, left, proposals, index)
     peak = trial.emitters.peak
     pays = trial.gain + float(likely(peak[trial.local], usual).sum())
     pays -= float(likely(now.peak[trial.local[:-1]], usual).sum())
     kept = pays > MORE_PAYS + TAIL * usual_misfit[proposals.axial[index]] * trial.strength
     if kept and peak[-1] >= LEAST_SHARE * peak[trial.local].max():
         return trial.emitters, True
-    rest[trial.box] = trial.saved
+    left.rest[trial.box] = trial.saved
     return now, False
 
 
@@ -315,25 +351,23 @@ def _box(place: Points, scale: Doubles) -> tuple[slice, ...]:
     return tuple(slice(a, b) for a, b in zip(low, high, strict=True))
 
 
-def _strength(peak: float, known: float, sigma: Doubles) -> float:
-    """Squared signal-to-noise ratio of an emitter, where a voxel has the weight `known`."""
-    return float(peak**2 * np.pi**1.5 * sigma[0] * sigma[1] ** 2 * known)
+def _strength(peak: Doubles, known: Float, sigma: Doubles) -> Doubles:
+    """Squared signal-to-noise ratio of emitters of widths (..., 2), where a voxel has the weight `known`."""
+    return np.asarray(peak**2 * np.pi**1.5 * sigma[..., 0] * sigma[..., 1] ** 2 * known)
 
 
-def _without_lobes(
-    now: Parted, rest: Float, weight: Float, sigma: Doubles, usual_misfit: tuple[float, float]
-) -> Parted:
+def _without_lobes(now: Parted, left: _Left, usual_misfit: tuple[float, float]) -> Parted:
     """Drop candidates beside a brighter one that bring no more than the misfit of single ones does.
 
     Above and below a bright punctum, where light comes together or goes apart, a plane may show another one.
     """
-    scale = sigma[[0, 1, 1]]
-    points = now.scaled(sigma)
+    points = now.points / left.scale
     pairs = cKDTree(points).query_pairs(NEAR, output_type="ndarray")
     pairs = pairs[now.free[pairs].all(axis=1)]
     faint = np.where(now.peak[pairs[:, :1]] < now.peak[pairs[:, 1:]], pairs, pairs[:, ::-1])
     stays = np.ones(len(now), bool)
-    for one in np.unique(faint[:, 0])[np.argsort(now.peak[np.unique(faint[:, 0])], kind="stable")]:
+    fainter = np.unique(faint[:, 0])
+    for one in fainter[np.argsort(now.peak[fainter], kind="stable")]:
         brighter = faint[faint[:, 0] == one, 1]
         brighter = brighter[stays[brighter]]
         if not len(brighter):
@@ -341,20 +375,19 @@ def _without_lobes(
         beside = brighter[np.argmax(now.peak[brighter])]
         place = now.points[one].copy()
         axial = int(_is_axial(points[one] - points[beside]))
-        box, voxel = _box(place, scale), tuple(voxels_of(place, rest.shape))
+        box, voxel = _box(place, left.scale), tuple(voxels_of(place, left.rest.shape))
         local = np.flatnonzero(stays & now.free & (np.linalg.norm(points - points[one], axis=1) < NEAR))
         local = local[local != one]
-        saved, before = rest[box].copy(), misfit(rest[box], weight[box])
+        saved, before = left.rest[box].copy(), left.misfit(box)
         kept = now.points[local].copy(), now.peak[local].copy()
-        lone = slice(one, one + 1)
-        add_light(rest, now.home[lone], now.points[lone], now.peak[lone], now.sigma[lone], REACH, 1.0)
-        refine(rest, weight, now.home, now.points, now.peak, now.sigma, local, REACH, SWEEPS)
-        lost = misfit(rest[box], weight[box]) - before
-        strength = _strength(float(kept[1].max()), weight[voxel], sigma)
+        left.add(now, slice(one, one + 1), 1.0)
+        left.refine(now, local, SWEEPS)
+        lost = left.misfit(box) - before
+        strength = float(_strength(kept[1].max(), left.weight[voxel], left.sigma))
         if lost < TAIL * usual_misfit[axial] * strength:
             stays[one] = False
         else:
-            rest[box] = saved
+            left.rest[box] = saved
             now.points[local], now.peak[local] = kept
     return now.take(stays)
 
@@ -379,43 +412,41 @@ def _usual(now: Parted, sigma: Doubles) -> tuple[float, float]:
     return middle, max(spread, LEAST_SPREAD)
 
 
-def _misfit_of_singles(now: Parted, rest: Float, weight: Float, sigma: Doubles) -> tuple[float, float]:
+def _misfit_of_singles(now: Parted, left: _Left) -> tuple[float, float]:
     """Fall of chi² that a further emitter brings to one that stands alone, over its squared SNR.
 
     One beside it in the plane, and one above or below. As `napari_tam.puncta.crowds.misfit_of_singles`: real
     spots are no Gaussians, and least of all along z, where wide-field light spreads like an hourglass.
     """
-    alone = np.flatnonzero(now.free & stand_alone(now, sigma))
+    alone = np.flatnonzero(now.free & stand_alone(now, left.sigma))
     if len(alone) < LEAST_SINGLES:
         return LEAST_MISFIT, LEAST_MISFIT
     low, high = np.quantile(now.peak[alone], SINGLES)
     alone = alone[(now.peak[alone] >= low) & (now.peak[alone] <= high)]
     alone = alone[:: max(1, len(alone) // ASKED)]
-    found = _proposals(now, rest, weight, sigma, np.zeros((0, 3)), least=0.0)
+    found = _proposals(now, left, np.zeros((0, 3)), least=0.0)
     shares = np.zeros((len(alone), 2))
-    near = np.linalg.norm((found.places - now.points[found.beside]) / sigma[[0, 1, 1]], axis=1) < NEAR
+    near = np.linalg.norm((found.places - now.points[found.beside]) / left.scale, axis=1) < NEAR
     for row, one in enumerate(alone):
         for direction in (0, 1):
             of_one = np.flatnonzero((found.beside == one) & near & (found.axial == direction))[:1]
             for index in of_one:  # the one with most light left over
-                trial = _tried(now, rest, weight, found, index, sigma)
-                rest[trial.box] = trial.saved
+                trial = _tried(now, left, found, index)
+                left.rest[trial.box] = trial.saved
                 shares[row, direction] = max(trial.gain - BY_CHANCE, 0) / trial.strength
     lateral, axial = np.maximum(np.quantile(shares, LOWER, axis=0), LEAST_MISFIT)
     return float(lateral), float(axial)
 
 
-def _pruned(now: Parted, rest: Float, weight: Float, usual: tuple[float, float]) -> Parted:
+def _pruned(now: Parted, left: _Left, usual: tuple[float, float]) -> Parted:
     """Drop what others have taken over; of each candidate the brightest stays."""
     brightest = np.zeros(int(now.parent.max(initial=-1)) + 1)
     np.maximum.at(brightest, now.parent, now.peak)
-    known = weight[tuple(voxels_of(now.points, weight.shape).T)]
-    size = np.pi**1.5 * now.sigma[:, 0] * now.sigma[:, 1] ** 2
-    stays = now.peak**2 * size * known > LEAST_SNR**2
+    known = left.weight[tuple(voxels_of(now.points, left.weight.shape).T)]
+    stays = _strength(now.peak, known, now.sigma) > LEAST_SNR**2
     stays &= np.log(np.maximum(now.peak, 1e-9)) > usual[0] - FAINTER * usual[1]
     stays |= (now.peak >= brightest[now.parent]) | ~now.free
-    gone = now.take(~stays)
-    add_light(rest, gone.home, gone.points, gone.peak, gone.sigma, REACH, 1.0)
+    left.add(now.take(~stays), slice(None), 1.0)
     return now.take(stays)
 
 
