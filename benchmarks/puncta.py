@@ -261,7 +261,8 @@ class UFish:
         return np.argwhere(local_maxima(answer, connectivity=2) & (answer > 0.5)).astype(float)
 
 
-#: What runs Big-FISH (Imbert et al. 2022), its threshold found by itself; with the width of a spot given.
+#: What runs Big-FISH (Imbert et al. 2022) on planes and stacks, its threshold found by itself; with the width
+#: of a spot given along each axis.
 BIG_FISH = """
 import pickle, sys, warnings
 warnings.filterwarnings("ignore")
@@ -269,17 +270,17 @@ import numpy as np
 from bigfish import detection
 while True:
     try:
-        image, dense, sigma = pickle.load(sys.stdin.buffer)
+        image, dense, voxel, radius = pickle.load(sys.stdin.buffer)
     except EOFError:
         break
-    size = {"voxel_size": (100, 100), "spot_radius": (100 * sigma, 100 * sigma)}
+    size = {"voxel_size": voxel, "spot_radius": radius}
     try:
         found = detection.detect_spots(image, **size)
         if dense and len(found):
             found, _, _ = detection.decompose_dense(image.astype(np.uint16), found, **size)
     except Exception:
-        found = np.zeros((0, 2))
-    pickle.dump(np.asarray(found, float)[:, :2], sys.stdout.buffer)
+        found = np.zeros((0, image.ndim))
+    pickle.dump(np.asarray(found, float)[:, :image.ndim], sys.stdout.buffer)
     sys.stdout.buffer.flush()
 """
 
@@ -294,11 +295,15 @@ class BigFish:
         )
 
     def __call__(self, image: np.ndarray, pixel_um: float) -> np.ndarray:
-        """Find spots."""
+        """Find spots in a plane."""
         del pixel_um
+        return self.find(image, (100, 100), (100 * self.sigma, 100 * self.sigma))
+
+    def find(self, image: np.ndarray, voxel: tuple[float, ...], radius: tuple[float, ...]) -> np.ndarray:
+        """Find spots of this width in a plane or stack, both in nm along each axis."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
-        pickle.dump((image, self.dense, self.sigma), self.process.stdin)
+        pickle.dump((image, self.dense, voxel, radius), self.process.stdin)
         self.process.stdin.flush()
         return pickle.load(self.process.stdout)
 

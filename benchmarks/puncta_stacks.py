@@ -9,8 +9,6 @@ not those that the methods were chosen on.
 from __future__ import annotations
 
 import argparse
-import pickle
-import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 from common import publish, table
+from puncta import BigFish
 from scipy.ndimage import gaussian_filter
 from scipy.optimize import linear_sum_assignment
 from scipy.spatial import cKDTree
@@ -178,40 +177,14 @@ def ours(*, parted: bool) -> Find:
     return find
 
 
-BIG_FISH = """
-import pickle, sys, warnings
-warnings.filterwarnings("ignore")
-import numpy as np
-from bigfish import detection
-while True:
-    try:
-        image, dense, size, radius = pickle.load(sys.stdin.buffer)
-    except EOFError:
-        break
-    options = {"voxel_size": size, "spot_radius": radius}
-    try:
-        found = detection.detect_spots(image, **options)
-        if dense and len(found):
-            found, _, _ = detection.decompose_dense(image.astype(np.uint16), found, **options)
-    except Exception:
-        found = np.zeros((0, 3))
-    pickle.dump(np.asarray(found, float)[:, :3], sys.stdout.buffer)
-    sys.stdout.buffer.flush()
-"""
-
-
 def big_fish(python: Path, *, dense: bool) -> Find:
-    """Big-FISH in a process of its own, with or without its decomposition of dense regions."""
-    process = subprocess.Popen([str(python), "-c", BIG_FISH], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    """Big-FISH, with or without its decomposition of dense regions."""
+    process = BigFish(python, dense=dense)
 
     def find(stack: np.ndarray, kind: Kind) -> tuple[np.ndarray, np.ndarray]:
         size = (1000 * step_of(kind), 1000 * UM, 1000 * UM)
         radius = tuple(s * w for s, w in zip(size, (kind.along, kind.plane, kind.plane), strict=True))
-        assert process.stdin is not None
-        assert process.stdout is not None
-        pickle.dump((stack, dense, size, radius), process.stdin)
-        process.stdin.flush()
-        return pickle.load(process.stdout), np.zeros(0)  # our own process
+        return process.find(stack, size, radius), np.zeros(0)
 
     return find
 
