@@ -10,6 +10,7 @@ from puncta_scenes import (
     Camera,
     Lens,
     between,
+    filtered,
     merged,
     real,
     render,
@@ -70,19 +71,8 @@ def crowd_field(rng: np.random.Generator, lens: Lens | None = None) -> tuple[np.
     noise = rng.normal(0, rng.uniform(0.5, 3), shape)
     image = between(rng, 0.5, 8) * (rng.poisson(light) + noise) + 100
     if rng.random() < FILTERED:
-        image, spots = _filtered(image.astype(np.float32), spots, rng)
+        image, spots = filtered(image.astype(np.float32), spots, rng)
     return np.clip(image, 0, 65535).round().astype(np.float32), spots
-
-
-def _filtered(
-    image: np.ndarray, spots: np.ndarray, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
-    """Smooth a picture as people do before they look at it: a Gaussian or a median filter."""
-    if rng.random() < 0.4:
-        return cv2.medianBlur(image, 3), spots
-    by, spots = rng.uniform(0.4, 1.2), spots.copy()
-    spots[:, 2] = np.hypot(spots[:, 2], by)
-    return cv2.GaussianBlur(image, (0, 0), by), spots
 
 
 def hazy_field(

@@ -16,7 +16,7 @@ import pandas as pd
 import tifffile
 from data import invisible, spot_target
 from puncta_cells import crowd_field, hazy_field, wide_field
-from puncta_scenes import COLUMNS, IGNORED, Lens, between, drawn_field
+from puncta_scenes import COLUMNS, IGNORED, Lens, between, drawn_field, filtered
 
 from napari_tam.networks.predictor import MARGIN
 from napari_tam.puncta.emitters import values_at
@@ -61,6 +61,9 @@ COARSE, REAL_SIGMA, COARSE_SIGMA = 0.2, {"autofluorescence": 0.8}, (0.45, 1.1)
 
 #: Kinds of which so many are drawn out in one direction.
 DRAWN_OUT, ELONGATED = ("drawn", "crowds", "haze"), 0.2
+
+#: How often a real field of a kind is smoothed, as people do before they look (PSD95 is blurred anyway).
+FILTERED = {"autofluorescence": 0.3, "deepspot": 0.15, "stains": 0.15}
 
 #: How often a crop is cut off at a black level, or its photons counted.
 DETECTOR = 0.1
@@ -309,6 +312,8 @@ def vary(chosen: Field, kind: str, rng: np.random.Generator, size: int) -> tuple
         spots = spots.copy()
         spots[:, :2] = (spots[:, :2] + 0.5) * scale - 0.5
         spots[:, 2] *= float(scale.mean())
+    if rng.random() < FILTERED.get(kind, 0.0):
+        pixels, spots = filtered(pixels, spots, rng)
     pixels, spots = mirrored(pixels, spots, size)
     if rng.random() < 0.2:
         spread = np.median(np.abs(pixels - np.median(pixels)))
