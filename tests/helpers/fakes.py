@@ -123,8 +123,10 @@ class PeakDetector:
     #: Whatever the thresholds.
     detect = candidates
 
-    def for_planes(self) -> PeakDetector:
-        return self
+    def rough_places(
+        self, image: npt.NDArray[np.generic], pixel_size_um: float, settings: Settings
+    ) -> tuple[pd.DataFrame, None]:
+        return self.candidates(image, pixel_size_um, settings), None
 
 
 def stack(planes: int = 7, first: int = 2, last: int = 4) -> npt.NDArray[np.uint16]:

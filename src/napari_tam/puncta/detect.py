@@ -6,6 +6,7 @@ afterwards at no cost (`napari_tam.puncta.selection`).
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
@@ -26,7 +27,7 @@ from napari_tam.puncta.selection import KEPT, select
 from napari_tam.puncta.spot_input import contrast_at, prominence_in, response
 from napari_tam.puncta.vesicles import is_vesicle, width_error
 from napari_tam.puncta.whole_objects import measure_all, scores_of_whole
-from napari_tam.puncta.working_scale import look
+from napari_tam.puncta.working_scale import LogOdds, Seen, look
 
 if TYPE_CHECKING:
     from napari_tam.networks.predictor import Predictor
@@ -89,8 +90,13 @@ class Detector(Protocol):
         """Return the puncta above the thresholds of the settings."""
         ...
 
-    def for_planes(self) -> Detector:
-        """Return what finds rough places in the planes of a stack: no more than that is done."""
+    def rough_places(
+        self, image: Plane, pixel_size_um: float, settings: Settings
+    ) -> tuple[pd.DataFrame, LogOdds | None]:
+        """Return candidates that share no spot, as a stack measures its puncta anew.
+
+        And the log odds of a punctum at each pixel (Y, X), if they are known.
+        """
         ...
 
 
@@ -101,49 +107,54 @@ class NetworkDetector:
     ----------
     predictor
         The network.
-    crowds
-        Part what shares a spot (`napari_tam.puncta.resolving`).
     """
 
-    def __init__(self, predictor: Predictor, *, crowds: bool = True) -> None:
-        self.predictor, self.crowds = predictor, crowds
+    def __init__(self, predictor: Predictor) -> None:
+        self.predictor = predictor
 
     def candidates(self, image: Plane, pixel_size_um: float, settings: Settings) -> pd.DataFrame:
         """See `Detector.candidates`."""
         ready = prepare(image)
-        pixels = ready.pixels
-        network = partial(averaged, self.predictor) if settings.average_flips else self.predictor
-        seen = look(pixels, network, self.predictor.in_channels, given_width(pixel_size_um, settings))
-        points, scores, typical = seen.points, seen.scores, seen.typical
-        if ready.padding is not None:  # what is mirrored next to its edge shares light with what is not
-            near = ~lie_in(ready.padding, points, 4 * typical)
-            points, scores = points[near], scores[near]
-        if typical > FINE_PX:
-            points, scores = without_doubles(points, scores, NO_DIP * typical)
-        judged = judge(pixels, points, scores, typical)
+        pixels, sigma = ready.pixels, given_width(pixel_size_um, settings)
+        seen = self._look(ready, sigma, settings)
+        judged = judge(pixels, seen.points, seen.scores, seen.typical)
+        kept, likely = judged >= LOWEST_SCORE, seen.scores >= 1 / (1 + ODDS)  # above 0.5 by the network alone
+
+        def measured(which: npt.NDArray[np.bool_]) -> pd.DataFrame:
+            points, scores = seen.points[which], judged[which]
+            return measure_spots(pixels, points, scores, pixel_size_um, settings, seen.typical)
+
+        more = Likely(likely[kept], partial(measured, likely & ~kept), seen.log_odds)
+        table = resolve_crowds(measured(kept), pixels, pixel_size_um, sigma, more)
+        return finish(table, ready, ROSE)
+
+    def rough_places(
+        self, image: Plane, pixel_size_um: float, settings: Settings
+    ) -> tuple[pd.DataFrame, LogOdds]:
+        """See `Detector.rough_places`; a punctum of a stack has the light of several planes."""
+        ready = prepare(image)
+        seen = self._look(ready, given_width(pixel_size_um, settings), settings)
+        judged = judge(ready.pixels, seen.points, seen.scores, seen.typical)
         kept = judged >= LOWEST_SCORE
-        table = measure_spots(pixels, points[kept], judged[kept], pixel_size_um, settings, typical)
-        if self.crowds:
-            sigma = given_width(pixel_size_um, settings)
-            likely = scores >= 1 / (1 + ODDS)  # above 0.5 by the network alone
+        points, scores = seen.points[kept], judged[kept]
+        table = measure_spots(ready.pixels, points, scores, pixel_size_um, settings, seen.typical)
+        return finish(table, ready), seen.log_odds
 
-            def others() -> pd.DataFrame:
-                more = likely & ~kept
-                return measure_spots(pixels, points[more], judged[more], pixel_size_um, settings, typical)
-
-            table = resolve_crowds(
-                table, pixels, pixel_size_um, sigma, Likely(likely[kept], others, seen.log_odds)
-            )
-        # A punctum of a stack has the light of several planes.
-        return finish(table, ready, ROSE if self.crowds else 0.0)
+    def _look(self, ready: Ready, sigma: float | None, settings: Settings) -> Seen:
+        """Return what the network says; what is mirrored at the edge of padding, and doubles, left out."""
+        network = partial(averaged, self.predictor) if settings.average_flips else self.predictor
+        seen = look(ready.pixels, network, self.predictor.in_channels, sigma)
+        points, scores = seen.points, seen.scores
+        if ready.padding is not None:  # what is mirrored next to its edge shares light with what is not
+            near = ~lie_in(ready.padding, points, 4 * seen.typical)
+            points, scores = points[near], scores[near]
+        if seen.typical > FINE_PX:
+            points, scores = without_doubles(points, scores, NO_DIP * seen.typical)
+        return replace(seen, points=points, scores=scores)
 
     def detect(self, image: Plane, pixel_size_um: float, settings: Settings) -> pd.DataFrame:
         """See `Detector.detect`."""
         return select(self.candidates(image, pixel_size_um, settings), settings)
-
-    def for_planes(self) -> NetworkDetector:
-        """See `Detector.for_planes`: without crowds, since a stack measures its puncta anew."""
-        return NetworkDetector(self.predictor, crowds=False)
 
 
 def finish(table: pd.DataFrame, ready: Ready, clear: float = 0.0) -> pd.DataFrame:
@@ -233,9 +244,11 @@ class LogDetector:
         """See `Detector.detect`."""
         return select(self.candidates(image, pixel_size_um, settings), settings)
 
-    def for_planes(self) -> LogDetector:
-        """See `Detector.for_planes`."""
-        return self
+    def rough_places(
+        self, image: Plane, pixel_size_um: float, settings: Settings
+    ) -> tuple[pd.DataFrame, None]:
+        """See `Detector.rough_places`."""
+        return self.candidates(image, pixel_size_um, settings), None
 
 
 def measure_spots(

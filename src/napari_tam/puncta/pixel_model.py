@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
 from napari_tam.puncta.emitters import Doubles, Emitters, pixels_around
 from napari_tam.puncta.light_loops import precision_of, response_samples, rough_at
@@ -17,6 +18,17 @@ if TYPE_CHECKING:
 
 #: A Gaussian is no better than this share of its light: real point spread functions are no Gaussians.
 MISFIT = 0.03
+
+#: A punctum's light is cut out of the background within so many sigma.
+CUT = 2.7
+
+#: Background is told by what lies within so many sigma, and where there is none, by what lies further off.
+#: With the first of these it is as sharp as what a lens shows, if it is known where puncta may be; else
+#: theirs would be taken for it.
+NEAR_TO_FAR, SMOOTH = (1.0, 2.0, 4.0, 16.0), (4.0, 16.0)
+
+#: A slope counts as if so large a share of what is known had none.
+LEVEL = 0.1
 
 
 @dataclass(frozen=True)
@@ -31,27 +43,95 @@ class Variance:
         return np.asarray(precision_of(light, self.constant, self.slope, MISFIT**2), np.float32)
 
 
-def background_image(pixels: Float, emitters: Emitters, sigma: float) -> Float:
-    """Background between the puncta, carried on under them (normalised convolution)."""
+def background_image(
+    pixels: Float, emitters: Emitters, sigma: float, taken: npt.NDArray[np.bool_] | None = None
+) -> Float:
+    """Background between the puncta, carried on under them.
+
+    At each place a plane is fitted to what lies around it (local linear regression: Cleveland 1979), so that
+    the edge of a cell on one side does not lower the background on the other.
+
+    Parameters
+    ----------
+    pixels
+        (Y, X) the image.
+    emitters
+        The puncta: their light is left out.
+    sigma
+        Width of a single punctum.
+    taken
+        (Y, X) what else is left out. None: it is not known where puncta may be, so that only what is smooth
+        counts as background.
+    """
     free = np.ones(pixels.shape, np.float32)
-    reach = np.ceil(2.7 * emitters.sigma).astype(int)
+    if taken is not None:
+        free[taken] = 0
+    reach = np.ceil(CUT * emitters.sigma).astype(int)
     for (y, x), radius in zip(np.round(emitters.points).astype(int), reach, strict=True):
         cv2.circle(free, (int(x), int(y)), int(radius), 0, -1)
     centre = np.float32(np.median(pixels[::4, ::4]))
-    # It is smooth: a smaller image does.
+    # It is smooth: a smaller image does, and one smaller still for what lies further off.
     factor = max(1, int(2 * sigma))
-    size = (max(1, pixels.shape[1] // factor), max(1, pixels.shape[0] // factor))
-    share = cv2.resize(free, size, interpolation=cv2.INTER_AREA)
-    level = cv2.resize((pixels - centre) * free, size, interpolation=cv2.INTER_AREA)
+    share, level = _reduced((free, (pixels - centre) * free), factor)
     result, missing = np.zeros_like(share), np.ones_like(share)
     # Near places first; where there are none within reach, those further away.
-    for width in (4 * sigma / factor, 16 * sigma / factor):
-        near = cv2.GaussianBlur(share, (0, 0), width)
-        part = missing * near / (near + 0.02)
-        result = result + part * cv2.GaussianBlur(level, (0, 0), width) / (near + 1e-6)
+    for reach in SMOOTH if taken is None else NEAR_TO_FAR:
+        width = reach * sigma / factor
+        times = max(1, int(width / 2))
+        fitted, known = (
+            cv2.resize(image, share.shape[::-1], interpolation=cv2.INTER_LINEAR)
+            for image in _planes_through(*_reduced((level, share), times), width / times)
+        )
+        part = missing * known / (known + 0.02)
+        result = result + part * fitted
         missing = missing - part
     whole = cv2.resize(result, pixels.shape[::-1], interpolation=cv2.INTER_LINEAR)
     return np.asarray(whole + centre, np.float32)
+
+
+def _reduced(images: tuple[Float, Float], factor: int) -> tuple[Float, Float]:
+    """Return smaller images: at each pixel the mean of so many along both axes."""
+    size = [max(1, n // factor) for n in images[0].shape]
+    one, other = (
+        np.asarray(cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA), np.float32)
+        for image in images
+    )
+    return one, other
+
+
+def _planes_through(level: Float, share: Float, width: float) -> tuple[Float, Float]:
+    """Fit a plane to the surroundings of each pixel, a Gaussian of so many pixels (sigma).
+
+    Parameters
+    ----------
+    level, share
+        (Y, X) values times their share, and how much of each pixel is known.
+
+    Returns
+    -------
+    (Y, X) the planes' values at their pixels, and how much of their surroundings is known.
+    """
+    away = np.arange(-np.ceil(3.5 * width), np.ceil(3.5 * width) + 1) / width
+    bell = np.exp(-0.5 * away**2)
+    powers = [np.asarray(bell / bell.sum() * away**power, np.float32) for power in range(3)]
+
+    def moment(image: Float, x: int, y: int) -> Float:
+        return np.asarray(cv2.sepFilter2D(image, cv2.CV_32F, powers[x], powers[y]), np.float32)
+
+    near, x, y = (moment(share, *power) for power in ((0, 0), (1, 0), (0, 1)))
+    total, along_x, along_y = (moment(level, *power) for power in ((0, 0), (1, 0), (0, 1)))
+    some = near + np.float32(1e-6)
+    mean, mean_x, mean_y = total / some, x / some, y / some
+    # Where little is known, or on one side only, it is rather level.
+    ridge = LEVEL * near + np.float32(1e-4)
+    xx = moment(share, 2, 0) + ridge - x * mean_x
+    yy = moment(share, 0, 2) + ridge - y * mean_y
+    xy = moment(share, 1, 1) - x * mean_y
+    along_x -= x * mean
+    along_y -= y * mean
+    both = xx * yy - xy * xy
+    slope_x, slope_y = (along_x * yy - along_y * xy) / both, (along_y * xx - along_x * xy) / both
+    return mean - slope_x * mean_x - slope_y * mean_y, near
 
 
 def pixel_variance(rest: Float, light: Float, emitters: Emitters) -> Variance:

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
     Network = Callable[[Float], Float]
 
+#: How likely a punctum is, at each pixel (Y, X).
+LogOdds = npt.NDArray[np.floating[Any]]
+
 #: Puncta wider than the first of these (sigma, px) are looked for in an image in which they are as wide as
 #: the second.
 WIDE_PX, WORKING_PX = 3.0, 1.8
@@ -73,7 +76,7 @@ class Seen:
 
     points: Points
     scores: Float
-    log_odds: npt.NDArray[np.floating[Any]]
+    log_odds: LogOdds
     typical: float
     times: float
     round_tops: bool = True

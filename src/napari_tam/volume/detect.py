@@ -25,6 +25,7 @@ from napari_tam.volume.segment import Montage
 
 if TYPE_CHECKING:
     from napari_tam.puncta.detect import Detector
+    from napari_tam.puncta.working_scale import LogOdds
     from napari_tam.settings import Settings
 
 Stack = npt.NDArray[Any]
@@ -84,7 +85,7 @@ class StackDetector:
         montage = Montage.of(volume, _GAP)
         smooth = gaussian_filter1d(volume, SMOOTHED * sigma[0], axis=0, mode="nearest")
         picture = montage.join(smooth, float(np.median(smooth[:, ::4, ::4])))
-        flat = self.for_planes().candidates(picture, pixel_size_um, settings)
+        flat, log_odds = self.rough_places(picture, pixel_size_um, settings)
         flat = flat[flat["reason"] == KEPT]
         place, scores = _in_planes(montage, flat)
         peaks, best = climb(_contrast(volume, sigma), place, scores)
@@ -95,7 +96,9 @@ class StackDetector:
         typical = self._typical(volume, peaks, best, pixel_size_um, settings)
         if np.abs(np.log(typical / sigma)).max() > np.log(UNLIKE):
             peaks, best = climb(_contrast(volume, typical), place, scores)
-        base = between(volume, peaks.astype(np.float64), np.tile(typical, (len(peaks), 1)), typical)
+        of_voxels = None if log_odds is None else montage.split(log_odds)
+        widths = np.tile(typical, (len(peaks), 1))
+        base = between(volume, of_voxels, peaks.astype(np.float64), widths, typical)
         table = _clear(measure_stack_spots(volume, base, peaks, best, pixel_size_um, self.z_step_um, typical))
         table = _clear(resolve_crowds(table, volume, base, typical, pixel_size_um, self.z_step_um))
         return table.assign(reason=KEPT)
@@ -118,9 +121,11 @@ class StackDetector:
         """Return the puncta above the thresholds of the settings."""
         return select(self.candidates(image, pixel_size_um, settings), settings)
 
-    def for_planes(self) -> Detector:
-        """See `Detector.for_planes`."""
-        return self.planar.for_planes()
+    def rough_places(
+        self, image: Stack, pixel_size_um: float, settings: Settings
+    ) -> tuple[pd.DataFrame, LogOdds | None]:
+        """See `Detector.rough_places`: in a plane."""
+        return self.planar.rough_places(image, pixel_size_um, settings)
 
 
 def _clear(table: pd.DataFrame) -> pd.DataFrame:

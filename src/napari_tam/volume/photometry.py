@@ -21,8 +21,9 @@ Voxels = npt.NDArray[np.intp]
 #: A clear punctum that stands alone may be narrower or wider than the typical one by these factors.
 WIDTHS = (0.7, 1.8)
 
-#: So many voxels tell a level and a height.
-LEAST_VOXELS = 8
+#: A background that is not level is fitted under puncta that are so clear (matched signal-to-noise ratio),
+#: and their widths with it in so many rounds: of fainter ones it would take some of the light.
+CLEAR, ROUNDS = 25.0, 2
 
 #: Least sigma of the weight of moments, in voxels.
 LEAST_WEIGHT = 1.0
@@ -60,19 +61,47 @@ def _level(windows: Windows, squared: Float, others: Float | float = 0.0) -> tup
     return level.astype(np.float32), noise.astype(np.float32)
 
 
-def _level_under(windows: Windows, squared: Float, bell: Float, level: Float, others: Float) -> Float:
-    """Level under each punctum: a Gaussian and a constant fitted to the voxels of its aperture.
+def _ground(
+    windows: Windows,
+    which: npt.NDArray[np.bool_],
+    shift: Float,
+    sigma: Float,
+    level: Float,
+    others: Float,
+) -> Float:
+    """Background in each window: a smooth (quadratic) one, fitted together with a Gaussian of the punctum.
 
-    The shell around it (`level`) reaches out of the cell, above and below most of all. It stays where the fit
-    finds no light.
+    The shell around it (`level`) reaches out of the cell, above and below most of all.
+
+    Parameters
+    ----------
+    which
+        (N,) of which puncta; of the others it is the level.
+    shift, sigma
+        (N, 3) places from the middle voxel, and (N, 2) widths.
+    others
+        (N, voxels) light of other puncta.
+
+    Returns
+    -------
+    (N, voxels) grey values.
     """
-    inside = (squared <= APERTURE**2) & windows.inside
-    values = windows.light(np.zeros_like(level), others) * inside
-    count, bells, squares = inside.sum(axis=1), (bell * inside).sum(axis=1), (bell**2 * inside).sum(axis=1)
-    total, matched = values.sum(axis=1), (bell * values).sum(axis=1)
-    height = (count * matched - bells * total) / np.maximum(count * squares - bells**2, 1e-9)
-    under = (total - height * bells) / np.maximum(count, 1)
-    return np.where((height > 0) & (count > LEAST_VOXELS), under, level).astype(np.float32)
+    ground = np.repeat(level[:, None], len(windows.grid), axis=1)
+    if not which.any():
+        return ground
+    scale = sigma[which][:, [0, 1, 1]].T[:, :, None]
+    z, y, x = (windows.grid.T[:, None] - shift[which].T[:, :, None]) / scale
+    squared = z * z + y * y + x * x
+    parts = np.stack([np.exp(-0.5 * squared), np.ones_like(z), z, y, x, z * z, y * y, x * x, y * x], axis=1)
+    known = parts * (windows.inside[which] & (squared <= SHELL**2))[:, None]
+    light = windows.light(level, others)[which]
+    matrix = np.einsum("nak,nbk->nab", known, parts, optimize=True)
+    size = np.sqrt(np.maximum(np.einsum("naa->na", matrix), 1e-9))
+    matrix /= size[:, :, None] * size[:, None, :]
+    pull = np.einsum("nak,nk->na", known, light) / size
+    found = np.linalg.solve(matrix + 1e-4 * np.eye(matrix.shape[1]), pull[:, :, None])[:, :, 0] / size
+    ground[which] += np.einsum("na,nak->nk", found[:, 1:], parts[:, 1:])
+    return ground
 
 
 def _moments(
@@ -152,9 +181,10 @@ def _share_light(
 def measure(volume: Float, peaks: Voxels, typical: npt.NDArray[np.float64]) -> Photometry:
     """Measure puncta: place, intensity, peak, local background, noise and widths.
 
-    The intensity is Σ(I − level) over the ellipsoid of 3 sigma, after the light of neighbours (Gaussians of
+    The intensity is Σ(I − ground) over the ellipsoid of 3 sigma, after the light of neighbours (Gaussians of
     the typical width, fitted together) was taken away, over the share of a Gaussian that lies in there. The
-    level is that of a Gaussian on a constant, fitted there; of crowded puncta the median of the local shell.
+    ground of a clear punctum that stands alone is a smooth one, fitted together with a Gaussian; of others it
+    is the median of the local shell.
 
     Parameters
     ----------
@@ -194,21 +224,23 @@ def measure(volume: Float, peaks: Voxels, typical: npt.NDArray[np.float64]) -> P
     found = Photometry(points, empty[0], empty[1], empty[2], empty[3], np.zeros((count, 2), np.float32))
     for part in batches(count, typical):
         windows = Windows(volume, peaks[part], reach_of(typical))
-        squared = windows.squared((points[part] - peaks[part]).astype(np.float32), own[part])
+        shift = (points[part] - peaks[part]).astype(np.float32)
+        squared = windows.squared(shift, own[part])
         others = _others(model, windows, squared, peak[part])
         base, noise = _level(windows, squared, others)
-        shift, sigma = _moments(windows, base, own[part], others)
+        clear = alone[part] & (peak[part] * np.pi**0.75 * typical[1] * np.sqrt(typical[0]) > CLEAR * noise)
+        none, sigma = np.zeros_like(base), own[part]
+        for _ in range(ROUNDS):
+            ground = _ground(windows, clear, shift, sigma, base, others)
+            shift, sigma = _moments(windows, none, own[part], others + ground)
         sure = peak[part] > 4 * noise  # only a clear punctum that stands alone tells its width
         sigma = np.where((sure & alone[part])[:, None], sigma, own[part])
         points[part] = np.where(sure[:, None], peaks[part] + shift, points[part])
         shift = (points[part] - peaks[part]).astype(np.float32)
         squared = windows.squared(shift, sigma)
-        bell = np.exp(-0.5 * squared)
-        light = windows.light(base, others)
+        bell, aperture = np.exp(-0.5 * squared), squared <= APERTURE**2
+        light = windows.light(none, others + _ground(windows, clear, shift, sigma, base, others))
         height = (bell * windows.inside * light).sum(axis=1) / (bell**2 * windows.inside).sum(axis=1)
-        # Among others a constant would take some of their light.
-        under = np.where(alone[part], _level_under(windows, squared, bell, base, others), base)
-        light, aperture = windows.light(under, others), squared <= APERTURE**2
         # Correct for what the stack's border cuts off, and for 3 % beyond the aperture.
         share = (bell * aperture * windows.inside).sum(axis=1)
         share /= (2 * np.pi) ** 1.5 * sigma[:, 0] * sigma[:, 1] ** 2
