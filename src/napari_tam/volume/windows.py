@@ -20,7 +20,7 @@ APERTURE, SHELL = 3.0, 4.5
 
 
 #: Numbers held at once in the windows around puncta.
-_BATCH = 4_000_000
+_BATCH = 2_000_000
 
 
 class Windows:
