@@ -40,7 +40,7 @@ TYPICAL_SIGMA_Z_UM = 0.6
 
 #: The light of a punctum is at least so many times its noise, in a filter of its shape (Rose 1948): noise of
 #: a single plane is not.
-ROSE = 6.5
+ROSE = 7.0
 
 #: Planes are smoothed by so many sigma of a punctum along z before they are searched: its neighbours above
 #: and below have light of it, too.
