@@ -114,10 +114,8 @@ class NetworkDetector:
 
     def candidates(self, image: Plane, pixel_size_um: float, settings: Settings) -> pd.DataFrame:
         """See `Detector.candidates`."""
-        ready = prepare(image)
+        ready, seen, judged = self._judged(image, pixel_size_um, settings)
         pixels, sigma = ready.pixels, given_width(pixel_size_um, settings)
-        seen = self._look(ready, sigma, settings)
-        judged = judge(pixels, seen.points, seen.scores, seen.typical)
         kept, likely = judged >= LOWEST_SCORE, seen.scores >= 1 / (1 + ODDS)  # above 0.5 by the network alone
 
         def measured(which: npt.NDArray[np.bool_]) -> pd.DataFrame:
@@ -132,16 +130,18 @@ class NetworkDetector:
         self, image: Plane, pixel_size_um: float, settings: Settings
     ) -> tuple[pd.DataFrame, LogOdds]:
         """See `Detector.rough_places`; a punctum of a stack has the light of several planes."""
-        ready = prepare(image)
-        seen = self._look(ready, given_width(pixel_size_um, settings), settings)
-        judged = judge(ready.pixels, seen.points, seen.scores, seen.typical)
+        ready, seen, judged = self._judged(image, pixel_size_um, settings)
         kept = judged >= LOWEST_SCORE
         points, scores = seen.points[kept], judged[kept]
         table = measure_spots(ready.pixels, points, scores, pixel_size_um, settings, seen.typical)
         return finish(table, ready), seen.log_odds
 
-    def _look(self, ready: Ready, sigma: float | None, settings: Settings) -> Seen:
-        """Return what the network says; what is mirrored at the edge of padding, and doubles, left out."""
+    def _judged(self, image: Plane, pixel_size_um: float, settings: Settings) -> tuple[Ready, Seen, Float]:
+        """Return the plane made ready, what the network says of it, and the judged scores.
+
+        What is mirrored at the edge of padding, and doubles, are left out.
+        """
+        ready, sigma = prepare(image), given_width(pixel_size_um, settings)
         network = partial(averaged, self.predictor) if settings.average_flips else self.predictor
         seen = look(ready.pixels, network, self.predictor.in_channels, sigma)
         points, scores = seen.points, seen.scores
@@ -150,7 +150,8 @@ class NetworkDetector:
             points, scores = points[near], scores[near]
         if seen.typical > FINE_PX:
             points, scores = without_doubles(points, scores, NO_DIP * seen.typical)
-        return replace(seen, points=points, scores=scores)
+        judged = judge(ready.pixels, points, scores, seen.typical)
+        return ready, replace(seen, points=points, scores=scores), judged
 
     def detect(self, image: Plane, pixel_size_um: float, settings: Settings) -> pd.DataFrame:
         """See `Detector.detect`."""

@@ -66,8 +66,8 @@ def background_image(
     free = np.ones(pixels.shape, np.float32)
     if taken is not None:
         free[taken] = 0
-    reach = np.ceil(CUT * emitters.sigma).astype(int)
-    for (y, x), radius in zip(np.round(emitters.points).astype(int), reach, strict=True):
+    radii = np.ceil(CUT * emitters.sigma).astype(int)
+    for (y, x), radius in zip(np.round(emitters.points).astype(int), radii, strict=True):
         cv2.circle(free, (int(x), int(y)), int(radius), 0, -1)
     centre = np.float32(np.median(pixels[::4, ::4]))
     # It is smooth: a smaller image does, and one smaller still for what lies further off.

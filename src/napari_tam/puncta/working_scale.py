@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     Network = Callable[[Float], Float]
 
-#: How likely a punctum is, at each pixel (Y, X).
+#: How likely a punctum is, at each pixel (Y, X) or voxel (Z, Y, X).
 LogOdds = npt.NDArray[np.floating[Any]]
 
 #: Puncta wider than the first of these (sigma, px) are looked for in an image in which they are as wide as

@@ -1,7 +1,7 @@
 """What lies between the puncta of a stack: cells that glow end above and below their puncta, too.
 
-A background that is a little too low costs much: a punctum has a thousand voxels. So it is taken from what is
-near, wherever the network sees no punctum, as sharp as a lens shows the edges of cells.
+A background that is a little too low costs much: a punctum has hundreds of voxels. So it is taken from what
+is near, wherever the network sees no punctum, as sharp as a lens shows the edges of cells.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from napari_tam.puncta.pixel_model import CUT, background_image
 
 if TYPE_CHECKING:
     from napari_tam.puncta.patches import Float, Points
+    from napari_tam.puncta.working_scale import LogOdds
 
 Doubles = npt.NDArray[np.float64]
 
@@ -32,7 +33,9 @@ ALONG = 0.6
 SMOOTH = 4.0
 
 
-def between(volume: Float, log_odds: Float | None, points: Points, sigma: Doubles, typical: Doubles) -> Float:
+def between(
+    volume: Float, log_odds: LogOdds | None, points: Points, sigma: Doubles, typical: Doubles
+) -> Float:
     """Background between the puncta, plane by plane, carried on under them.
 
     Parameters
@@ -58,7 +61,7 @@ def between(volume: Float, log_odds: Float | None, points: Points, sigma: Double
     return np.asarray(gaussian_filter1d(base, ALONG * typical[0], axis=0, mode="nearest"), np.float32)
 
 
-def _perhaps(log_odds: Float, lateral: float) -> npt.NDArray[np.bool_]:
+def _perhaps(log_odds: LogOdds, lateral: float) -> npt.NDArray[np.bool_]:
     """Tell where in a stack there may be puncta."""
     reach = round(AROUND * lateral)
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1, 2 * reach + 1))

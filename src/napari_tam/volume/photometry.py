@@ -17,6 +17,7 @@ from napari_tam.volume.windows import APERTURE, SHELL, Windows, batches, reach_o
 __all__ = ["FWHM", "Photometry", "measure"]
 
 Voxels = npt.NDArray[np.intp]
+Doubles = npt.NDArray[np.float64]
 
 #: A clear punctum that stands alone may be narrower or wider than the typical one by these factors.
 WIDTHS = (0.7, 1.8)
@@ -59,6 +60,14 @@ def _level(windows: Windows, squared: Float, others: Float | float = 0.0) -> tup
     level = np.nanmedian(values, axis=1)
     noise = 1.4826 * np.nanmedian(np.abs(values - level[:, None]), axis=1)
     return level.astype(np.float32), noise.astype(np.float32)
+
+
+def in_filter(height: Doubles, along: Doubles | float, plane: Doubles | float) -> Doubles:
+    """Return what a filter of their shape makes of heights, where the noise of a voxel stays what it is.
+
+    `along` and `plane` are their widths (sigma, voxels) along z and in y and x.
+    """
+    return np.asarray(height * np.pi**0.75 * plane * np.sqrt(along))
 
 
 def _ground(
@@ -228,7 +237,7 @@ def measure(volume: Float, peaks: Voxels, typical: npt.NDArray[np.float64]) -> P
         squared = windows.squared(shift, own[part])
         others = _others(model, windows, squared, peak[part])
         base, noise = _level(windows, squared, others)
-        clear = alone[part] & (peak[part] * np.pi**0.75 * typical[1] * np.sqrt(typical[0]) > CLEAR * noise)
+        clear = alone[part] & (in_filter(peak[part], typical[0], typical[1]) > CLEAR * noise)
         none, sigma = np.zeros_like(base), own[part]
         for _ in range(ROUNDS):
             ground = _ground(windows, clear, shift, sigma, base, others)

@@ -20,6 +20,7 @@ from napari_tam.puncta.resolving import (
     WIDE,
 )  # fmt: skip
 from napari_tam.volume.crowds import Parted, resolve, stand_alone, voxels_of
+from napari_tam.volume.photometry import in_filter
 from napari_tam.volume.precision import standard_errors
 
 if TYPE_CHECKING:
@@ -143,7 +144,7 @@ def points_only(table: pd.DataFrame, volume: Float, seeds: Parted, sigma: Double
 def matched_snr(table: pd.DataFrame) -> Doubles:
     """Signal-to-noise ratio of puncta in a filter of their shape."""
     snr, plane, along = (table[name].to_numpy(float) for name in ("snr", "sigma_px", "sigma_z_px"))
-    return np.asarray(snr * np.pi**0.75 * plane * np.sqrt(along))
+    return in_filter(snr, along, plane)
 
 
 def _spectrum_of_points(volume: Float, points: Points, lateral: float) -> bool:
