@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
@@ -8,7 +9,16 @@ import torch
 
 from napari_tam.networks import devices, threads
 from napari_tam.networks.devices import choose_device, kind_of
-from napari_tam.networks.threads import limit_process, limit_threads, limit_torch, thread_count
+from napari_tam.networks.threads import (
+    has_cores_to_spare,
+    limit_process,
+    limit_threads,
+    limit_torch,
+    shares,
+    thread_count,
+    together,
+)
+from napari_tam.stopping import Interrupted, checkpoint, set_cancel_check
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -85,3 +95,60 @@ def test_where_torch_sees_a_card_it_is_taken(monkeypatch: pytest.MonkeyPatch) ->
         monkeypatch.setattr(torch.cuda, "is_available", lambda there=there: there)
         monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
         assert choose_device("auto") == device
+
+
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_tasks_done_together_answer_in_their_order(count: int) -> None:
+    limit_process(count)
+    assert together(*(lambda number=number: number**2 for number in range(20))) == [n**2 for n in range(20)]
+    assert together() == []
+
+
+def test_tasks_run_at_the_same_time_on_one_core_each_if_there_are_cores() -> None:
+    limit_process(3)
+    meeting = threading.Barrier(3, timeout=30)
+
+    def meet() -> bool:
+        meeting.wait()  # ends only if all three wait for each other
+        return has_cores_to_spare()
+
+    assert together(meet, meet, meet) == [False, False, False]
+    assert has_cores_to_spare()
+
+
+def test_without_cores_to_spare_everything_is_done_by_the_caller() -> None:
+    limit_threads(1)
+    assert set(together(*[threading.get_ident] * 4)) == {threading.get_ident()}
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_the_first_task_that_fails_is_told_and_no_thread_is_left(count: int) -> None:
+    limit_process(count)
+    done: list[int] = []
+
+    def fail() -> None:
+        raise ValueError("two")
+
+    before = threading.active_count()
+    with pytest.raises(ValueError, match="two"):
+        together(lambda: done.append(1), fail, *[lambda: done.append(3)] * 50)
+    assert threading.active_count() == before
+    assert len(done) < 51
+
+
+def test_what_stops_the_caller_stops_the_tasks() -> None:
+    limit_process(2)
+    set_cancel_check(lambda: True)
+    try:
+        with pytest.raises(Interrupted):
+            together(checkpoint, checkpoint)
+    finally:
+        set_cancel_check(None)
+
+
+@pytest.mark.parametrize(("count", "least", "parts"), [(10, 3, 3), (10, 6, 1), (0, 5, 1), (1000, 5, 4)])
+def test_shares_cover_everything_once(count: int, least: int, parts: int) -> None:
+    limit_process(4)
+    cut = shares(count, least)
+    assert len(cut) == parts
+    assert [n for part in cut for n in range(count)[part]] == list(range(count))

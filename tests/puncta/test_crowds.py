@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import cv2
 import numpy as np
+import pandas as pd
 import pytest
 from scipy.spatial import cKDTree
 
 from napari_tam.evaluate.matching import match_points
+from napari_tam.networks import threads
 from napari_tam.pipeline.models import load_models
 from napari_tam.puncta.crowds import DENSE, MOST_MORE, paid_more, resolve
 from napari_tam.puncta.detect import measure_spots
@@ -19,9 +19,6 @@ from napari_tam.puncta.precision import standard_errors
 from napari_tam.puncta.psf_width import spectral_width
 from napari_tam.puncta.resolving import FIT_COLUMNS, one_width, resolve_crowds
 from napari_tam.settings import Settings
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 SIGMA, LEVEL = 1.4, 40.0
 
@@ -288,3 +285,17 @@ def test_haze_is_looked_for_under_crowds_only() -> None:
     far = np.hypot(y - true.points[0, 0], x - true.points[0, 1]) > 40
     assert level.any()
     assert not level[far].any()
+
+
+def test_the_number_of_threads_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(12)
+    centres = rng.uniform(30, 610, (40, 2))
+    points = np.concatenate([centres[rng.integers(0, 40, 1500)] + rng.normal(0, 9, (1500, 2)), centres])
+    image = picture((640, 640), emitters(points, rng.uniform(300, 2000, len(points))), rng)
+    detector, tables = load_models(Settings()).puncta, []
+    for count in (1, 2, 5):
+        monkeypatch.setattr(threads, "_process", {"count": count})
+        tables.append(detector.candidates(image, 0.1, Settings()))
+    assert (tables[0]["puncta_in_spot"] > 1).sum() > 100
+    for table in tables[1:]:
+        pd.testing.assert_frame_equal(table, tables[0], check_exact=True)

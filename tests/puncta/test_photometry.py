@@ -6,6 +6,7 @@ from flow_images import blurred_noise, spots_image
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from napari_tam.puncta.contrast import Contrast
 from napari_tam.puncta.patches import FWHM, Patches, background, gaussian_widths
 from napari_tam.puncta.photometry import (
     CROWDED,
@@ -308,8 +309,8 @@ def test_a_candidate_on_a_flank_takes_no_light_from_its_neighbours() -> None:
     image = spots_image(SHAPE, spots, noise=4)
     places = np.array(spots)[:, :2]
     with_flanks = np.concatenate([places, places[::3] + 1.2])
-    found = measure_all(image, with_flanks, SIGMA)
-    alone = measure_all(image, places, SIGMA)
+    found = measure_all(Contrast(image), with_flanks, SIGMA)
+    alone = measure_all(Contrast(image), places, SIGMA)
     assert is_flank(found.points, found.peak, found.sigma).sum() == 8
     assert found.intensity[:24] == pytest.approx(alone.intensity, rel=0.02)
     assert found.points[:24] == pytest.approx(alone.points, abs=0.05)

@@ -10,16 +10,15 @@ from hypothesis import given
 from hypothesis import settings as limits
 from hypothesis import strategies as st
 
+from napari_tam.puncta.contrast import Contrast, contrast_at, prominence_in
 from napari_tam.puncta.spot_input import (
     PLANES,
     SCALE_PX,
-    contrast_at,
     crowding,
     network_input,
     noise_at_scale,
     normalise_spots,
     pixel_noise,
-    prominence_in,
     repair_hot_pixels,
     response,
     roundness,
@@ -282,3 +281,13 @@ def test_prominence_hangs_neither_on_gain_nor_on_offset(factor: float, offset: f
     expected = prominence_at(image, at, 1.4)
     changed = (factor * image + offset).astype(np.float32)
     assert prominence_at(changed, at, 1.4) == pytest.approx(expected, rel=0.02, abs=0.02)
+
+
+def test_a_width_is_filtered_once_and_says_the_same_as_alone() -> None:
+    image = spots_image(SHAPE, SPOTS, noise=5).astype(np.float32)
+    places = np.array([spot[:2] for spot in SPOTS])
+    contrast = Contrast(image)
+    for sigma in (1.4, 5.0, 1.4, 11.0):
+        assert np.array_equal(contrast.at(places, sigma), contrast_at(image, places, sigma))
+    assert contrast.answer(5.0) is contrast.answer(5.0)
+    assert contrast.of_plane(1.4) is contrast.of_plane(1.4)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from flow_images import spots_image
 
+from napari_tam.puncta.contrast import Contrast
 from napari_tam.puncta.photometry import Photometry, is_flank
 from napari_tam.puncta.whole_objects import are_gaussian, measure_all, scores_of_whole
 
@@ -22,7 +23,7 @@ def test_objects_many_times_as_wide_as_a_punctum_are_measured_whole_and_once(tim
     # on the wide ones a detector sees some bumps of noise as well
     twins = np.array(wide)[:, :2] + rng.choice([-1, 1], grid.shape) * rng.uniform(1.5, 2.5, grid.shape)
     places = np.concatenate([truth[:, :2] + rng.uniform(-0.4, 0.4, truth[:, :2].shape), twins])
-    found = measure_all(image, places, 1.2)
+    found = measure_all(Contrast(image), places, 1.2)
     flank = is_flank(found.points, found.peak, found.sigma)
     apart = np.hypot(*(found.points[:, None] - truth[None, : len(wide), :2]).T).T
     for number, (_, _, height, sigma) in enumerate(wide):
@@ -43,7 +44,7 @@ def test_a_whole_nucleus_is_no_wide_punctum() -> None:
     nucleus = 300.0 * (np.hypot(rows - 60, columns - 60) < 14)
     image = (nucleus + np.random.default_rng(0).normal(100, 10, nucleus.shape)).astype(np.float32)
     places = np.array([[60.0, 60.0], [56.0, 63.0], [10.0, 10.0]])
-    found = measure_all(image, places, 1.2)
+    found = measure_all(Contrast(image), places, 1.2)
     assert (found.sigma < 5).all()
     assert (found.intensity < 0.1 * nucleus.sum()).all()
 

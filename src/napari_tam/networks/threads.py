@@ -1,10 +1,18 @@
-"""How many threads a network runs in: as many as the calling thread may use."""
+"""How many threads a network runs in, as many as the calling thread may use; other work in as many."""
 
 from __future__ import annotations
 
 import os
 import sys
 import threading
+from collections import deque
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+from napari_tam.stopping import cancel_check, set_cancel_check
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _own = threading.local()
 _process = {"count": 0}
@@ -63,3 +71,54 @@ def thread_count() -> int:
         return int(torch.get_num_threads())
     given = os.environ.get("OMP_NUM_THREADS", "")
     return int(given) if given.isdecimal() else 0
+
+
+def together(*tasks: Callable[[], Any]) -> list[Any]:
+    """Do tasks at the same time if the calling thread has cores to spare, or else one after the other.
+
+    They get one core each, and what stops the caller stops them. They must leave alone what others write,
+    and spend their time outside the interpreter (numpy, OpenCV, compiled loops).
+
+    Returns
+    -------
+    What each returned, in their order. Raises what the first of them raised.
+    """
+    threads = min(len(tasks), limit() or cores())
+    if threads < 2:
+        return [task() for task in tasks]
+    waiting, results = deque(enumerate(tasks)), [None] * len(tasks)
+    failed: dict[int, BaseException] = {}
+    asked = cancel_check()
+
+    def work() -> None:
+        before = getattr(_own, "count", 0)
+        _own.count = 1
+        set_cancel_check(asked)
+        try:
+            while not failed:
+                try:
+                    number, task = waiting.popleft()
+                except IndexError:
+                    break
+                try:
+                    results[number] = task()
+                except BaseException as error:
+                    failed[number] = error
+        finally:
+            _own.count = before
+
+    helpers = [threading.Thread(target=work, name="together") for _ in range(threads - 1)]
+    for helper in helpers:
+        helper.start()
+    work()
+    for helper in helpers:
+        helper.join()
+    if failed:
+        raise failed[min(failed)]
+    return results
+
+
+def shares(count: int, least: int) -> list[slice]:
+    """Cut so many things into as many parts as the calling thread has cores, none of fewer than `least`."""
+    parts = max(1, min(limit() or cores(), count // least))
+    return [slice(*ends) for ends in pairwise(count * k // parts for k in range(parts + 1))]

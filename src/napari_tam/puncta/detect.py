@@ -16,7 +16,9 @@ import numpy.typing as npt
 import pandas as pd
 
 from napari_tam.networks.averaging import averaged
+from napari_tam.networks.threads import together
 from napari_tam.puncta import photometry
+from napari_tam.puncta.contrast import Contrast, prominence_in
 from napari_tam.puncta.flows import LOWEST_SCORE
 from napari_tam.puncta.padding import lie_in
 from napari_tam.puncta.patches import FWHM, Float, Points
@@ -24,7 +26,7 @@ from napari_tam.puncta.preparing import Ready, prepare
 from napari_tam.puncta.psf_width import TYPICAL_SIGMA_PX, width_among
 from napari_tam.puncta.resolving import Likely, resolve_crowds
 from napari_tam.puncta.selection import KEPT, select
-from napari_tam.puncta.spot_input import contrast_at, prominence_in, response
+from napari_tam.puncta.spot_input import response
 from napari_tam.puncta.vesicles import is_vesicle, width_error
 from napari_tam.puncta.whole_objects import measure_all, scores_of_whole
 from napari_tam.puncta.working_scale import LogOdds, Seen, look
@@ -115,15 +117,15 @@ class NetworkDetector:
     def candidates(self, image: Plane, pixel_size_um: float, settings: Settings) -> pd.DataFrame:
         """See `Detector.candidates`."""
         ready, seen, judged = self._judged(image, pixel_size_um, settings)
-        pixels, sigma = ready.pixels, given_width(pixel_size_um, settings)
+        contrast, sigma = Contrast(ready.pixels), given_width(pixel_size_um, settings)
         kept, likely = judged >= LOWEST_SCORE, seen.scores >= 1 / (1 + ODDS)  # above 0.5 by the network alone
 
         def measured(which: npt.NDArray[np.bool_]) -> pd.DataFrame:
             points, scores = seen.points[which], judged[which]
-            return measure_spots(pixels, points, scores, pixel_size_um, settings, seen.typical)
+            return measure_spots(contrast, points, scores, pixel_size_um, settings, seen.typical)
 
         more = Likely(likely[kept], partial(measured, likely & ~kept), seen.log_odds)
-        table = resolve_crowds(measured(kept), pixels, pixel_size_um, sigma, more)
+        table = resolve_crowds(measured(kept), ready.pixels, pixel_size_um, sigma, more)
         return finish(table, ready, ROSE)
 
     def rough_places(
@@ -253,7 +255,7 @@ class LogDetector:
 
 
 def measure_spots(
-    image: Plane,
+    image: Plane | Contrast,
     points: Points,
     scores: Float,
     pixel_size_um: float,
@@ -265,7 +267,7 @@ def measure_spots(
     Parameters
     ----------
     image
-        (Y, X) the exosome channel.
+        (Y, X) the exosome channel, or what was filtered of it already.
     points, scores
         (N, 2) rough positions, and N scores.
     typical
@@ -277,17 +279,19 @@ def measure_spots(
     """
     if not len(points):
         return pd.DataFrame({name: np.zeros(0) for name in SPOT_COLUMNS})
-    pixels = np.asarray(image, np.float32)
+    contrast = image if isinstance(image, Contrast) else Contrast(np.asarray(image, np.float32))
+    pixels = contrast.pixels
     if typical is None:
         typical = given_width(pixel_size_um, settings) or width_among(pixels, points, scores)
-    found = measure_all(pixels, points, typical)
+    together(*(partial(contrast.of_plane, width) for width in contrast_widths(typical)))
+    found = measure_all(contrast, points, typical)
     snr = found.peak / np.maximum(found.noise, least_noise(found.noise, found.peak))
     scores = scores_of_whole(scores, found)
     columns = {
         "y_px": np.clip(found.points[:, 0], -0.5, pixels.shape[0] - 0.5),
         "x_px": np.clip(found.points[:, 1], -0.5, pixels.shape[1] - 0.5),
         "score": scores,
-        "contrast": contrast_of(pixels, found.points, found.sigma, typical),
+        "contrast": contrast_of(contrast, found.points, found.sigma, typical),
         "intensity": found.intensity,
         "peak": found.peak,
         "background": found.level,
@@ -301,13 +305,19 @@ def measure_spots(
     return pd.DataFrame(columns, columns=list(SPOT_COLUMNS), dtype=np.float64)
 
 
-def contrast_of(pixels: Float, points: Points, sigma: Float, typical: float) -> Float:
-    """How far puncta stand out (`contrast_at`) at the typical width; wide ones and rings at more."""
-    contrast = contrast_at(pixels, points, max(typical, 0.8))
-    wide = (sigma > _WIDE * typical) | (contrast < _HARDLY)
-    for times in _WIDER if wide.any() else ():
-        contrast[wide] = np.maximum(contrast[wide], contrast_at(pixels, points[wide], times * typical))
-    return contrast
+def contrast_widths(typical: float) -> list[float]:
+    """Widths (sigma, px) at which puncta are looked at, if that of a single one is `typical`."""
+    return [max(typical, 0.8), *(times * typical for times in _WIDER)]
+
+
+def contrast_of(contrast: Contrast, points: Points, sigma: Float, typical: float) -> Float:
+    """How far puncta stand out at the typical width; wide ones and rings at more."""
+    usual, *wider = contrast_widths(typical)
+    result = contrast.at(points, usual)
+    wide = (sigma > _WIDE * typical) | (result < _HARDLY)
+    for width in wider if wide.any() else ():
+        result[wide] = np.maximum(result[wide], contrast.at(points[wide], width))
+    return result
 
 
 def least_noise(noise: Float, peak: Float) -> float:

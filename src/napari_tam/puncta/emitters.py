@@ -7,12 +7,15 @@ normal equations hold overlap integrals in closed form, so that thousands are fi
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from napari_tam.puncta.joint_fit import fit
+from napari_tam.networks.threads import shares, together
+from napari_tam.puncta.joint_fit import MOST_MOVED, fit
 from napari_tam.puncta.light_loops import add_bells
 
 if TYPE_CHECKING:
@@ -23,6 +26,9 @@ Doubles = npt.NDArray[np.float64]
 
 #: An emitter is drawn and fitted within so many sigma.
 REACH = 3.2
+
+#: A thread of its own is worth it for so many.
+FEW = 200
 
 #: Added to the diagonal of the normal equations at first, as a share of it.
 DAMPING = 0.3
@@ -134,24 +140,37 @@ def refine(
         return emitters
     now = emitters.take(moving)
     widest = float(now.sigma.max())
-    # None moves by more than 1.2 sigma: those that can come to overlap, in parts that never do.
-    first, second = near_pairs(now.points, (REACH * 1.4 + 2.4) * widest)
+    # Those that can come to overlap, in parts that never do.
+    first, second = near_pairs(now.points, (REACH * 1.4 + 2 * MOST_MOVED) * widest)
     part = _connected(first, second, len(now))
-    order = np.argsort(part, kind="stable")
+    # Windows of different regions share no pixel, wherever emitters move.
+    edge = np.ceil((REACH + 0.5) * widest) + MOST_MOVED * widest + 1
+    region = groups_of(now, 2 * np.sqrt(2) * edge)
+    order = np.lexsort((part, region))
     place = np.empty_like(order)
     place[order] = np.arange(len(order))
     one = np.concatenate([place[first], place[second]])
     other = np.concatenate([place[second], place[first]])[np.lexsort((one,))]
-    edges = np.concatenate([[0], np.cumsum(np.bincount(one, minlength=len(now)))])
-    begin = np.concatenate([[0], np.cumsum(np.bincount(part))])
-    group = groups_of(now, 2.5 * widest)[order]
+    first_edge = np.concatenate([[0], np.cumsum(np.bincount(one, minlength=len(now)))])
+    part, region, group = (of[order] for of in (part, region, groups_of(now, 2.5 * widest)))
     start, heights, sigma = arrays(now.take(order))
     model = np.zeros_like(rest)  # memory that nothing is written to costs nothing
-    found = fit(
-        rest, weight, model, start, heights, sigma, group, edges, other, begin, REACH + 0.5, rounds, DAMPING
-    )
+
+    def fitted(begin: int, end: int) -> tuple[Points, Doubles]:
+        some = slice(begin, end)
+        edges = first_edge[begin : end + 1]
+        begins = np.flatnonzero(np.diff(part[some], prepend=-1, append=-1))
+        places, peaks = fit(
+            rest, weight, model, start[some], heights[some], sigma[some],
+            np.unique(group[some], return_inverse=True)[1], edges - edges[0],
+            other[edges[0] : edges[-1]] - begin, begins, REACH + 0.5, rounds, DAMPING,
+        )  # fmt: skip
+        return places, peaks
+
+    ends = [np.searchsorted(region, region[share.start]) for share in shares(len(now), FEW)]
+    found = together(*(partial(fitted, *pair) for pair in pairwise(np.unique([*ends, len(now)]).tolist())))
     points, peak = emitters.points.copy(), emitters.peak.copy()
-    points[moving[order]], peak[moving[order]] = found
+    points[moving[order]], peak[moving[order]] = (np.concatenate(each) for each in zip(*found, strict=True))
     return replace(emitters, points=points, peak=peak)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import cv2
@@ -10,6 +11,7 @@ import numpy.typing as npt
 
 from napari_tam.compiled import compiled
 from napari_tam.networks.dynamics import between
+from napari_tam.networks.threads import shares, together
 
 if TYPE_CHECKING:
     from napari_tam.puncta.patches import Float, Points
@@ -23,6 +25,9 @@ FINE_PIXELS = 22
 
 #: ... where they are after this many steps.
 FINE_STEPS = 6
+
+#: A thread of its own is worth it for so many pixels.
+MANY = 20_000
 
 #: Rows of the grid on which pixels gather that are looked at together.
 STRIP = 64
@@ -53,9 +58,10 @@ def centres_from_flows(output: Float, *, steps: int = 14) -> tuple[Points, Float
         return np.zeros((0, 2)), np.zeros(0, np.float32)
     chance = 1 / (1 + np.exp(-output[2][rows, columns]))
     y, x = rows.astype(np.float32), columns.astype(np.float32)
-    follow(output, y, x, FINE_STEPS)
+    parts = [(y[some], x[some]) for some in shares(len(y), MANY)]
+    together(*(partial(follow, output, *part, FINE_STEPS) for part in parts))
     early = y.copy(), x.copy()
-    follow(output, y, x, steps - FINE_STEPS)
+    together(*(partial(follow, output, *part, steps - FINE_STEPS) for part in parts))
     points, scores, size = _gather(y, x, chance, (height, width), 1)
     sure = size[scores >= 0.5]
     if len(sure) and np.median(sure) < FINE_PIXELS:

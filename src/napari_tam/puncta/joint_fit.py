@@ -12,6 +12,9 @@ from napari_tam.puncta.light_loops import add_bells, clear, gradients, matched, 
 #: The step is solved for until this share of the (preconditioned, squared) gradient is left.
 SOLVED = 1e-9
 
+#: An emitter moves by at most so many sigma in one step, and from where it was.
+STEP, MOST_MOVED = 0.4, 1.2
+
 #: Steps of conjugate gradients at most.
 MOST_STEPS = 200
 
@@ -108,10 +111,10 @@ def fit(
             solve(step, diagonal, blocks, gradient, first_edge, other, part[k], part[k + 1])
         add_bells(rest, now, peak, sigma, reach, 1.0)
         for i in range(n):
-            limit = 0.4 * sigma[i]
+            limit, most = STEP * sigma[i], MOST_MOVED * sigma[i]
             for axis in range(2):
                 moved = now[i, axis] + min(max(step[i, 1 + axis], -limit), limit)
-                low, high = start[i, axis] - 3 * limit, start[i, axis] + 3 * limit
+                low, high = start[i, axis] - most, start[i, axis] + most
                 now[i, axis] = min(max(moved, low), high)
             peak[i] = max(min(max(peak[i] + step[i, 0], 0.3 * peak[i]), 2 * peak[i]), 1e-6)
         add_bells(rest, now, peak, sigma, reach, -1.0)

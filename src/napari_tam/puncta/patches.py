@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import cv2
 import numpy as np
 import numpy.typing as npt
+
+from napari_tam.networks.threads import shares, together
 
 Float = npt.NDArray[np.float32]
 
@@ -18,6 +22,10 @@ FWHM = 2 * float(np.sqrt(2 * np.log(2)))
 #: Light of an annulus counts for a slope up to so many SD, and a slope counts from this chi² on (of two
 #: degrees of freedom).
 _CLIP_SD, _CLEAR_SLOPE = 2.5, 12.0
+
+
+#: A thread of its own is worth it for so many windows.
+MANY = 500
 
 
 class Patches:
@@ -73,7 +81,17 @@ def background(
     `others` is the light of neighbours to take away first.
     """
     pixels = patches.pixels if others is None else patches.pixels - others
-    ring = np.where((patches.squared >= inner**2) & (patches.squared <= outer**2), pixels, np.float32(np.nan))
+    radii = [np.broadcast_to(np.asarray(radius), (len(pixels), 1)) for radius in (inner, outer)]
+    parts = [
+        (pixels[some], patches.squared[some], *(r[some] for r in radii)) for some in shares(len(pixels), MANY)
+    ]
+    levels, spreads = zip(*together(*(partial(_of_rings, *part) for part in parts)), strict=True)
+    return np.concatenate(levels), np.concatenate(spreads)
+
+
+def _of_rings(pixels: Float, squared: Float, inner: Float, outer: Float) -> tuple[Float, Float]:
+    """Return `background` of windows (N, pixels), by each pixel's squared distance and the radii (N, 1)."""
+    ring = np.where((squared >= inner**2) & (squared <= outer**2), pixels, np.float32(np.nan))
     # Sort once: medians of a row with NaN at its end are a look-up.
     ring.sort(axis=1)
     level = _sorted_median(ring)

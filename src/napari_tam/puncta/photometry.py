@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from napari_tam.puncta.light_loops import add_windows
 from napari_tam.puncta.patches import Float, Patches, Points, background, gaussian_widths, tilted
 
 #: What has less than this share of a neighbour's height, within so many of that one's sigma, is its flank; so
@@ -89,13 +90,11 @@ class Model:
 
     def add(self, patches: Patches, peak: Float, sigma: Float) -> None:
         """Add the light of puncta within their patches."""
-        size = patches.size
-        own = own_light(patches, peak, sigma)
-        offset = np.arange(size) - size // 2 + self.margin
-        rows = (patches.corner[:, :1] + offset)[:, :, None]
-        columns = (patches.corner[:, 1:] + offset)[:, None, :]
-        flat = (rows * self.canvas.shape[1] + columns).reshape(len(own), size**2)
-        np.add.at(self.canvas.reshape(-1), flat.ravel(), own.ravel())
+        add_windows(
+            self.canvas,
+            patches.corner - patches.size // 2 + self.margin,
+            own_light(patches, peak, sigma).reshape(-1, patches.size, patches.size),
+        )
 
     def others(self, patches: Patches, peak: Float, sigma: Float) -> Float:
         """Light of all other puncta in each patch."""

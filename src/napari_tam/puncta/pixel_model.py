@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
+from napari_tam.networks.threads import together
 from napari_tam.puncta.emitters import Doubles, Emitters, pixels_around
 from napari_tam.puncta.light_loops import precision_of, response_samples, rough_at
 from napari_tam.puncta.spot_input import SCALE_PX, noise_at_scale
@@ -118,15 +120,18 @@ def _planes_through(level: Float, share: Float, width: float) -> tuple[Float, Fl
     def moment(image: Float, x: int, y: int) -> Float:
         return np.asarray(cv2.sepFilter2D(image, cv2.CV_32F, powers[x], powers[y]), np.float32)
 
-    near, x, y = (moment(share, *power) for power in ((0, 0), (1, 0), (0, 1)))
-    total, along_x, along_y = (moment(level, *power) for power in ((0, 0), (1, 0), (0, 1)))
+    first, second = ((0, 0), (1, 0), (0, 1)), ((2, 0), (0, 2), (1, 1))
+    near, x, y, xx, yy, xy, total, along_x, along_y = together(
+        *(partial(moment, share, *power) for power in (*first, *second)),
+        *(partial(moment, level, *power) for power in first),
+    )
     some = near + np.float32(1e-6)
     mean, mean_x, mean_y = total / some, x / some, y / some
     # Where little is known, or on one side only, it is rather level.
     ridge = LEVEL * near + np.float32(1e-4)
-    xx = moment(share, 2, 0) + ridge - x * mean_x
-    yy = moment(share, 0, 2) + ridge - y * mean_y
-    xy = moment(share, 1, 1) - x * mean_y
+    xx = xx + ridge - x * mean_x
+    yy = yy + ridge - y * mean_y
+    xy = xy - x * mean_y
     along_x -= x * mean
     along_y -= y * mean
     both = xx * yy - xy * xy
@@ -146,12 +151,16 @@ def pixel_variance(rest: Float, light: Float, emitters: Emitters) -> Variance:
     emitters
         Those whose surroundings are looked at.
     """
-    grid = np.arange(0, rest.size).reshape(rest.shape)[::3, ::3].ravel()
-    floor = max(float(np.median(np.abs(rough_at(rest, grid)))) * 1.4826, 1e-6) ** 2
+    grid = np.add.outer(np.arange(0, rest.size, 3 * rest.shape[1]), np.arange(0, rest.shape[1], 3)).ravel()
     # Averaged, resampled or compressed images: what matters is the noise as a punctum meets it.
     step = [max(1, size // 512) for size in rest.shape]
     known = cv2.getGaussianKernel(8 * round(SCALE_PX) + 1, SCALE_PX, cv2.CV_32F).ravel()
-    constant = max(noise_at_scale(rest, response_samples(rest, known, *step)) ** 2, floor)
+    usual, at_scale = together(
+        lambda: float(np.median(np.abs(rough_at(rest, grid)))),
+        lambda: noise_at_scale(rest, response_samples(rest, known, *step)),
+    )
+    floor = max(usual * 1.4826, 1e-6) ** 2
+    constant = max(at_scale**2, floor)
     some = emitters.take(np.arange(0, len(emitters), max(1, len(emitters) // 1000)))
     radius = int(np.ceil(1.5 * float(some.sigma.max(initial=0.5))))
     flat = pixels_around(some.points, radius, (rest.shape[0], rest.shape[1])).ravel()

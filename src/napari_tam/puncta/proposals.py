@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 
-from napari_tam.puncta.emitters import Doubles, Emitters, Index, arrays, near_pairs
+from napari_tam.networks.threads import shares, together
+from napari_tam.puncta.emitters import FEW, Doubles, Emitters, Index, arrays, near_pairs
 from napari_tam.puncta.light_loops import SQUARE, curvatures, lit_squares, peaks_left
 
 if TYPE_CHECKING:
@@ -113,9 +115,13 @@ def matched_norm(weight: Float, sigma: float) -> Float:
     """Return what the matched filter's answer at each pixel is divided by, to be a height."""
     bell, mean, size = _bell(sigma)
     border = cv2.BORDER_CONSTANT
-    norm = cv2.sepFilter2D(weight, cv2.CV_32F, bell**2, bell**2, borderType=border)
-    norm = norm - 2 * mean * cv2.sepFilter2D(weight, cv2.CV_32F, bell, bell, borderType=border)
-    norm = norm + mean**2 * cv2.boxFilter(weight, cv2.CV_32F, size, normalize=False, borderType=border)
+    norm, crossed, plain = together(
+        partial(cv2.sepFilter2D, weight, cv2.CV_32F, bell**2, bell**2, borderType=border),
+        partial(cv2.sepFilter2D, weight, cv2.CV_32F, bell, bell, borderType=border),
+        partial(cv2.boxFilter, weight, cv2.CV_32F, size, normalize=False, borderType=border),
+    )
+    norm = norm - 2 * mean * crossed
+    norm = norm + mean**2 * plain
     return np.asarray(np.maximum(norm, 1e-12), np.float32)
 
 
@@ -146,7 +152,10 @@ class LeftOver:
         reach = NEAR * self.sigma + 1
         bell, mean, _ = _bell(self.sigma)
         new = lit_squares(points, reach, *self.rest.shape) & ~self._known
-        found = peaks_left(self.rest, self.weight, self._norm, bell.ravel(), mean, self.least, new)
+        look = partial(peaks_left, self.rest, self.weight, self._norm, bell.ravel(), mean, self.least)
+        row = np.arange(len(new))[:, None]
+        parts = (new & (row >= some.start) & (row < some.stop) for some in shares(len(new), 2))
+        found = np.concatenate(together(*(partial(look, part) for part in parts)))
         self._peaks = np.concatenate([self._peaks, found])
         self._known |= new
         near = cKDTree(points).query(self._peaks[:, :2], p=np.inf, distance_upper_bound=reach)[0] < np.inf
@@ -205,5 +214,6 @@ def curvature(emitters: Emitters, rest: Float, weight: Float) -> tuple[Doubles, 
     (N,) fall of chi² by all three second derivatives, (N,) by a wider Gaussian alone, and (N, 3)
     coefficients of yy, yx and xx, in units of height × sigma².
     """
-    table = curvatures(rest, weight, *arrays(emitters))
+    parts = (emitters.take(np.arange(some.start, some.stop)) for some in shares(len(emitters), FEW))
+    table = np.concatenate(together(*(partial(curvatures, rest, weight, *arrays(part)) for part in parts)))
     return table[:, 0], table[:, 1], table[:, 2:]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
+from napari_tam.networks.threads import together
 from napari_tam.puncta.spot_input import pixel_noise
 
 if TYPE_CHECKING:
@@ -227,13 +229,23 @@ def spectral_width(pixels: Float, points: Points) -> float | None:
         return None
     starts = [np.linspace(0, n - edge, -(-n // edge)).astype(np.intp) for n in (height, width)]
     pieces = [(int(y), int(x)) for y in starts[0] for x in starts[1]]
-    held = [int(((points >= piece) & (points < np.add(piece, edge))).all(axis=1).sum()) for piece in pieces]
+    down, across = (
+        ((along >= start[:, None]) & (along < start[:, None] + edge)).astype(np.intp)
+        for along, start in zip(points.T, starts, strict=True)
+    )
+    held = (down @ across.T).ravel()
     taper = np.outer(np.hanning(edge), np.hanning(edge)).astype(np.float32)
-    power = np.zeros((edge, edge))
-    for index in np.argsort(np.negative(held), kind="stable")[:PIECES]:
-        y, x = pieces[index]
+    fullest = [
+        pieces[index] for index in np.argsort(np.negative(held), kind="stable")[:PIECES] if held[index]
+    ]
+
+    def power_of(y: int, x: int) -> Doubles:
         part = pixels[y : y + edge, x : x + edge]
-        power += (held[index] > 0) * np.abs(np.fft.fft2((part - part.mean()) * taper)) ** 2
+        return np.asarray(np.abs(np.fft.fft2((part - part.mean()) * taper)) ** 2)
+
+    power = np.zeros((edge, edge))
+    for of_piece in together(*(partial(power_of, *piece) for piece in fullest)):
+        power += of_piece
     frequency = 2 * np.pi * np.fft.fftfreq(edge)
     squared = (frequency[:, None] ** 2 + frequency**2).ravel()
     band = np.floor(np.sqrt(squared) / np.pi * BANDS).astype(np.intp)

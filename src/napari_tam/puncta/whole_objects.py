@@ -20,11 +20,12 @@ from napari_tam.puncta.psf_width import (
     laplacian_windows,
     roundness_of_tops,
 )
-from napari_tam.puncta.spot_input import coarse_response, contrast_at, response_noise
+from napari_tam.puncta.spot_input import response_noise
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
+    from napari_tam.puncta.contrast import Contrast
     from napari_tam.puncta.patches import Float, Points
     from napari_tam.puncta.photometry import Photometry
 
@@ -36,7 +37,7 @@ NEAR_FLANK, BESIDE_FLANK = 6.0, 12.0
 #: that wide: if a filter so many times as wide as a single punctum shows it by so many SD.
 FAINT, AS_WIDE, FILTERS, CLEAR_WIDE = 6.0, 0.9, (3.0, 5.0, 8.0, 13.0), 15.0
 
-#: ... and it has this contrast at its own width (`contrast_at`): bumps of haze and cells have 1 to 6 in real
+#: ... and it has this contrast at its own width (`Contrast`): bumps of haze and cells have 1 to 6 in real
 #: images, vesicles 12 to 25 in drawn ones.
 STANDS_OUT = 8.0
 
@@ -52,14 +53,15 @@ CURVED, ON_TOP = 1.5, 3.0
 WITHIN = 2.0
 
 
-def measure_all(pixels: Float, points: Points, typical: float) -> Photometry:
-    """Measure as `photometry.measure`; some once more.
+def measure_all(contrast: Contrast, points: Points, typical: float) -> Photometry:
+    """Measure as `photometry.measure`, in the plane of `contrast`; some once more.
 
     These are what lies beside a flank, without it, as it took some of the light; and what is so wide that
     the annulus around a single punctum lies within it.
     """
     from scipy.spatial import cKDTree
 
+    pixels = contrast.pixels
     found = measure(pixels, points, typical)
     flank = is_flank(found.points, found.peak, found.sigma)
     if flank.any():
@@ -68,7 +70,7 @@ def measure_all(pixels: Float, points: Points, typical: float) -> Photometry:
         again = measure(pixels, points[beside], typical)
         near = away[beside] < NEAR_FLANK
         found.replace(beside[near], again.take(near))
-    width, part_of = much_wider(pixels, points, found, typical)
+    width, part_of = much_wider(contrast, points, found, typical)
     wide = np.flatnonzero(width)
     before, tops = found.take(wide), np.zeros(len(points))
     for _ in range(2):  # the annulus suits the width
@@ -100,7 +102,7 @@ def are_gaussian(pixels: Float, found: Photometry) -> npt.NDArray[np.bool_]:
 
 
 def much_wider(
-    pixels: Float, points: Points, found: Photometry, typical: float
+    contrast: Contrast, points: Points, found: Photometry, typical: float
 ) -> tuple[Float, npt.NDArray[np.intp]]:
     """Tell which places are those of objects many times as wide as a punctum, and which lie in one of them.
 
@@ -120,10 +122,10 @@ def much_wider(
     asked |= found.peak <= FAINT * found.noise
     if not asked.any():
         return width, part_of
-    width, shows = filter_width(pixels, points, found.noise, typical)
+    width, shows = filter_width(contrast, points, found.noise, typical)
     for one in np.unique(width[asked & (width > 0)]):
         which = np.flatnonzero(asked & (width == one))
-        width[which[contrast_at(pixels, points[which], float(one)) < STANDS_OUT]] = 0
+        width[which[contrast.at(points[which], float(one)) < STANDS_OUT]] = 0
     tree, clear = cKDTree(points), found.peak > CLEAR * found.noise
     own = np.flatnonzero(asked & (width > 0))
     for i in own[np.argsort(-shows[own], kind="stable")]:
@@ -137,13 +139,13 @@ def much_wider(
     return width, part_of
 
 
-def filter_width(pixels: Float, points: Points, noise: Float, typical: float) -> tuple[Float, Float]:
+def filter_width(contrast: Contrast, points: Points, noise: Float, typical: float) -> tuple[Float, Float]:
     """Tell by filters how wide places are, if they are much wider than a single punctum and none is on them.
 
     Parameters
     ----------
-    pixels
-        (Y, X) the exosome channel.
+    contrast
+        Of the exosome channel.
     points, noise
         (N, 2) places, and (N,) the noise of a pixel there.
     typical
@@ -154,16 +156,16 @@ def filter_width(pixels: Float, points: Points, noise: Float, typical: float) ->
     (N,) width (sigma, px), 0 where they are not; and (N,) by how many SD the filter shows them that shows
     them best.
     """
-    places = np.clip(np.round(points), 0, np.array(pixels.shape) - 1).astype(np.intp)
+    places = np.clip(np.round(points), 0, np.array(contrast.pixels.shape) - 1).astype(np.intp)
     noise = np.maximum(noise, 1e-9)
-    on_top = laplacian_at(laplacian_windows(pixels, typical), places, typical)
+    on_top = laplacian_at(laplacian_windows(contrast.pixels, typical), places, typical)
     widths = typical * np.array(FILTERS)
     answers, shows = np.empty((2, len(widths), len(points)))
-    for answer, show, own in zip(answers, shows, widths, strict=True):
-        strength, scale, factor = coarse_response(pixels, own)
-        at = np.clip(np.round((points + 0.5) * scale - 0.5), 0, np.array(strength.shape) - 1).astype(np.intp)
+    for answer, show, own in zip(answers, shows, widths.tolist(), strict=True):
+        seen = contrast.answer(own)
+        scale, factor = seen.scale, seen.factor
         small = own * float(scale.mean())
-        answer[:] = small**2 * strength[at[:, 0], at[:, 1]]
+        answer[:] = small**2 * seen.strength[seen.pixels_of(points)]
         show[:] = answer / (noise / factor * small**2 * response_noise(small))
     best = shows.argmax(axis=0)
     highest, height = (values[best, np.arange(len(best))] for values in (shows, answers / SHOWN_SHARE))

@@ -15,9 +15,10 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_tam.networks.tiles import tiles
+from napari_tam.puncta.contrast import prominence_in
 from napari_tam.puncta.flows import centres_from_flows
 from napari_tam.puncta.psf_width import FLAT, WIDEST_PX, roundness_of_tops, width_among
-from napari_tam.puncta.spot_input import network_input, prominence_in, response
+from napari_tam.puncta.spot_input import network_input, response
 
 if TYPE_CHECKING:
     from collections.abc import Callable

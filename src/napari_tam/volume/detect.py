@@ -11,11 +11,12 @@ import numpy.typing as npt
 import pandas as pd
 from scipy.ndimage import gaussian_filter1d
 
+from napari_tam.puncta.contrast import contrast_at
 from napari_tam.puncta.detect import SPOT_COLUMNS, least_noise
 from napari_tam.puncta.psf_width import TYPICAL_SIGMA_PX
 from napari_tam.puncta.resolving import FIT_COLUMNS
 from napari_tam.puncta.selection import KEPT, select
-from napari_tam.puncta.spot_input import contrast_at, repair_hot_pixels
+from napari_tam.puncta.spot_input import repair_hot_pixels
 from napari_tam.puncta.vesicles import is_vesicle, width_error
 from napari_tam.volume import photometry
 from napari_tam.volume.background import between
@@ -155,7 +156,7 @@ def _contrast(volume: Float, sigma: npt.NDArray[np.float64]) -> Float:
 
 
 def _contrast_in_planes(volume: Float, points: Points, sigma: float) -> Float:
-    """How far puncta (N, 3) stand out in their own plane (`napari_tam.puncta.spot_input.contrast_at`)."""
+    """How far puncta (N, 3) stand out in their own plane (`napari_tam.puncta.contrast.contrast_at`)."""
     plane = np.clip(np.round(points[:, 0]), 0, len(volume) - 1).astype(np.intp)
     contrast = np.zeros(len(points), np.float32)
     for z in np.unique(plane):
