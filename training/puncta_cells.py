@@ -10,6 +10,7 @@ from puncta_scenes import (
     Camera,
     Lens,
     between,
+    fibres,
     filtered,
     merged,
     real,
@@ -32,6 +33,11 @@ FAINT, CLEAR = 4.0, 6.0
 
 #: How often the cells of `hazy_field` are grained: their peaks belong to a continuum, and are no puncta.
 GRANULAR = 0.6
+
+#: How often a cell has a bright rim, and cells have fibres, or rods as short as mitochondria (so many, and so
+#: long, in 2 px): all are uneven, and their bumps no puncta.
+RIM, FIBRES = 0.3, 0.3
+RODS, ROD = (10, 150), (2, 9)
 
 #: Wide puncta have at least the first, and count for nothing below the second.
 FAINT_WIDE, CLEAR_WIDE = 9.0, 12.0
@@ -89,11 +95,14 @@ def hazy_field(
     base, haze = between(rng, 3, 40), between(rng, 5, rng.choice([60, 600]))
     crowded = rng.random() < 0.3
     if rng.random() < 0.5:
-        body = _bodies(shape, rng, grained=not crowded)
+        body = bodies(shape, rng, grained=not crowded)
     else:
         body = real(shape, rng, textures)
         if rng.random() < 0.4:
             body = cv2.GaussianBlur(body, (0, 0), rng.uniform(1, 4))
+    if rng.random() < FIBRES:
+        lines = fibres(shape, rng) if rng.random() < 0.4 else fibres(shape, rng, RODS, ROD)
+        body = body + between(rng, 0.2, 1.5) * lines * uneven(shape, rng)
     light = base + haze * (body + rng.uniform(0, 0.5) * cv2.GaussianBlur(body, (0, 0), 10))
     light = light.astype(np.float32)
     inside = np.argwhere(body >= 0.25 * body.max())
@@ -158,15 +167,17 @@ def granular(shape: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
     return (grain / grain.mean()).astype(np.float32)
 
 
-def _bodies(shape: tuple[int, int], rng: np.random.Generator, *, grained: bool) -> np.ndarray:
-    """Cells with nuclei darker or brighter than they are, and smooth texture; some are `granular`, too."""
-    body = np.zeros(shape, np.float32)
+def bodies(shape: tuple[int, int], rng: np.random.Generator, *, grained: bool) -> np.ndarray:
+    """Cells with nuclei darker or brighter than they are, smooth texture and rims; some are `granular`."""
+    body, rims = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
     rugged = rough(shape, rng) if rng.random() < 0.2 else None
     for _ in range(int(rng.integers(1, 12))):
         centre, axes = rng.uniform(0, shape[0], 2), rng.uniform(7, 45, 2)
         tilt, level = float(rng.uniform(0, 180)), float(rng.uniform(0.2, 1))
         one = np.zeros(shape, np.float32)
         _ellipse(one, centre, axes, tilt, level)
+        if rng.random() < RIM:
+            _ellipse(rims, centre, axes, tilt, level * rng.uniform(0.3, 2), int(rng.integers(1, 5)))
         if rng.random() < 0.4:
             nucleus = level * float(rng.uniform(0.3, 1.5))
             _ellipse(
@@ -175,16 +186,25 @@ def _bodies(shape: tuple[int, int], rng: np.random.Generator, *, grained: bool) 
         body = np.maximum(body, one) if rng.random() < 0.7 else body + one
     texture = cv2.GaussianBlur(rng.standard_normal(shape, dtype=np.float32), (0, 0), rng.uniform(4, 14))
     body *= np.clip(1 + rng.uniform(0, 0.5) * texture / texture.std(), 0.1, None)
+    body += rims * uneven(shape, rng)
     body = cv2.GaussianBlur(body, (0, 0), between(rng, 0.7, 4))
     if grained and rng.random() < GRANULAR:
         body *= granular(shape, rng)
     return body if rugged is None else body * np.clip(0.6 + 0.4 * rugged, 0, 3)
 
 
-def _ellipse(canvas: np.ndarray, centre: np.ndarray, axes: np.ndarray, tilt: float, level: float) -> None:
-    """Fill an ellipse with a value."""
+def uneven(shape: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
+    """Draw what rims and fibres are multiplied with: smooth, from level to one with clear bumps."""
+    bumps = cv2.GaussianBlur(rng.standard_normal(shape, dtype=np.float32), (0, 0), between(rng, 1.5, 8))
+    return np.exp(rng.uniform(0, 0.7) * bumps / max(float(bumps.std()), 1e-6)).astype(np.float32)
+
+
+def _ellipse(
+    canvas: np.ndarray, centre: np.ndarray, axes: np.ndarray, tilt: float, level: float, line: int = -1
+) -> None:
+    """Fill an ellipse with a value, or draw its rim with a line so wide (px)."""
     middle, half = (tuple(int(v) for v in pair) for pair in (centre, axes))
-    cv2.ellipse(canvas, middle, tuple(max(2, v) for v in half), tilt, 0, 360, level, -1)
+    cv2.ellipse(canvas, middle, tuple(max(2, v) for v in half), tilt, 0, 360, level, line)
 
 
 def _beside(places: np.ndarray, rng: np.random.Generator) -> np.ndarray:

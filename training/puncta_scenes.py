@@ -104,12 +104,17 @@ def cells(shape: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
     return cv2.GaussianBlur(canvas, (0, 0), rng.uniform(0.8, 4))
 
 
-def fibres(shape: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
-    """Curved lines of any direction, one beside another or crossing."""
+def fibres(
+    shape: tuple[int, int],
+    rng: np.random.Generator,
+    many: tuple[int, int] = (2, 25),
+    long: tuple[int, int] = (10, 80),
+) -> np.ndarray:
+    """Curved lines of any direction, one beside another or crossing: so many, and so long (in 2 px)."""
     canvas = np.zeros(shape, np.float32)
-    for _ in range(int(rng.integers(2, 25))):
+    for _ in range(int(rng.integers(*many))):
         start, angle = rng.uniform(0, shape[0], 2), rng.uniform(0, 2 * np.pi)
-        bend, length = rng.normal(0, 0.03), int(rng.integers(10, 80))
+        bend, length = rng.normal(0, 0.03), int(rng.integers(*long))
         turn = angle + bend * np.arange(length)
         path = start + 2 * np.cumsum(np.stack([np.cos(turn), np.sin(turn)], axis=1), axis=0)
         line = np.zeros(shape, np.float32)

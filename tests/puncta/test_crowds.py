@@ -11,13 +11,13 @@ from scipy.spatial import cKDTree
 from napari_tam.evaluate.matching import match_points
 from napari_tam.networks import threads
 from napari_tam.pipeline.models import load_models
-from napari_tam.puncta.crowds import DENSE, MOST_MORE, paid_more, resolve
+from napari_tam.puncta.crowds import DENSE, log_density, resolve
 from napari_tam.puncta.detect import measure_spots
-from napari_tam.puncta.emitters import Emitters, add_light, refine
+from napari_tam.puncta.emitters import Emitters, add_light, refine, standard_errors
 from napari_tam.puncta.haze import solve_haze
-from napari_tam.puncta.precision import standard_errors
 from napari_tam.puncta.psf_width import spectral_width
 from napari_tam.puncta.resolving import FIT_COLUMNS, one_width, resolve_crowds
+from napari_tam.puncta.worth import Tried
 from napari_tam.settings import Settings
 
 SIGMA, LEVEL = 1.4, 40.0
@@ -45,17 +45,41 @@ def table_at(image: np.ndarray, points: np.ndarray) -> pd.DataFrame:
     return measure_spots(image, points, np.full(len(points), 0.9, np.float32), 0.1, Settings())
 
 
-def test_the_fewer_lie_around_the_more_a_further_one_has_to_pay() -> None:
+def test_how_many_lie_around_is_counted_beside_those_of_a_crowd() -> None:
     rng = np.random.default_rng(0)
     dense = rng.uniform(0, 100 * SIGMA, (int(2 * DENSE * 100**2), 2))
     thin = rng.uniform(0, 100 * SIGMA, (int(DENSE / 2 * 100**2), 2))
     thin[:, 1] += 200 * SIGMA
     alone = np.array([[400 * SIGMA, 0.0]])
-    more = paid_more(emitters(np.concatenate([dense, thin, alone]), 500), SIGMA)
-    assert np.median(more[: len(dense)]) == 0
-    # Half as many are half as likely.
-    assert np.median(more[len(dense) : -1]) == pytest.approx(2 * np.log(2), abs=0.4)
-    assert more[-1] == MOST_MORE
+    around = log_density(emitters(np.concatenate([dense, thin, alone]), 500), SIGMA)
+    assert np.median(around[: len(dense)]) == pytest.approx(np.log(2), abs=0.4)
+    assert np.median(around[len(dense) : -1]) == pytest.approx(-np.log(2), abs=0.4)
+    assert around[-1] < -2.5
+
+
+def tried(**given: float) -> Tried:
+    usual = {
+        "gain": 20.0, "density": 0.0, "misfit": 1.0, "apart": 1.8, "brighter": 0.1, "fainter": -0.1,
+        "seen": 3.0, "moved": 0.0,
+    }  # fmt: skip
+    parts = {name: np.full(2, given.get(name, value)) for name, value in usual.items()}
+    return Tried(split=np.array([True, False]), spread=given.get("spread", 0.4), **parts)
+
+
+@pytest.mark.parametrize(
+    ("doubtful", "better"),
+    [
+        ({"gain": 4.0}, {"gain": 40.0}),  # the image asks for it
+        ({"density": -3.0}, {"density": 0.5}),  # others lie around
+        ({"misfit": 100.0}, {"misfit": 0.0}),  # single puncta are Gaussians
+        ({"seen": -7.0}, {"seen": 0.0}),  # the network does not rule it out
+        ({"fainter": -1.5}, {"fainter": -0.2}),  # it is no fainter than others
+    ],
+)
+def test_a_second_emitter_is_worth_it_the_more_speaks_for_it(
+    doubtful: dict[str, float], better: dict[str, float]
+) -> None:
+    assert (tried(**doubtful).log_odds() < tried(**better).log_odds()).all()
 
 
 @pytest.mark.parametrize(("photons", "apart", "least"), [(2000, 1.3, 0.9), (1000, 1.7, 0.9)])

@@ -1,10 +1,8 @@
 """Several emitters in one spot: a fit with a stopping rule, on the light of what the network found.
 
 Each round proposes splits (a spot too long for one emitter) and further emitters (light left over beside
-one), fits everything around them together, and keeps what pays: the fall of chi², plus what the heights and
-the network say, must exceed `SPLIT_PAYS` or `MORE_PAYS`. Two of usual height are likelier than one twice as
-bright, the more so the more alike single puncta of the image are; haze leaves faint and odd ones, which do
-not pay, and where it is bright at the edge of a cell the network sees no punctum.
+one), fits everything around them together, and keeps what is about as likely right as not
+(`napari_tam.puncta.worth`).
 """
 
 from __future__ import annotations
@@ -21,25 +19,22 @@ from napari_tam.puncta.light_loops import flat_misfits
 from napari_tam.puncta.pixel_model import pixel_variance, usual_height
 from napari_tam.puncta.proposals import NEAR, LeftOver, Proposals, curvature, propose
 from napari_tam.puncta.psf_width import ALONE
+from napari_tam.puncta.worth import UNKNOWN, Tried
 from napari_tam.stopping import checkpoint
 
 if TYPE_CHECKING:
     from napari_tam.puncta.patches import Float
 
-#: Least fall of chi² (with the heights' say) for a split and for a further emitter; chosen on simulated
-#: crowds, composites and marked images (``benchmarks/crowds.py``).
-SPLIT_PAYS, MORE_PAYS = 6.5, 12.0
+#: Least fall of chi² with which a further emitter is tried.
+TRIED = 12.0
 
-#: Both are for crowds of so many candidates in a square of one sigma, counted within so many sigma. Where
-#: there are fewer, a second one in a spot is as much less likely, and has to pay twice the log odds more, up
-#: to this, as puncta gather.
-DENSE, COUNTED_WITHIN, MOST_MORE = 0.02, 12.0, 2.0
+#: Log odds with which a change is kept: what is right as often as half of F1, which is some 0.93 in crowds,
+#: makes F1 greatest (Lipton et al. 2014, ECML PKDD).
+LIKELY = -0.14
 
-#: What the network says of a place (log odds), and what that is worth in chi²: the edges of cells leave light
-#: that a fit takes for emitters, and what the network is sure of is a punctum in most cases. It never speaks
-#: for a second one in a spot that stands alone. Chosen on known puncta laid over real cells
-#: (``benchmarks/laid_over.py``, other seeds) and on crowds.
-NETWORK_SAYS = ((-9.0, 0.0, 2.0, 4.0), (-36.0, 0.0, 0.0, 4.0))
+#: How many candidates lie around is counted within so many sigma; in a crowd they are so many in a square of
+#: one sigma.
+COUNTED_WITHIN, DENSE = 12.0, 0.02
 
 #: An emitter fainter than this share of the one beside it is part of that one.
 LEAST_SHARE = 0.05
@@ -53,9 +48,8 @@ FAINTER = 3.0
 #: Log heights of single puncta are taken to differ by this SD at least.
 LEAST_SPREAD = 0.3
 
-#: So many times the misfit of most single puncta is no sign of a second one; with fewer of them it is not
-#: known.
-TAIL, LEAST_SINGLES = 3.0, 5
+#: With fewer single puncta it is not known how well one is a Gaussian.
+LEAST_SINGLES = 5
 
 #: Singles that tell the misfit have a height of so many SD of the noise.
 CLEAR = 5.0
@@ -103,15 +97,15 @@ class Evidence:
         `misfit_of_singles`.
     network
         (Y, X) the log odds of a punctum at each pixel, as a network sees it; None: it is not asked.
-    alone
-        What an emitter beside each candidate has to pay more, as there are few: `paid_more`.
+    density
+        `log_density` around each candidate.
     """
 
     rest: Float
     weight: Float
     usual_misfit: float
     network: npt.NDArray[np.floating[Any]] | None
-    alone: Doubles
+    density: Doubles
 
 
 def resolve(
@@ -148,9 +142,9 @@ def resolve(
         return Fit(seeds, weight)
     now = refine(seeds, rest, weight, free, rounds=4)
     weight = pixel_variance(rest, light - rest, now.take(free)).weight(level)
-    left = LeftOver(rest, weight, sigma, MORE_PAYS)
+    left = LeftOver(rest, weight, sigma, TRIED)
     misfit = misfit_of_singles(_singles(now, free, sigma, variance.constant), rest, weight)
-    evidence = Evidence(rest, weight, misfit, network, paid_more(seeds, sigma))
+    evidence = Evidence(rest, weight, misfit, network, log_density(seeds, sigma))
     untried = free.copy()
     for _ in range(rounds):
         checkpoint()
@@ -162,7 +156,7 @@ def resolve(
             break
         untried &= crowded  # the others are as they are, until something near them changes
         left.changed(proposals.centres(now), REFITTED + REACH + 0.5)
-        now, free, untried, kept = attempt(now, free, untried, proposals, evidence, usual, crowded)
+        now, free, untried, kept = attempt(now, free, untried, proposals, evidence, usual)
         now, free, untried, gone = _pruned(now, free, untried, rest, weight, usual)
         left.changed(gone.points, REACH)
         if kept <= HARDLY_MORE * len(now):
@@ -192,17 +186,16 @@ def misfit_of_singles(singles: Emitters, rest: Float, weight: Float) -> float:
     return max(float(np.quantile(share, LOWER)), 0.0)
 
 
-def paid_more(seeds: Emitters, sigma: float) -> Doubles:
-    """Return what a further emitter has to pay more beside each candidate, by how few lie around, (N,)."""
+def log_density(seeds: Emitters, sigma: float) -> Doubles:
+    """Return the logarithm of how many candidates lie around each over how many do in a crowd, (N,)."""
     from scipy.spatial import cKDTree
 
-    reach = COUNTED_WITHIN * sigma
-    tree = cKDTree(seeds.points)
-    others = tree.query_ball_point(seeds.points, reach, return_length=True) - 1
-    density = (others + 0.5) / (np.pi * COUNTED_WITHIN**2)
-    more = np.zeros(int(seeds.parent.max(initial=-1)) + 1)
-    more[seeds.parent] = np.clip(2 * np.log(DENSE / density), 0, MOST_MORE)
-    return more
+    others = (
+        cKDTree(seeds.points).query_ball_point(seeds.points, COUNTED_WITHIN * sigma, return_length=True) - 1
+    )
+    around = np.zeros(int(seeds.parent.max(initial=-1)) + 1)
+    around[seeds.parent] = np.log((others + 0.5) / (np.pi * COUNTED_WITHIN**2 * DENSE))
+    return around
 
 
 def _pruned(
@@ -253,9 +246,8 @@ def attempt(
     proposals: Proposals,
     evidence: Evidence,
     usual: tuple[float, float],
-    crowded: npt.NDArray[np.bool_],
 ) -> tuple[Emitters, npt.NDArray[np.bool_], npt.NDArray[np.bool_], int]:
-    """Fit all proposals at once and keep those that pay.
+    """Fit all proposals at once and keep those that are worth it.
 
     Parameters
     ----------
@@ -264,11 +256,9 @@ def attempt(
     proposals
         What to try.
     evidence
-        What tells whether it pays.
+        What tells whether it is worth it.
     usual
         Median and SD of the log height of single puncta.
-    crowded
-        (N,) which emitters have others nearby.
 
     Returns
     -------
@@ -276,9 +266,7 @@ def attempt(
     """
     from scipy.spatial import cKDTree
 
-    rest, weight, network = evidence.rest, evidence.weight, evidence.network
-
-    sigma = proposals.sigma
+    rest, weight, sigma = evidence.rest, evidence.weight, proposals.sigma
     beside = np.concatenate([proposals.split, proposals.beside])
     split, old, pairs = proposals.split, len(now), len(proposals.split)
     first, second = np.arange(pairs), np.arange(pairs, 2 * pairs)
@@ -290,25 +278,14 @@ def attempt(
     added = np.ones(len(proposals), bool)
     free = np.concatenate([free, added])
     active = free & np.isfinite(tree.query(trial.points, distance_upper_bound=REFITTED * sigma)[0])
-    pays = flat_misfits(rest, weight, centres, sigma, 2.5)
+    gain = flat_misfits(rest, weight, centres, sigma, 2.5)
     add_light(rest, now.take(split))
     add_light(rest, trial.take(np.concatenate([split, np.arange(old, len(trial))])), -1)
     trial = refine(trial, rest, weight, active, rounds=8)
-    pays -= flat_misfits(rest, weight, centres, sigma, 2.5)
-    for emitters, sign in ((trial, 1), (now, -1)):
-        away, whose = tree.query(emitters.points, distance_upper_bound=1.5 * sigma)
-        here = np.isfinite(away)
-        np.add.at(pays, whose[here], sign * likely(emitters.peak[here], usual))
-    if network is not None:
-        says = np.interp(values_at(network, trial.points[old:]), *NETWORK_SAYS)
-        of_first = np.interp(values_at(network, trial.points[split]), *NETWORK_SAYS)
-        says[:pairs] = np.minimum(says[:pairs], of_first)
-        pays += np.where(crowded[beside], says, np.minimum(says, 0))
-    needed = np.where(np.arange(len(centres)) < pairs, SPLIT_PAYS, MORE_PAYS)
-    needed = needed + evidence.alone[now.parent[beside]]
-    kept = pays > needed + TAIL * evidence.usual_misfit * (now.peak**2 * weight_at(weight, now))[beside]
-    kept &= trial.peak[old:] >= LEAST_SHARE * trial.peak[beside]
-    # What does not pay goes back to what it was.
+    gain -= flat_misfits(rest, weight, centres, sigma, 2.5)
+    tried = tried_changes(now, trial, proposals, gain, evidence, usual)
+    kept = (tried.log_odds() > LIKELY) & (trial.peak[old:] >= LEAST_SHARE * trial.peak[beside])
+    # What is not worth it goes back to what it was.
     back = split[~kept[:pairs]]
     points, peak = trial.points.copy(), trial.peak.copy()
     points[back], peak[back] = now.points[back], now.peak[back]
@@ -325,6 +302,40 @@ def attempt(
     return changed, free[there], untried[there], int(kept.sum())
 
 
-def likely(peak: Doubles, usual: tuple[float, float]) -> Doubles:
-    """Twice the log-likelihood of a height, beside that of the usual one."""
-    return np.asarray(-(np.minimum(np.abs(np.log(peak) - usual[0]) / usual[1], 4.0) ** 2))
+def tried_changes(
+    now: Emitters,
+    trial: Emitters,
+    proposals: Proposals,
+    gain: Doubles,
+    evidence: Evidence,
+    usual: tuple[float, float],
+) -> Tried:
+    """Return what tells whether changes were right.
+
+    Parameters
+    ----------
+    now, trial
+        The emitters before and after; those that are new come last.
+    proposals
+        What was tried.
+    gain
+        Fall of chi² by each.
+    evidence, usual
+        As of `attempt`.
+    """
+    beside = np.concatenate([proposals.split, proposals.beside])
+    one, other = trial.take(beside), trial.take(np.arange(len(now), len(trial)))
+    network = evidence.network
+    seen = np.full(len(other), UNKNOWN) if network is None else values_at(network, other.points)
+    return Tried(
+        split=np.arange(len(beside)) < len(proposals.split),
+        gain=gain,
+        density=evidence.density[now.parent[beside]],
+        misfit=evidence.usual_misfit * now.peak[beside] ** 2 * weight_at(evidence.weight, now.take(beside)),
+        apart=np.hypot(*(one.points - other.points).T) / proposals.sigma,
+        brighter=np.log(one.peak) - usual[0],
+        fainter=np.log(other.peak) - usual[0],
+        spread=usual[1],
+        seen=seen,
+        moved=np.log(now.peak[beside] / one.peak),
+    )

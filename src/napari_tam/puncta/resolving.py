@@ -9,12 +9,11 @@ import numpy as np
 import pandas as pd
 
 from napari_tam.puncta.crowds import ROUNDS, resolve, stand_alone, usual_among
-from napari_tam.puncta.emitters import Emitters, groups_of, values_at
+from napari_tam.puncta.emitters import Emitters, groups_of, standard_errors, values_at
 from napari_tam.puncta.flows import LOWEST_SCORE
 from napari_tam.puncta.haze import solve_haze
 from napari_tam.puncta.patches import FWHM, Float
 from napari_tam.puncta.pixel_model import background_image
-from napari_tam.puncta.precision import standard_errors
 from napari_tam.puncta.psf_width import psf_width, spectral_width
 from napari_tam.puncta.vesicles import is_vesicle
 

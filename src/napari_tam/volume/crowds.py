@@ -20,9 +20,6 @@ from napari_tam.puncta.crowds import (
     LEAST_SHARE,
     LEAST_SNR,
     LEAST_SPREAD,
-    MORE_PAYS,
-    TAIL,
-    likely,
 )  # fmt: skip
 from napari_tam.puncta.emitters import REACH, Emitters
 from napari_tam.puncta.pixel_model import pixel_variance, usual_height
@@ -39,6 +36,10 @@ Index = npt.NDArray[np.intp]
 
 #: Light left over of so many SD is tried, so many sigma from an emitter at most.
 LEFT_OVER, BESIDE = 3.0, 4.5
+
+#: Least fall of chi² (with the heights' say) for a further emitter, and how many times the misfit of most
+#: single puncta is no sign of one. (In planes `napari_tam.puncta.worth` tells, by more.)
+MORE_PAYS, TAIL = 12.0, 3.0
 
 #: Emitters within so many sigma of a new one are fitted again with it, in so many sweeps.
 NEAR, SWEEPS = 3.5, 12
@@ -453,3 +454,8 @@ def _pruned(now: Parted, left: _Left, usual: tuple[float, float]) -> Parted:
 def voxels_of(points: Points, shape: tuple[int, ...]) -> Index:
     """Return the voxel of each point, (N, 3)."""
     return np.clip(np.round(points), 0, np.array(shape) - 1).astype(np.intp)
+
+
+def likely(peak: Doubles, usual: tuple[float, float]) -> Doubles:
+    """Twice the log-likelihood of a height, beside that of the usual one."""
+    return np.asarray(-(np.minimum(np.abs(np.log(peak) - usual[0]) / usual[1], 4.0) ** 2))

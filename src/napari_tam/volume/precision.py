@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def standard_errors(emitters: Parted, weight: Float, sigma: Doubles, *, neighbours: int = 6) -> Doubles:
     """Least standard errors (Cramér-Rao) of height, and of z, y and x in voxels, (N, 4).
 
-    As `napari_tam.puncta.precision.standard_errors`: the inverse of the Fisher information of each emitter,
+    As `napari_tam.puncta.emitters.standard_errors`: the inverse of the Fisher information of each emitter,
     its nearest neighbours and a constant background together. In units of a punctum's width all are round
     Gaussians of width 1, whose overlap integrals hang on the distance d alone: ``π^1.5 exp(-d² / 4)`` and
     its derivatives.

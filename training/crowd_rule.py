@@ -1,0 +1,148 @@
+"""Learn when a change of the fit of crowds is worth it: prints the weights of `napari_tam.puncta.worth`.
+
+``python training/crowd_rule.py --data ../shared/data`` draws scenes of puncta that are known, in cells and on
+even ground, few and many, lets the bundled network and the fit look at them, and notes of every change that
+is tried what `Tried` says of it, and whether it was right: whether both emitters are puncta. The weights
+follow by logistic regression. As what is kept in one round decides what is tried in the next, scenes of later
+rounds are fitted with the weights of before. Scenes are drawn, or of real textures without puncta, as those
+that the network is trained on.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
+
+import cv2
+import numpy as np
+from puncta_cells import ROD, RODS, bodies, uneven
+from puncta_fields import real_textures
+from puncta_scenes import COLUMNS, Camera, between, fibres, real, render
+from scipy.optimize import minimize
+
+from napari_tam.evaluate.matching import match_points
+from napari_tam.pipeline.models import load_models
+from napari_tam.puncta import crowds, worth
+from napari_tam.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from napari_tam.puncta.detect import Detector
+
+#: Edge of a scene (px); a punctum is found within so many sigma of it.
+EDGE, NEAR = 448, 2.0
+
+#: Strength of the ridge, in units of one change.
+RIDGE = 1.0
+
+
+def scene(rng: np.random.Generator, textures: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray, float]:
+    """Draw puncta of one width in cells, in discs or anywhere: grey values, places (N, 2), width (px)."""
+    shape, sigma, base = (EDGE, EDGE), between(rng, 0.9, 2.1), between(rng, 4, 60)
+    light, inside = np.full(shape, base, np.float32), np.ones(shape, bool)
+    kind = rng.random()
+    if kind < 0.65:
+        drawn = rng.random() < 0.5
+        body = bodies(shape, rng, grained=rng.random() < 0.3) if drawn else real(shape, rng, textures)
+        if rng.random() < 0.4:
+            body = cv2.GaussianBlur(body, (0, 0), rng.uniform(1, 4))
+        if rng.random() < 0.3:
+            lines = fibres(shape, rng) if rng.random() < 0.4 else fibres(shape, rng, RODS, ROD)
+            body = body + between(rng, 0.2, 1.0) * lines * uneven(shape, rng)
+        glow = body + rng.uniform(0, 0.5) * cv2.GaussianBlur(body, (0, 0), 10)
+        light += base * between(rng, 0.2, 5) * glow
+        inside = body >= 0.25 * body.max()
+    elif kind < 0.8:
+        discs = np.zeros(shape, np.float32)
+        for _ in range(int(rng.integers(6, 60))):
+            centre = tuple(int(v) for v in rng.uniform(0, EDGE, 2))
+            cv2.circle(discs, centre, int(rng.uniform(8, 25)), 1, -1)
+        light += base * rng.uniform(0, 2) * cv2.GaussianBlur(discs, (0, 0), rng.uniform(1, 6))
+        inside = discs > 0
+    places = np.argwhere(inside)
+    count = max(70, int(min(between(rng, 80, 3500), 0.03 * len(places))))
+    points = places[rng.integers(len(places), size=count)] + rng.uniform(-0.5, 0.5, (count, 2))
+    photons = between(rng, 300, 4000) * np.exp(rng.normal(0, rng.uniform(0.05, 0.6), count))
+    spots = np.zeros((count, len(COLUMNS)), np.float32)
+    spots[:, :2], spots[:, 2] = points, sigma
+    light += render(shape, spots, (photons / (2 * np.pi * sigma**2)).astype(np.float32), rng, rings=False)
+    if rng.random() < 0.25:
+        image = Camera.draw(rng, light).photograph(light, rng)
+    else:
+        image = rng.poisson(light) + rng.normal(0, rng.uniform(0.5, 3), shape)
+    return np.clip(between(rng, 1, 8) * image + 100, 0, 65535).astype(np.float32), points, sigma
+
+
+def tried_in(
+    detector: Detector, scenes: Iterable[tuple[np.ndarray, np.ndarray, float]]
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Yield of all changes that are tried their terms, which are splits, and which were right."""
+    told = crowds.tried_changes
+    for image, truth, sigma in scenes:
+        noted: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
+
+        def note(
+            now: Any, trial: Any, proposals: Any, *rest: Any,
+            truth: np.ndarray = truth, reach: float = NEAR * sigma, noted: list[Any] = noted,
+        ) -> worth.Tried:  # fmt: skip
+            tried = told(now, trial, proposals, *rest)
+            found = np.zeros(len(trial), bool)
+            found[[j for _, j in match_points(truth, trial.points, reach)]] = True
+            beside = np.concatenate([proposals.split, proposals.beside])
+            noted.append((tried.terms(), tried.split, found[len(now) :] & found[beside]))
+            return tried
+
+        with patch.object(crowds, "tried_changes", note):
+            detector.candidates(image, 0.1, Settings())
+        yield from noted
+
+
+def regression(terms: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """Return the weights of terms (N, T), of which the first is 1, that make what was right likeliest."""
+    middle, spread = terms.mean(axis=0), terms.std(axis=0) + 1e-9
+    middle[0], spread[0] = 0, 1
+    standard, sign = (terms - middle) / spread, 2.0 * right - 1
+
+    def loss(weights: np.ndarray) -> tuple[float, np.ndarray]:
+        margin = sign * (standard @ weights)
+        ridge = RIDGE * np.r_[0, weights[1:]]
+        pull = -(standard * (sign / (1 + np.exp(margin)))[:, None]).sum(axis=0)
+        return float(np.logaddexp(0, -margin).sum() + 0.5 * ridge @ weights), pull + ridge
+
+    found = minimize(loss, np.zeros(terms.shape[1]), jac=True, method="L-BFGS-B").x / spread
+    found[0] -= found[1:] @ middle[1:]
+    return np.asarray(found)
+
+
+def learn(detector: Detector, data: Path, count: int, rounds: int, seed: int) -> None:
+    """Draw scenes, round by round, and set and print the weights."""
+    textures, noted = real_textures(data), []
+    for turn in range(rounds):
+        drawn = (scene(np.random.default_rng([seed, turn, n]), textures) for n in range(count))
+        noted += list(tried_in(detector, drawn))
+        terms, split, right = (np.concatenate(part) for part in zip(*noted, strict=True))
+        weights = np.round([regression(terms[some], right[some]) for some in (split, ~split)], 4).T
+        worth.WEIGHTS = dict(zip(worth.WEIGHTS, map(tuple, weights.tolist()), strict=True))
+        print("\n".join(f'    "{name}": {pair},' for name, pair in worth.WEIGHTS.items()))
+        for name, column, some in (("splits", 0, split), ("further ones", 1, ~split)):
+            kept, good = terms[some] @ weights[:, column] > 0, right[some]
+            numbers = (len(good), good.sum(), kept.sum(), (kept & good).sum())
+            print("{}: {} tried, {} right; {} kept, {} right".format(name, *numbers))
+
+
+def main() -> None:
+    """Read the command line, and learn."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, required=True, help="the folder of images beside the project")
+    parser.add_argument("--scenes", type=int, default=200, help="of each round")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seed", type=int, default=5)
+    given = parser.parse_args()
+    learn(load_models(Settings()).puncta, given.data, given.scenes, given.rounds, given.seed)
+
+
+if __name__ == "__main__":
+    main()
