@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 from puncta_cells import ROD, RODS, bodies, uneven
 from puncta_fields import real_textures
-from puncta_scenes import COLUMNS, Camera, between, fibres, real, render
+from puncta_scenes import COLUMNS, Camera, Lens, between, fibres, real, render
 from scipy.optimize import minimize
 
 from napari_tam.evaluate.matching import match_points
@@ -34,6 +34,12 @@ if TYPE_CHECKING:
 
 #: Edge of a scene (px); a punctum is found within so many sigma of it.
 EDGE, NEAR = 448, 2.0
+
+#: How often puncta have wide tails, and how often a lens draws them out: one that is no Gaussian is not two.
+HALO, DRAWN_OUT = 0.3, 0.4
+
+#: How often puncta gather beside others, as in endosomes, so that those that are few are not all alone.
+GATHERED = 0.3
 
 #: Strength of the ridge, in units of one change.
 RIDGE = 1.0
@@ -65,15 +71,24 @@ def scene(rng: np.random.Generator, textures: list[np.ndarray]) -> tuple[np.ndar
     places = np.argwhere(inside)
     count = max(70, int(min(between(rng, 80, 3500), 0.03 * len(places))))
     points = places[rng.integers(len(places), size=count)] + rng.uniform(-0.5, 0.5, (count, 2))
+    if rng.random() < GATHERED:
+        some = rng.random(count) < rng.uniform(0.1, 0.7)
+        beside = points[rng.integers(count, size=count)]
+        points[some] = (beside + rng.normal(0, sigma * rng.uniform(1, 4), (count, 2)))[some]
     photons = between(rng, 300, 4000) * np.exp(rng.normal(0, rng.uniform(0.05, 0.6), count))
     spots = np.zeros((count, len(COLUMNS)), np.float32)
     spots[:, :2], spots[:, 2] = points, sigma
-    light += render(shape, spots, (photons / (2 * np.pi * sigma**2)).astype(np.float32), rng, rings=False)
+    shine = render(shape, spots, (photons / (2 * np.pi * sigma**2)).astype(np.float32), rng, rings=False)
+    if rng.random() < HALO:  # lenses have wider tails than a Gaussian
+        shine += rng.uniform(0.05, 0.5) * cv2.GaussianBlur(shine, (0, 0), sigma * rng.uniform(1, 2.5))
+    light += shine
+    if rng.random() < DRAWN_OUT:
+        (light,), spots = Lens.draw(rng).draw_out([light], spots)
     if rng.random() < 0.25:
         image = Camera.draw(rng, light).photograph(light, rng)
     else:
         image = rng.poisson(light) + rng.normal(0, rng.uniform(0.5, 3), shape)
-    return np.clip(between(rng, 1, 8) * image + 100, 0, 65535).astype(np.float32), points, sigma
+    return np.clip(between(rng, 1, 8) * image + 100, 0, 65535).astype(np.float32), spots[:, :2], sigma
 
 
 def tried_in(

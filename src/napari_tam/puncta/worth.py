@@ -21,19 +21,23 @@ if TYPE_CHECKING:
 
 #: What counts (`Tried.terms`), and how much: for a split, and for a further emitter.
 WEIGHTS = {
-    "always": (-3.4321, -2.8913),
-    "gain": (0.8336, 0.3485),
-    "density": (0.9742, 0.501),
-    "misfit": (-0.311, -0.2295),
-    "apart": (4.691, 2.5732),
-    "apart squared": (-1.3453, -0.6802),
-    "brighter": (2.0315, 1.575),
-    "fainter in SD": (0.8926, 0.2179),
-    "together in SD": (1.1188, 0.8697),
-    "together": (-2.7628, -1.3974),
-    "unseen": (0.7252, 0.4655),
-    "moved": (-0.5857, 0.5827),
+    "always": (-2.1956, -1.6318),
+    "gain": (0.3363, 0.4119),
+    "gain beyond": (0.3561, -0.0653),
+    "density": (0.9479, 0.4662),
+    "misfit": (-0.4471, -0.5602),
+    "apart": (3.5575, 0.6877),
+    "apart squared": (-0.9414, -0.0842),
+    "brighter": (3.3028, 1.9345),
+    "fainter in SD": (0.9318, 0.1569),
+    "together in SD": (1.1911, 0.0325),
+    "together": (-3.9004, -0.1949),
+    "unseen": (0.448, 0.5683),
+    "moved": (0.6607, 0.8916),
 }
+
+#: A fall of chi² by so many times what another shape would explain speaks for a second one.
+BEYOND = 2.0
 
 #: However few lie around, as if there were so many (`Tried.density`): puncta gather, unlike those of drawn
 #: scenes.
@@ -88,6 +92,7 @@ class Tried:
         values = {
             "always": np.ones(len(self.gain)),
             "gain": np.log1p(np.maximum(self.gain, 0)),
+            "gain beyond": np.log1p(np.maximum(self.gain - BEYOND * self.misfit, 0)),
             "density": np.maximum(self.density, THIN),
             "misfit": np.minimum(np.log1p(self.misfit), 6),
             "apart": apart,
