@@ -39,8 +39,7 @@ WEIGHTS = {
 #: A fall of chi² by so many times what another shape would explain speaks for a second one.
 BEYOND = 2.0
 
-#: However few lie around, as if there were so many (`Tried.density`): puncta gather, unlike those of drawn
-#: scenes.
+#: However few lie around, it counts as if there were so many (`Tried.density`): puncta gather.
 THIN = -1.0
 
 #: Log odds that stand for those of a network where there is none.
