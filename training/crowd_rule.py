@@ -17,10 +17,11 @@ from unittest.mock import patch
 
 import cv2
 import numpy as np
-from puncta_cells import ROD, RODS, bodies, uneven
+from puncta_cells import bodies, with_lines
 from puncta_fields import real_textures
-from puncta_scenes import COLUMNS, Camera, Lens, between, fibres, real, render
-from scipy.optimize import minimize
+from puncta_scenes import COLUMNS, Camera, Lens, between, real, render
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import StandardScaler
 
 from napari_tam.evaluate.matching import match_points
 from napari_tam.pipeline.models import load_models
@@ -56,8 +57,7 @@ def scene(rng: np.random.Generator, textures: list[np.ndarray]) -> tuple[np.ndar
         if rng.random() < 0.4:
             body = cv2.GaussianBlur(body, (0, 0), rng.uniform(1, 4))
         if rng.random() < 0.3:
-            lines = fibres(shape, rng) if rng.random() < 0.4 else fibres(shape, rng, RODS, ROD)
-            body = body + between(rng, 0.2, 1.0) * lines * uneven(shape, rng)
+            body = with_lines(body, rng, 1.0)
         glow = body + rng.uniform(0, 0.5) * cv2.GaussianBlur(body, (0, 0), 10)
         light += base * between(rng, 0.2, 5) * glow
         inside = body >= 0.25 * body.max()
@@ -106,8 +106,7 @@ def tried_in(
             tried = told(now, trial, proposals, *rest)
             found = np.zeros(len(trial), bool)
             found[[j for _, j in match_points(truth, trial.points, reach)]] = True
-            beside = np.concatenate([proposals.split, proposals.beside])
-            noted.append((tried.terms(), tried.split, found[len(now) :] & found[beside]))
+            noted.append((tried.terms(), tried.split, found[len(now) :] & found[proposals.at]))
             return tried
 
         with patch.object(crowds, "tried_changes", note):
@@ -117,19 +116,10 @@ def tried_in(
 
 def regression(terms: np.ndarray, right: np.ndarray) -> np.ndarray:
     """Return the weights of terms (N, T), of which the first is 1, that make what was right likeliest."""
-    middle, spread = terms.mean(axis=0), terms.std(axis=0) + 1e-9
-    middle[0], spread[0] = 0, 1
-    standard, sign = (terms - middle) / spread, 2.0 * right - 1
-
-    def loss(weights: np.ndarray) -> tuple[float, np.ndarray]:
-        margin = sign * (standard @ weights)
-        ridge = RIDGE * np.r_[0, weights[1:]]
-        pull = -(standard * (sign / (1 + np.exp(margin)))[:, None]).sum(axis=0)
-        return float(np.logaddexp(0, -margin).sum() + 0.5 * ridge @ weights), pull + ridge
-
-    found = minimize(loss, np.zeros(terms.shape[1]), jac=True, method="L-BFGS-B").x / spread
-    found[0] -= found[1:] @ middle[1:]
-    return np.asarray(found)
+    scale = StandardScaler().fit(terms[:, 1:])
+    model = LogisticRegression(C=1 / RIDGE, max_iter=1000).fit(scale.transform(terms[:, 1:]), right)
+    weights = model.coef_[0] / scale.scale_
+    return np.concatenate([model.intercept_ - weights @ scale.mean_, weights])
 
 
 def learn(detector: Detector, data: Path, count: int, rounds: int, seed: int) -> None:

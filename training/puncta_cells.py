@@ -101,8 +101,7 @@ def hazy_field(
         if rng.random() < 0.4:
             body = cv2.GaussianBlur(body, (0, 0), rng.uniform(1, 4))
     if rng.random() < FIBRES:
-        lines = fibres(shape, rng) if rng.random() < 0.4 else fibres(shape, rng, RODS, ROD)
-        body = body + between(rng, 0.2, 1.5) * lines * uneven(shape, rng)
+        body = with_lines(body, rng, 1.5)
     light = base + haze * (body + rng.uniform(0, 0.5) * cv2.GaussianBlur(body, (0, 0), 10))
     light = light.astype(np.float32)
     inside = np.argwhere(body >= 0.25 * body.max())
@@ -186,14 +185,21 @@ def bodies(shape: tuple[int, int], rng: np.random.Generator, *, grained: bool) -
         body = np.maximum(body, one) if rng.random() < 0.7 else body + one
     texture = cv2.GaussianBlur(rng.standard_normal(shape, dtype=np.float32), (0, 0), rng.uniform(4, 14))
     body *= np.clip(1 + rng.uniform(0, 0.5) * texture / texture.std(), 0.1, None)
-    body += rims * uneven(shape, rng)
+    body += rims * _uneven(shape, rng)
     body = cv2.GaussianBlur(body, (0, 0), between(rng, 0.7, 4))
     if grained and rng.random() < GRANULAR:
         body *= granular(shape, rng)
     return body if rugged is None else body * np.clip(0.6 + 0.4 * rugged, 0, 3)
 
 
-def uneven(shape: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
+def with_lines(body: np.ndarray, rng: np.random.Generator, brightest: float) -> np.ndarray:
+    """Draw fibres or rods over cells, at most so bright."""
+    shape = (body.shape[0], body.shape[1])
+    lines = fibres(shape, rng) if rng.random() < 0.4 else fibres(shape, rng, RODS, ROD)
+    return body + between(rng, 0.2, brightest) * lines * _uneven(shape, rng)
+
+
+def _uneven(shape: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
     """Draw what rims and fibres are multiplied with: smooth, from level to one with clear bumps."""
     bumps = cv2.GaussianBlur(rng.standard_normal(shape, dtype=np.float32), (0, 0), between(rng, 1.5, 8))
     return np.exp(rng.uniform(0, 0.7) * bumps / max(float(bumps.std()), 1e-6)).astype(np.float32)

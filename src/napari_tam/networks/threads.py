@@ -27,7 +27,12 @@ def cores() -> int:
 
 def has_cores_to_spare() -> bool:
     """Tell whether the calling thread may use more than one core."""
-    return (limit() or cores()) > 1
+    return _allowed() > 1
+
+
+def _allowed() -> int:
+    """Return how many cores the calling thread may use."""
+    return limit() or cores()
 
 
 def limit_process(count: int) -> None:
@@ -83,7 +88,7 @@ def together(*tasks: Callable[[], Any]) -> list[Any]:
     -------
     What each returned, in their order. Raises what the first of them raised.
     """
-    threads = min(len(tasks), limit() or cores())
+    threads = min(len(tasks), _allowed())
     if threads < 2:
         return [task() for task in tasks]
     waiting, results = deque(enumerate(tasks)), [None] * len(tasks)
@@ -120,5 +125,5 @@ def together(*tasks: Callable[[], Any]) -> list[Any]:
 
 def shares(count: int, least: int) -> list[slice]:
     """Cut so many things into as many parts as the calling thread has cores, none of fewer than `least`."""
-    parts = max(1, min(limit() or cores(), count // least))
+    parts = max(1, min(_allowed(), count // least))
     return [slice(*ends) for ends in pairwise(count * k // parts for k in range(parts + 1))]

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from napari_tam.puncta.patches import nearest_pixels
 from napari_tam.puncta.spot_input import SURROUND_PX, response, thinned
 
 if TYPE_CHECKING:
@@ -30,9 +31,10 @@ class Answer(NamedTuple):
     scale: npt.NDArray[np.float64]
     factor: int
 
-    def pixels_of(self, points: Points) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
-        """Return rows and columns of the pixels that places (N, 2) of the plane are in."""
-        return _pixels_of((points + 0.5) * self.scale - 0.5, self.strength.shape)
+    def at(self, points: Points, values: Float | None = None) -> Float:
+        """Return the strength, or other values of its pixels, at places (N, 2) of the plane, (N,)."""
+        pixels = nearest_pixels((points + 0.5) * self.scale - 0.5, self.strength.shape)
+        return np.asarray((self.strength if values is None else values)[tuple(pixels.T)])
 
 
 class Contrast:
@@ -75,8 +77,7 @@ class Contrast:
 
     def at(self, points: Points, sigma: float) -> Float:
         """Return how far places (N, 2) stand out at a width (sigma, px), (N,)."""
-        rows, columns = self.answer(sigma).pixels_of(points)
-        return self.of_plane(sigma)[rows, columns]
+        return self.answer(sigma).at(points, self.of_plane(sigma))
 
 
 def contrast_at(pixels: Float, points: Points, sigma: float) -> Float:
@@ -104,14 +105,8 @@ def prominence_in(strength: Float, points: Points) -> Float:
     """
     size = (WIDE_SURROUND_PX, WIDE_SURROUND_PX)
     around = cv2.sqrt(cv2.blur(strength * strength, size, borderType=cv2.BORDER_REFLECT))
-    at = _pixels_of(points, strength.shape)
+    at = tuple(nearest_pixels(points, strength.shape).T)
     return np.asarray(_highest(strength)[at] / np.maximum(around[at], _least(strength)), np.float32)
-
-
-def _pixels_of(points: Points, shape: tuple[int, ...]) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
-    """Return rows and columns of the pixels that places (N, 2) are nearest to."""
-    rows, columns = np.clip(np.round(points), 0, np.array(shape) - 1).astype(np.intp).T
-    return rows, columns
 
 
 def _highest(strength: Float) -> Float:

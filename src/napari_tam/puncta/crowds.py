@@ -267,8 +267,7 @@ def attempt(
     from scipy.spatial import cKDTree
 
     rest, weight, sigma = evidence.rest, evidence.weight, proposals.sigma
-    beside = np.concatenate([proposals.split, proposals.beside])
-    split, old, pairs = proposals.split, len(now), len(proposals.split)
+    beside, split, old, pairs = proposals.at, proposals.split, len(now), len(proposals.split)
     first, second = np.arange(pairs), np.arange(pairs, 2 * pairs)
     points, peak = now.points.copy(), now.peak.copy()
     points[split], peak[split] = proposals.halves.points[first], proposals.halves.peak[first]
@@ -323,7 +322,7 @@ def tried_changes(
     evidence, usual
         As of `attempt`.
     """
-    beside = np.concatenate([proposals.split, proposals.beside])
+    beside = proposals.at
     one, other = trial.take(beside), trial.take(np.arange(len(now), len(trial)))
     network = evidence.network
     seen = np.full(len(other), UNKNOWN) if network is None else values_at(network, other.points)

@@ -283,7 +283,6 @@ def measure_spots(
     pixels = contrast.pixels
     if typical is None:
         typical = given_width(pixel_size_um, settings) or width_among(pixels, points, scores)
-    together(*(partial(contrast.of_plane, width) for width in contrast_widths(typical)))
     found = measure_all(contrast, points, typical)
     snr = found.peak / np.maximum(found.noise, least_noise(found.noise, found.peak))
     scores = scores_of_whole(scores, found)
@@ -305,18 +304,14 @@ def measure_spots(
     return pd.DataFrame(columns, columns=list(SPOT_COLUMNS), dtype=np.float64)
 
 
-def contrast_widths(typical: float) -> list[float]:
-    """Widths (sigma, px) at which puncta are looked at, if that of a single one is `typical`."""
-    return [max(typical, 0.8), *(times * typical for times in _WIDER)]
-
-
 def contrast_of(contrast: Contrast, points: Points, sigma: Float, typical: float) -> Float:
     """How far puncta stand out at the typical width; wide ones and rings at more."""
-    usual, *wider = contrast_widths(typical)
-    result = contrast.at(points, usual)
+    result = contrast.at(points, max(typical, 0.8))
     wide = (sigma > _WIDE * typical) | (result < _HARDLY)
-    for width in wider if wide.any() else ():
-        result[wide] = np.maximum(result[wide], contrast.at(points[wide], width))
+    if wide.any():
+        widths = [times * typical for times in _WIDER]
+        more = together(*(partial(contrast.at, points[wide], width) for width in widths))
+        result[wide] = np.max([result[wide], *more], axis=0)
     return result
 
 

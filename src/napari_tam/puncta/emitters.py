@@ -17,6 +17,7 @@ import numpy.typing as npt
 from napari_tam.networks.threads import shares, together
 from napari_tam.puncta.joint_fit import MOST_MOVED, fit
 from napari_tam.puncta.light_loops import add_bells
+from napari_tam.puncta.patches import nearest_pixels
 
 if TYPE_CHECKING:
     from napari_tam.puncta.patches import Float, Points
@@ -195,8 +196,7 @@ def weight_at(weight: Float, emitters: Emitters) -> Doubles:
 
 def values_at(image: npt.NDArray[np.floating[Any]], points: Points) -> Doubles:
     """Values of the pixels (Y, X) that points (N, 2) lie in, or are nearest to."""
-    row, column = np.clip(np.round(points), 0, np.array(image.shape) - 1).astype(np.intp).T
-    return np.asarray(image[row, column], np.float64)
+    return np.asarray(image[tuple(nearest_pixels(points, image.shape).T)], np.float64)
 
 
 def standard_errors(emitters: Emitters, weight: Float, *, neighbours: int = 6) -> Doubles:

@@ -12,6 +12,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from napari_tam.puncta.patches import nearest_pixels
+
 if TYPE_CHECKING:
     from napari_tam.puncta.patches import Float, Points
 
@@ -79,5 +81,4 @@ def lie_in(padding: npt.NDArray[np.bool_], points: Points, deeper: float = 0.0) 
     if deeper:
         square = np.ones((2 * int(np.ceil(deeper)) + 1,) * 2, np.uint8)
         padding = cv2.erode(padding.astype(np.uint8), square, borderValue=1) > 0
-    row, column = np.clip(np.round(points), 0, np.array(padding.shape) - 1).astype(np.intp).T
-    return np.asarray(padding[row, column])
+    return np.asarray(padding[tuple(nearest_pixels(points, padding.shape).T)])

@@ -28,6 +28,11 @@ _CLIP_SD, _CLEAR_SLOPE = 2.5, 12.0
 MANY = 500
 
 
+def nearest_pixels(points: Points, shape: tuple[int, ...]) -> npt.NDArray[np.intp]:
+    """Return the pixels of an image of that shape (Y, X) that points (N, 2) lie in, or are nearest to."""
+    return np.clip(np.round(points), 0, np.array(shape) - 1).astype(np.intp)
+
+
 class Patches:
     """Square windows of an image around points, with the distance of each pixel to its point.
 
@@ -37,8 +42,7 @@ class Patches:
     def __init__(self, image: Float, points: Points, radius: int) -> None:
         frame = (radius, radius, radius, radius)
         padded = cv2.copyMakeBorder(image, *frame, cv2.BORDER_CONSTANT, value=float("nan"))
-        corner = np.round(points).astype(np.intp)
-        corner = np.clip(corner, 0, np.array(image.shape) - 1)
+        corner = nearest_pixels(points, image.shape)
         windows = np.lib.stride_tricks.sliding_window_view(padded, (2 * radius + 1, 2 * radius + 1))
         self.pixels = windows[corner[:, 0], corner[:, 1]].reshape(len(points), (2 * radius + 1) ** 2)
         self.corner, self.size = corner, 2 * radius + 1

@@ -54,6 +54,11 @@ class Proposals:
         """Return how many there are."""
         return len(self.split) + len(self.more)
 
+    @property
+    def at(self) -> Index:
+        """Indices of the emitters that become two, then of those that further ones are next to."""
+        return np.concatenate([self.split, self.beside])
+
     def centres(self, now: Emitters) -> Points:
         """Return where the changes are, those of `split` first, (N, 2)."""
         return np.concatenate([now.points[self.split], self.more.points])

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_tam.networks.threads import together
+from napari_tam.puncta.patches import nearest_pixels
 from napari_tam.puncta.spot_input import pixel_noise
 
 if TYPE_CHECKING:
@@ -147,7 +148,7 @@ def roundness_of_tops(pixels: Float, points: Points, width: float) -> Doubles:
 
 def _nine_pixels(pixels: Float, points: Points) -> npt.NDArray[np.intp]:
     """Return the pixels (N, 9, 2) of places (N, 2) and around them."""
-    middle = np.clip(np.round(points), 0, np.array(pixels.shape) - 1)
+    middle = nearest_pixels(points, pixels.shape)
     return np.asarray(middle[:, None] + np.stack(np.divmod(np.arange(9), 3), axis=1) - 1, np.intp)
 
 

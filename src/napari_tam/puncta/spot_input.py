@@ -268,30 +268,25 @@ def network_input(pixels: Float, count: int = PLANES) -> Float:
     centre, least = _span(pixels)
     light = pixels - np.float32(centre)
     looks = [partial(response, light, sigma) for sigma in CONTRAST_PX]
-    looks += [partial(roundness, light, ROUND_PX)] if count > 3 else []
-    fine, wide, *curved = together(*looks)
-    noise = max(noise_at_scale(light, thinned(wide)), least)
+    gains = [_GAINS[sigma] for sigma in CONTRAST_PX]
+    if count > 3:
+        looks, gains = [*looks, partial(roundness, light, ROUND_PX)], [*gains, _ROUND_GAIN]
+    strengths = together(*looks)
+    noise = max(noise_at_scale(light, thinned(strengths[1])), least)
     planes = np.empty((count, *pixels.shape), np.float32)
-    # The mean of a normal variable's size is its SD over 1.25.
-    least_fine, least_wide = (0.4 * noise * _GAINS[sigma] for sigma in CONTRAST_PX)
     light /= np.float32(3 * noise)
-    steps = [
-        partial(_arcsinh, light, planes[0]),
-        partial(_beside, fine, least_fine, planes[1]),
-        partial(_beside, wide, least_wide, planes[2]),
+    # The mean of a normal variable's size is its SD over 1.25.
+    beside = [
+        partial(_beside, strength, 0.4 * noise * gain, plane)
+        for strength, gain, plane in zip(strengths, gains, planes[1:], strict=False)
     ]
-    steps += [
-        partial(_beside, round_, 0.4 * noise * _ROUND_GAIN, planes[3], signed=False) for round_ in curved
-    ]
-    together(*steps)
+    together(partial(_arcsinh, light, planes[0]), *beside)
     return planes
 
 
-def _beside(strength: Float, least: float, out: Float, *, signed: bool = True) -> Float:
+def _beside(strength: Float, least: float, out: Float) -> Float:
     """Write a response in units of its mean size in the surroundings, at least so much, and compressed."""
-    around = cv2.blur(
-        np.abs(strength) if signed else strength, (SURROUND_PX, SURROUND_PX), borderType=cv2.BORDER_REFLECT
-    )
+    around = cv2.blur(np.abs(strength), (SURROUND_PX, SURROUND_PX), borderType=cv2.BORDER_REFLECT)
     np.maximum(around, least, out=around)
     cv2.divide(strength, around, dst=around, scale=0.4)
     return _arcsinh(np.asarray(around, np.float32), out)

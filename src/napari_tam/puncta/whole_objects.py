@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_tam.puncta.patches import Patches
+from napari_tam.puncta.patches import Patches, nearest_pixels
 from napari_tam.puncta.photometry import CLEAR, CROWDED, LIKENESS, WIDEST, is_flank, measure, own_light
 from napari_tam.puncta.psf_width import (
     FLAT,
@@ -156,7 +156,7 @@ def filter_width(contrast: Contrast, points: Points, noise: Float, typical: floa
     (N,) width (sigma, px), 0 where they are not; and (N,) by how many SD the filter shows them that shows
     them best.
     """
-    places = np.clip(np.round(points), 0, np.array(contrast.pixels.shape) - 1).astype(np.intp)
+    places = nearest_pixels(points, contrast.pixels.shape)
     noise = np.maximum(noise, 1e-9)
     on_top = laplacian_at(laplacian_windows(contrast.pixels, typical), places, typical)
     widths = typical * np.array(FILTERS)
@@ -165,7 +165,7 @@ def filter_width(contrast: Contrast, points: Points, noise: Float, typical: floa
         seen = contrast.answer(own)
         scale, factor = seen.scale, seen.factor
         small = own * float(scale.mean())
-        answer[:] = small**2 * seen.strength[seen.pixels_of(points)]
+        answer[:] = small**2 * seen.at(points)
         show[:] = answer / (noise / factor * small**2 * response_noise(small))
     best = shows.argmax(axis=0)
     highest, height = (values[best, np.arange(len(best))] for values in (shows, answers / SHOWN_SHARE))
