@@ -1,16 +1,18 @@
-"""Learn when a change of the fit of crowds is worth it: prints the weights of `napari_tam.puncta.worth`.
+"""Learn when a change of the fit of crowds is worth it: writes the weights of `napari_tam.puncta.worth`.
 
 ``python training/crowd_rule.py --data ../shared/data`` draws scenes of puncta that are known, in cells and on
 even ground, few and many, lets the bundled network and the fit look at them, and notes of every change that
-is tried what `Tried` says of it, and whether it was right: whether both emitters are puncta. The weights
-follow by logistic regression. As what is kept in one round decides what is tried in the next, scenes of later
-rounds are fitted with the weights of before. Scenes are drawn, or of real textures without puncta, as those
-that the network is trained on.
+is tried what `Tried` says of it, and whether it was right: whether both emitters are puncta. Two perceptrons
+learn it, with changes of a scene counting less the more are tried in it. As what is kept in one round decides
+what is tried in the next, scenes of later rounds are fitted with the weights of before. Scenes are drawn, or
+of real textures without puncta, as those that the network is trained on.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
@@ -20,7 +22,8 @@ import numpy as np
 from puncta_cells import bodies, with_lines
 from puncta_fields import real_textures
 from puncta_scenes import COLUMNS, Camera, Lens, between, real, render
-from sklearn.linear_model import LogisticRegression
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.neural_network import MLPClassifier
 from sklearn.preprocessing import StandardScaler
 
 from napari_tam.evaluate.matching import match_points
@@ -40,10 +43,13 @@ EDGE, NEAR = 448, 2.0
 HALO, DRAWN_OUT = 0.3, 0.4
 
 #: How often puncta gather beside others, as in endosomes, so that those that are few are not all alone.
-GATHERED = 0.3
+GATHERED = 0.4
 
-#: Strength of the ridge, in units of one change.
-RIDGE = 1.0
+#: Most puncta a pixel, and how often up to three times as many.
+DENSEST, FULL = 0.03, 0.25
+
+#: Of the perceptrons: hidden units, strength of the ridge, learning rate, and epochs.
+HIDDEN, ALPHA, RATE, EPOCHS = 16, 1.0, 5e-3, 25
 
 
 def scene(rng: np.random.Generator, textures: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray, float]:
@@ -51,17 +57,17 @@ def scene(rng: np.random.Generator, textures: list[np.ndarray]) -> tuple[np.ndar
     shape, sigma, base = (EDGE, EDGE), between(rng, 0.9, 2.1), between(rng, 4, 60)
     light, inside = np.full(shape, base, np.float32), np.ones(shape, bool)
     kind = rng.random()
-    if kind < 0.65:
+    if kind < 0.75:
         drawn = rng.random() < 0.5
-        body = bodies(shape, rng, grained=rng.random() < 0.3) if drawn else real(shape, rng, textures)
+        body = bodies(shape, rng, grained=rng.random() < 0.5) if drawn else real(shape, rng, textures)
         if rng.random() < 0.4:
             body = cv2.GaussianBlur(body, (0, 0), rng.uniform(1, 4))
         if rng.random() < 0.3:
             body = with_lines(body, rng, 1.0)
         glow = body + rng.uniform(0, 0.5) * cv2.GaussianBlur(body, (0, 0), 10)
-        light += base * between(rng, 0.2, 5) * glow
+        light += base * between(rng, 0.2, 15) * glow
         inside = body >= 0.25 * body.max()
-    elif kind < 0.8:
+    elif kind < 0.87:
         discs = np.zeros(shape, np.float32)
         for _ in range(int(rng.integers(6, 60))):
             centre = tuple(int(v) for v in rng.uniform(0, EDGE, 2))
@@ -69,13 +75,14 @@ def scene(rng: np.random.Generator, textures: list[np.ndarray]) -> tuple[np.ndar
         light += base * rng.uniform(0, 2) * cv2.GaussianBlur(discs, (0, 0), rng.uniform(1, 6))
         inside = discs > 0
     places = np.argwhere(inside)
-    count = max(70, int(min(between(rng, 80, 3500), 0.03 * len(places))))
+    densest = DENSEST * (3 if rng.random() < FULL else 1)
+    count = max(70, int(min(between(rng, 80, densest / DENSEST * 3500), densest * len(places))))
     points = places[rng.integers(len(places), size=count)] + rng.uniform(-0.5, 0.5, (count, 2))
     if rng.random() < GATHERED:
         some = rng.random(count) < rng.uniform(0.1, 0.7)
         beside = points[rng.integers(count, size=count)]
         points[some] = (beside + rng.normal(0, sigma * rng.uniform(1, 4), (count, 2)))[some]
-    photons = between(rng, 300, 4000) * np.exp(rng.normal(0, rng.uniform(0.05, 0.6), count))
+    photons = between(rng, 300, 4000) * np.exp(rng.normal(0, rng.uniform(0.05, 0.7), count))
     spots = np.zeros((count, len(COLUMNS)), np.float32)
     spots[:, :2], spots[:, 2] = points, sigma
     shine = render(shape, spots, (photons / (2 * np.pi * sigma**2)).astype(np.float32), rng, rings=False)
@@ -93,8 +100,8 @@ def scene(rng: np.random.Generator, textures: list[np.ndarray]) -> tuple[np.ndar
 
 def tried_in(
     detector: Detector, scenes: Iterable[tuple[np.ndarray, np.ndarray, float]]
-) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Yield of all changes that are tried their terms, which are splits, and which were right."""
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]:
+    """Yield of all changes that are tried their terms, which are splits, which were right, and weights."""
     told = crowds.tried_changes
     for image, truth, sigma in scenes:
         noted: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
@@ -111,31 +118,45 @@ def tried_in(
 
         with patch.object(crowds, "tried_changes", note):
             detector.candidates(image, 0.1, Settings())
-        yield from noted
+        weight = 1 / np.sqrt(max(sum(len(split) for _, split, _ in noted), 1))
+        yield from ((*each, np.full(len(each[1]), weight)) for each in noted)
 
 
-def regression(terms: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """Return the weights of terms (N, T), of which the first is 1, that make what was right likeliest."""
-    scale = StandardScaler().fit(terms[:, 1:])
-    model = LogisticRegression(C=1 / RIDGE, max_iter=1000).fit(scale.transform(terms[:, 1:]), right)
-    weights = model.coef_[0] / scale.scale_
-    return np.concatenate([model.intercept_ - weights @ scale.mean_, weights])
+def learnt(terms: np.ndarray, right: np.ndarray, weight: np.ndarray, seed: int) -> dict[str, Any]:
+    """Fit a perceptron to terms (N, T), and return its weights as `worth.Rule` has them."""
+    scale = StandardScaler().fit(terms)
+    model = MLPClassifier(
+        (HIDDEN,), activation="tanh", alpha=ALPHA, batch_size=1000, learning_rate_init=RATE,
+        max_iter=EPOCHS, random_state=seed,
+    )  # fmt: skip
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # so many epochs and no more
+        model.fit(scale.transform(terms), right, sample_weight=weight / weight.mean())
+    hidden = model.coefs_[0] / scale.scale_[:, None]
+    constant = model.intercepts_[0] - scale.mean_ @ hidden
+    out = np.append(model.coefs_[1][:, 0], model.intercepts_[1])
+    return {"hidden": np.round([*hidden, constant], 4).tolist(), "out": np.round(out, 4).tolist()}
 
 
-def learn(detector: Detector, data: Path, count: int, rounds: int, seed: int) -> None:
-    """Draw scenes, round by round, and set and print the weights."""
+def learn(detector: Detector, data: Path, given: argparse.Namespace) -> None:
+    """Draw scenes, round by round, and write the weights."""
     textures, noted = real_textures(data), []
-    for turn in range(rounds):
-        drawn = (scene(np.random.default_rng([seed, turn, n]), textures) for n in range(count))
+    for turn in range(given.rounds):
+        drawn = (scene(np.random.default_rng([given.seed, turn, n]), textures) for n in range(given.scenes))
         noted += list(tried_in(detector, drawn))
-        terms, split, right = (np.concatenate(part) for part in zip(*noted, strict=True))
-        weights = np.round([regression(terms[some], right[some]) for some in (split, ~split)], 4).T
-        worth.WEIGHTS = dict(zip(worth.WEIGHTS, map(tuple, weights.tolist()), strict=True))
-        print("\n".join(f'    "{name}": {pair},' for name, pair in worth.WEIGHTS.items()))
-        for name, column, some in (("splits", 0, split), ("further ones", 1, ~split)):
-            kept, good = terms[some] @ weights[:, column] > 0, right[some]
+        terms, split, right, weight = (np.concatenate(part) for part in zip(*noted, strict=True))
+        known = {
+            name: learnt(terms[some], right[some], weight[some], given.seed)
+            for name, some in (("split", split), ("further", ~split))
+        }
+        Path(worth.__file__).with_name(worth.FILE).write_text(json.dumps(known) + "\n", encoding="utf-8")
+        worth.rules.cache_clear()
+        for (name, some), rule in zip(
+            (("splits", split), ("further ones", ~split)), worth.rules(), strict=True
+        ):
+            kept, good = rule.log_odds(terms[some]) > crowds.LIKELY, right[some]
             numbers = (len(good), good.sum(), kept.sum(), (kept & good).sum())
-            print("{}: {} tried, {} right; {} kept, {} right".format(name, *numbers))
+            print("{}: {} tried, {} right; {} kept, {} right".format(name, *numbers), flush=True)
 
 
 def main() -> None:
@@ -146,7 +167,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seed", type=int, default=5)
     given = parser.parse_args()
-    learn(load_models(Settings()).puncta, given.data, given.scenes, given.rounds, given.seed)
+    learn(load_models(Settings()).puncta, given.data, given)
 
 
 if __name__ == "__main__":

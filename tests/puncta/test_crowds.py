@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy.spatial import cKDTree
 
 from napari_tam.evaluate.matching import match_points
 from napari_tam.networks import threads
 from napari_tam.pipeline.models import load_models
-from napari_tam.puncta.crowds import DENSE, log_density, resolve
+from napari_tam.puncta.crowds import COUNTED_WITHIN, DENSE, light_around, log_density, resolve, usual_among
 from napari_tam.puncta.detect import measure_spots
 from napari_tam.puncta.emitters import Emitters, add_light, refine, standard_errors
 from napari_tam.puncta.haze import solve_haze
@@ -45,16 +49,54 @@ def table_at(image: np.ndarray, points: np.ndarray) -> pd.DataFrame:
     return measure_spots(image, points, np.full(len(points), 0.9, np.float32), 0.1, Settings())
 
 
-def test_how_many_lie_around_is_counted_beside_those_of_a_crowd() -> None:
+def test_how_many_lie_around_is_told_by_light_beside_those_of_a_crowd() -> None:
     rng = np.random.default_rng(0)
     dense = rng.uniform(0, 100 * SIGMA, (int(2 * DENSE * 100**2), 2))
     thin = rng.uniform(0, 100 * SIGMA, (int(DENSE / 2 * 100**2), 2))
     thin[:, 1] += 200 * SIGMA
     alone = np.array([[400 * SIGMA, 0.0]])
-    around = log_density(emitters(np.concatenate([dense, thin, alone]), 500), SIGMA)
+    all_of_them = emitters(np.concatenate([dense, thin, alone]), 500)
+    single = float(np.log(all_of_them.peak[0]))
+    around = log_density(light_around(all_of_them, COUNTED_WITHIN * SIGMA), (single, 0.3))
     assert np.median(around[: len(dense)]) == pytest.approx(np.log(2), abs=0.4)
     assert np.median(around[len(dense) : -1]) == pytest.approx(-np.log(2), abs=0.4)
     assert around[-1] < -2.5
+    # Seen as half as many, each twice as bright, there are as many.
+    halved = replace(
+        all_of_them.take(np.arange(0, len(dense), 2)), peak=np.full(len(dense) // 2, 2 * np.exp(single))
+    )
+    again = log_density(light_around(halved, COUNTED_WITHIN * SIGMA), (single, 0.3))
+    assert np.median(again) == pytest.approx(np.log(2), abs=0.4)
+    assert (log_density(light_around(halved, COUNTED_WITHIN * SIGMA), (0.0, np.inf)) < -2.5).all()
+
+
+@given(
+    density=st.floats(0.004, 0.05),
+    spread=st.floats(0.05, 0.5),
+    seed=st.integers(0, 2**31),
+    photons=st.floats(100, 5000),
+)
+@settings(max_examples=30, deadline=None)
+def test_the_height_of_single_puncta_is_told_where_many_cover_others(
+    density: float, spread: float, seed: int, photons: float
+) -> None:
+    rng = np.random.default_rng(seed)
+    points = rng.uniform(0, 200 * SIGMA, (int(density * 200**2), 2))
+    light = photons * np.exp(rng.normal(0, spread, len(points)))
+    true = emitters(points, light)
+    # What lies nearer than 1.2 sigma to another is seen as one, with the light of both.
+    order, taken, seen = np.argsort(-light), np.zeros(len(points), bool), []
+    tree = cKDTree(points)
+    for index in order:
+        if taken[index]:
+            continue
+        near = [j for j in tree.query_ball_point(points[index], 1.2 * SIGMA) if not taken[j]]
+        taken[near] = True
+        seen.append((index, light[near].sum()))
+    kept = np.array([index for index, _ in seen])
+    found = replace(true.take(kept), peak=np.array([whole for _, whole in seen]) / (2 * np.pi * SIGMA**2))
+    middle, _ = usual_among(found, SIGMA)
+    assert middle == pytest.approx(np.log(photons / (2 * np.pi * SIGMA**2)), abs=0.3)
 
 
 def tried(**given: float) -> Tried:
@@ -332,3 +374,30 @@ def test_the_number_of_threads_changes_nothing(monkeypatch: pytest.MonkeyPatch) 
     assert (tables[0]["puncta_in_spot"] > 1).sum() > 100
     for table in tables[1:]:
         pd.testing.assert_frame_equal(table, tables[0], check_exact=True)
+
+
+def test_two_in_one_place_share_their_light_as_single_ones_would_have_it() -> None:
+    rng = np.random.default_rng(4)
+    middle = grid(8, 20, rng)
+    true = emitters(np.concatenate([middle, middle + np.array([0.15 * SIGMA, 0.0])]), 1000)
+    light = picture((160, 160), true, rng) - np.float32(LEVEL)
+    weight = np.full(light.shape, 1 / (2 * LEVEL), np.float32)
+    usual = (float(np.log(true.peak[0])), 0.3)
+    _, found = solve_haze(light, true, weight, np.ones(len(true), bool), SIGMA, usual)
+    assert np.abs(np.log(found.peak / true.peak)).max() < 0.5
+    one, other = found.peak[: len(middle)], found.peak[len(middle) :]
+    assert np.mean(one + other) == pytest.approx(2 * true.peak[0], rel=0.05)
+
+
+@pytest.mark.parametrize(("photons", "density"), [(2000, 0.08), (800, 0.06)])
+def test_a_full_field_of_alike_puncta_is_counted(photons: float, density: float) -> None:
+    rng = np.random.default_rng(6)
+    points = 10 + rng.uniform(0, 90 * SIGMA, (int(density * 90**2), 2))
+    image = picture((147, 147), emitters(points, photons * np.exp(rng.normal(0, 0.2, len(points)))), rng)
+    light = cv2.GaussianBlur(image, (0, 0), 0.7 * SIGMA)
+    peaks = np.argwhere((light == cv2.dilate(light, np.ones((3, 3)))) & (light > LEVEL + 4 * np.sqrt(LEVEL)))
+    seen = emitters(peaks.astype(float), photons)
+    found = resolve(image - np.float32(LEVEL), seen, single_sigma=SIGMA).emitters
+    assert len(seen) < 0.65 * len(points)
+    assert len(found) == pytest.approx(len(points), rel=0.2)
+    assert len(match_points(points, found.points, 2 * SIGMA)) > 0.93 * len(found)

@@ -211,6 +211,15 @@ def test_in_a_stack_what_is_near_is_told_by_the_width_along_z() -> None:
     assert found.low[0] < 600 < found.high[0]
 
 
+def test_errors_of_puncta_that_cover_each_other_are_opposite() -> None:
+    """Two in one place may each hold any share of their light, but the light of both is known well."""
+    parted, true = crowd(40, 20, 60, 1.3, 0.0, seed=2)  # every one found
+    both = pd.concat([lone(), parted], ignore_index=True)
+    error = np.where(both["image"] == "lone", 60.0, 10000.0)
+    inside = of_cells(both.assign(intensity_se=error), 40).number
+    assert np.median(np.abs(inside / true - 1)) < 0.05
+
+
 def test_places_in_a_volume_are_shrunk_along_z_and_the_table_stays_as_it_is() -> None:
     table = pd.DataFrame(
         {"z_um": [0.0, 3.0], "y_um": [1.0, 2.0], "x_um": [5.0, 6.0], "width_um": 0.5, "width_z_um": 1.5}

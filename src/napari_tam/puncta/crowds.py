@@ -14,7 +14,17 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from napari_tam.puncta.emitters import REACH, Doubles, Emitters, add_light, refine, values_at, weight_at
+from napari_tam.puncta.emitters import (
+    REACH,
+    Doubles,
+    Emitters,
+    Index,
+    add_light,
+    near_pairs,
+    refine,
+    values_at,
+    weight_at,
+)
 from napari_tam.puncta.light_loops import flat_misfits
 from napari_tam.puncta.pixel_model import pixel_variance, usual_height
 from napari_tam.puncta.proposals import NEAR, LeftOver, Proposals, curvature, propose
@@ -32,8 +42,8 @@ TRIED = 12.0
 #: makes F1 greatest (Lipton et al. 2014, ECML PKDD).
 LIKELY = -0.14
 
-#: How many candidates lie around is counted within so many sigma; in a crowd they are so many in a square of
-#: one sigma.
+#: How many puncta lie around is told by their light within so many sigma; in a crowd they are so many in a
+#: square of one sigma.
 COUNTED_WITHIN, DENSE = 12.0, 0.02
 
 #: An emitter fainter than this share of the one beside it is part of that one.
@@ -47,6 +57,16 @@ FAINTER = 3.0
 
 #: Log heights of single puncta are taken to differ by this SD at least.
 LEAST_SPREAD = 0.3
+
+#: How high single ones are is told by this share of all, those with the least light within so many sigma.
+LEAST_USED, LIT_WITHIN = 0.3, 6.0
+
+#: Puncta nearer to each other than nearly all that were found (this quantile; so many sigma at most) are not
+#: told apart.
+CLOSEST, UNPARTED = 0.05, 2.0
+
+#: How many are single and how high these are hang on each other: rounds.
+HEIGHT_ROUNDS = 6
 
 #: With fewer single puncta it is not known how well one is a Gaussian.
 LEAST_SINGLES = 5
@@ -97,15 +117,15 @@ class Evidence:
         `misfit_of_singles`.
     network
         (Y, X) the log odds of a punctum at each pixel, as a network sees it; None: it is not asked.
-    density
-        `log_density` around each candidate.
+    around
+        Sum of the heights of others near each candidate (`log_density`).
     """
 
     rest: Float
     weight: Float
     usual_misfit: float
     network: npt.NDArray[np.floating[Any]] | None
-    density: Doubles
+    around: Doubles
 
 
 def resolve(
@@ -144,7 +164,9 @@ def resolve(
     weight = pixel_variance(rest, light - rest, now.take(free)).weight(level)
     left = LeftOver(rest, weight, sigma, TRIED)
     misfit = misfit_of_singles(_singles(now, free, sigma, variance.constant), rest, weight)
-    evidence = Evidence(rest, weight, misfit, network, log_density(seeds, sigma))
+    around = np.zeros(int(seeds.parent.max(initial=-1)) + 1)
+    around[now.parent] = light_around(now, COUNTED_WITHIN * sigma)
+    evidence = Evidence(rest, weight, misfit, network, around)
     untried = free.copy()
     for _ in range(rounds):
         checkpoint()
@@ -186,16 +208,18 @@ def misfit_of_singles(singles: Emitters, rest: Float, weight: Float) -> float:
     return max(float(np.quantile(share, LOWER)), 0.0)
 
 
-def log_density(seeds: Emitters, sigma: float) -> Doubles:
-    """Return the logarithm of how many candidates lie around each over how many do in a crowd, (N,)."""
-    from scipy.spatial import cKDTree
+def log_density(around: Doubles, usual: tuple[float, float]) -> Doubles:
+    """Return the logarithm of how many puncta lie around over how many do in a crowd, by their light, (N,).
 
-    others = (
-        cKDTree(seeds.points).query_ball_point(seeds.points, COUNTED_WITHIN * sigma, return_length=True) - 1
-    )
-    around = np.zeros(int(seeds.parent.max(initial=-1)) + 1)
-    around[seeds.parent] = np.log((others + 0.5) / (np.pi * COUNTED_WITHIN**2 * DENSE))
-    return around
+    Parameters
+    ----------
+    around
+        (N,) sum of the heights of others within `COUNTED_WITHIN` sigma (`light_around`).
+    usual
+        Log height of single puncta and its SD; one that is not known makes all lie alone.
+    """
+    many = around / np.exp(usual[0]) if np.isfinite(usual[1]) else np.zeros(len(around))
+    return np.asarray(np.log((many + 0.5) / (np.pi * COUNTED_WITHIN**2 * DENSE)), np.float64)
 
 
 def _pruned(
@@ -228,15 +252,43 @@ def stand_alone(emitters: Emitters, sigma: float) -> npt.NDArray[np.bool_]:
 
 
 def usual_among(emitters: Emitters, sigma: float) -> tuple[float, float]:
-    """Log height of single puncta and its SD, from those that stand alone or nearly so."""
-    from scipy.spatial import cKDTree
+    """Log height of single puncta and its SD, from those around which there is least light.
 
+    Some of these are several that lie too near each other to be told apart: as many as by chance, where so
+    much light is spread over single puncta. Several are brighter than one, so that the lower part is single.
+    """
     if len(emitters) < 10:  # nothing is known: any height will do
         return 0.0, np.inf
-    nearest = cKDTree(emitters.points).query(emitters.points, k=2)[0][:, 1]
-    used = nearest >= min(ALONE * sigma, float(np.quantile(nearest, 0.7)))
+    reach = LIT_WITHIN * sigma
+    one, other = near_pairs(emitters.points, reach)
+    nearest, apart = (
+        np.full(len(emitters), reach),
+        np.hypot(*(emitters.points[one] - emitters.points[other]).T),
+    )
+    for index in (one, other):
+        np.minimum.at(nearest, index, apart)
+    around = _sum_of_others(emitters.peak, one, other)
+    least = max(int(LEAST_USED * len(emitters)), 10)
+    used = around <= np.partition(around, least - 1)[least - 1]  # all that have nothing near, too
     middle, spread = usual_height(emitters.peak[used])
+    closest = min(float(np.quantile(nearest, CLOSEST)) / sigma, UNPARTED)
+    hidden = around[used] * closest**2 / LIT_WITHIN**2  # light within the closest distance, by chance
+    for _ in range(HEIGHT_ROUNDS):
+        single = float(np.exp(-hidden / np.exp(middle)).mean())
+        middle, spread = usual_height(emitters.peak[used], single)
     return middle, max(spread, LEAST_SPREAD)
+
+
+def light_around(emitters: Emitters, reach: float) -> Doubles:
+    """Return the sum of the heights of all others within so many pixels of each, (N,)."""
+    return _sum_of_others(emitters.peak, *near_pairs(emitters.points, reach))
+
+
+def _sum_of_others(values: Doubles, one: Index, other: Index) -> Doubles:
+    """Sum of the values of those that each is in a pair with, (N,)."""
+    size = len(values)
+    both = np.bincount(one, values[other], size) + np.bincount(other, values[one], size)
+    return both.astype(np.float64)
 
 
 def attempt(
@@ -329,7 +381,7 @@ def tried_changes(
     return Tried(
         split=np.arange(len(beside)) < len(proposals.split),
         gain=gain,
-        density=evidence.density[now.parent[beside]],
+        density=log_density(evidence.around[now.parent[beside]], usual),
         misfit=evidence.usual_misfit * now.peak[beside] ** 2 * weight_at(evidence.weight, now.take(beside)),
         apart=np.hypot(*(one.points - other.points).T) / proposals.sigma,
         brighter=np.log(one.peak) - usual[0],

@@ -27,12 +27,21 @@ NODES = 7.0
 #: Emitters that would have less than no light are taken out, in so many rounds.
 ROUNDS = 4
 
+#: Heights are solved for to this precision, in so many steps at most. (Conjugate gradients: the factors of a
+#: matrix of ten thousand that all cover others take minutes.)
+PRECISE, STEPS = 1e-6, 500
+
 #: Emitters are drawn within so many sigma.
 REACH = 4.0
 
 
 def solve_haze(
-    light: Float, emitters: Emitters, weight: Float, crowded: npt.NDArray[np.bool_], sigma: float
+    light: Float,
+    emitters: Emitters,
+    weight: Float,
+    crowded: npt.NDArray[np.bool_],
+    sigma: float,
+    usual: tuple[float, float] = (0.0, np.inf),
 ) -> tuple[Float, Emitters]:
     """Fit smooth light under crowds together with the heights of all emitters near them; places stay.
 
@@ -48,13 +57,16 @@ def solve_haze(
         (N,) which have others nearby: haze is looked for around these.
     sigma
         Width of a single punctum.
+    usual
+        Median and SD of the log height of single puncta: what emitters that cover each other share hangs on
+        it, and so does what is haze.
 
     Returns
     -------
     (Y, X) haze to add to the background, 0 away from crowds; and the emitters with their new heights.
     """
     from scipy.sparse import bmat, diags
-    from scipy.sparse.linalg import splu
+    from scipy.sparse.linalg import cg
 
     haze = np.zeros_like(light)
     # Haze is constant within blocks that are small beside the nodes' distance: as good, and less to do.
@@ -74,27 +86,33 @@ def solve_haze(
     points, _, widths = arrays(some)
     wanted = matched(rest, weight, points, widths, REACH)
     pull = hats.T @ _sums(weight * rest, step, blocks)
-    lit = np.ones(len(some), bool)
+    height = np.exp(usual[0])
+    prior = 1 / (usual[1] * np.maximum(some.peak, height)) ** 2 * crowded[near]
+    own, wanted = own + diags(prior), wanted + prior * height
+    lit, level = np.ones(len(some), bool), np.zeros(hats.shape[1])
     for _ in range(ROUNDS):
         rows = np.flatnonzero(lit)
-        matrix = bmat([[own[rows][:, rows], cross[rows]], [cross[rows].T, ground]], format="csc")
+        matrix = bmat([[own[rows][:, rows], cross[rows]], [cross[rows].T, ground]], format="csr")
         # A node that hardly any pixel speaks for stays at 0.
-        matrix = matrix + diags(1e-6 * matrix.diagonal() + 1e-12)
-        factors = splu(matrix.tocsc(), permc_spec="MMD_AT_PLUS_A", options={"SymmetricMode": True})
-        solved = factors.solve(np.concatenate([wanted[rows], pull]))
+        matrix = (matrix + diags(1e-6 * matrix.diagonal() + 1e-12)).tocsr()
+        solved, _ = cg(
+            matrix, np.concatenate([wanted[rows], pull]), np.concatenate([some.peak[rows], level]),
+            rtol=PRECISE, maxiter=STEPS, M=diags(1 / matrix.diagonal()),
+        )  # fmt: skip
+        level = solved[len(rows) :]
         peak = np.zeros(len(some))
         peak[rows] = solved[: len(rows)]
         if (solved[: len(rows)] > 0).all():
             break
         lit &= peak > 0
-    level = (hats @ solved[len(rows) :]).reshape(blocks)
+    smooth = (hats @ level).reshape(blocks)
     size = (blocks[1] * step, blocks[0] * step)
-    haze[:] = cv2.resize(level.astype(np.float32), size, interpolation=cv2.INTER_LINEAR)[
+    haze[:] = cv2.resize(smooth.astype(np.float32), size, interpolation=cv2.INTER_LINEAR)[
         : light.shape[0], : light.shape[1]
     ]
-    height = emitters.peak.copy()
-    height[near] = np.maximum(peak, 1e-6)
-    return haze, replace(emitters, peak=height)
+    heights = emitters.peak.copy()
+    heights[near] = np.maximum(peak, 1e-6)
+    return haze, replace(emitters, peak=heights)
 
 
 def _hats(

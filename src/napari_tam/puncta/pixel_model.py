@@ -177,8 +177,11 @@ def pixel_variance(rest: Float, light: Float, emitters: Emitters) -> Variance:
     return Variance(constant, max(slope, 0.0) * constant / floor)
 
 
-def usual_height(heights: Doubles) -> tuple[float, float]:
-    """Median and robust SD of the log heights of single puncta; the lower side says the SD."""
+def usual_height(heights: Doubles, share: float = 1.0) -> tuple[float, float]:
+    """Median and robust SD of the log heights of single puncta, the lowest share of these heights.
+
+    The lower side says the SD.
+    """
     log = np.log(np.maximum(heights, 1e-9))
-    middle = float(np.median(log))
-    return middle, middle - float(np.quantile(log, 0.158655))
+    middle = float(np.quantile(log, share / 2))
+    return middle, middle - float(np.quantile(log, 0.158655 * share))

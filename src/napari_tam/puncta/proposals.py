@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 #: Least fall of chi² that is worth a try.
 WORTH_A_TRY = 3.0
 
+#: What is higher than single puncta by so much (log) may be two, however round.
+BRIGHT = 0.4
+
 #: One more emitter lies within so many sigma of one that is there.
 NEAR = 3.0
 
@@ -92,6 +95,8 @@ def propose(
     longest = (shape[:, 0] + shape[:, 2]) / 2 + np.hypot((shape[:, 0] - shape[:, 2]) / 2, shape[:, 1] / 2)
     # A wider Gaussian is no pair, unless it is rather bright as well.
     good = ((full - wider > WORTH_A_TRY) | (bright & (full > WORTH_A_TRY))) & (longest > 0)
+    # Two in one place are as round as one, and brighter.
+    good |= np.log(now.peak[untried]) > usual[0] + BRIGHT
     split, split_gain, shape = untried[good], full[good], shape[good]
     at, beside, height, gain = _beside(now, left.peaks_near(now.points[lit]), sigma)
     points = np.concatenate([now.points[split], at])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -49,7 +50,7 @@ ALIKE = 1.0
 #: Candidates that the fit would part into more than so many each, on average over those that touch, are what
 #: the network saw. (In simulated crowds less than one in a hundred puncta; clumps of dye and swollen vesicles
 #: would fall into 5 to 15.)
-MOST_OF_ONE = 3
+MOST_OF_ONE = 4
 
 #: Light in an aperture over that of the fitted Gaussian, at least and at most.
 SCALES = (0.8, 1.3)
@@ -145,11 +146,13 @@ def resolve_crowds(
     found = _whole_objects(fit.emitters, seeds, sigma)
     share = _aperture_share(table, found, sigma)
     if points_only:
-        haze, found = solve_haze(pixels - base, found, fit.weight, ~stand_alone(found, sigma), sigma)
+        usual = usual_among(found.take(found.sigma == sigma), sigma)
+        above = partial(solve_haze, pixels - base, weight=fit.weight, sigma=sigma, usual=usual)
+        haze, found = above(found, crowded=~stand_alone(found, sigma))
         bright = _bright(found, sigma)
         if not bright.all():  # what the fit put between them was haze
             found = found.take(bright)
-            haze, found = solve_haze(pixels - base, found, fit.weight, ~stand_alone(found, sigma), sigma)
+            haze, found = above(found, crowded=~stand_alone(found, sigma))
         base = base + haze
     rows = _rows(table, found, fit.weight, base, pixel_size_um, sigma if points_only else 0.0, share)
     wide = rows["sigma_px"].to_numpy(float)

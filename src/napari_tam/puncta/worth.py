@@ -2,14 +2,17 @@
 
 How much better the image is explained is only a part of the answer. Cells leave light that a further emitter
 always explains; in a crowd a second one is likely, and where hardly any lie around it is not; two of usual
-height are likelier than one twice as bright; and what the network does not see is seldom there. How much each
-of these counts was learnt by logistic regression, on drawn scenes with known puncta
-(``training/crowd_rule.py``).
+height are likelier than one twice as bright; and what the network does not see is seldom there. How all of
+these count together was learnt on drawn scenes with known puncta (``training/crowd_rule.py``): a perceptron
+with one hidden layer for splits, and one for further emitters (``worth.json``).
 """
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,31 +22,48 @@ if TYPE_CHECKING:
 
     from napari_tam.puncta.emitters import Doubles
 
-#: What counts (`Tried.terms`), and how much: for a split, and for a further emitter.
-WEIGHTS = {
-    "always": (-2.1956, -1.6318),
-    "gain": (0.3363, 0.4119),
-    "gain beyond": (0.3561, -0.0653),
-    "density": (0.9479, 0.4662),
-    "misfit": (-0.4471, -0.5602),
-    "apart": (3.5575, 0.6877),
-    "apart squared": (-0.9414, -0.0842),
-    "brighter": (3.3028, 1.9345),
-    "fainter in SD": (0.9318, 0.1569),
-    "together in SD": (1.1911, 0.0325),
-    "together": (-3.9004, -0.1949),
-    "unseen": (0.448, 0.5683),
-    "moved": (0.6607, 0.8916),
-}
-
 #: A fall of chi² by so many times what another shape would explain speaks for a second one.
 BEYOND = 2.0
 
-#: However few lie around, it counts as if there were so many (`Tried.density`): puncta gather.
-THIN = -1.0
+#: However few or many lie around, it counts as if there were so many (`Tried.density`): puncta gather.
+THIN, FULL = -1.0, 2.0
 
 #: Log odds that stand for those of a network where there is none.
 UNKNOWN = 5.0
+
+#: The file of the weights.
+FILE = "worth.json"
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A perceptron of T numbers with H hidden units (hyperbolic tangent), which returns log odds.
+
+    Attributes
+    ----------
+    hidden
+        (T + 1, H) weights of the numbers, and those of a constant last.
+    out
+        (H + 1,) weights of the hidden units, and the constant last.
+    """
+
+    hidden: Doubles
+    out: Doubles
+
+    def log_odds(self, terms: Doubles) -> Doubles:
+        """Return the log odds of each row of (N, T) numbers."""
+        inner = np.tanh(terms @ self.hidden[:-1] + self.hidden[-1])
+        return np.asarray(inner @ self.out[:-1] + self.out[-1], np.float64)
+
+
+@cache
+def rules() -> tuple[Rule, Rule]:
+    """Read the rule for splits and the one for further emitters."""
+    known = json.loads(files("napari_tam.puncta").joinpath(FILE).read_text(encoding="utf-8"))
+    one, other = (
+        Rule(np.array(known[name]["hidden"]), np.array(known[name]["out"])) for name in ("split", "further")
+    )
+    return one, other
 
 
 @dataclass(frozen=True)
@@ -57,7 +77,7 @@ class Tried:
     gain
         Fall of chi² nearby, background refitted.
     density
-        Logarithm of how many candidates lie around, over that of a crowd.
+        Logarithm of how many puncta lie around, over that of a crowd (`crowds.log_density`).
     misfit
         Chi² that another shape than a Gaussian would explain of a single punctum of that height.
     apart
@@ -84,28 +104,28 @@ class Tried:
     moved: Doubles
 
     def terms(self) -> Doubles:
-        """Return what counts, (N, len(`WEIGHTS`)), within what was met when the weights were learnt."""
+        """Return what counts, (N, 12), within what was met when the rules were learnt."""
         brighter, fainter = np.clip(self.brighter, -3, 3), np.clip(self.fainter, -3, 3)
-        together, spread = np.logaddexp(brighter, fainter), np.clip(self.spread, 0.2, 3)
-        apart = np.clip(self.apart, 0, 4)
-        values = {
-            "always": np.ones(len(self.gain)),
-            "gain": np.log1p(np.maximum(self.gain, 0)),
-            "gain beyond": np.log1p(np.maximum(self.gain - BEYOND * self.misfit, 0)),
-            "density": np.maximum(self.density, THIN),
-            "misfit": np.minimum(np.log1p(self.misfit), 6),
-            "apart": apart,
-            "apart squared": apart**2,
-            "brighter": brighter,
-            "fainter in SD": fainter / spread,
-            "together in SD": together / spread,
-            "together": together,
-            "unseen": np.clip(self.seen, -9, 0),
-            "moved": np.clip(self.moved, -2.3, 2.3),
-        }
-        return np.stack([values[name] for name in WEIGHTS], axis=1)
+        together = np.logaddexp(brighter, fainter)
+        spread = np.full(len(self.gain), np.clip(self.spread, 0.2, 3))
+        # Both halves of a split are seen as one: only a clear no counts.
+        seen = np.where(self.split, np.minimum(self.seen, 0), self.seen)
+        return np.column_stack([
+            np.log1p(np.maximum(self.gain, 0)),
+            np.log1p(np.maximum(self.gain - BEYOND * self.misfit, 0)),
+            np.clip(self.density, THIN, FULL),
+            np.minimum(np.log1p(self.misfit), 6),
+            np.clip(self.apart, 0, 4),
+            brighter,
+            fainter / spread,
+            together / spread,
+            together,
+            np.clip(seen, -9, UNKNOWN),
+            np.clip(self.moved, -2.3, 2.3),
+            spread,
+        ])  # fmt: skip
 
     def log_odds(self) -> Doubles:
         """Return the log odds that each is right, (N,)."""
-        both = self.terms() @ np.array(list(WEIGHTS.values()))
-        return np.asarray(np.where(self.split, both[:, 0], both[:, 1]))
+        split, further = (rule.log_odds(self.terms()) for rule in rules())
+        return np.where(self.split, split, further)

@@ -32,6 +32,9 @@ AROUND = 2.5
 #: crowd, edges of cells, the width of a punctum. How far off simulated cells were beyond what single puncta
 #: explain (``benchmarks/crowds.py``).
 PHOTOMETRY, DIM = 0.08, 0.4
+#: A group's light is as well known as if each of its puncta had at most so many times the error of one that
+#: stands alone.
+CROWDED = 2.0
 #: Shares of these that are really hidden, among which the light of all groups decides.
 RATES = (0.03, 0.06, 0.12, 0.25, 0.5, 1.0, 2.0, 4.0)
 #: So many are expected to be hidden with nothing around: a vesicle may hold several.
@@ -153,6 +156,9 @@ def count_by_light(puncta: pd.DataFrame, single: Single, *, honest_scores: bool)
         error = np.nan_to_num(puncta["intensity_se"].to_numpy(np.float64))
     group, around = _neighbourhood(puncta, light / single.intensity, single.width_um)
     size = np.asarray(np.bincount(group), np.intp)
+    alone = size[group] == 1
+    if alone.any():  # errors of those that cover each other are opposite: their sum is known better than each
+        error = np.minimum(error, CROWDED * np.median(error[alone]))
     total, noise, crowding = (_sums(group, each, len(size)) for each in (light, error**2, around))
     groups = _Groups(size, total, noise, crowding, single)
     rate = groups.rates()
