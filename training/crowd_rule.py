@@ -154,7 +154,7 @@ def learn(detector: Detector, data: Path, given: argparse.Namespace) -> None:
         for (name, some), rule in zip(
             (("splits", split), ("further ones", ~split)), worth.rules(), strict=True
         ):
-            kept, good = rule.log_odds(terms[some]) > crowds.LIKELY, right[some]
+            kept, good = rule.log_odds(terms[some]) > 0, right[some]
             numbers = (len(good), good.sum(), kept.sum(), (kept & good).sum())
             print("{}: {} tried, {} right; {} kept, {} right".format(name, *numbers), flush=True)
 

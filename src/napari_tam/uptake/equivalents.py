@@ -156,7 +156,7 @@ def count_by_light(puncta: pd.DataFrame, single: Single, *, honest_scores: bool)
         error = np.nan_to_num(puncta["intensity_se"].to_numpy(np.float64))
     group, around = _neighbourhood(puncta, light / single.intensity, single.width_um)
     size = np.asarray(np.bincount(group), np.intp)
-    alone = size[group] == 1
+    alone = (size[group] == 1) & (error > 0)
     if alone.any():  # errors of those that cover each other are opposite: their sum is known better than each
         error = np.minimum(error, CROWDED * np.median(error[alone]))
     total, noise, crowding = (_sums(group, each, len(size)) for each in (light, error**2, around))
