@@ -48,8 +48,8 @@ ONE_WIDTH, CLEAR_SNR, APART, LEAST_CLEAR = 0.13, 8.0, 4.0, 12
 ALIKE = 1.0
 
 #: Candidates that the fit would part into more than so many each, on average over those that touch, are what
-#: the network saw. (In simulated crowds less than one in a hundred puncta; clumps of dye and swollen vesicles
-#: would fall into 5 to 15.)
+#: the network saw. (Of the fullest simulated cells it sees a third; clumps of dye and swollen vesicles would
+#: fall into 5 to 15.)
 MOST_OF_ONE = 4
 
 #: Light in an aperture over that of the fitted Gaussian, at least and at most.
