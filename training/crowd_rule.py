@@ -145,15 +145,13 @@ def learn(detector: Detector, data: Path, given: argparse.Namespace) -> None:
         drawn = (scene(np.random.default_rng([given.seed, turn, n]), textures) for n in range(given.scenes))
         noted += list(tried_in(detector, drawn))
         terms, split, right, weight = (np.concatenate(part) for part in zip(*noted, strict=True))
+        parts = {"split": split, "further": ~split}
         known = {
-            name: learnt(terms[some], right[some], weight[some], given.seed)
-            for name, some in (("split", split), ("further", ~split))
+            name: learnt(terms[some], right[some], weight[some], given.seed) for name, some in parts.items()
         }
         Path(worth.__file__).with_name(worth.FILE).write_text(json.dumps(known) + "\n", encoding="utf-8")
         worth.rules.cache_clear()
-        for (name, some), rule in zip(
-            (("splits", split), ("further ones", ~split)), worth.rules(), strict=True
-        ):
+        for (name, some), rule in zip(parts.items(), worth.rules(), strict=True):
             kept, good = rule.log_odds(terms[some]) > 0, right[some]
             numbers = (len(good), good.sum(), kept.sum(), (kept & good).sum())
             print("{}: {} tried, {} right; {} kept, {} right".format(name, *numbers), flush=True)

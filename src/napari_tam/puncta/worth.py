@@ -127,5 +127,6 @@ class Tried:
 
     def log_odds(self) -> Doubles:
         """Return the log odds that each is right, (N,)."""
-        split, further = (rule.log_odds(self.terms()) for rule in rules())
+        terms = self.terms()
+        split, further = (rule.log_odds(terms) for rule in rules())
         return np.where(self.split, split, further)
