@@ -8,17 +8,16 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from scipy.spatial import cKDTree
 
 from napari_tam.evaluate.matching import match_points
 from napari_tam.networks import threads
 from napari_tam.pipeline.models import load_models
-from napari_tam.puncta.crowds import COUNTED_WITHIN, DENSE, light_around, log_density, resolve, usual_among
+from napari_tam.puncta.crowds import COUNTED_WITHIN, DENSE, log_density, resolve
 from napari_tam.puncta.detect import measure_spots
 from napari_tam.puncta.emitters import Emitters, add_light, refine, standard_errors
 from napari_tam.puncta.haze import solve_haze
+from napari_tam.puncta.heights import light_around
 from napari_tam.puncta.psf_width import spectral_width
 from napari_tam.puncta.resolving import FIT_COLUMNS, one_width, resolve_crowds
 from napari_tam.puncta.worth import Tried
@@ -70,39 +69,10 @@ def test_how_many_lie_around_is_told_by_light_beside_those_of_a_crowd() -> None:
     assert (log_density(light_around(halved, COUNTED_WITHIN * SIGMA), (0.0, np.inf)) < -2.5).all()
 
 
-@given(
-    density=st.floats(0.004, 0.05),
-    spread=st.floats(0.05, 0.5),
-    seed=st.integers(0, 2**31),
-    photons=st.floats(100, 5000),
-)
-@settings(max_examples=30, deadline=None)
-def test_the_height_of_single_puncta_is_told_where_many_cover_others(
-    density: float, spread: float, seed: int, photons: float
-) -> None:
-    rng = np.random.default_rng(seed)
-    points = rng.uniform(0, 200 * SIGMA, (int(density * 200**2), 2))
-    light = photons * np.exp(rng.normal(0, spread, len(points)))
-    true = emitters(points, light)
-    # What lies nearer than 1.2 sigma to another is seen as one, with the light of both.
-    order, taken, seen = np.argsort(-light), np.zeros(len(points), bool), []
-    tree = cKDTree(points)
-    for index in order:
-        if taken[index]:
-            continue
-        near = [j for j in tree.query_ball_point(points[index], 1.2 * SIGMA) if not taken[j]]
-        taken[near] = True
-        seen.append((index, light[near].sum()))
-    kept = np.array([index for index, _ in seen])
-    found = replace(true.take(kept), peak=np.array([whole for _, whole in seen]) / (2 * np.pi * SIGMA**2))
-    middle, _ = usual_among(found, SIGMA)
-    assert middle == pytest.approx(np.log(photons / (2 * np.pi * SIGMA**2)), abs=0.3)
-
-
 def tried(**given: float) -> Tried:
     usual = {
         "gain": 20.0, "density": 0.0, "misfit": 1.0, "apart": 1.8, "brighter": 0.1, "fainter": -0.1,
-        "seen": 3.0, "moved": 0.0,
+        "seen": 3.0, "moved": 0.0, "unexplained": 1.5,
     }  # fmt: skip
     parts = {name: np.full(2, given.get(name, value)) for name, value in usual.items()}
     return Tried(split=np.array([True, False]), spread=given.get("spread", 0.4), **parts)
@@ -112,7 +82,7 @@ def tried(**given: float) -> Tried:
     ("doubtful", "better"),
     [
         ({"gain": 4.0}, {"gain": 40.0}),  # the image asks for it
-        ({"density": -3.0}, {"density": 0.5}),  # others lie around
+        ({"unexplained": 8.0}, {"unexplained": 1.0}),  # what else is there is no texture
         ({"misfit": 100.0}, {"misfit": 0.0}),  # single puncta are Gaussians
         ({"seen": -7.0}, {"seen": 0.0}),  # the network does not rule it out
         ({"fainter": -1.5}, {"fainter": -0.2}),  # it is no fainter than others
@@ -122,6 +92,11 @@ def test_a_second_emitter_is_worth_it_the_more_speaks_for_it(
     doubtful: dict[str, float], better: dict[str, float]
 ) -> None:
     assert (tried(**doubtful).log_odds() < tried(**better).log_odds()).all()
+
+
+def test_a_further_emitter_is_worth_it_where_others_lie_around() -> None:
+    """A split is as likely among few: puncta gather."""
+    assert tried(density=-3.0).log_odds()[1] < tried(density=0.5).log_odds()[1]
 
 
 @pytest.mark.parametrize(("photons", "apart", "least"), [(2000, 1.3, 0.9), (1000, 1.7, 0.9)])

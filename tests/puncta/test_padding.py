@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from napari_tam.evaluate.matching import match_points
 from napari_tam.networks.predictor import Predictor
 from napari_tam.puncta.detect import LIGHT_COLUMNS, Detector, LogDetector, NetworkDetector
-from napari_tam.puncta.padding import filled, lie_in, padding_of
+from napari_tam.puncta.preparing import filled, lie_in, padding_of
 from napari_tam.settings import Settings
 
 UM, EDGE = 0.1, 192

@@ -18,15 +18,14 @@ from napari_tam.puncta.emitters import (
     REACH,
     Doubles,
     Emitters,
-    Index,
     add_light,
-    near_pairs,
     refine,
     values_at,
     weight_at,
 )
-from napari_tam.puncta.light_loops import flat_misfits
-from napari_tam.puncta.pixel_model import pixel_variance, usual_height
+from napari_tam.puncta.heights import light_around, usual_among
+from napari_tam.puncta.light_loops import flat_misfits, unexplained
+from napari_tam.puncta.pixel_model import pixel_variance
 from napari_tam.puncta.proposals import NEAR, LeftOver, Proposals, curvature, propose
 from napari_tam.puncta.psf_width import ALONE
 from napari_tam.puncta.worth import UNKNOWN, Tried
@@ -38,14 +37,17 @@ if TYPE_CHECKING:
 #: Least fall of chi² with which a further emitter is tried.
 TRIED = 12.0
 
-#: Log odds with which a change is kept: what is right as often as half of F1, which is some 0.93 in crowds,
-#: makes F1 greatest (Lipton et al. 2014, ECML PKDD). Of further emitters more is asked: light that is left
-#: over at the edges of real cells looks like them more often than at those of drawn ones.
-LIKELY, LIKELY_FURTHER = -0.14, 0.66
+#: Log odds with which a change is kept: splits that are as likely right as not. Of further emitters more is
+#: asked: light that is left over at the edges of real cells looks like them more often than at those of drawn
+#: ones.
+LIKELY, LIKELY_FURTHER = 0.0, 0.66
 
 #: How many puncta lie around is told by their light within so many sigma; in a crowd they are so many in a
 #: square of one sigma.
 COUNTED_WITHIN, DENSE = 12.0, 0.02
+
+#: How much of the image is not explained is told within so many sigma.
+UNEXPLAINED_WITHIN = 8.0
 
 #: An emitter fainter than this share of the one beside it is part of that one.
 LEAST_SHARE = 0.05
@@ -55,19 +57,6 @@ LEAST_SNR = 3.0
 
 #: ... or fainter than single puncta by so many SD of their log heights.
 FAINTER = 3.0
-
-#: Log heights of single puncta are taken to differ by this SD at least.
-LEAST_SPREAD = 0.3
-
-#: How high single ones are is told by this share of all, those with the least light within so many sigma.
-LEAST_USED, LIT_WITHIN = 0.3, 6.0
-
-#: Puncta nearer to each other than nearly all that were found (this quantile; so many sigma at most) are not
-#: told apart.
-CLOSEST, UNPARTED = 0.05, 2.0
-
-#: How many are single and how high these are hang on each other: rounds.
-HEIGHT_ROUNDS = 6
 
 #: With fewer single puncta it is not known how well one is a Gaussian.
 LEAST_SINGLES = 5
@@ -252,44 +241,6 @@ def stand_alone(emitters: Emitters, sigma: float) -> npt.NDArray[np.bool_]:
     return np.asarray(nearest > ALONE * sigma, bool)
 
 
-def usual_among(emitters: Emitters, sigma: float) -> tuple[float, float]:
-    """Log height of single puncta and its SD, from those around which there is least light.
-
-    Some of these are several that lie too near each other to be told apart: as many as by chance, where so
-    much light is spread over single puncta. Several are brighter than one, so that the lower part is single.
-    """
-    if len(emitters) < 10:  # nothing is known: any height will do
-        return 0.0, np.inf
-    reach = LIT_WITHIN * sigma
-    one, other = near_pairs(emitters.points, reach)
-    nearest = np.full(len(emitters), reach)
-    apart = np.hypot(*(emitters.points[one] - emitters.points[other]).T)
-    for index in (one, other):
-        np.minimum.at(nearest, index, apart)
-    around = _sum_of_others(emitters.peak, one, other)
-    least = max(int(LEAST_USED * len(emitters)), 10)
-    used = around <= np.partition(around, least - 1)[least - 1]  # all that have nothing near, too
-    middle, spread = usual_height(emitters.peak[used])
-    closest = min(float(np.quantile(nearest, CLOSEST)) / sigma, UNPARTED)
-    hidden = around[used] * closest**2 / LIT_WITHIN**2  # light within the closest distance, by chance
-    for _ in range(HEIGHT_ROUNDS):
-        single = float(np.exp(-hidden / np.exp(middle)).mean())
-        middle, spread = usual_height(emitters.peak[used], single)
-    return middle, max(spread, LEAST_SPREAD)
-
-
-def light_around(emitters: Emitters, reach: float) -> Doubles:
-    """Return the sum of the heights of all others within so many pixels of each, (N,)."""
-    return _sum_of_others(emitters.peak, *near_pairs(emitters.points, reach))
-
-
-def _sum_of_others(values: Doubles, one: Index, other: Index) -> Doubles:
-    """Sum of the values of those that each is in a pair with, (N,)."""
-    size = len(values)
-    both = np.bincount(one, values[other], size) + np.bincount(other, values[one], size)
-    return both.astype(np.float64)
-
-
 def attempt(
     now: Emitters,
     free: npt.NDArray[np.bool_],
@@ -373,7 +324,7 @@ def tried_changes(
     gain
         Fall of chi² by each.
     evidence, usual
-        As of `attempt`.
+        As of `attempt`; the rest is that after all changes.
     """
     beside = proposals.at
     one, other = trial.take(beside), trial.take(np.arange(len(now), len(trial)))
@@ -390,4 +341,7 @@ def tried_changes(
         spread=usual[1],
         seen=seen,
         moved=np.log(now.peak[beside] / one.peak),
+        unexplained=unexplained(
+            evidence.rest, evidence.weight, proposals.centres(now), UNEXPLAINED_WITHIN * proposals.sigma
+        ),
     )

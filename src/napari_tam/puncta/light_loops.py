@@ -265,6 +265,22 @@ def flat_misfits(rest: Any, weight: Any, points: Any, sigma: float, reach: float
 
 
 @compiled
+def unexplained(rest: Any, weight: Any, points: Any, radius: float) -> Any:
+    """Return chi² a pixel within `radius` (px) of places, (N,): about 1 where there is noise alone."""
+    result = np.zeros(len(points))
+    for i in range(len(points)):
+        total, count = 0.0, 0
+        top, bottom, left, right = square(points, i, int(np.ceil(radius)), rest.shape)
+        for row in range(top, bottom):
+            for column in range(left, right):
+                if (row - points[i, 0]) ** 2 + (column - points[i, 1]) ** 2 < radius * radius:
+                    total += weight[row, column] * rest[row, column] ** 2
+                    count += 1
+        result[i] = total / max(count, 1)
+    return result
+
+
+@compiled
 def curvatures(rest: Any, weight: Any, points: Any, peak: Any, sigma: Any) -> Any:
     """Return what second derivatives of each Gaussian would explain of the rest, (N, 5).
 

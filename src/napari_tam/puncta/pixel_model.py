@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_tam.networks.threads import together
-from napari_tam.puncta.emitters import Doubles, Emitters, pixels_around
+from napari_tam.puncta.emitters import Emitters, pixels_around
 from napari_tam.puncta.light_loops import precision_of, response_samples, rough_at
 from napari_tam.puncta.spot_input import SCALE_PX, noise_at_scale
 
@@ -175,13 +175,3 @@ def pixel_variance(rest: Float, light: Float, emitters: Emitters) -> Variance:
         weight = level / np.maximum(spread, floor) ** 2
         slope = float((weight * (spread - floor)).sum() / max(float((weight * level).sum()), 1e-12))
     return Variance(constant, max(slope, 0.0) * constant / floor)
-
-
-def usual_height(heights: Doubles, share: float = 1.0) -> tuple[float, float]:
-    """Median and robust SD of the log heights of single puncta, the lowest share of these heights.
-
-    The lower side says the SD.
-    """
-    log = np.log(np.maximum(heights, 1e-9))
-    middle = float(np.quantile(log, share / 2))
-    return middle, middle - float(np.quantile(log, 0.158655 * share))

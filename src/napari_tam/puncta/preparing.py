@@ -1,21 +1,38 @@
-"""A plane made ready for puncta to be looked for in it."""
+"""A plane made ready for puncta to be looked for in it: hot pixels, padding, small fractions.
+
+Padding is what no microscope saw: the black around a mosaic, a registered image, or a cell that was cut out.
+Its edge is a step that no puncta can stand out from, and its even value is taken for the noise. So it is
+filled with what lies beside it, mirrored at the edge, before anything is looked for; nothing is found in it.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
-from napari_tam.puncta.padding import filled, padding_of
+from napari_tam.puncta.patches import nearest_pixels
 from napari_tam.puncta.spot_input import Plane, repair_hot_pixels, thinned
 
 if TYPE_CHECKING:
-    from napari_tam.puncta.patches import Float
+    from napari_tam.puncta.patches import Float, Points
 
 #: Least noise and least light are absolute numbers, made for grey values that span at least this.
 LEAST_RANGE = 100.0
+
+#: Padding is at least so wide (px) where it does not touch the border, and this share of the image.
+LEAST_PX, LEAST_SHARE = 9, 0.005
+
+#: Next to it the image is what it is elsewhere: at most this share of other pixels have its value, and nine
+#: in ten of those at its edge are above it by this share of what others are. A background that was cut off
+#: at 0 begins at 0.
+SAME_VALUE, STEP = 0.02, 0.3
+
+#: Mirrored so many times: each time twice as far.
+ROUNDS = 8
 
 
 @dataclass(frozen=True)
@@ -56,3 +73,58 @@ def _enlarged(image: Plane) -> float:
     if not 0 < high - low < LEAST_RANGE:
         return 1.0
     return float(2.0 ** np.ceil(np.log2(LEAST_RANGE / (high - low))))
+
+
+def padding_of(pixels: Float) -> npt.NDArray[np.bool_] | None:
+    """Tell which pixels (Y, X) no microscope saw; None if it saw all of them."""
+    if min(pixels.shape) < 2 * LEAST_PX:
+        return None
+    value = pixels.min()
+    same = pixels == value
+    if same.mean() < LEAST_SHARE:
+        return None
+    # Beyond the image there is nothing either: strips along its border may be narrower.
+    frame = (LEAST_PX,) * 4
+    wide = cv2.copyMakeBorder(same.astype(np.uint8), *frame, cv2.BORDER_CONSTANT, value=1)
+    wide = cv2.morphologyEx(wide, cv2.MORPH_OPEN, np.ones((LEAST_PX, LEAST_PX), np.uint8))
+    solid = wide[LEAST_PX:-LEAST_PX, LEAST_PX:-LEAST_PX]
+    seen = solid == 0
+    if solid.mean() < LEAST_SHARE or not seen.any() or same[seen].mean() > SAME_VALUE:
+        return None
+    edge = seen & (cv2.dilate(solid, np.ones((3, 3), np.uint8)) > 0)
+    above = pixels[edge] - value
+    if np.quantile(above, 0.1) < STEP * np.median(pixels[seen] - value):
+        return None
+    return np.asarray(~seen)
+
+
+def filled(pixels: Float, padding: npt.NDArray[np.bool_]) -> Float:
+    """Fill the padding of an image with what lies beside it, mirrored at its edge."""
+    result, open_ = pixels.copy(), padding.copy()
+    height, width = pixels.shape
+    for _ in range(ROUNDS):
+        at = np.flatnonzero(open_)
+        if not len(at):
+            break
+        _, label = cv2.distanceTransformWithLabels(
+            open_.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_5, labelType=cv2.DIST_LABEL_PIXEL
+        )
+        known = np.flatnonzero(~open_)
+        nearest = np.zeros(int(label.max()) + 1, np.intp)
+        nearest[label.ravel()[known]] = known
+        place, edge = np.divmod(at, width), np.divmod(nearest[label.ravel()[at]], width)
+        row, column = (2 * there - here for here, there in zip(place, edge, strict=True))
+        inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)
+        inside[inside] = ~open_[row[inside], column[inside]]
+        result.ravel()[at[inside]] = result[row[inside], column[inside]]
+        open_.ravel()[at[inside]] = False
+    result[open_] = np.median(pixels[~padding])
+    return result
+
+
+def lie_in(padding: npt.NDArray[np.bool_], points: Points, deeper: float = 0.0) -> npt.NDArray[np.bool_]:
+    """Tell which points (N, 2) lie in the padding, or deeper in it than so many pixels."""
+    if deeper:
+        square = np.ones((2 * int(np.ceil(deeper)) + 1,) * 2, np.uint8)
+        padding = cv2.erode(padding.astype(np.uint8), square, borderValue=1) > 0
+    return np.asarray(padding[tuple(nearest_pixels(points, padding.shape).T)])

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from napari_tam.puncta.crowds import ROUNDS, resolve, stand_alone, usual_among
+from napari_tam.puncta.crowds import ROUNDS, resolve, stand_alone
 from napari_tam.puncta.emitters import Emitters, groups_of, standard_errors, values_at
 from napari_tam.puncta.flows import LOWEST_SCORE
 from napari_tam.puncta.haze import solve_haze
+from napari_tam.puncta.heights import spread_of_loneliest, usual_among
 from napari_tam.puncta.patches import FWHM, Float
 from napari_tam.puncta.pixel_model import background_image
 from napari_tam.puncta.psf_width import psf_width, spectral_width
@@ -48,9 +49,9 @@ ONE_WIDTH, CLEAR_SNR, APART, LEAST_CLEAR = 0.13, 8.0, 4.0, 12
 ALIKE = 1.0
 
 #: Candidates that the fit would part into more than so many each, on average over those that touch, are what
-#: the network saw. (Of the fullest simulated cells it sees a third; clumps of dye and swollen vesicles would
-#: fall into 5 to 15.)
-MOST_OF_ONE = 4
+#: the network saw: clumps of dye and swollen vesicles would fall into 5 to 15. Where so many touch it is a
+#: crowd, of which the network may see a quarter.
+MOST_OF_ONE, CROWD, MOST_IN_CROWD = 4, 8, 8
 
 #: Light in an aperture over that of the fitted Gaussian, at least and at most.
 SCALES = (0.8, 1.3)
@@ -129,7 +130,7 @@ def resolve_crowds(
         agree or one_width(points[sure], width[sure], snr[sure], sigma)
     )
     # Nor does its height where some are a hundred times as bright as others.
-    points_only = points_only and usual_among(seeds.take(sure & (own == sigma)), sigma)[1] < ALIKE
+    points_only = points_only and spread_of_loneliest(seeds.take(sure & (own == sigma)), sigma) < ALIKE
     if points_only and likely is not None:
         more = likely.others()
         if len(more):
@@ -232,8 +233,8 @@ def _whole_objects(found: Emitters, seeds: Emitters, sigma: float) -> Emitters:
     """Put together again what falls into many though the network saw few: rings, clumps, filled vesicles."""
     group = groups_of(found, 3.5 * sigma)
     size = np.bincount(group)
-    candidates = np.unique(np.stack([group, found.parent]), axis=1)[0]
-    stays = (size <= MOST_OF_ONE * np.bincount(candidates, minlength=len(size)))[group]
+    candidates = np.bincount(np.unique(np.stack([group, found.parent]), axis=1)[0], minlength=len(size))
+    stays = (size <= np.where(candidates < CROWD, MOST_OF_ONE, MOST_IN_CROWD) * candidates)[group]
     return found.take(stays).plus(seeds.take(np.unique(found.parent[~stays])))
 
 

@@ -4,18 +4,18 @@ How much better the image is explained is only a part of the answer. Cells leave
 always explains; in a crowd a second one is likely, and where hardly any lie around it is not; two of usual
 height are likelier than one twice as bright; and what the network does not see is seldom there. How all of
 these count together was learnt on drawn scenes with known puncta (``training/crowd_rule.py``): a perceptron
-with one hidden layer for splits, and one for further emitters (``worth.json``).
+with one hidden layer for splits, and one for further emitters (``crowds.json``).
 """
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
-from functools import cache
-from importlib.resources import files
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from napari_tam.networks.perceptron import stored
+from napari_tam.puncta.heights import WEIGHTS
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -30,40 +30,6 @@ THIN, FULL = -1.0, 2.0
 
 #: Log odds that stand for those of a network where there is none.
 UNKNOWN = 5.0
-
-#: The file of the weights.
-FILE = "worth.json"
-
-
-@dataclass(frozen=True)
-class Rule:
-    """A perceptron of T numbers with H hidden units (hyperbolic tangent), which returns log odds.
-
-    Attributes
-    ----------
-    hidden
-        (T + 1, H) weights of the numbers, and those of a constant last.
-    out
-        (H + 1,) weights of the hidden units, and the constant last.
-    """
-
-    hidden: Doubles
-    out: Doubles
-
-    def log_odds(self, terms: Doubles) -> Doubles:
-        """Return the log odds of each row of (N, T) numbers."""
-        inner = np.tanh(terms @ self.hidden[:-1] + self.hidden[-1])
-        return np.asarray(inner @ self.out[:-1] + self.out[-1], np.float64)
-
-
-@cache
-def rules() -> tuple[Rule, Rule]:
-    """Read the rule for splits and the one for further emitters."""
-    known = json.loads(files("napari_tam.puncta").joinpath(FILE).read_text(encoding="utf-8"))
-    one, other = (
-        Rule(np.array(known[name]["hidden"]), np.array(known[name]["out"])) for name in ("split", "further")
-    )
-    return one, other
 
 
 @dataclass(frozen=True)
@@ -90,6 +56,9 @@ class Tried:
         Log odds of a punctum at the new one, as the network sees it.
     moved
         Log height of the one that was there, before over after.
+    unexplained
+        Chi² a pixel all around, after the changes: about 1 in a crowd that is explained, more where the
+        texture of a cell is.
     """
 
     split: npt.NDArray[np.bool_]
@@ -102,9 +71,10 @@ class Tried:
     spread: float
     seen: Doubles
     moved: Doubles
+    unexplained: Doubles
 
     def terms(self) -> Doubles:
-        """Return what counts, (N, 12), within what was met when the rules were learnt."""
+        """Return what counts, (N, 13), within what was met when the rules were learnt."""
         brighter, fainter = np.clip(self.brighter, -3, 3), np.clip(self.fainter, -3, 3)
         together = np.logaddexp(brighter, fainter)
         spread = np.full(len(self.gain), np.clip(self.spread, 0.2, 3))
@@ -123,10 +93,11 @@ class Tried:
             np.clip(seen, -9, UNKNOWN),
             np.clip(self.moved, -2.3, 2.3),
             spread,
+            np.clip(np.log(self.unexplained + 0.1), -1, 4),
         ])  # fmt: skip
 
     def log_odds(self) -> Doubles:
         """Return the log odds that each is right, (N,)."""
         terms = self.terms()
-        split, further = (rule.log_odds(terms) for rule in rules())
+        split, further = (stored(*WEIGHTS)[name](terms)[:, 0] for name in ("split", "further"))
         return np.where(self.split, split, further)

@@ -15,14 +15,10 @@ import numpy.typing as npt
 from scipy.ndimage import gaussian_filter1d, maximum_filter
 from scipy.spatial import cKDTree
 
-from napari_tam.puncta.crowds import (
-    FAINTER,
-    LEAST_SHARE,
-    LEAST_SNR,
-    LEAST_SPREAD,
-)  # fmt: skip
+from napari_tam.puncta.crowds import FAINTER, LEAST_SHARE, LEAST_SNR
 from napari_tam.puncta.emitters import REACH, Emitters
-from napari_tam.puncta.pixel_model import pixel_variance, usual_height
+from napari_tam.puncta.heights import LEAST_SPREAD, usual_height
+from napari_tam.puncta.pixel_model import pixel_variance
 from napari_tam.stopping import checkpoint
 from napari_tam.volume.background import haze
 from napari_tam.volume.light_loops import AWAY, add_light, misfit, refine

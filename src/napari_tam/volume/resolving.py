@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from napari_tam.puncta.heights import usual_height
 from napari_tam.puncta.patches import FWHM
-from napari_tam.puncta.pixel_model import usual_height
 from napari_tam.puncta.psf_width import spectral_width
 from napari_tam.puncta.resolving import (
     ALIKE,
