@@ -41,6 +41,10 @@ NO_PAIRS = 0.01
 #: Logarithms beyond this were not met when it was learnt.
 WITHIN = 6.0
 
+#: So much of what the loneliest are said to hide is taken off. Told too high, single puncta cost a few that
+#: lie in others; told too low, what is fitted to noise in cells that are not so full.
+CAUTION = 0.85
+
 #: Where each has others around, the log height of single puncta and the logarithm of its SD are at most so
 #: much lower, or higher, than the first guess.
 FURTHEST = (-1.5, -2.0), (0.3, 0.5)
@@ -81,7 +85,7 @@ def usual_among(emitters: Emitters, sigma: float) -> tuple[float, float]:
         return 0.0, np.inf
     guess = first_guess(emitters, sigma)
     lower, narrower = guess.covered * np.clip(stored(*WEIGHTS)["height"](guess.terms[None])[0], *FURTHEST)
-    return guess.middle + float(lower), max(guess.spread * float(np.exp(narrower)), LEAST_SPREAD)
+    return guess.middle + CAUTION * float(lower), max(guess.spread * float(np.exp(narrower)), LEAST_SPREAD)
 
 
 def first_guess(emitters: Emitters, sigma: float) -> Guess:
