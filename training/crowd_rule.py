@@ -43,6 +43,9 @@ EDGE, NEAR = 448, 2.0
 #: How often puncta have wide tails, and how often a lens draws them out: one that is no Gaussian is not two.
 HALO, DRAWN_OUT = 0.3, 0.4
 
+#: So many scenes have cells; up to the second share they have cells or discs, and the others are even.
+IN_CELLS, IN_CELLS_OR_DISCS = 0.7, 0.82
+
 #: How often puncta gather beside others, as in endosomes, so that those that are few are not all alone: in
 #: cells and discs, and on even ground.
 GATHERED, GATHERED_ALONE = 0.4, 0.6
@@ -106,7 +109,7 @@ def scene(rng: np.random.Generator, textures: list[np.ndarray]) -> Scene:
     shape, sigma, base = (EDGE, EDGE), between(rng, 0.9, 2.1), between(rng, 4, 60)
     light, inside = np.full(shape, base, np.float32), np.ones(shape, bool)
     kind = rng.random()
-    if kind < 0.7:
+    if kind < IN_CELLS:
         drawn = rng.random() < 0.5
         body = bodies(shape, rng, grained=rng.random() < 0.5) if drawn else real(shape, rng, textures)
         if rng.random() < 0.4:
@@ -116,7 +119,7 @@ def scene(rng: np.random.Generator, textures: list[np.ndarray]) -> Scene:
         glow = body + rng.uniform(0, 0.5) * cv2.GaussianBlur(body, (0, 0), 10)
         light += base * between(rng, 0.2, 15) * glow
         inside = body >= 0.25 * body.max()
-    elif kind < 0.82:
+    elif kind < IN_CELLS_OR_DISCS:
         discs = np.zeros(shape, np.float32)
         for _ in range(int(rng.integers(6, 60))):
             centre = tuple(int(v) for v in rng.uniform(0, EDGE, 2))
@@ -127,7 +130,7 @@ def scene(rng: np.random.Generator, textures: list[np.ndarray]) -> Scene:
     densest = DENSEST * (FULLER if rng.random() < FULL else 1)
     count = max(70, int(min(between(rng, 80, densest / DENSEST * 3500), densest * len(places))))
     points = places[rng.integers(len(places), size=count)] + rng.uniform(-0.5, 0.5, (count, 2))
-    if rng.random() < (GATHERED if kind < 0.82 else GATHERED_ALONE):
+    if rng.random() < (GATHERED if kind < IN_CELLS_OR_DISCS else GATHERED_ALONE):
         some = rng.random(count) < rng.uniform(0.1, 0.7)
         beside = points[rng.integers(count, size=count)]
         points[some] = (beside + rng.normal(0, sigma * rng.uniform(1, 4), (count, 2)))[some]
@@ -243,7 +246,7 @@ def learn(detector: Detector, data: Path, given: argparse.Namespace) -> None:
         )
         files(package).joinpath(file).write_text(json.dumps(known) + "\n", encoding="utf-8")
         stored.cache_clear()
-        rules = stored(*heights.WEIGHTS)
+        rules = stored(package, file)
         for name, some in parts.items():
             kept, good = rules[name](terms[some])[:, 0] > 0, right[some]
             numbers = (len(good), good.sum(), kept.sum(), (kept & good).sum())
