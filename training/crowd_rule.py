@@ -1,4 +1,4 @@
-"""Learn what the fit of crowds knows beforehand: the weights of `napari_tam.puncta.worth` and `heights`.
+"""Learn what the fit of crowds knows beforehand: the weights of `worth` and `heights` (`puncta.crowds`).
 
 ``python training/crowd_rule.py --data ../shared/data`` draws scenes of puncta that are known, in cells and on
 even ground, few and many, lets the bundled network and the fit look at them, and notes of every change that
@@ -31,7 +31,7 @@ from sklearn.preprocessing import StandardScaler
 from napari_tam.evaluate.matching import match_points
 from napari_tam.networks.perceptron import stored
 from napari_tam.pipeline.models import load_models
-from napari_tam.puncta import crowds, heights
+from napari_tam.puncta.crowds import heights, splitting
 from napari_tam.settings import Settings
 
 if TYPE_CHECKING:
@@ -155,7 +155,7 @@ def scene(rng: np.random.Generator, textures: list[np.ndarray]) -> Scene:
 
 def noted_of(detector: Detector, drawn: Scene) -> Noted:
     """Look at a scene, and note what was tried in it."""
-    told, usual_among, variance_of = crowds.tried_changes, crowds.usual_among, crowds.pixel_variance
+    told, usual_among, variance_of = splitting.tried_changes, splitting.usual_among, splitting.pixel_variance
     changes: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
     rounds: list[tuple[np.ndarray, np.ndarray, float]] = []
     noise = [np.inf]
@@ -184,7 +184,7 @@ def noted_of(detector: Detector, drawn: Scene) -> Noted:
         changes.append((tried.terms(), tried.split, found[len(now) :] & found[proposals.at]))
         return tried
 
-    with patch.multiple(crowds, tried_changes=note, usual_among=usual, pixel_variance=variance):
+    with patch.multiple(splitting, tried_changes=note, usual_among=usual, pixel_variance=variance):
         detector.candidates(drawn.image, 0.1, Settings())
     columns = [*zip(*changes, strict=True)] or [[np.zeros((0, 13))], [np.zeros(0, bool)], [np.zeros(0, bool)]]
     of_heights = [*zip(*rounds, strict=True)] or [np.zeros((0, 15)), np.zeros((0, 2)), np.zeros(0)]

@@ -19,7 +19,7 @@ from puncta_scenes import (
     two_populations,
 )
 
-from napari_tam.puncta.emitters import values_at
+from napari_tam.puncta.crowds.emitters import values_at
 from napari_tam.puncta.spot_input import roundness
 
 #: How often a crowd is smoothed afterwards.

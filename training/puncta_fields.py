@@ -19,7 +19,7 @@ from puncta_cells import crowd_field, hazy_field, wide_field
 from puncta_scenes import COLUMNS, IGNORED, Lens, between, drawn_field, filtered
 
 from napari_tam.networks.predictor import MARGIN
-from napari_tam.puncta.emitters import values_at
+from napari_tam.puncta.crowds.emitters import values_at
 from napari_tam.puncta.spot_input import network_input, pixel_noise, repair_hot_pixels
 from napari_tam.puncta.working_scale import LARGER_PX, MOST_TIMES
 from napari_tam.simulate.parameters import random_parameters

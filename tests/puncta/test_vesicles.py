@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from napari_tam.puncta.crowds.resolving import resolve_crowds
 from napari_tam.puncta.detect import measure_spots
-from napari_tam.puncta.resolving import resolve_crowds
 from napari_tam.puncta.vesicles import is_vesicle
 from napari_tam.settings import Settings
 

@@ -11,9 +11,9 @@ from scipy.optimize import linear_sum_assignment
 from scipy.special import erf
 
 from napari_tam.networks.predictor import Predictor
+from napari_tam.puncta.crowds.emitters import REACH
+from napari_tam.puncta.crowds.resolving import FIT_COLUMNS
 from napari_tam.puncta.detect import NetworkDetector
-from napari_tam.puncta.emitters import REACH
-from napari_tam.puncta.resolving import FIT_COLUMNS
 from napari_tam.settings import Settings
 from napari_tam.volume.crowds import Parted
 from napari_tam.volume.detect import StackDetector

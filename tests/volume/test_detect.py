@@ -7,8 +7,8 @@ from bundled import need
 
 from napari_tam.networks.predictor import Predictor
 from napari_tam.puncta import detect
+from napari_tam.puncta.crowds.resolving import FIT_COLUMNS
 from napari_tam.puncta.detect import NetworkDetector
-from napari_tam.puncta.resolving import FIT_COLUMNS
 from napari_tam.settings import Settings
 from napari_tam.volume.detect import VOLUME_SPOT_COLUMNS, StackDetector, climb
 

@@ -19,11 +19,11 @@ from napari_tam.networks.averaging import averaged
 from napari_tam.networks.threads import together
 from napari_tam.puncta import photometry
 from napari_tam.puncta.contrast import Contrast, prominence_in
+from napari_tam.puncta.crowds.resolving import Likely, resolve_crowds
 from napari_tam.puncta.flows import LOWEST_SCORE
 from napari_tam.puncta.patches import FWHM, Float, Points
 from napari_tam.puncta.preparing import Ready, lie_in, prepare
 from napari_tam.puncta.psf_width import TYPICAL_SIGMA_PX, width_among
-from napari_tam.puncta.resolving import Likely, resolve_crowds
 from napari_tam.puncta.selection import KEPT, select
 from napari_tam.puncta.spot_input import response
 from napari_tam.puncta.vesicles import is_vesicle, width_error

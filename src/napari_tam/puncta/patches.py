@@ -14,6 +14,10 @@ Float = npt.NDArray[np.float32]
 
 Points = npt.NDArray[np.float64]
 
+Doubles = npt.NDArray[np.float64]
+
+Index = npt.NDArray[np.intp]
+
 
 #: Full width at half maximum of a Gaussian, over its sigma.
 FWHM = 2 * float(np.sqrt(2 * np.log(2)))

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from napari_tam.puncta.light_loops import add_windows
+from napari_tam.puncta.patch_loops import add_windows
 from napari_tam.puncta.patches import Float, Patches, Points, background, gaussian_widths, tilted
 
 #: What has less than this share of a neighbour's height, within so many of that one's sigma, is its flank; so

@@ -14,8 +14,7 @@ from napari_tam.puncta.patches import nearest_pixels
 from napari_tam.puncta.spot_input import pixel_noise
 
 if TYPE_CHECKING:
-    from napari_tam.puncta.emitters import Doubles
-    from napari_tam.puncta.patches import Float, Points
+    from napari_tam.puncta.patches import Doubles, Float, Points
 
 #: Width (sigma) of a punctum that detection starts from, in pixels.
 TYPICAL_SIGMA_PX = 1.4

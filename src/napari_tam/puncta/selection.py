@@ -34,7 +34,7 @@ KEPT = ""
 def sure_ones(candidates: pd.DataFrame, score: float) -> npt.NDArray[np.bool_]:
     """Tell which candidates a threshold is learnt from: nothing but their contrast may speak against them.
 
-    Those of exactly this score have no say (`napari_tam.puncta.resolving.EVEN`).
+    Those of exactly this score have no say (`napari_tam.puncta.crowds.resolving.EVEN`).
     """
     return ((candidates["reason"] == KEPT) & (candidates["score"] > score)).to_numpy(bool)
 

@@ -13,14 +13,13 @@ import numpy as np
 import numpy.typing as npt
 from scipy.ndimage import gaussian_filter1d, maximum_filter1d
 
-from napari_tam.puncta.emitters import Emitters
-from napari_tam.puncta.pixel_model import CUT, background_image
+from napari_tam.puncta.crowds.emitters import Emitters
+from napari_tam.puncta.crowds.pixel_model import CUT, background_image
 
 if TYPE_CHECKING:
-    from napari_tam.puncta.patches import Float, Points
+    from napari_tam.puncta.patches import Doubles, Float, Points
     from napari_tam.puncta.working_scale import LogOdds
 
-Doubles = npt.NDArray[np.float64]
 
 #: Where a plane's log odds of a punctum are above the first of these there may be one: there, so many sigma
 #: around it, and in so many planes above and below, nothing is background.

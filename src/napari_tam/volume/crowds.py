@@ -1,4 +1,4 @@
-"""Several puncta in one spot of a stack: a fit with a stopping rule, as `puncta.crowds` does in a plane.
+"""Several puncta in one spot of a stack: a fit with a stopping rule (of a plane: `napari_tam.puncta.crowds`).
 
 Where light is left over beside an emitter another one is tried: those around it are fitted together anew, and
 it stays if chi² falls by enough, the heights having a say.
@@ -15,26 +15,24 @@ import numpy.typing as npt
 from scipy.ndimage import gaussian_filter1d, maximum_filter
 from scipy.spatial import cKDTree
 
-from napari_tam.puncta.crowds import FAINTER, LEAST_SHARE, LEAST_SNR
-from napari_tam.puncta.emitters import REACH, Emitters
-from napari_tam.puncta.heights import LEAST_SPREAD, usual_height
-from napari_tam.puncta.pixel_model import pixel_variance
+from napari_tam.puncta.crowds.emitters import REACH, Emitters
+from napari_tam.puncta.crowds.heights import LEAST_SPREAD, usual_height
+from napari_tam.puncta.crowds.pixel_model import pixel_variance
+from napari_tam.puncta.crowds.splitting import FAINTER, LEAST_SHARE, LEAST_SNR
 from napari_tam.stopping import checkpoint
 from napari_tam.volume.background import haze
 from napari_tam.volume.light_loops import AWAY, add_light, misfit, refine
 from napari_tam.volume.segment import Montage
 
 if TYPE_CHECKING:
-    from napari_tam.puncta.patches import Float, Points
+    from napari_tam.puncta.patches import Doubles, Float, Index, Points
 
-Doubles = npt.NDArray[np.float64]
-Index = npt.NDArray[np.intp]
 
 #: Light left over of so many SD is tried, so many sigma from an emitter at most.
 LEFT_OVER, BESIDE = 3.0, 4.5
 
 #: Least fall of chi² (with the heights' say) for a further emitter, and how many times the misfit of most
-#: single puncta is no sign of one. (In planes `napari_tam.puncta.worth` tells, by more.)
+#: single puncta is no sign of one. (In planes `napari_tam.puncta.crowds.worth` tells, by more.)
 MORE_PAYS, TAIL = 12.0, 3.0
 
 #: Emitters within so many sigma of a new one are fitted again with it, in so many sweeps.
@@ -412,8 +410,9 @@ def _usual(now: Parted, sigma: Doubles) -> tuple[float, float]:
 def _misfit_of_singles(now: Parted, left: _Left) -> tuple[float, float]:
     """Fall of chi² that a further emitter brings to one that stands alone, over its squared SNR.
 
-    One beside it in the plane, and one above or below. As `napari_tam.puncta.crowds.misfit_of_singles`: real
-    spots are no Gaussians, and least of all along z, where wide-field light spreads like an hourglass.
+    One beside it in the plane, and one above or below. As that of planes (`misfit_of_singles` in
+    `napari_tam.puncta.crowds.splitting`): real spots are no Gaussians, and least of all along z, where
+    wide-field light spreads like an hourglass.
     """
     alone = np.flatnonzero(now.free & stand_alone(now, left.sigma))
     if len(alone) < LEAST_SINGLES:

@@ -12,9 +12,9 @@ import pandas as pd
 from scipy.ndimage import gaussian_filter1d
 
 from napari_tam.puncta.contrast import contrast_at
+from napari_tam.puncta.crowds.resolving import FIT_COLUMNS
 from napari_tam.puncta.detect import SPOT_COLUMNS, least_noise
 from napari_tam.puncta.psf_width import TYPICAL_SIGMA_PX
-from napari_tam.puncta.resolving import FIT_COLUMNS
 from napari_tam.puncta.selection import KEPT, select
 from napari_tam.puncta.spot_input import repair_hot_pixels
 from napari_tam.puncta.vesicles import is_vesicle, width_error

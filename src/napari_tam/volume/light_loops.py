@@ -1,4 +1,4 @@
-"""Loops over the voxels around the emitters of a stack; the 3-D counterpart of `puncta.light_loops`.
+"""Loops over the voxels around the emitters of a stack; the 3-D counterpart of `puncta.crowds.light_loops`.
 
 Stacks are (Z, Y, X) float32, `points` (N, 3) z, y and x in voxels, `peak` (N,) and `sigma` (N, 2) along z and
 in the plane, all float64. An emitter's window reaches `reach` sigma from the voxel it began at.

@@ -11,13 +11,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from napari_tam.puncta.patches import FWHM, Float, Points
+from napari_tam.puncta.patches import FWHM, Doubles, Float, Points
 from napari_tam.volume.windows import APERTURE, SHELL, Windows, batches, reach_of
 
 __all__ = ["FWHM", "Photometry", "measure"]
 
 Voxels = npt.NDArray[np.intp]
-Doubles = npt.NDArray[np.float64]
 
 #: A clear punctum that stands alone may be narrower or wider than the typical one by these factors.
 WIDTHS = (0.7, 1.8)

@@ -7,21 +7,21 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.spatial import cKDTree
 
-from napari_tam.puncta.emitters import REACH
+from napari_tam.puncta.crowds.emitters import REACH
 from napari_tam.volume.crowds import voxels_of
 
 if TYPE_CHECKING:
-    from napari_tam.puncta.patches import Float
-    from napari_tam.volume.crowds import Doubles, Parted
+    from napari_tam.puncta.patches import Doubles, Float
+    from napari_tam.volume.crowds import Parted
 
 
 def standard_errors(emitters: Parted, weight: Float, sigma: Doubles, *, neighbours: int = 6) -> Doubles:
     """Least standard errors (Cramér-Rao) of height, and of z, y and x in voxels, (N, 4).
 
-    As `napari_tam.puncta.emitters.standard_errors`: the inverse of the Fisher information of each emitter,
-    its nearest neighbours and a constant background together. In units of a punctum's width all are round
-    Gaussians of width 1, whose overlap integrals hang on the distance d alone: ``π^1.5 exp(-d² / 4)`` and
-    its derivatives.
+    As `standard_errors` of `napari_tam.puncta.crowds.emitters`: the inverse of the Fisher information of
+    each emitter, its nearest neighbours and a constant background together. In units of a punctum's width
+    all are round Gaussians of width 1, whose overlap integrals hang on the distance d alone:
+    ``π^1.5 exp(-d² / 4)`` and its derivatives.
 
     Parameters
     ----------

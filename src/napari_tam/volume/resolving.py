@@ -1,4 +1,4 @@
-"""From a table of a stack's candidates to one of emitters, as `napari_tam.puncta.resolving` for a plane."""
+"""From a table of a stack's candidates to one of emitters; of a plane: `napari_tam.puncta.crowds`."""
 
 from __future__ import annotations
 
@@ -7,10 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from napari_tam.puncta.heights import usual_height
-from napari_tam.puncta.patches import FWHM
-from napari_tam.puncta.psf_width import spectral_width
-from napari_tam.puncta.resolving import (
+from napari_tam.puncta.crowds.heights import usual_height
+from napari_tam.puncta.crowds.resolving import (
     ALIKE,
     FIT_COLUMNS,
     LEAST_CLEAR,
@@ -19,6 +17,8 @@ from napari_tam.puncta.resolving import (
     SCALES,
     WIDE,
 )  # fmt: skip
+from napari_tam.puncta.patches import FWHM
+from napari_tam.puncta.psf_width import spectral_width
 from napari_tam.volume.crowds import Parted, resolve, stand_alone, voxels_of
 from napari_tam.volume.photometry import in_filter
 from napari_tam.volume.precision import standard_errors
@@ -26,8 +26,7 @@ from napari_tam.volume.precision import standard_errors
 if TYPE_CHECKING:
     import pandas as pd
 
-    from napari_tam.puncta.patches import Float, Points
-    from napari_tam.volume.crowds import Doubles
+    from napari_tam.puncta.patches import Doubles, Float, Points
 
 AXES = ["z_px", "y_px", "x_px"]
 
@@ -68,7 +67,7 @@ def resolve_crowds(
 
     Returns
     -------
-    One row per punctum, the columns of `table` and `napari_tam.puncta.resolving.FIT_COLUMNS`.
+    One row per punctum, the columns of `table` and `napari_tam.puncta.crowds.resolving.FIT_COLUMNS`.
     """
     seeds = _seeds(table, sigma)
     whole = len(volume) >= 2 * SEEN_Z * sigma[0]

@@ -68,16 +68,6 @@ def add_bells(image: Any, points: Any, peak: Any, sigma: Any, reach: float, time
 
 
 @compiled
-def add_windows(image: Any, corner: Any, light: Any) -> None:
-    """Add windows (N, size, size) to an image where their first pixels (N, 2) are."""
-    for i in range(len(corner)):
-        for row in range(light.shape[1]):
-            line, more = image[corner[i, 0] + row, corner[i, 1] :], light[i, row]
-            for k in range(len(more)):
-                line[k] += more[k]
-
-
-@compiled
 def clear(image: Any, points: Any, sigma: Any, reach: float) -> None:
     """Set an image to 0 in the windows of emitters."""
     for i in range(len(sigma)):

@@ -10,11 +10,11 @@ import cv2
 import numpy as np
 
 from napari_tam.networks.threads import shares, together
-from napari_tam.puncta.emitters import FEW, Doubles, Emitters, Index, arrays, near_pairs
-from napari_tam.puncta.light_loops import SQUARE, curvatures, lit_squares, peaks_left
+from napari_tam.puncta.crowds.emitters import FEW, Emitters, arrays, near_pairs
+from napari_tam.puncta.crowds.light_loops import SQUARE, curvatures, lit_squares, peaks_left
 
 if TYPE_CHECKING:
-    from napari_tam.puncta.patches import Float, Points
+    from napari_tam.puncta.patches import Doubles, Float, Index, Points
 
 #: Least fall of chi² that is worth a try.
 WORTH_A_TRY = 3.0

@@ -2,7 +2,7 @@
 
 Each round proposes splits (a spot too long for one emitter) and further emitters (light left over beside
 one), fits everything around them together, and keeps what is about as likely right as not
-(`napari_tam.puncta.worth`).
+(`napari_tam.puncta.crowds.worth`).
 """
 
 from __future__ import annotations
@@ -14,25 +14,17 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from napari_tam.puncta.emitters import (
-    REACH,
-    Doubles,
-    Emitters,
-    add_light,
-    refine,
-    values_at,
-    weight_at,
-)
-from napari_tam.puncta.heights import light_around, usual_among
-from napari_tam.puncta.light_loops import flat_misfits, unexplained
-from napari_tam.puncta.pixel_model import pixel_variance
-from napari_tam.puncta.proposals import NEAR, LeftOver, Proposals, curvature, propose
+from napari_tam.puncta.crowds.emitters import REACH, Emitters, add_light, refine, values_at, weight_at
+from napari_tam.puncta.crowds.heights import light_around, usual_among
+from napari_tam.puncta.crowds.light_loops import flat_misfits, unexplained
+from napari_tam.puncta.crowds.pixel_model import pixel_variance
+from napari_tam.puncta.crowds.proposals import NEAR, LeftOver, Proposals, curvature, propose
+from napari_tam.puncta.crowds.worth import UNKNOWN, Tried
 from napari_tam.puncta.psf_width import ALONE
-from napari_tam.puncta.worth import UNKNOWN, Tried
 from napari_tam.stopping import checkpoint
 
 if TYPE_CHECKING:
-    from napari_tam.puncta.patches import Float
+    from napari_tam.puncta.patches import Doubles, Float
 
 #: Least fall of chi² with which a further emitter is tried.
 TRIED = 12.0

@@ -15,15 +15,13 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_tam.networks.threads import shares, together
-from napari_tam.puncta.joint_fit import MOST_MOVED, fit
-from napari_tam.puncta.light_loops import add_bells
-from napari_tam.puncta.patches import nearest_pixels
+from napari_tam.puncta.crowds.joint_fit import MOST_MOVED, fit
+from napari_tam.puncta.crowds.light_loops import add_bells
+from napari_tam.puncta.patches import Doubles, Index, nearest_pixels
 
 if TYPE_CHECKING:
     from napari_tam.puncta.patches import Float, Points
 
-Index = npt.NDArray[np.intp]
-Doubles = npt.NDArray[np.float64]
 
 #: An emitter is drawn and fitted within so many sigma.
 REACH = 3.2

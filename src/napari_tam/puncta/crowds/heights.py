@@ -3,7 +3,7 @@
 Two that lie too near each other to be told apart look like one that is brighter, and in full cells most do.
 So what is asked first are those with the least light around them. How much these still hide depends on how
 full the image is, how much heights differ and how near to each other puncta were told apart: that was learnt
-on drawn scenes with known puncta (``training/crowd_rule.py``; ``crowds.json``).
+on drawn scenes with known puncta (``training/crowd_rule.py``; ``rules.json``).
 """
 
 from __future__ import annotations
@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_tam.networks.perceptron import stored
-from napari_tam.puncta.emitters import near_pairs
+from napari_tam.puncta.crowds.emitters import near_pairs
 
 if TYPE_CHECKING:
-    from napari_tam.puncta.emitters import Doubles, Emitters, Index
+    from napari_tam.puncta.crowds.emitters import Emitters
+    from napari_tam.puncta.patches import Doubles, Index
 
 #: Where the weights are.
-WEIGHTS = ("napari_tam.puncta", "crowds.json")
+WEIGHTS = ("napari_tam.puncta.crowds", "rules.json")
 
 #: With fewer puncta nothing is known of single ones.
 LEAST_KNOWN = 10

@@ -4,7 +4,7 @@ How much better the image is explained is only a part of the answer. Cells leave
 always explains; in a crowd a second one is likely, and where hardly any lie around it is not; two of usual
 height are likelier than one twice as bright; and what the network does not see is seldom there. How all of
 these count together was learnt on drawn scenes with known puncta (``training/crowd_rule.py``): a perceptron
-with one hidden layer for splits, and one for further emitters (``crowds.json``).
+with one hidden layer for splits, and one for further emitters (``rules.json``).
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_tam.networks.perceptron import stored
-from napari_tam.puncta.heights import WEIGHTS
+from napari_tam.puncta.crowds.heights import WEIGHTS
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from napari_tam.puncta.emitters import Doubles
+    from napari_tam.puncta.patches import Doubles
 
 #: A fall of chi² by so many times what another shape would explain speaks for a second one.
 BEYOND = 2.0

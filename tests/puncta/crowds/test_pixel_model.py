@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from napari_tam.puncta.emitters import Emitters
-from napari_tam.puncta.pixel_model import background_image
+from napari_tam.puncta.crowds.emitters import Emitters
+from napari_tam.puncta.crowds.pixel_model import background_image
 
 SHAPE, SIGMA = (96, 128), 1.4
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from scipy.spatial import cKDTree
 
 from napari_tam.networks.perceptron import stored
-from napari_tam.puncta.emitters import Emitters
-from napari_tam.puncta.heights import (
+from napari_tam.puncta.crowds.emitters import Emitters
+from napari_tam.puncta.crowds.heights import (
     LEAST_KNOWN,
     LEAST_SPREAD,
     WEIGHTS,
@@ -21,7 +21,7 @@ from napari_tam.puncta.heights import (
     spread_of_loneliest,
     usual_among,
 )
-from napari_tam.puncta.worth import Tried
+from napari_tam.puncta.crowds.worth import Tried
 
 SIGMA = 1.4
 

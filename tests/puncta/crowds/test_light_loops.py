@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from napari_tam.puncta import light_loops
-from napari_tam.puncta.emitters import Emitters, add_light, arrays, refine
-from napari_tam.puncta.proposals import LeftOver, curvature
+from napari_tam.puncta.crowds import light_loops
+from napari_tam.puncta.crowds.emitters import Emitters, add_light, arrays, refine
+from napari_tam.puncta.crowds.proposals import LeftOver, curvature
 from napari_tam.puncta.spot_input import SCALE_PX, response, rough, thinned
 
 FEW = settings(max_examples=20, deadline=None)

@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_tam.networks.threads import together
-from napari_tam.puncta.emitters import Emitters, pixels_around
-from napari_tam.puncta.light_loops import precision_of, response_samples, rough_at
+from napari_tam.puncta.crowds.emitters import Emitters, pixels_around
+from napari_tam.puncta.crowds.light_loops import precision_of, response_samples, rough_at
 from napari_tam.puncta.spot_input import SCALE_PX, noise_at_scale
 
 if TYPE_CHECKING:

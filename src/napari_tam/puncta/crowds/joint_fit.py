@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from napari_tam.compiled import compiled
-from napari_tam.puncta.light_loops import add_bells, clear, gradients, matched, misfits
+from napari_tam.puncta.crowds.light_loops import add_bells, clear, gradients, matched, misfits
 
 #: The step is solved for until this share of the (preconditioned, squared) gradient is left.
 SOLVED = 1e-9

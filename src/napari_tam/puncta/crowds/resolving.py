@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from napari_tam.puncta.crowds import ROUNDS, resolve, stand_alone
-from napari_tam.puncta.emitters import Emitters, groups_of, standard_errors, values_at
+from napari_tam.puncta.crowds.emitters import Emitters, groups_of, standard_errors, values_at
+from napari_tam.puncta.crowds.haze import solve_haze
+from napari_tam.puncta.crowds.heights import spread_of_loneliest, usual_among
+from napari_tam.puncta.crowds.pixel_model import background_image
+from napari_tam.puncta.crowds.splitting import ROUNDS, resolve, stand_alone
 from napari_tam.puncta.flows import LOWEST_SCORE
-from napari_tam.puncta.haze import solve_haze
-from napari_tam.puncta.heights import spread_of_loneliest, usual_among
 from napari_tam.puncta.patches import FWHM, Float
-from napari_tam.puncta.pixel_model import background_image
 from napari_tam.puncta.psf_width import psf_width, spectral_width
 from napari_tam.puncta.vesicles import is_vesicle
 
@@ -24,8 +24,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from napari_tam.puncta.emitters import Doubles, Index
-    from napari_tam.puncta.patches import Points
+    from napari_tam.puncta.patches import Doubles, Index, Points
 
 #: What is so many times wider than a single punctum is one object, and never split.
 WIDE = 1.5

@@ -14,8 +14,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from napari_tam.puncta.emitters import Emitters, add_light, arrays, near_pairs
-from napari_tam.puncta.light_loops import block_sums, matched, pair_sums
+from napari_tam.puncta.crowds.emitters import Emitters, add_light, arrays, near_pairs
+from napari_tam.puncta.crowds.light_loops import block_sums, matched, pair_sums
 
 if TYPE_CHECKING:
     from napari_tam.puncta.patches import Float

@@ -13,14 +13,14 @@ from scipy.spatial import cKDTree
 from napari_tam.evaluate.matching import match_points
 from napari_tam.networks import threads
 from napari_tam.pipeline.models import load_models
-from napari_tam.puncta.crowds import COUNTED_WITHIN, DENSE, log_density, resolve
+from napari_tam.puncta.crowds.emitters import Emitters, add_light, refine, standard_errors
+from napari_tam.puncta.crowds.haze import solve_haze
+from napari_tam.puncta.crowds.heights import light_around
+from napari_tam.puncta.crowds.resolving import FIT_COLUMNS, one_width, resolve_crowds
+from napari_tam.puncta.crowds.splitting import COUNTED_WITHIN, DENSE, log_density, resolve
+from napari_tam.puncta.crowds.worth import Tried
 from napari_tam.puncta.detect import measure_spots
-from napari_tam.puncta.emitters import Emitters, add_light, refine, standard_errors
-from napari_tam.puncta.haze import solve_haze
-from napari_tam.puncta.heights import light_around
 from napari_tam.puncta.psf_width import spectral_width
-from napari_tam.puncta.resolving import FIT_COLUMNS, one_width, resolve_crowds
-from napari_tam.puncta.worth import Tried
 from napari_tam.settings import Settings
 
 SIGMA, LEVEL = 1.4, 40.0
