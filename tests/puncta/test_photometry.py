@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from napari_tam.puncta.contrast import Contrast
-from napari_tam.puncta.patches import FWHM, Patches, background, gaussian_widths
+from napari_tam.puncta.patches import FWHM, Patches, background, gaussian_widths, tilted
 from napari_tam.puncta.photometry import (
     CROWDED,
     Photometry,
@@ -288,6 +288,18 @@ def test_a_slope_moves_no_punctum_and_is_no_noise(slope: float) -> None:
     assert found.sigma == pytest.approx(np.full(24, SIGMA), rel=0.10)
     assert found.intensity == pytest.approx(light(spots), rel=0.06)
     assert np.median(found.noise) == pytest.approx(4, rel=0.15)
+
+
+@pytest.mark.parametrize("slope", [0.3, 2.0])
+def test_pixels_that_equal_the_level_have_a_say_in_the_slope(slope: float) -> None:
+    down = np.arange(400.0)[:, None]
+    plane = np.round(100 + slope * down + np.random.default_rng(0).normal(0, 0.7, (400, 400)))
+    places = np.stack(np.meshgrid(*[np.arange(20.0, 380, 20)] * 2), axis=-1).reshape(-1, 2)
+    patches = Patches(plane.astype(np.float32), places, 8)
+    ground = background(patches, 4.5, 7.0)
+    sloped = tilted(patches, 4.5, 7.0, ground, np.zeros_like(patches.pixels)).reshape(-1, 17, 17)
+    assert np.diff(sloped, axis=1).mean() == pytest.approx(slope, rel=0.03)
+    assert np.diff(sloped, axis=2).mean() == pytest.approx(0, abs=0.01)
 
 
 def test_what_has_no_light_of_its_own_beside_a_brighter_one_is_its_flank() -> None:

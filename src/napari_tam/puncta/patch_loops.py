@@ -1,17 +1,120 @@
-"""Loops over the pixels around puncta, compiled (`napari_tam.compiled`)."""
+"""Loops over the pixels around puncta, compiled (`napari_tam.compiled`).
+
+Windows are those of `napari_tam.puncta.patches.Patches`: N squares of P pixels, flat, around whole pixels.
+`shift` (N, 2) says how far in y and x each punctum is off the middle of its window.
+"""
 
 from __future__ import annotations
 
 from typing import Any
+
+import numpy as np
 
 from napari_tam.compiled import compiled
 
 
 @compiled
 def add_windows(image: Any, corner: Any, light: Any) -> None:
-    """Add windows (N, size, size) to an image where their first pixels (N, 2) are."""
-    for i in range(len(corner)):
-        for row in range(light.shape[1]):
-            line, more = image[corner[i, 0] + row, corner[i, 1] :], light[i, row]
-            for k in range(len(more)):
-                line[k] += more[k]
+    """Add windows (N, edge, edge) to an image, their first pixels at `corner` (N, 2)."""
+    edge = light.shape[1]
+    for i in range(len(light)):
+        for k in range(edge):
+            for m in range(edge):
+                image[corner[i, 0] + k, corner[i, 1] + m] += light[i, k, m]
+
+
+@compiled
+def bells(out: Any, shift: Any, peak: Any, sigma: Any) -> None:
+    """Write Gaussians of a height and a width (px) each to windows (N, P)."""
+    edge = int(np.sqrt(out.shape[1]))
+    across = np.empty(edge, np.float32)
+    for i in range(len(out)):
+        scale = -0.5 / (sigma[i] * sigma[i])
+        for k in range(edge):
+            away = k - edge // 2 - shift[i, 1]
+            across[k] = np.exp(scale * away * away)
+        for k in range(edge):
+            away = k - edge // 2 - shift[i, 0]
+            down = np.float32(peak[i] * np.exp(scale * away * away))
+            line = out[i, k * edge : (k + 1) * edge]
+            for m in range(edge):
+                line[m] = down * across[m]
+
+
+@compiled
+def ring_values(out: Any, count: Any, pixels: Any, shift: Any, inner: Any, outer: Any) -> None:
+    """Write the values of windows (N, P) that lie between radii (N,) to the beginnings of rows.
+
+    Those that are not known (NaN) are left out; `count` (N,) says how many there are. What is left of each
+    row is infinite.
+    """
+    edge = int(np.sqrt(pixels.shape[1]))
+    for i in range(len(pixels)):
+        found, least, most = 0, inner[i] * inner[i], outer[i] * outer[i]
+        for k in range(edge):
+            y = np.float32(k - edge // 2) - shift[i, 0]
+            for m in range(edge):
+                x = np.float32(m - edge // 2) - shift[i, 1]
+                squared = y * y + x * x
+                value = pixels[i, k * edge + m]
+                if least <= squared <= most and value == value:
+                    out[i, found] = value
+                    found += 1
+        out[i, found:] = np.inf
+        count[i] = found
+
+
+@compiled
+def moments(out: Any, light: Any, shift: Any, sigma: Any) -> None:
+    """Sum light (N, P) with a Gaussian as the weight: Σw, Σ|w|, Σw y, Σw x and Σw (y² + x²), (N, 5).
+
+    Places are relative to the punctum.
+    """
+    edge = int(np.sqrt(light.shape[1]))
+    across = np.empty(edge, np.float32)
+    for i in range(len(light)):
+        scale = -0.5 / (sigma[i] * sigma[i])
+        for m in range(edge):
+            x = m - edge // 2 - shift[i, 1]
+            across[m] = np.exp(scale * x * x)
+        out[i] = 0
+        for k in range(edge):
+            y = k - edge // 2 - shift[i, 0]
+            down = np.exp(scale * y * y)
+            total, size, along, squared = 0.0, 0.0, 0.0, 0.0
+            for m in range(edge):
+                x = m - edge // 2 - shift[i, 1]
+                weight = across[m] * light[i, k * edge + m]
+                total += weight
+                size += abs(weight)
+                along += weight * x
+                squared += weight * x * x
+            out[i, 0] += down * total
+            out[i, 1] += down * size
+            out[i, 2] += down * total * y
+            out[i, 3] += down * along
+            out[i, 4] += down * (squared + total * y * y)
+
+
+@compiled
+def slopes(inner: float, outer: float, out: Any, light: Any, shift: Any, most: Any) -> None:
+    """Fit how light (N, P) between two radii rises along y and x, (N, 4): both, and how well each is known.
+
+    The latter is the sum of the squared distances along it. Light counts up to `most` (N,) either way.
+    """
+    edge = int(np.sqrt(light.shape[1]))
+    for i in range(len(light)):
+        down, across, of_down, of_across = 0.0, 0.0, 0.0, 0.0
+        for k in range(edge):
+            y = np.float32(k - edge // 2) - shift[i, 0]
+            for m in range(edge):
+                x = np.float32(m - edge // 2) - shift[i, 1]
+                value = light[i, k * edge + m]
+                if inner * inner <= y * y + x * x <= outer * outer and value == value:
+                    value = min(max(value, -most[i]), most[i])
+                    down += value * y
+                    across += value * x
+                    of_down += y * y
+                    of_across += x * x
+        out[i, 0], out[i, 1] = down / max(of_down, 1e-6), across / max(of_across, 1e-6)
+        out[i, 2], out[i, 3] = of_down, of_across

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
 from napari_tam.networks.threads import shares, together
+from napari_tam.puncta.patch_loops import bells, moments, ring_values, slopes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 Float = npt.NDArray[np.float32]
 
@@ -30,6 +35,12 @@ _CLIP_SD, _CLEAR_SLOPE = 2.5, 12.0
 
 #: A thread of its own is worth it for so many windows.
 MANY = 500
+
+
+def in_parts(task: Callable[..., None], *rows: npt.NDArray[Any]) -> None:
+    """Let a task write to arrays of as many rows, in a part of the rows for each free core."""
+    parts = shares(len(rows[0]), MANY)
+    together(*(partial(task, *(array[some] for array in rows)) for some in parts))
 
 
 def nearest_pixels(points: Points, shape: tuple[int, ...]) -> npt.NDArray[np.intp]:
@@ -62,10 +73,33 @@ class Patches:
 
     def move(self, shift: Float) -> None:
         """Set the points' sub-pixel offsets (n×2) from the windows' middle pixels."""
-        self.shift = shift
-        self.dy = self._y - shift[:, :1]
-        self.dx = self._x - shift[:, 1:]
-        self.squared = self.dy**2 + self.dx**2
+        self.shift = np.ascontiguousarray(shift, np.float32)
+
+    @property
+    def dy(self) -> Float:
+        """How far down of its point each pixel is, (n, pixels)."""
+        return self._y - self.shift[:, :1]
+
+    @property
+    def dx(self) -> Float:
+        """How far to the right of its point each pixel is, (n, pixels)."""
+        return self._x - self.shift[:, 1:]
+
+    @property
+    def squared(self) -> Float:
+        """Squared distance of each pixel to its point, (n, pixels)."""
+        return self.squared_of(slice(None))
+
+    def squared_of(self, some: slice | Index) -> Float:
+        """Return `squared` of some windows only."""
+        shift = self.shift[some]
+        return np.asarray((self._y - shift[:, :1]) ** 2 + (self._x - shift[:, 1:]) ** 2, np.float32)
+
+    def bells(self, peak: Float, sigma: Float) -> Float:
+        """Return a Gaussian of that height and width (px) at each point, (n, pixels)."""
+        result = np.empty((len(peak), self.size**2), np.float32)
+        in_parts(bells, result, self.shift, peak, sigma)
+        return result
 
     def above(self, level: Float, others: Float | None = None) -> Float:
         """Light above a level for each point, without the light of others; 0 beyond the image."""
@@ -89,27 +123,27 @@ def background(
     `others` is the light of neighbours to take away first.
     """
     pixels = patches.pixels if others is None else patches.pixels - others
-    radii = [np.broadcast_to(np.asarray(radius), (len(pixels), 1)) for radius in (inner, outer)]
-    parts = [
-        (pixels[some], patches.squared[some], *(r[some] for r in radii)) for some in shares(len(pixels), MANY)
-    ]
-    levels, spreads = zip(*together(*(partial(_of_rings, *part) for part in parts)), strict=True)
-    return np.concatenate(levels), np.concatenate(spreads)
+    count, radii = len(pixels), (inner, outer)
+    least, most = (np.broadcast_to(np.asarray(radius, np.float32).ravel(), count) for radius in radii)
+    level, spread = np.empty((2, count), np.float32)
+    in_parts(_of_rings, level, spread, pixels, patches.shift, least, most)
+    return level, spread
 
 
-def _of_rings(pixels: Float, squared: Float, inner: Float, outer: Float) -> tuple[Float, Float]:
-    """Return `background` of windows (N, pixels), by each pixel's squared distance and the radii (N, 1)."""
-    ring = np.where((squared >= inner**2) & (squared <= outer**2), pixels, np.float32(np.nan))
-    # Sort once: medians of a row with NaN at its end are a look-up.
-    ring.sort(axis=1)
-    level = _sorted_median(ring)
-    empty = np.isnan(level)
+def _of_rings(level: Float, spread: Float, pixels: Float, shift: Float, inner: Float, outer: Float) -> None:
+    """Write the `background` of windows (N, pixels) to (N,) levels and spreads."""
+    ring, known = np.empty_like(pixels), np.empty(len(pixels), np.intp)
+    ring_values(ring, known, pixels, shift, inner, outer)
+    empty = known == 0
     if empty.any():  # the annulus lies beyond a small image: all there is must do
-        ring[empty] = np.sort(pixels[empty], axis=1)
-        level[empty] = _sorted_median(ring[empty])
-    spread = np.abs(ring - level[:, None])
-    spread.sort(axis=1)
-    return level, _sorted_median(spread) * np.float32(1.4826)
+        ring[empty] = np.sort(np.where(np.isnan(pixels[empty]), np.inf, pixels[empty]), axis=1)
+        known[empty] = np.isfinite(ring[empty]).sum(axis=1)
+    ring = ring[:, : max(known.max(initial=1), 1)]
+    ring.sort(axis=1)
+    level[:] = _sorted_median(ring, known)
+    np.abs(ring - level[:, None], out=ring)
+    ring.sort(axis=1)
+    spread[:] = _sorted_median(ring, known) * np.float32(1.4826)
 
 
 def tilted(patches: Patches, inner: float, outer: float, ground: tuple[Float, Float], others: Float) -> Float:
@@ -133,28 +167,22 @@ def tilted(patches: Patches, inner: float, outer: float, ground: tuple[Float, Fl
     -------
     (N, P) grey values.
     """
-    level, noise = (values[:, None] for values in ground)
-    light = patches.pixels - others - level
+    level, noise = ground
+    light = patches.pixels - others
+    light -= level[:, None]
+    rise = np.empty((len(light), 4))
     # A neighbour that nobody knows of is no slope.
-    np.clip(light, -_CLIP_SD * noise, _CLIP_SD * noise, out=light)
-    light[(patches.squared < inner**2) | (patches.squared > outer**2)] = 0
-    ring = (light != 0).astype(np.float32)
-    slopes, clear = [], np.zeros(len(light), np.float32)
-    for away in (patches.dy, patches.dx):
-        weight = (ring * away**2).sum(axis=1)
-        slope = (light * away).sum(axis=1) / np.maximum(weight, 1e-6)
-        clear += slope**2 * weight / np.maximum(noise[:, 0] ** 2, 1e-12)
-        slopes.append(slope)
+    in_parts(partial(slopes, inner, outer), rise, light, patches.shift, _CLIP_SD * noise)
+    clear = (rise[:, :2] ** 2 * rise[:, 2:]).sum(axis=1) / np.maximum(noise**2, 1e-12)
     known = clear > _CLEAR_SLOPE
     known[patches.cut] = False
-    down, right = (np.where(known, slope, 0)[:, None] for slope in slopes)
+    down, right = (np.where(known, slope, 0)[:, None] for slope in rise[:, :2].T)
     return np.asarray(down * patches.dy + right * patches.dx, np.float32)
 
 
-def _sorted_median(rows: Float) -> Float:
-    count = rows.shape[1] - np.isnan(rows).sum(axis=1)
-    count = np.maximum(count, 1)
-    index = np.arange(len(rows))
+def _sorted_median(rows: Float, count: Index) -> Float:
+    """Median of the first so many of each row, (N,)."""
+    count, index = np.maximum(count, 1), np.arange(len(rows))
     return np.asarray((rows[index, (count - 1) // 2] + rows[index, count // 2]) / 2, np.float32)
 
 
@@ -169,19 +197,19 @@ def gaussian_widths(
     """
     sigma = start.copy()
     signal, cut = patches.above(level), patches.cut
+    sums = np.empty((len(sigma), 5))
     for _ in range(rounds):
-        bell = np.exp(-0.5 * patches.squared / sigma[:, None] ** 2)
-        weight = bell * signal
-        total = weight.sum(axis=1)
+        in_parts(moments, sums, signal, patches.shift, sigma)
+        total, size, along_y, along_x, squared = sums.T
         # Where noise outweighs the light, or the image's edge cuts it, there is no centroid to speak of.
-        good = total > 0.3 * np.abs(weight).sum(axis=1)
-        good[cut] &= (bell[cut] * patches.seen).sum(axis=1) > 0.97 * bell[cut].sum(axis=1)
+        good = total > 0.3 * size
+        bell = np.exp(-0.5 * patches.squared_of(cut) / sigma[cut, None] ** 2)
+        good[cut] &= (bell * patches.seen).sum(axis=1) > 0.97 * bell.sum(axis=1)
         safe = np.where(good, total, 1)
         # The weight pulls the centroid half-way back, hence the factor 2.
-        step_y = np.where(good, 2 * (weight * patches.dy).sum(axis=1) / safe, 0)
-        step_x = np.where(good, 2 * (weight * patches.dx).sum(axis=1) / safe, 0)
-        moment = np.where(good, (weight * patches.squared).sum(axis=1) / safe / 2, sigma**2 / 2)
-        step = np.clip(np.stack([step_y, step_x], axis=1), -0.4, 0.4).astype(np.float32)
+        step = np.where(good, 2 * np.stack([along_y, along_x]) / safe, 0).T
+        step = np.clip(step, -0.4, 0.4).astype(np.float32)
+        moment = np.where(good, squared / safe / 2, sigma**2 / 2)
         patches.move(np.clip(patches.shift + step, -1.2, 1.2))
         solved = moment * sigma**2 / np.maximum(sigma**2 - moment, 0.15 * sigma**2)
         sigma = np.clip(np.sqrt(np.maximum(solved, 0.16)), sigma / 1.5, sigma * 1.5)

@@ -57,11 +57,11 @@ def fit_peaks(patches: Patches, level: Float, sigma: Float, *, rounds: int = 60)
         ),
         shape=(count, count),
     )
-    shape = np.exp(-0.5 * patches.squared / sigma[:, None] ** 2)
+    shape = patches.bells(np.ones_like(sigma), sigma)
     shape[patches.cut] *= patches.seen
     # A patch may hold part of a wide punctum only; its own overlap integral then does too.
-    part = (shape**2).sum(axis=1) / (np.pi * sigma**2)
-    wanted = (shape * patches.above(level)).sum(axis=1) / np.minimum(part, 1)
+    part = np.einsum("ij,ij->i", shape, shape) / (np.pi * sigma**2)
+    wanted = np.einsum("ij,ij->i", shape, patches.above(level)) / np.minimum(part, 1)
     step = 1 / np.asarray(matrix.sum(axis=1)).ravel()
     peaks = np.maximum(wanted / (np.pi * sigma**2), 0)
     for _ in range(rounds if len(first) else 0):
@@ -93,7 +93,7 @@ class Model:
         add_windows(
             self.canvas,
             patches.corner - patches.size // 2 + self.margin,
-            own_light(patches, peak, sigma).reshape(-1, patches.size, patches.size),
+            patches.bells(peak, sigma).reshape(-1, patches.size, patches.size),
         )
 
     def others(self, patches: Patches, peak: Float, sigma: Float) -> Float:
@@ -102,12 +102,7 @@ class Model:
         windows = np.lib.stride_tricks.sliding_window_view(self.canvas, (size, size))
         start = patches.corner - size // 2 + self.margin
         everyone = windows[start[:, 0], start[:, 1]].reshape(len(peak), size**2)
-        return np.asarray(np.maximum(everyone - own_light(patches, peak, sigma), 0), np.float32)
-
-
-def own_light(patches: Patches, peak: Float, sigma: Float) -> Float:
-    """Light of each punctum in its own patch."""
-    return np.asarray(peak[:, None] * np.exp(-0.5 * patches.squared / sigma[:, None] ** 2), np.float32)
+        return np.asarray(np.maximum(everyone - patches.bells(peak, sigma), 0), np.float32)
 
 
 def settle_wide(
@@ -126,7 +121,7 @@ def settle_wide(
         level, _ = background(patches, reach, reach + 2.5)
         sigma = gaussian_widths(patches, level, sigma, low, high)
     light = patches.above(level)
-    shape = own_light(patches, np.ones_like(sigma), sigma)
+    shape = patches.bells(np.ones_like(sigma), sigma)
     shape[patches.cut] *= patches.seen
     peak = (shape * light).sum(axis=1) / (shape**2).sum(axis=1)
     inside = patches.squared <= (2.5 * sigma[:, None]) ** 2

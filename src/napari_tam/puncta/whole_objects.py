@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_tam.puncta.patches import Patches, nearest_pixels
-from napari_tam.puncta.photometry import CLEAR, CROWDED, LIKENESS, WIDEST, is_flank, measure, own_light
+from napari_tam.puncta.photometry import CLEAR, CROWDED, LIKENESS, WIDEST, is_flank, measure
 from napari_tam.puncta.psf_width import (
     FLAT,
     WIDEST_PX,
@@ -95,7 +95,7 @@ def are_gaussian(pixels: Float, found: Photometry) -> npt.NDArray[np.bool_]:
     light = patches.above(found.level)
     inside = patches.squared <= (WITHIN * found.sigma[:, None]) ** 2
     inside[patches.cut] &= patches.seen
-    rest = ((light - own_light(patches, found.peak, found.sigma)) ** 2 * inside).sum(axis=1)
+    rest = ((light - patches.bells(found.peak, found.sigma)) ** 2 * inside).sum(axis=1)
     noise = found.noise**2 * inside.sum(axis=1)
     whole = (light**2 * inside).sum(axis=1)
     return np.asarray(rest - noise < (1 - LIKENESS) * np.maximum(whole - noise, 0), bool)
