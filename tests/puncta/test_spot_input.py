@@ -290,4 +290,4 @@ def test_a_width_is_filtered_once_and_says_the_same_as_alone() -> None:
     for sigma in (1.4, 5.0, 1.4, 11.0):
         assert np.array_equal(contrast.at(places, sigma), contrast_at(image, places, sigma))
     assert contrast.answer(5.0) is contrast.answer(5.0)
-    assert contrast.of_plane(1.4) is contrast.of_plane(1.4)
+    assert contrast.around(1.4) is contrast.around(1.4)

@@ -53,7 +53,7 @@ def centres_from_flows(output: Float, *, steps: int = 14) -> tuple[Points, Float
     """
     height, width = output.shape[1:]
     low = float(np.log(LOWEST_SCORE / (1 - LOWEST_SCORE)))
-    rows, columns = np.nonzero(output[2] > low)
+    rows, columns = np.divmod(np.flatnonzero(output[2] > low), width)
     if not len(rows):
         return np.zeros((0, 2)), np.zeros(0, np.float32)
     chance = 1 / (1 + np.exp(-output[2][rows, columns]))
@@ -102,9 +102,9 @@ def _gather(
     points = np.stack(
         [np.bincount(member, chance * p, minlength=len(total) + 1)[1:] / safe for p in (y, x)], axis=1
     )
-    best = np.zeros(len(total) + 1)
+    best = np.zeros(len(total) + 1, np.float32)
     np.maximum.at(best, member, chance)
-    return points[enough], best[1:][enough].astype(np.float32), count[enough]
+    return points[enough], best[1:][enough], count[enough]
 
 
 @compiled

@@ -108,12 +108,12 @@ def pixel_noise(pixels: Float) -> float:
         risen = (pixels != floor).astype(np.uint8)
         alone = (risen == 1) & (cv2.filter2D(risen, -1, _CROSS, borderType=cv2.BORDER_CONSTANT) == 0)
         return 1.4826 * float(np.median(np.abs(pixels[alone] - floor))) if alone.any() else 0.0
-    step = 2 * max(1, pixels.shape[0] // 1024)
-    below = pixels[1::step, 1::2]
+    down, across = (2 * max(1, size // 1024) for size in pixels.shape)
+    below = pixels[1::down, 1::across]
     height, width = below.shape
     if not height * width:
         return 0.0
-    difference = np.abs(below - pixels[: step * height : step, : 2 * width : 2])
+    difference = np.abs(below - pixels[: down * height : down, : across * width : across])
     return float(np.median(difference)) * 1.4826 / float(np.sqrt(2))
 
 
@@ -146,7 +146,8 @@ def repair_hot_pixels(image: Plane) -> tuple[Float, npt.NDArray[np.intp]]:
     ring = np.ones((3, 3), np.uint8)
     ring[1, 1] = 0
     above = pixels - cv2.dilate(pixels, ring)
-    places = np.argwhere(above > max(_HOT_SD * pixel_noise(pixels), 1e-6))
+    hot = np.flatnonzero(above > max(_HOT_SD * pixel_noise(pixels), 1e-6))
+    places = np.stack(np.divmod(hot, pixels.shape[1]), axis=1)
     if not len(places):
         return pixels, places
     padded = cv2.copyMakeBorder(pixels, 2, 2, 2, 2, cv2.BORDER_REFLECT_101)
@@ -162,8 +163,7 @@ def repair_hot_pixels(image: Plane) -> tuple[Float, npt.NDArray[np.intp]]:
 
 def _span(pixels: Float) -> tuple[float, float]:
     """Median of a plane, and a thousandth of its range: what stands in for noise where there is none."""
-    rows = pixels[:: max(1, pixels.shape[0] // 512)]
-    centre, high = (float(value) for value in np.percentile(rows, (50, 99.9)))
+    centre, high = (float(value) for value in np.percentile(thinned(pixels), (50, 99.9)))
     return centre, max(1e-3 * (high - centre), 1e-6)
 
 

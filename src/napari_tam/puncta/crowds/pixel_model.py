@@ -29,6 +29,12 @@ CUT = 2.7
 #: theirs would be taken for it.
 NEAR_TO_FAR, SMOOTH = (1.0, 2.0, 4.0, 16.0), (4.0, 16.0)
 
+#: What a plane is fitted to is made smaller until a Gaussian of its surroundings has this sigma (px) or more.
+COARSE = 1.25
+
+#: So many pixels along each axis tell how large the noise is.
+TELLING = 300
+
 #: A slope counts as if so large a share of what is known had none.
 LEVEL = 0.1
 
@@ -79,7 +85,7 @@ def background_image(
     # Near places first; where there are none within reach, those further away.
     for reach in SMOOTH if taken is None else NEAR_TO_FAR:
         width = reach * sigma / factor
-        times = max(1, int(width / 2))
+        times = max(1, int(width / COARSE))
         fitted, known = (
             cv2.resize(image, share.shape[::-1], interpolation=cv2.INTER_LINEAR)
             for image in _planes_through(*_reduced((level, share), times), width / times)
@@ -151,7 +157,10 @@ def pixel_variance(rest: Float, light: Float, emitters: Emitters) -> Variance:
     emitters
         Those whose surroundings are looked at.
     """
-    grid = np.add.outer(np.arange(0, rest.size, 3 * rest.shape[1]), np.arange(0, rest.shape[1], 3)).ravel()
+    apart = [max(3, size // TELLING) for size in rest.shape]
+    grid = np.add.outer(
+        np.arange(0, rest.size, apart[0] * rest.shape[1]), np.arange(0, rest.shape[1], apart[1])
+    ).ravel()
     # Averaged, resampled or compressed images: what matters is the noise as a punctum meets it.
     step = [max(1, size // 512) for size in rest.shape]
     known = cv2.getGaussianKernel(8 * round(SCALE_PX) + 1, SCALE_PX, cv2.CV_32F).ravel()

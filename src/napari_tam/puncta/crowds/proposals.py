@@ -130,9 +130,11 @@ def matched_norm(weight: Float, sigma: float) -> Float:
         partial(cv2.sepFilter2D, weight, cv2.CV_32F, bell, bell, borderType=border),
         partial(cv2.boxFilter, weight, cv2.CV_32F, size, normalize=False, borderType=border),
     )
-    norm = norm - 2 * mean * crossed
-    norm = norm + mean**2 * plain
-    return np.asarray(np.maximum(norm, 1e-12), np.float32)
+    crossed *= 2 * mean
+    norm -= crossed
+    plain *= mean**2
+    norm += plain
+    return np.asarray(np.maximum(norm, 1e-12, out=norm), np.float32)
 
 
 class LeftOver:
