@@ -15,9 +15,11 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from napari_tam.networks.threads import together
+from napari_tam.networks.threads import shares, together
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from napari_tam.puncta.patches import Float
 
 Plane = npt.NDArray[np.generic]
@@ -55,8 +57,11 @@ _ROUGH = np.outer([1, -2, 1], [1, -2, 1]).astype(np.float32) / 6
 #: is hardly any of the latter (8 bit), steps between grey values are no puncta either.
 _MOST = 16.0
 
-#: Rows that are looked at together where a step goes over a whole plane.
-_STRIP = 64
+#: So many pixels along each axis tell a median.
+TELLING = 384
+
+#: Rows that are looked at together where a step goes over a whole plane, and where it looks at neighbours.
+_STRIP, _FILTERED = 64, 128
 
 #: The neighbours of a pixel.
 _CROSS = np.array([[0, 1, 0], [1, 0, 1], [0, 1, 0]], np.float32)
@@ -73,18 +78,43 @@ _HOT_SHARE = 0.12
 
 def response(pixels: Float, sigma: float) -> Float:
     """Laplacian of Gaussian of a plane, positive where it is brighter than its surroundings."""
-    smooth = cv2.GaussianBlur(pixels, (0, 0), sigma)
-    return np.asarray(-cv2.Laplacian(smooth, cv2.CV_32F), np.float32)
+    result = np.empty_like(pixels)
+    _filtered(partial(_peaked, sigma=sigma), pixels, sigma, result, slice(0, len(pixels)))
+    return result
 
 
 def roundness(pixels: Float, sigma: float) -> Float:
     """How much a plane curves down in the direction in which it curves least: 0 along edges and ridges."""
+    result = np.empty_like(pixels)
+    _filtered(partial(_round, sigma=sigma), pixels, sigma, result, slice(0, len(pixels)))
+    return result
+
+
+def _peaked(pixels: Float, sigma: float) -> Float:
+    smooth = cv2.GaussianBlur(pixels, (0, 0), sigma)
+    return np.asarray(cv2.Laplacian(smooth, cv2.CV_32F, scale=-1), np.float32)
+
+
+def _round(pixels: Float, sigma: float) -> Float:
     smooth = cv2.GaussianBlur(pixels, (0, 0), sigma)
     yy, xx, yx = (cv2.filter2D(smooth, cv2.CV_32F, kernel) for kernel in _SECOND)
     sum_, difference = yy + xx, yy - xx
     sum_ += cv2.magnitude(difference, yx)
     sum_ *= -0.5
     return np.asarray(np.maximum(sum_, 0, out=sum_), np.float32)
+
+
+def _filtered(look: Callable[[Float], Float], pixels: Float, sigma: float, out: Float, rows: slice) -> None:
+    """Write a filter's answer at some rows of a plane: strips stay in the processor's cache, planes do not.
+
+    The filter smooths by a Gaussian and looks at the neighbours of each pixel.
+    """
+    reach = int(np.ceil(4 * sigma)) + 2
+    for top in range(rows.start, rows.stop, _FILTERED):
+        bottom = min(top + _FILTERED, rows.stop)
+        first = max(top - reach, 0)
+        answer = look(pixels[first : bottom + reach])
+        out[top:bottom] = answer[top - first : bottom - first]
 
 
 def response_noise(sigma: float) -> float:
@@ -186,8 +216,8 @@ def crowding(response_to: Float) -> float:
 
 
 def thinned(plane: Float) -> Float:
-    """Return some 512 x 512 pixels of a larger plane: enough for medians."""
-    return plane[:: max(1, plane.shape[0] // 512), :: max(1, plane.shape[1] // 512)]
+    """Return some `TELLING` x `TELLING` pixels of a larger plane: enough for medians."""
+    return plane[:: max(1, plane.shape[0] // TELLING), :: max(1, plane.shape[1] // TELLING)]
 
 
 def noise_at_scale(pixels: Float, some: Float | None = None) -> float:
@@ -267,26 +297,31 @@ def network_input(pixels: Float, count: int = PLANES) -> Float:
         return normalise_spots(pixels)[None]
     centre, least = _span(pixels)
     light = pixels - np.float32(centre)
-    looks = [partial(response, light, sigma) for sigma in CONTRAST_PX]
-    gains = [_GAINS[sigma] for sigma in CONTRAST_PX]
-    if count > 3:
-        looks, gains = [*looks, partial(roundness, light, ROUND_PX)], [*gains, _ROUND_GAIN]
-    strengths = together(*looks)
-    noise = max(noise_at_scale(light, thinned(strengths[1])), least)
+    looks = [(partial(_peaked, sigma=sigma), sigma, _GAINS[sigma]) for sigma in CONTRAST_PX]
+    looks.append((partial(_round, sigma=ROUND_PX), ROUND_PX, _ROUND_GAIN))
     planes = np.empty((count, *pixels.shape), np.float32)
+    whole, *local = planes
+    looks = looks[: len(local)]
+    together(
+        *(
+            partial(_filtered, look, light, sigma, plane, rows)
+            for plane, (look, sigma, _) in zip(local, looks, strict=True)
+            for rows in shares(len(light), _FILTERED)
+        )
+    )
+    noise = max(noise_at_scale(light, thinned(local[1])), least)
     light /= np.float32(3 * noise)
     # The mean of a normal variable's size is its SD over 1.25.
     beside = [
-        partial(_beside, strength, 0.4 * noise * gain, plane)
-        for strength, gain, plane in zip(strengths, gains, planes[1:], strict=False)
+        partial(_beside, plane, 0.4 * noise * gain) for plane, (*_, gain) in zip(local, looks, strict=True)
     ]
-    together(partial(_arcsinh, light, planes[0]), *beside)
+    together(partial(_arcsinh, light, whole), *beside)
     return planes
 
 
-def _beside(strength: Float, least: float, out: Float) -> Float:
-    """Write a response in units of its mean size in the surroundings, at least so much, and compressed."""
+def _beside(strength: Float, least: float) -> None:
+    """Turn a response into units of its mean size in the surroundings, at least so much, and compress it."""
     around = cv2.blur(np.abs(strength), (SURROUND_PX, SURROUND_PX), borderType=cv2.BORDER_REFLECT)
     np.maximum(around, least, out=around)
     cv2.divide(strength, around, dst=around, scale=0.4)
-    return _arcsinh(np.asarray(around, np.float32), out)
+    _arcsinh(np.asarray(around, np.float32), strength)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from napari_tam.puncta.crowds import light_loops
 from napari_tam.puncta.crowds.emitters import Emitters, add_light, arrays, refine
 from napari_tam.puncta.crowds.proposals import LeftOver, curvature
-from napari_tam.puncta.spot_input import SCALE_PX, response, rough, thinned
+from napari_tam.puncta.spot_input import SCALE_PX, TELLING, response, rough, thinned
 
 FEW = settings(max_examples=20, deadline=None)
 SHAPES = st.tuples(st.integers(3, 90), st.integers(3, 700))
@@ -37,7 +37,7 @@ def scattered(n: int, size: int, seed: int) -> np.ndarray:
 def test_sampled_responses_are_those_of_the_whole_image(shape: tuple[int, int], seed: int) -> None:
     image = noise(shape, seed)
     bell = cv2.getGaussianKernel(8 * round(SCALE_PX) + 1, SCALE_PX, cv2.CV_32F).ravel()
-    sampled = light_loops.response_samples(image, bell, *(max(1, n // 512) for n in shape))
+    sampled = light_loops.response_samples(image, bell, *(max(1, n // TELLING) for n in shape))
     np.testing.assert_allclose(sampled, thinned(response(image, SCALE_PX)), atol=1e-4)
 
 

@@ -77,6 +77,18 @@ def clear(image: Any, points: Any, sigma: Any, reach: float) -> None:
 
 
 @compiled
+def clear_discs(image: Any, centre: Any, radius: Any) -> None:
+    """Set an image to 0 within a radius (N,) of pixels (N, 2)."""
+    for i in range(len(radius)):
+        top, bottom = window(centre[i, 0], radius[i], image.shape[0])
+        left, right = window(centre[i, 1], radius[i], image.shape[1])
+        for row in range(top, bottom):
+            for column in range(left, right):
+                if (row - centre[i, 0]) ** 2 + (column - centre[i, 1]) ** 2 <= radius[i] ** 2:
+                    image[row, column] = 0
+
+
+@compiled
 def matched(image: Any, weight: Any, points: Any, sigma: Any, reach: float) -> Any:
     """Return the sum of weight × image × bell of height 1 over the window of each emitter, (N,)."""
     total = np.zeros(len(sigma))

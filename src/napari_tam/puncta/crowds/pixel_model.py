@@ -12,8 +12,8 @@ import numpy.typing as npt
 
 from napari_tam.networks.threads import together
 from napari_tam.puncta.crowds.emitters import Emitters, pixels_around
-from napari_tam.puncta.crowds.light_loops import precision_of, response_samples, rough_at
-from napari_tam.puncta.spot_input import SCALE_PX, noise_at_scale
+from napari_tam.puncta.crowds.light_loops import clear_discs, precision_of, response_samples, rough_at
+from napari_tam.puncta.spot_input import SCALE_PX, TELLING, noise_at_scale
 
 if TYPE_CHECKING:
     from napari_tam.puncta.patches import Float
@@ -31,9 +31,6 @@ NEAR_TO_FAR, SMOOTH = (1.0, 2.0, 4.0, 16.0), (4.0, 16.0)
 
 #: What a plane is fitted to is made smaller until a Gaussian of its surroundings has this sigma (px) or more.
 COARSE = 1.25
-
-#: So many pixels along each axis tell how large the noise is.
-TELLING = 300
 
 #: A slope counts as if so large a share of what is known had none.
 LEVEL = 0.1
@@ -75,8 +72,7 @@ def background_image(
     if taken is not None:
         free[taken] = 0
     radii = np.ceil(CUT * emitters.sigma).astype(int)
-    for (y, x), radius in zip(np.round(emitters.points).astype(int), radii, strict=True):
-        cv2.circle(free, (int(x), int(y)), int(radius), 0, -1)
+    clear_discs(free, np.round(emitters.points).astype(np.intp), radii)
     centre = np.float32(np.median(pixels[::4, ::4]))
     # It is smooth: a smaller image does, and one smaller still for what lies further off.
     factor = max(1, int(2 * sigma))
@@ -162,7 +158,7 @@ def pixel_variance(rest: Float, light: Float, emitters: Emitters) -> Variance:
         np.arange(0, rest.size, apart[0] * rest.shape[1]), np.arange(0, rest.shape[1], apart[1])
     ).ravel()
     # Averaged, resampled or compressed images: what matters is the noise as a punctum meets it.
-    step = [max(1, size // 512) for size in rest.shape]
+    step = [max(1, size // TELLING) for size in rest.shape]
     known = cv2.getGaussianKernel(8 * round(SCALE_PX) + 1, SCALE_PX, cv2.CV_32F).ravel()
     usual, at_scale = together(
         lambda: float(np.median(np.abs(rough_at(rest, grid)))),
