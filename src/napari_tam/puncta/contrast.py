@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 WIDE_SURROUND_PX = 257
 
 #: Width (sigma, px) at which a smaller image shows wide things as well.
-_COARSE_PX = 1.4
+_COARSE_PX = 1.35
 
 #: The mean over a square is taken in an image in which it has about this edge (px).
 _FINE_EDGE = 32

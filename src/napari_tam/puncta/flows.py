@@ -62,11 +62,14 @@ def centres_from_flows(output: Float, *, steps: int = 14) -> tuple[Points, Float
     together(*(partial(follow, output, *part, FINE_STEPS) for part in parts))
     early = y.copy(), x.copy()
     together(*(partial(follow, output, *part, steps - FINE_STEPS) for part in parts))
-    points, scores, size = _gather(y, x, chance, (height, width), 1)
+    (points, scores, size), (fine, fine_scores, _) = together(
+        partial(_gather, y, x, chance, (height, width), 1),
+        partial(_gather, *early, chance, (height, width), 2),
+    )
     sure = size[scores >= 0.5]
     if len(sure) and np.median(sure) < FINE_PIXELS:
         # Pixels between two puncta drift from one to the other in the end.
-        points, scores, _ = _gather(*early, chance, (height, width), 2)
+        return fine, fine_scores
     return points, scores
 
 

@@ -14,31 +14,95 @@ from napari_tam.compiled import compiled
 
 
 @compiled
-def add_windows(image: Any, corner: Any, light: Any) -> None:
-    """Add windows (N, edge, edge) to an image, their first pixels at `corner` (N, 2)."""
-    edge = light.shape[1]
-    for i in range(len(light)):
-        for k in range(edge):
-            for m in range(edge):
-                image[corner[i, 0] + k, corner[i, 1] + m] += light[i, k, m]
+def bell_along(out: Any, shift: Any, sigma: Any) -> None:
+    """Write a Gaussian of height 1 along an axis of a window, so far off its middle."""
+    scale = -0.5 / (sigma * sigma)
+    for k in range(len(out)):
+        away = k - len(out) // 2 - shift
+        out[k] = np.exp(scale * away * away)
 
 
 @compiled
 def bells(out: Any, shift: Any, peak: Any, sigma: Any) -> None:
     """Write Gaussians of a height and a width (px) each to windows (N, P)."""
     edge = int(np.sqrt(out.shape[1]))
-    across = np.empty(edge, np.float32)
+    down, across = np.empty(edge, np.float32), np.empty(edge, np.float32)
     for i in range(len(out)):
-        scale = -0.5 / (sigma[i] * sigma[i])
+        bell_along(down, shift[i, 0], sigma[i])
+        bell_along(across, shift[i, 1], sigma[i])
         for k in range(edge):
-            away = k - edge // 2 - shift[i, 1]
-            across[k] = np.exp(scale * away * away)
-        for k in range(edge):
-            away = k - edge // 2 - shift[i, 0]
-            down = np.float32(peak[i] * np.exp(scale * away * away))
-            line = out[i, k * edge : (k + 1) * edge]
+            height = peak[i] * down[k]
             for m in range(edge):
-                line[m] = down * across[m]
+                out[i, k * edge + m] = height * across[m]
+
+
+@compiled
+def add_bells(image: Any, corner: Any, shift: Any, peak: Any, sigma: Any, edge: int) -> None:
+    """Add Gaussians to an image within windows whose first pixels are at `corner` (N, 2)."""
+    down, across = np.empty(edge, np.float32), np.empty(edge, np.float32)
+    for i in range(len(peak)):
+        if peak[i] == 0:
+            continue
+        bell_along(down, shift[i, 0], sigma[i])
+        bell_along(across, shift[i, 1], sigma[i])
+        for k in range(edge):
+            height = peak[i] * down[k]
+            line = image[corner[i, 0] + k, corner[i, 1] : corner[i, 1] + edge]
+            for m in range(edge):
+                line[m] += height * across[m]
+
+
+@compiled
+def light_of_others(image: Any, out: Any, corner: Any, shift: Any, peak: Any, sigma: Any) -> None:
+    """Write what an image has without each one's own Gaussian to windows (N, P), 0 at least."""
+    edge = int(np.sqrt(out.shape[1]))
+    down, across = np.empty(edge, np.float32), np.empty(edge, np.float32)
+    for i in range(len(peak)):
+        bell_along(down, shift[i, 0], sigma[i])
+        bell_along(across, shift[i, 1], sigma[i])
+        for k in range(edge):
+            height = peak[i] * down[k]
+            line = image[corner[i, 0] + k, corner[i, 1] : corner[i, 1] + edge]
+            for m in range(edge):
+                out[i, k * edge + m] = max(line[m] - height * across[m], np.float32(0))
+
+
+@compiled
+def bell_sums(out: Any, pixels: Any, level: Any, shift: Any, sigma: Any) -> None:
+    """Sum Gaussians of height 1, squared, and times the light above a level, (N, 2).
+
+    Over windows (N, P), as far as they are known.
+    """
+    edge = int(np.sqrt(pixels.shape[1]))
+    down, across = np.empty(edge, np.float32), np.empty(edge, np.float32)
+    for i in range(len(pixels)):
+        bell_along(down, shift[i, 0], sigma[i])
+        bell_along(across, shift[i, 1], sigma[i])
+        square, light = 0.0, 0.0
+        for k in range(edge):
+            for m in range(edge):
+                value = pixels[i, k * edge + m]
+                if value == value:
+                    bell = down[k] * across[m]
+                    square += bell * bell
+                    light += bell * (value - level[i])
+        out[i, 0], out[i, 1] = square, light
+
+
+@compiled
+def sums_within(out: Any, pixels: Any, level: Any, others: Any, shift: Any, radius: Any) -> None:
+    """Sum the light of windows (N, P) above a level within a radius (N,), without that of others, (N,)."""
+    edge = int(np.sqrt(pixels.shape[1]))
+    for i in range(len(pixels)):
+        total, most = 0.0, radius[i] * radius[i]
+        for k in range(edge):
+            y = np.float32(k - edge // 2) - shift[i, 0]
+            for m in range(edge):
+                x = np.float32(m - edge // 2) - shift[i, 1]
+                value = pixels[i, k * edge + m]
+                if y * y + x * x <= most and value == value:
+                    total += value - level[i] - others[i, k * edge + m]
+        out[i] = total
 
 
 @compiled

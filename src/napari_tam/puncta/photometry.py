@@ -7,13 +7,23 @@ light of neighbouring puncta was taken away, so that crowded puncta are not coun
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from napari_tam.puncta.patch_loops import add_windows
-from napari_tam.puncta.patches import Float, Patches, Points, background, gaussian_widths, tilted
+from napari_tam.puncta.patch_loops import add_bells, bell_sums, light_of_others, sums_within
+from napari_tam.puncta.patches import (
+    Float,
+    Index,
+    Patches,
+    Points,
+    background,
+    gaussian_widths,
+    in_parts,
+    tilted,
+)
 
 #: What has less than this share of a neighbour's height, within so many of that one's sigma, is its flank; so
 #: near to it that there is no dip between them, also with more.
@@ -57,11 +67,10 @@ def fit_peaks(patches: Patches, level: Float, sigma: Float, *, rounds: int = 60)
         ),
         shape=(count, count),
     )
-    shape = patches.bells(np.ones_like(sigma), sigma)
-    shape[patches.cut] *= patches.seen
+    sums = np.empty((count, 2))
+    in_parts(bell_sums, sums, patches.pixels, level, patches.shift, sigma)
     # A patch may hold part of a wide punctum only; its own overlap integral then does too.
-    part = np.einsum("ij,ij->i", shape, shape) / (np.pi * sigma**2)
-    wanted = np.einsum("ij,ij->i", shape, patches.above(level)) / np.minimum(part, 1)
+    wanted = sums[:, 1] / np.minimum(sums[:, 0] / (np.pi * sigma**2), 1)
     step = 1 / np.asarray(matrix.sum(axis=1)).ravel()
     peaks = np.maximum(wanted / (np.pi * sigma**2), 0)
     for _ in range(rounds if len(first) else 0):
@@ -90,19 +99,18 @@ class Model:
 
     def add(self, patches: Patches, peak: Float, sigma: Float) -> None:
         """Add the light of puncta within their patches."""
-        add_windows(
-            self.canvas,
-            patches.corner - patches.size // 2 + self.margin,
-            patches.bells(peak, sigma).reshape(-1, patches.size, patches.size),
-        )
+        add_bells(self.canvas, self._corner(patches), patches.shift, peak, sigma, patches.size)
 
     def others(self, patches: Patches, peak: Float, sigma: Float) -> Float:
         """Light of all other puncta in each patch."""
-        size = patches.size
-        windows = np.lib.stride_tricks.sliding_window_view(self.canvas, (size, size))
-        start = patches.corner - size // 2 + self.margin
-        everyone = windows[start[:, 0], start[:, 1]].reshape(len(peak), size**2)
-        return np.asarray(np.maximum(everyone - patches.bells(peak, sigma), 0), np.float32)
+        result = np.empty((len(peak), patches.size**2), np.float32)
+        look = partial(light_of_others, self.canvas)
+        in_parts(look, result, self._corner(patches), patches.shift, peak, sigma)
+        return result
+
+    def _corner(self, patches: Patches) -> Index:
+        """Return the first pixel of each patch in the canvas."""
+        return patches.corner - patches.size // 2 + self.margin
 
 
 def settle_wide(
@@ -252,10 +260,10 @@ def measure(pixels: Float, points: Points, typical: float) -> Photometry:
 
 def aperture_sum(patches: Patches, level: Float, others: Float, radius: Float, sigma: Float) -> Float:
     """Sum the light above `level` within a radius; corrected for what the image's edge cuts off."""
-    inside = patches.squared <= radius[:, None] ** 2
-    total = (patches.above(level, others) * inside).sum(axis=1)
-    cut = patches.cut
-    bell = np.exp(-0.5 * patches.squared[cut] / sigma[cut, None] ** 2) * inside[cut]
+    total, cut = np.empty(len(sigma), np.float32), patches.cut
+    in_parts(sums_within, total, patches.pixels, level, others, patches.shift, radius)
+    squared = patches.squared_of(cut)
+    bell = np.exp(-0.5 * squared / sigma[cut, None] ** 2) * (squared <= radius[cut, None] ** 2)
     share = (bell * patches.seen).sum(axis=1) / bell.sum(axis=1)
     total[cut] /= np.maximum(share, 0.2)
-    return np.asarray(total, np.float32)
+    return total

@@ -21,24 +21,38 @@ MOST_STEPS = 200
 
 @compiled
 def share_heights(
-    rest: Any, weight: Any, model: Any, points: Any, peak: Any, sigma: Any, reach: float, rounds: int
+    rest: Any,
+    weight: Any,
+    model: Any,
+    points: Any,
+    peak: Any,
+    sigma: Any,
+    first_edge: Any,
+    reach: float,
+    rounds: int,
 ) -> Any:
     """Divide the light among emitters that stay where they are; `rest` is changed with them.
 
-    `model` (Y, X) is 0 before and after.
+    `model` (Y, X) is 0 before and after; `first_edge` as of `fit`: who overlaps with nobody is done at once.
 
     Each height is multiplied with what the data ask of it over what the model gives (Lee & Seung 2001): it
     stays positive and the fit never becomes worse, however poor the start.
     """
     add_bells(model, points, peak, sigma, reach, 1.0)
     wanted, drawn = matched(rest, weight, points, sigma, reach), matched(model, weight, points, sigma, reach)
-    now = peak.copy()
-    for _ in range(rounds):
-        given = matched(model, weight, points, sigma, reach)
-        for i in range(len(now)):
-            now[i] *= min(max(max(wanted[i] + drawn[i], 1e-12) / max(given[i], 1e-12), 0.1), 10.0)
-        clear(model, points, sigma, reach)
-        add_bells(model, points, now, sigma, reach, 1.0)
+    now, given = peak.copy(), drawn
+    others = np.flatnonzero(np.diff(first_edge) > 0)
+    some = np.arange(len(now))
+    for turn in range(rounds):
+        for k in range(len(some)):
+            i = some[k]
+            now[i] *= min(max(max(wanted[i] + drawn[i], 1e-12) / max(given[k], 1e-12), 0.1), 10.0)
+        if turn == rounds - 1 or not len(others):
+            break
+        some = others
+        clear(model, points[some], sigma[some], reach)
+        add_bells(model, points[some], now[some], sigma[some], reach, 1.0)
+        given = matched(model, weight, points[some], sigma[some], reach)
     clear(model, points, sigma, reach)
     for i in range(len(now)):
         now[i] = max(now[i], 1e-6)
@@ -85,7 +99,8 @@ def fit(
     Places (N, 2) and heights (N,).
     """
     n = len(heights)
-    now, peak = start.copy(), share_heights(rest, weight, model, start, heights, sigma, reach, 6)
+    now = start.copy()
+    peak = share_heights(rest, weight, model, start, heights, sigma, first_edge, reach, 6)
     strength = np.full(n, damping)
     kept, kept_peak, lowest = np.empty((n, 2)), np.empty(n), np.full(n, np.inf)
     of_group = np.empty(n)
