@@ -8,15 +8,17 @@ magnification, binned cameras) neighbours share their pixels, and in a larger im
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
+from napari_tam.networks.threads import shares, together
 from napari_tam.networks.tiles import tiles
 from napari_tam.puncta.contrast import prominence_in
-from napari_tam.puncta.flows import centres_from_flows
+from napari_tam.puncta.flows import STRIP, centres_from_flows
 from napari_tam.puncta.psf_width import FLAT, WIDEST_PX, roundness_of_tops, width_among
 from napari_tam.puncta.spot_input import network_input, response
 
@@ -141,7 +143,10 @@ def _at(pixels: Float, network: Network, planes: int, times: float = 1.0, known:
     points, scores = centres_from_flows(output)
     typical = width_among(pixels, points, scores) if known is None else known
     # half as precise: the whole output takes more memory than all that follows
-    return Seen(points, scores, output[2].astype(np.float16), typical, 1.0)
+    odds = np.empty(pixels.shape, np.float16)
+    rows = shares(len(odds), STRIP)
+    together(*(partial(np.copyto, odds[some], output[2][some], "same_kind") for some in rows))
+    return Seen(points, scores, odds, typical, 1.0)
 
 
 def _in_smaller(pixels: Float, network: Network, planes: int, times: float, known: float | None) -> Seen:

@@ -82,7 +82,9 @@ def solve_haze(
     some = emitters.take(near)
     total = _sums(weight, step, blocks)
     own, cross = _shared(some, weight), _in_blocks(some, weight, step, blocks).T @ hats
-    ground = (hats.T @ diags(total) @ hats).tocsr()
+    weighted = hats.copy()
+    weighted.data *= np.repeat(total, np.diff(hats.indptr))
+    ground = (hats.T @ weighted).tocsr()
     points, _, widths = arrays(some)
     wanted = matched(rest, weight, points, widths, REACH)
     pull = hats.T @ _sums(weight * rest, step, blocks)

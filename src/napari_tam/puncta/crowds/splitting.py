@@ -14,7 +14,15 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from napari_tam.puncta.crowds.emitters import REACH, Emitters, add_light, refine, values_at, weight_at
+from napari_tam.puncta.crowds.emitters import (
+    REACH,
+    Emitters,
+    add_light,
+    near_pairs,
+    refine,
+    values_at,
+    weight_at,
+)
 from napari_tam.puncta.crowds.heights import light_around, usual_among
 from napari_tam.puncta.crowds.light_loops import flat_misfits, unexplained
 from napari_tam.puncta.crowds.pixel_model import pixel_variance
@@ -225,12 +233,9 @@ def _pruned(
 
 def stand_alone(emitters: Emitters, sigma: float) -> npt.NDArray[np.bool_]:
     """Tell which emitters have no other nearby."""
-    from scipy.spatial import cKDTree
-
-    if len(emitters) < 2:
-        return np.ones(len(emitters), bool)
-    nearest = cKDTree(emitters.points).query(emitters.points, k=2)[0][:, 1]
-    return np.asarray(nearest > ALONE * sigma, bool)
+    alone = np.ones(len(emitters), bool)
+    alone[np.concatenate(near_pairs(emitters.points, ALONE * sigma))] = False
+    return alone
 
 
 def attempt(
