@@ -15,8 +15,8 @@ from napari_tam.puncta.crowds.emitters import REACH
 from napari_tam.puncta.crowds.resolving import FIT_COLUMNS
 from napari_tam.puncta.detect import NetworkDetector
 from napari_tam.settings import Settings
-from napari_tam.volume.crowds import Parted
 from napari_tam.volume.detect import StackDetector
+from napari_tam.volume.emitters import Parted
 from napari_tam.volume.light_loops import add_light, refine
 from napari_tam.volume.precision import standard_errors
 
@@ -87,6 +87,18 @@ def test_two_puncta_in_one_spot_are_counted_twice_with_their_own_light(direction
     assert two.sum() == 2 * len(pairs)
     assert found["intensity"][two].median() == pytest.approx(2500, rel=0.12)
     assert found["intensity_se"][two].between(20, 400).all()
+
+
+@pytest.mark.parametrize("direction", [(0, 1, 0), (1, 0, 0), (0.6, 0.6, 0.5)])
+def test_two_as_near_as_one_sigma_are_told_by_being_as_bright_as_two(direction: tuple[float, ...]) -> None:
+    singles = grid_of_points(5)
+    apart = np.array(direction) / np.linalg.norm(direction) * SIGMA[[0, 1, 1]]
+    pairs = singles[:60:3]
+    points = np.vstack([singles, pairs + 0.9 * apart])
+    found = found_in(stack_of(points, np.full(len(points), 2500.0)))
+    assert abs(len(found) - len(points)) <= 0.1 * len(pairs)
+    assert (found["puncta_in_spot"] == 2).sum() >= 1.8 * len(pairs)
+    assert found["intensity"].sum() == pytest.approx(2500 * len(points), rel=0.04)
 
 
 def test_single_ones_stay_single_and_as_they_were_measured() -> None:

@@ -132,3 +132,35 @@ def misfit(rest: Any, weight: Any) -> float:
             for x in range(len(line)):
                 total += known[x] * line[x] * line[x]
     return total
+
+
+@compiled
+def elongation(rest: Any, weight: Any, home: Any, points: Any, peak: Any, sigma: Any, reach: float) -> Any:
+    """Return what second derivatives of each emitter the rest has, (N, 3, 3), in units of a width squared.
+
+    As a matrix of axes z, y and x: coefficients of the derivatives, each as if it were alone.
+    """
+    result = np.zeros((len(peak), 3, 3))
+    for i in range(len(peak)):
+        box = window(home[i], sigma[i], reach, rest.shape)
+        along = bell(points[i, 0], sigma[i, 0], box[0, 0], box[0, 1])
+        down = bell(points[i, 1], sigma[i, 1], box[1, 0], box[1, 1])
+        across = bell(points[i, 2], sigma[i, 1], box[2, 0], box[2, 1])
+        norm = np.full((3, 3), 1e-12)
+        away = np.empty(3)
+        for z in range(len(along)):
+            away[0] = (box[0, 0] + z - points[i, 0]) / sigma[i, 0]
+            for y in range(len(down)):
+                away[1] = (box[1, 0] + y - points[i, 1]) / sigma[i, 1]
+                for x in range(len(across)):
+                    away[2] = (box[2, 0] + x - points[i, 2]) / sigma[i, 1]
+                    place = box[0, 0] + z, box[1, 0] + y, box[2, 0] + x
+                    own = peak[i] * along[z] * down[y] * across[x]
+                    known, left = weight[place], rest[place]
+                    for a in range(3):
+                        for b in range(3):
+                            shape = own * (away[a] * away[b] - (1.0 if a == b else 0.0))
+                            result[i, a, b] += known * left * shape
+                            norm[a, b] += known * shape * shape
+        result[i] /= norm
+    return result

@@ -8,11 +8,11 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from napari_tam.puncta.crowds.emitters import REACH
-from napari_tam.volume.crowds import voxels_of
+from napari_tam.volume.emitters import voxels_of
 
 if TYPE_CHECKING:
     from napari_tam.puncta.patches import Doubles, Float
-    from napari_tam.volume.crowds import Parted
+    from napari_tam.volume.emitters import Parted
 
 
 def standard_errors(emitters: Parted, weight: Float, sigma: Doubles, *, neighbours: int = 6) -> Doubles:

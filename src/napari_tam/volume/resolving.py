@@ -19,7 +19,8 @@ from napari_tam.puncta.crowds.resolving import (
 )  # fmt: skip
 from napari_tam.puncta.patches import FWHM
 from napari_tam.puncta.psf_width import spectral_width
-from napari_tam.volume.crowds import Parted, resolve, stand_alone, voxels_of
+from napari_tam.volume.crowds import resolve
+from napari_tam.volume.emitters import Parted, stand_alone, voxels_of
 from napari_tam.volume.photometry import in_filter
 from napari_tam.volume.precision import standard_errors
 
