@@ -23,7 +23,11 @@ SPLIT = replace(FURTHER, split=True, gain=25, likelier=5, apart=0.8, moved=0.65)
 def test_what_explains_more_is_likelier(tried: Tried) -> None:
     odds = [replace(tried, gain=gain).log_odds() for gain in (3, 20, 100, 400)]
     assert odds == sorted(odds)
-    assert odds[0] < 0 < odds[-1]
+    assert odds[-1] > 0
+
+
+def test_a_faint_one_beside_a_bright_one_that_is_alone_is_part_of_it() -> None:
+    assert replace(FURTHER, gain=15, misfit=6, fainter=-2, moved=0.1, around=0).log_odds() < 0
 
 
 @pytest.mark.parametrize("tried", [FURTHER, SPLIT])
