@@ -110,6 +110,8 @@ def resolve(volume: Float, seeds: Parted, sigma: Doubles, base: Float) -> StackF
     given_up = [np.zeros((0, 3)), np.zeros((0, 3))]  # of further ones, and of what may be two
     for _ in range(ROUNDS):
         usual = usual_among(now, sigma)
+        if not np.isfinite(usual[1]):  # too few to know what a single one is like
+            break
         proposals = left_over(now, left, given_up[0]).plus(
             splits(now, left, bright(now, left, usual, given_up[1]))
         )
