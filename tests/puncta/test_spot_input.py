@@ -283,6 +283,14 @@ def test_prominence_hangs_neither_on_gain_nor_on_offset(factor: float, offset: f
     assert prominence_at(changed, at, 1.4) == pytest.approx(expected, rel=0.02, abs=0.02)
 
 
+@pytest.mark.parametrize("sigma", [0.8, 1.4, 2.0, 6.0])
+@pytest.mark.parametrize("height", [3, 40, 128, 129, 300])
+def test_strips_filter_as_the_whole_plane(sigma: float, height: int) -> None:
+    image = np.random.default_rng(0).normal(0, 1, (height, 50)).astype(np.float32)
+    whole = -cv2.Laplacian(cv2.GaussianBlur(image, (0, 0), sigma), cv2.CV_32F)
+    np.testing.assert_allclose(response(image, sigma), whole, atol=1e-6)
+
+
 def test_a_width_is_filtered_once_and_says_the_same_as_alone() -> None:
     image = spots_image(SHAPE, SPOTS, noise=5).astype(np.float32)
     places = np.array([spot[:2] for spot in SPOTS])

@@ -141,3 +141,15 @@ def test_a_lengthened_spot_gains_by_second_derivatives_and_a_round_one_by_chance
     assert gain[0] > 50 * gain[1]
     assert gain[0] >= wider[0]
     assert shape[0, 2] > 3 * abs(shape[0, 0])  # along x
+
+
+@FEW
+@given(SHAPES, st.integers(0, 99))
+def test_discs_are_cleared_as_opencv_draws_them(shape: tuple[int, int], seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    centre, radius = rng.integers(0, min(shape), (6, 2)), rng.integers(2, 7, 6)
+    found, expected = np.ones((2, *shape), np.float32)
+    light_loops.clear_discs(found, centre, radius)
+    for (y, x), reach in zip(centre.tolist(), radius.tolist(), strict=True):
+        cv2.circle(expected, (x, y), reach, 0, -1)
+    np.testing.assert_array_equal(found, expected)
