@@ -29,7 +29,7 @@ from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.preprocessing import StandardScaler
 
 from napari_tam.evaluate.matching import match_points
-from napari_tam.networks.perceptron import stored
+from napari_tam.networks.perceptron import Perceptron, stored
 from napari_tam.pipeline.models import load_models
 from napari_tam.puncta.crowds import heights, splitting
 from napari_tam.settings import Settings
@@ -214,27 +214,48 @@ def learnt(
     return {name: np.round(weights, 4).tolist() for name, weights in parts.items()}
 
 
+def learnt_rules(
+    terms: np.ndarray, split: np.ndarray, right: np.ndarray, weight: np.ndarray, seed: int, *, batch: int
+) -> dict[str, Any]:
+    """Fit a rule for splits and one for further emitters: `learnt` of each."""
+    parts = {"split": split, "further": ~split}
+    return {
+        name: learnt(MLPClassifier, terms[some], right[some], weight[some], seed, batch=batch, epochs=EPOCHS)
+        for name, some in parts.items()
+    }
+
+
+def written(known: dict[str, Any], package: str, file: str) -> dict[str, Perceptron]:
+    """Write weights into a package, and return what it has from now on."""
+    files(package).joinpath(file).write_text(json.dumps(known) + "\n", encoding="utf-8")
+    stored.cache_clear()
+    return stored(package, file)
+
+
+def tell_kept(rules: dict[str, Perceptron], terms: np.ndarray, split: np.ndarray, right: np.ndarray) -> None:
+    """Print of how many changes that were tried how many are kept, and are right."""
+    for name, some in {"split": split, "further": ~split}.items():
+        kept, good = rules[name](terms[some])[:, 0] > 0, right[some]
+        numbers = (len(good), good.sum(), kept.sum(), (kept & good).sum())
+        print("{}: {} tried, {} right; {} kept, {} right".format(name, *numbers), flush=True)
+
+
+def each_alike(counts: list[int]) -> np.ndarray:
+    """Return weights of changes, so many of each scene: what is of one counts less the more there is."""
+    return np.concatenate([np.full(n, 1 / np.sqrt(max(n, 1))) for n in counts])
+
+
 def learn(detector: Detector, data: Path, given: argparse.Namespace) -> None:
     """Draw scenes, round by round, and write the weights."""
     textures, noted = real_textures(data), list[Noted]()
-    package, file = heights.WEIGHTS
     for turn in range(given.rounds):
         for n in range(given.scenes):
             noted.append(noted_of(detector, scene(np.random.default_rng([given.seed, turn, n]), textures)))
         terms, split, right, of_height, hidden, covered = (
             np.concatenate(part) for part in zip(*noted, strict=True)
         )
-        weight, weight_of_height = (
-            np.concatenate([np.full(len(one[k]), 1 / np.sqrt(max(len(one[k]), 1))) for one in noted])
-            for k in (0, 3)
-        )
-        parts = {"split": split, "further": ~split}
-        known = {
-            name: learnt(
-                MLPClassifier, terms[some], right[some], weight[some], given.seed, batch=1000, epochs=EPOCHS
-            )
-            for name, some in parts.items()
-        }
+        weight, weight_of_height = (each_alike([len(one[k]) for one in noted]) for k in (0, 3))
+        known = learnt_rules(terms, split, right, weight, given.seed, batch=1000)
         known["height"] = learnt(
             MLPRegressor,
             of_height,
@@ -244,13 +265,8 @@ def learn(detector: Detector, data: Path, given: argparse.Namespace) -> None:
             batch=200,
             epochs=EPOCHS_HEIGHT,
         )
-        files(package).joinpath(file).write_text(json.dumps(known) + "\n", encoding="utf-8")
-        stored.cache_clear()
-        rules = stored(package, file)
-        for name, some in parts.items():
-            kept, good = rules[name](terms[some])[:, 0] > 0, right[some]
-            numbers = (len(good), good.sum(), kept.sum(), (kept & good).sum())
-            print("{}: {} tried, {} right; {} kept, {} right".format(name, *numbers), flush=True)
+        rules = written(known, *heights.WEIGHTS)
+        tell_kept(rules, terms, split, right)
         told = rules["height"](of_height)
         before, after = (
             np.sqrt(np.mean((covered[:, None] * off) ** 2, axis=0)).round(3)

@@ -11,23 +11,19 @@ before.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 from concurrent.futures import ProcessPoolExecutor
-from functools import partial
-from importlib.resources import files
 from pathlib import Path
 from typing import Any, NamedTuple
 from unittest.mock import patch
 
 import cv2
 import numpy as np
-from crowd_rule import EPOCHS, between, learnt
+from crowd_rule import each_alike, learnt_rules, tell_kept, written
+from puncta_scenes import between
 from scipy.optimize import linear_sum_assignment
-from sklearn.neural_network import MLPClassifier
 
-from napari_tam.networks.perceptron import stored
 from napari_tam.pipeline.models import load_models
 from napari_tam.settings import Settings
 from napari_tam.volume import crowds, worth
@@ -117,18 +113,9 @@ def learn(given: argparse.Namespace) -> None:
             noted += pool.map(noted_of, [(given.seed, turn, n) for n in range(given.stacks)])
         noted = [one for one in noted if len(one.split)]
         terms, split, right = (np.concatenate(part) for part in zip(*noted, strict=True))
-        weight = np.concatenate([np.full(n, 1 / np.sqrt(n)) for n in (len(one.split) for one in noted)])
-        train = partial(learnt, MLPClassifier, seed=given.seed, batch=500, epochs=EPOCHS)
-        parts = {"split": split, "further": ~split}
-        known = {name: train(terms[some], right[some], weight[some]) for name, some in parts.items()}
-        package, file = worth.WEIGHTS
-        files(package).joinpath(file).write_text(json.dumps(known) + "\n", encoding="utf-8")
-        stored.cache_clear()
-        rules = stored(package, file)
-        for name, some in parts.items():
-            kept, good = rules[name](terms[some])[:, 0] > 0, right[some]
-            numbers = (len(good), good.sum(), kept.sum(), (kept & good).sum())
-            print("{}: {} tried, {} right; {} kept, {} right".format(name, *numbers), flush=True)
+        weight = each_alike([len(one.split) for one in noted])
+        known = learnt_rules(terms, split, right, weight, given.seed, batch=500)
+        tell_kept(written(known, *worth.WEIGHTS), terms, split, right)
 
 
 def main() -> None:

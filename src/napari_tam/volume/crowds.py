@@ -14,6 +14,7 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from napari_tam.puncta.crowds.emitters import REACH, Emitters
+from napari_tam.puncta.crowds.heights import sum_of_others
 from napari_tam.puncta.crowds.pixel_model import pixel_variance
 from napari_tam.puncta.crowds.splitting import FAINTER, LEAST_SHARE, LEAST_SNR
 from napari_tam.stopping import checkpoint
@@ -261,8 +262,7 @@ def tried_change(
 def _light_around(now: Parted, scale: Doubles) -> Doubles:
     """Sum of the heights of others within `COUNTED_WITHIN` sigma of each emitter, (N,)."""
     one, other = cKDTree(now.points / scale).query_pairs(COUNTED_WITHIN, output_type="ndarray").T
-    both = np.bincount(one, now.peak[other], len(now)) + np.bincount(other, now.peak[one], len(now))
-    return both.astype(np.float64)
+    return sum_of_others(now.peak, one, other)
 
 
 def _without_lobes(now: Parted, left: Left, usual_misfit: tuple[float, float, float]) -> Parted:

@@ -93,7 +93,7 @@ def first_guess(emitters: Emitters, sigma: float) -> Guess:
     """Ask those with the least light around, and note what tells how much these hide."""
     one, other = near_pairs(emitters.points, LIT_WITHIN * sigma)
     apart = np.sort(np.hypot(*(emitters.points[one] - emitters.points[other]).T)) / sigma
-    around = _sum_of_others(emitters.peak, one, other)
+    around = sum_of_others(emitters.peak, one, other)
     used = _loneliest(around)
     middle, spread = usual_height(emitters.peak[used])
     around = around / np.exp(middle)
@@ -120,10 +120,10 @@ def _loneliest(around: Doubles) -> Index:
 
 def light_around(emitters: Emitters, reach: float) -> Doubles:
     """Return the sum of the heights of all others within so many pixels of each, (N,)."""
-    return _sum_of_others(emitters.peak, *near_pairs(emitters.points, reach))
+    return sum_of_others(emitters.peak, *near_pairs(emitters.points, reach))
 
 
-def _sum_of_others(values: Doubles, one: Index, other: Index) -> Doubles:
+def sum_of_others(values: Doubles, one: Index, other: Index) -> Doubles:
     """Sum of the values of those that each is in a pair with, (N,)."""
     size = len(values)
     both = np.bincount(one, values[other], size) + np.bincount(other, values[one], size)

@@ -153,12 +153,12 @@ def pixel_variance(rest: Float, light: Float, emitters: Emitters) -> Variance:
     emitters
         Those whose surroundings are looked at.
     """
-    apart = [max(3, size // TELLING) for size in rest.shape]
+    step = [max(1, size // TELLING) for size in rest.shape]
+    down, across = (max(3, apart) for apart in step)
     grid = np.add.outer(
-        np.arange(0, rest.size, apart[0] * rest.shape[1]), np.arange(0, rest.shape[1], apart[1])
+        np.arange(0, rest.size, down * rest.shape[1]), np.arange(0, rest.shape[1], across)
     ).ravel()
     # Averaged, resampled or compressed images: what matters is the noise as a punctum meets it.
-    step = [max(1, size // TELLING) for size in rest.shape]
     known = cv2.getGaussianKernel(8 * round(SCALE_PX) + 1, SCALE_PX, cv2.CV_32F).ravel()
     usual, at_scale = together(
         lambda: float(np.median(np.abs(rough_at(rest, grid)))),
