@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import nn
 
 from napari_tam.cli import doctor
@@ -32,6 +34,7 @@ needs_openvino = pytest.mark.skipif(bool(openvino_problem()), reason="OpenVINO i
 NETWORKS = {
     "FlowNet": lambda: FlowNet(2, (8, 12, 16)),
     "FlowNet with a stem": lambda: FlowNet(3, (8, 16), 2),
+    "FlowNet of blocks of four": lambda: FlowNet(1, (8, 12), 4),
     "CPNet": lambda: CPNet(2, (8, 12, 16)),
     "CPNet of one channel": lambda: CPNet(1, (4, 6)),
 }
@@ -84,6 +87,22 @@ def test_both_engines_compute_what_the_network_computes(name: str) -> None:
             found = engine(image)
             assert found.dtype == np.float32
             assert np.abs(found - wanted).max() < 1e-4 * np.abs(wanted).max()
+
+
+@given(
+    count=st.integers(1, 2),
+    channels=st.integers(1, 3),
+    size=st.integers(2, 4),
+    height=st.integers(1, 9),
+    width=st.integers(1, 9),
+)
+@settings(deadline=None)  # the loop is compiled first
+def test_blocks_become_pixels_as_torch_shuffles_them(
+    count: int, channels: int, size: int, height: int, width: int
+) -> None:
+    blocks = noise(count, channels * size**2, height, width)
+    wanted = nn.functional.pixel_shuffle(torch.from_numpy(blocks), size).numpy()
+    np.testing.assert_array_equal(engines.spread(blocks, size), wanted)
 
 
 @needs_openvino

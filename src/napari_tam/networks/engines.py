@@ -194,7 +194,8 @@ class OpenVinoEngine:
         limits: Limits | None = None,
         precision: Precision = "auto",
     ) -> None:
-        self._graph = network.graph() if isinstance(network, StoredGraph) else _graph_of(network)
+        graph = network.graph() if isinstance(network, StoredGraph) else _graph_of(network)
+        self._graph, self._block = without_shuffle(graph)
         self._precision: Precision = precision
         if limits and precision == "auto" and is_exact():
             self._graph = rounded(self._graph, limits)
@@ -217,7 +218,8 @@ class OpenVinoEngine:
         except BaseException:
             request.cancel()
             raise
-        result = np.array(request.get_output_tensor().data, np.float32)
+        result = np.asarray(request.get_output_tensor().data, np.float32)
+        result = spread(result, self._block) if self._block > 1 else result.copy()
         del request
         with self._lock:
             self._idle[threads].append(compiled)
@@ -243,6 +245,45 @@ class OpenVinoEngine:
             "ENABLE_CPU_PINNING": False,  # processes that are pinned share the first cores
         }
         return openvino().Core().compile_model(self._graph, "CPU", options)
+
+
+def without_shuffle(graph: Any) -> tuple[Any, int]:
+    """Return a graph without the operation that puts channels beside each other as pixels at its end.
+
+    Returns
+    -------
+    The graph, and how many pixels a side its channels are (1: as they were). `spread` does that in a third of
+    the time, while it copies the result.
+    """
+    (result,) = graph.get_results()
+    last = result.input_value(0).get_node()
+    if last.get_type_name() != "DepthToSpace":
+        return graph, 1
+    result.input(0).replace_source_output(last.input_value(0))
+    graph.validate_nodes_and_infer_types()
+    return graph, int(last.get_attributes()["block_size"])
+
+
+def spread(blocks: Float, size: int) -> Float:
+    """Put channels beside each other as pixels, as ``torch.nn.functional.pixel_shuffle`` does.
+
+    Parameters
+    ----------
+    blocks
+        (N, C · size², Y, X) float32.
+    size
+        Height and width (px) of a block.
+
+    Returns
+    -------
+    (N, C, Y · size, X · size) float32.
+    """
+    from napari_tam.networks.pixel_loops import put_beside
+
+    count, channels, height, width = blocks.shape
+    pixels = np.empty((count * channels // size**2, height * size, width * size), np.float32)
+    put_beside(pixels, blocks.reshape(-1, size, size, height, width))
+    return pixels.reshape(count, -1, height * size, width * size)
 
 
 def _graph_of(network: FlowNet | CPNet) -> Any:

@@ -38,21 +38,39 @@ def rounded(graph: Any, limits: Limits) -> Any:
     """Return a graph whose convolutions are computed in whole numbers, as far as their limits are known.
 
     Weights are rounded by output channel. An input that is never negative has all its 256 values above zero.
+    What is rounded for a convolution is rounded for whatever else takes it (sums around a block, a maximum
+    over pixels, other convolutions), within the widest limits, so that it is only kept in eight bits: on
+    processors quick at convolutions, moving numbers takes more time than these.
     """
     ops = openvino().opset13
     graph = graph.clone()
+    widest: dict[Any, tuple[float, float]] = {}
     for name, node in convolutions(graph).items():
         if name not in limits:
             continue
-        low, high = map(np.float32, limits[name])
-        inputs = ops.fake_quantize(node.input_value(0), low, high, low, high, _INPUTS)
+        given = _before_pooling(node.input_value(0))
+        low, high = limits[name]
+        least, most = widest.get(given, (low, high))
+        widest[given] = min(low, least), max(high, most)
         weights = _weights(node)
-        most = np.maximum(np.abs(weights).max(axis=(1, 2, 3), keepdims=True), np.float32(1e-8))
-        kernel = ops.fake_quantize(ops.constant(weights), -most, most, -most, most, _WEIGHTS)
-        node.input(0).replace_source_output(inputs.output(0))
+        top = np.maximum(np.abs(weights).max(axis=(1, 2, 3), keepdims=True), np.float32(1e-8))
+        kernel = ops.fake_quantize(ops.constant(weights), -top, top, -top, top, _WEIGHTS)
         node.input(1).replace_source_output(kernel.output(0))
+    for given, ends in widest.items():
+        takers = list(given.get_target_inputs())
+        lowest, highest = map(np.float32, ends)
+        inputs = ops.fake_quantize(given, lowest, highest, lowest, highest, _INPUTS)
+        for taker in takers:
+            taker.replace_source_output(inputs.output(0))
     graph.validate_nodes_and_infer_types()
     return graph
+
+
+def _before_pooling(given: Any) -> Any:
+    """Return what maxima over pixels were taken of: rounded before, they are the same."""
+    while given.get_node().get_type_name() == "MaxPool":
+        given = given.get_node().input_value(0)
+    return given
 
 
 def _weights(node: Any) -> Any:

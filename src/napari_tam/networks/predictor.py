@@ -105,7 +105,8 @@ class Predictor:
         output = np.empty((3, *shape), np.float32)
         for tile in tiles(shape, self.tile, self.overlap, self.multiple):
             checkpoint()
-            result = self._run(_framed(image, tile.outer, (top, left)))
+            # Its sides are multiples of what the network pools together, as the plane's are.
+            result = self.engine(np.ascontiguousarray(_framed(image, tile.outer, (top, left))))
             y, x = (
                 slice(inner.start - outer.start, inner.stop - outer.start)
                 for inner, outer in zip(tile.inner, tile.outer, strict=True)
@@ -113,13 +114,6 @@ class Predictor:
             output[:, tile.inner[0], tile.inner[1]] = result[:, y, x]
         self.engine.rest()
         return output[inside]
-
-    def _run(self, crop: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        height, width = crop.shape[1:]
-        pad = [(0, 0), (0, -height % self.multiple), (0, -width % self.multiple)]
-        # A margin was put around the image, so that it is larger than what is reflected.
-        crop = np.pad(crop, pad, mode="reflect")
-        return self.engine(np.ascontiguousarray(crop))[:, :height, :width]
 
 
 def _framed(
