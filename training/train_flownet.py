@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 NETWORKS = {
     "cells": {"in_channels": 2, "widths": (32, 64, 128, 192), "stem": 1, "diameter_px": 30.0},
     "nuclei": {"in_channels": 1, "widths": (16, 32, 64, 128), "stem": 1, "diameter_px": 17.0},
-    "puncta": {"in_channels": PLANES, "widths": (32, 64, 64, 64), "stem": 2, "diameter_px": 1.0},
+    "puncta": {"in_channels": PLANES, "widths": (32, 64, 96, 128), "stem": 2, "diameter_px": 1.0},
 }
 
 #: How often each group of images is drawn, relative to the others.

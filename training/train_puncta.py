@@ -33,17 +33,20 @@ UNKNOWN = 0.3
 
 
 def start_from(network: FlowNet, path: Path) -> None:
-    """Take over the weights of a network that saw fewer planes, or had fewer levels.
+    """Take over the weights of a network that saw fewer planes, had fewer levels, or fewer channels a level.
 
-    What is new begins at zero, so that the network answers as the given one at first.
+    The network answers as the given one at first: what is new begins at zero, or where nothing takes it yet.
     """
     given, state = load_file(path), network.state_dict()
     deepest = len(network.widths) - 2
     for name, value in state.items():
         if name in given:
-            value.zero_()
+            if value.ndim == 4:  # new channels keep what was drawn, so that they differ from each other
+                value[: len(given[name])] = 0
             known = tuple(slice(n) for n in given[name].shape)
             value[known] = given[name].to(value.dtype)
+        elif name.endswith("project.0.weight"):  # channels were handed on as they were, there being as many
+            value[: value.shape[1]] = torch.eye(value.shape[1])[:, :, None, None]
         elif name in (f"lateral.{deepest}.1.weight", f"up.{deepest}.second.1.weight"):
             value.zero_()
     network.load_state_dict(state)

@@ -297,14 +297,22 @@ def test_cameras_leave_the_light_as_bright_as_it_was() -> None:
         assert np.median(image) == pytest.approx(80, rel=0.15)
 
 
-@pytest.mark.parametrize(("planes", "widths"), [(1, (4, 8)), (3, (4, 8)), (4, (4, 8, 8))])
+@pytest.mark.parametrize(
+    ("planes", "widths", "wider"),
+    [
+        (1, (4, 8), (4, 8, 8)),
+        (3, (4, 8), (4, 8, 8)),
+        (4, (4, 8, 8), (4, 8, 8)),
+        (4, (4, 8, 8, 8), (4, 8, 12, 16)),
+    ],
+)
 def test_a_smaller_network_is_a_start_for_one_that_sees_more(
-    planes: int, widths: tuple[int, ...], tmp_path: Path
+    planes: int, widths: tuple[int, ...], wider: tuple[int, ...], tmp_path: Path
 ) -> None:
     torch.manual_seed(0)
     old = FlowNet(planes, widths, 2).eval()
     save_file({k: v.contiguous() for k, v in old.state_dict().items()}, tmp_path / "old.safetensors")
-    new = FlowNet(4, (4, 8, 8), 2).eval()
+    new = FlowNet(4, wider, 2).eval()
     train_puncta.start_from(new, tmp_path / "old.safetensors")
     image = torch.randn(1, 4, 32, 32)
     with torch.inference_mode():

@@ -38,7 +38,7 @@ WIDE_PX, WORKING_PX = 3.0, 1.8
 
 #: Puncta narrower than this (px) are looked for in a larger image, by how far off the next one is (median, in
 #: sigma): the nearer, the more they share their pixels. Chosen on real and drawn images made coarser.
-NARROW_PX = ((4.0, 8.0), (1.3, 0.95))
+NARROW_PX = ((4.0, 8.0), (1.3, 0.9))
 
 #: In that image they are as wide as the first of these (px), and it is at most so many times larger. It is
 #: looked at in pieces (edge and overlap in pixels of the image), as it takes memory.
