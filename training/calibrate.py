@@ -1,10 +1,10 @@
 """Find the limits between which convolutions are rounded to eight bits: ``python training/calibrate.py``.
 
 Runs the bundled networks on images that they were or may have been trained on, gives the channels of FlowNets
-the same range (`equalise`; the weights are written anew), chooses for every convolution
-the limits of its input with the least squared error of rounding, and leaves out those that alone change the
-output too much (`MOST`). The limits go onto the cards (``int8``, see `napari_tam.networks.int8`); those of
-other weights are forgotten.
+the same range (`equalise`; the weights are written anew), chooses for every convolution the limits of its
+input with the least squared error of rounding, leaves out those that alone change the output too much
+(`MOST`), and moves the rest as long as the output comes nearer (`nearer`). The limits go onto the cards
+(``int8``, see `napari_tam.networks.int8`); those of other weights are forgotten.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ import numpy as np
 import tifffile
 from data import held_out_nuclei
 from equalise import equalise
+from export import in_half, write_card
 from puncta_fields import psd95
 from puncta_scenes import drawn_field
-from safetensors.torch import save
 
 from napari_tam.networks import engines
 from napari_tam.networks.cards import ModelCard
@@ -138,17 +138,11 @@ def equalised(name: str, given: list[np.ndarray]) -> Any:
     card = ModelCard.read(path)
     network = card.load()
     equalise(network, given)
-    state = network.state_dict().items()
-    data = save({key: (v.half() if v.is_floating_point() else v).contiguous() for key, v in state})
+    data = in_half(network.state_dict())
     card.weights.write_bytes(data)
-    write(path, {**card.values, "sha256": hashlib.sha256(data).hexdigest()})
+    write_card(path, {**card.values, "sha256": hashlib.sha256(data).hexdigest()})
     network = ModelCard.read(path).load().eval()
     return engines.without_shuffle(graph_of(network, [1, network.in_channels, -1, -1]))[0]
-
-
-def write(path: Path, card: dict[str, Any]) -> None:
-    """Write a card."""
-    path.write_text(json.dumps(card, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def compiled(graph: Any) -> Any:
@@ -253,7 +247,7 @@ def main() -> None:
         limits = limits_of(name)
         card = json.loads(path.read_text(encoding="utf-8"))
         card["int8"] = {key: [float(f"{value:.4g}") for value in pair] for key, pair in limits.items()}
-        write(path, card)
+        write_card(path, card)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import argparse
 import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import save
@@ -75,8 +76,7 @@ def export(name: str, weights: Path, *, folder: Path, called: str = "", note: st
     """Write weights and card of one network, under its own name or the one it is `called` by."""
     called = called or name
     state = torch.load(weights, weights_only=True)
-    half = {k: (v.half() if v.is_floating_point() else v).contiguous() for k, v in state.items()}
-    data = save(half)
+    data = in_half(state)
     record = json.loads(weights.with_suffix(".json").read_text())
     # Puncta have a benchmark of their own.
     results = ROOT / "benchmarks" / "results" / ("puncta.json" if name == "puncta" else "accuracy.json")
@@ -105,9 +105,17 @@ def export(name: str, weights: Path, *, folder: Path, called: str = "", note: st
     }
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"{called}.safetensors").write_bytes(data)
-    (folder / f"{called}.json").write_text(
-        json.dumps(card, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
-    )
+    write_card(folder / f"{called}.json", card)
+
+
+def in_half(state: dict[str, torch.Tensor]) -> bytes:
+    """Return weights as they are bundled: safetensors, in half precision."""
+    return save({k: (v.half() if v.is_floating_point() else v).contiguous() for k, v in state.items()})
+
+
+def write_card(path: Path, card: dict[str, Any]) -> None:
+    """Write a network's card."""
+    path.write_text(json.dumps(card, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
