@@ -32,13 +32,17 @@ def test_only_the_thread_that_was_asked_stops() -> None:
 def test_a_network_stops_after_the_tile_that_it_is_at(monkeypatch: pytest.MonkeyPatch) -> None:
     predictor = Predictor(FlowNet(1, [4, 4], 1), tile=64, overlap=8)
     tiles: list[int] = []
-    run = predictor._run
+    engine = predictor.engine
 
-    def count(crop: np.ndarray) -> np.ndarray:
-        tiles.append(1)
-        return run(crop)
+    class Counting:
+        def __call__(self, crop: np.ndarray) -> np.ndarray:
+            tiles.append(1)
+            return engine(crop)
 
-    monkeypatch.setattr(predictor, "_run", count)
+        def rest(self) -> None:
+            engine.rest()
+
+    monkeypatch.setattr(predictor, "engine", Counting())
     set_cancel_check(lambda: len(tiles) == 2)
     try:
         with pytest.raises(Interrupted):
