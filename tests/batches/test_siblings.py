@@ -10,7 +10,7 @@ import faults
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
@@ -52,6 +52,8 @@ def test_one_field_that_differs_is_said_once_whatever_the_unit(
     seed: int, count: int, code: str, unit: float
 ) -> None:
     images = table(count, seed)
+    # One field in thousands differs by chance as much as the one that is made to (see below).
+    assume((compare_fields(images)["findings"] == "").all())
     images["findings"] = "stripes"
     images["notes"] = "a note; another"
     rule = BY_CODE[code]
