@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from napari_tam.evaluate.matching import match_points
 from napari_tam.networks.predictor import Predictor
 from napari_tam.puncta.detect import LIGHT_COLUMNS, Detector, LogDetector, NetworkDetector
-from napari_tam.puncta.preparing import filled, lie_in, padding_of
+from napari_tam.puncta.preparing import filled, lie_in, padding_of, prepare
 from napari_tam.settings import Settings
 
 UM, EDGE = 0.1, 192
@@ -60,6 +60,40 @@ def test_a_cell_that_was_cut_out_keeps_its_puncta_and_gets_none_at_its_edge(dete
     assert len(points) <= len(near) + 1
 
 
+def cut_out(full: int, seed: int = 4) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Draw cells of that many puncta each, as taken and with nothing beside them; and the puncta."""
+    rng = np.random.default_rng(seed)
+    y, x = np.indices((256, 256))
+    cells, places = np.zeros((256, 256), bool), []
+    for middle in np.stack(np.meshgrid(*[np.arange(48, 256, 54)] * 2), axis=-1).reshape(-1, 2):
+        cells |= np.hypot(y - middle[0], x - middle[1]) < 19
+        radius, angle = 13 * np.sqrt(rng.random(full)), rng.uniform(0, 2 * np.pi, full)
+        places.append(middle + np.stack([radius * np.sin(angle), radius * np.cos(angle)], axis=1))
+    points = np.concatenate(places)
+    light = spots_image((256, 256), [(y, x, 80.0, 1.4) for y, x in points], noise=0, background=0)
+    light += 30 * cv2.GaussianBlur(cells.astype(np.float32), (0, 0), 3) + 20
+    image = (rng.poisson(light) + rng.normal(100, 2, light.shape)).round()
+    return image.astype(np.uint16), np.where(cells, image, 0).astype(np.uint16), points
+
+
+@pytest.mark.parametrize("full", [3, 30])
+def test_cells_that_were_cut_out_hold_as_many_puncta_as_before(full: int) -> None:
+    detector = NetworkDetector(Predictor(need("puncta").load()))
+    as_taken, alone, places = cut_out(full)
+    before, after = found(detector, as_taken), found(detector, alone)
+    assert len(after) > 0.9 * len(before)
+    assert len(match_points(places, after, 3)) > 0.95 * len(after)
+
+
+def test_noise_beside_a_constant_is_no_hot_pixel_and_a_hot_pixel_is() -> None:
+    _, alone, places = cut_out(3)
+    alone[50, 52] += 3000
+    hot = prepare(alone).hot
+    assert [50, 52] in hot.tolist()
+    assert len(hot) <= 3
+    assert len(places) > len(hot)
+
+
 @pytest.mark.parametrize("what", ["cut off", "few photons", "cells alone", "saturated", "even", "whole"])
 def test_what_is_dark_by_itself_is_no_padding(what: str) -> None:
     rng = np.random.default_rng(2)
@@ -78,28 +112,57 @@ def test_what_is_dark_by_itself_is_no_padding(what: str) -> None:
     assert padding_of(drawn.astype(np.float32)) is None
 
 
-@limits(deadline=None, max_examples=40)
-@given(
-    seed=st.integers(0, 10**6),
-    top=st.integers(0, 60),
-    left=st.integers(0, 60),
-    height=st.integers(20, 60),
-    width=st.integers(20, 60),
-)
-def test_padding_is_filled_with_what_was_seen(
-    seed: int, top: int, left: int, height: int, width: int
-) -> None:
+def lying_in_black(seed: int, top: int, left: int, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+    """Draw noise between 50 and 60 somewhere in a black image; and the padding around it."""
+    image = np.zeros((220, 220), np.float32)
     seen = np.random.default_rng(seed).uniform(50, 60, (height, width)).astype(np.float32)
-    image = np.zeros((120, 120), np.float32)
     image[top : top + height, left : left + width] = seen
     padding = padding_of(image)
     assert padding is not None
     np.testing.assert_array_equal(padding, image == 0)
+    return image, padding
+
+
+@limits(deadline=None, max_examples=30)
+@given(
+    seed=st.integers(0, 10**6),
+    top=st.integers(0, 60),
+    left=st.integers(0, 60),
+    height=st.integers(105, 150),
+    width=st.integers(105, 150),
+)
+def test_padding_is_filled_with_what_was_seen(
+    seed: int, top: int, left: int, height: int, width: int
+) -> None:
+    image, padding = lying_in_black(seed, top, left, height, width)
+    seen = image[top : top + height, left : left + width]
     result = filled(image, padding)
     np.testing.assert_array_equal(result[~padding], image[~padding])
     assert np.isin(result, np.append(seen, np.median(seen))).all()
     if top > 0:  # mirrored at the edge, without repeating it
         np.testing.assert_array_equal(result[top - 1, left + 2 : left + width - 2], seen[1, 2:-2])
+
+
+@limits(deadline=None, max_examples=30)
+@given(
+    seed=st.integers(0, 10**6),
+    top=st.integers(1, 110),
+    left=st.integers(1, 110),
+    height=st.integers(3, 90),
+    width=st.integers(3, 90),
+)
+def test_beside_what_is_small_lie_its_light_and_its_noise(
+    seed: int, top: int, left: int, height: int, width: int
+) -> None:
+    image, padding = lying_in_black(seed, top, left, height, width)
+    result = filled(image, padding)
+    np.testing.assert_array_equal(result[~padding], image[~padding])
+    there = result[padding]
+    assert np.median(there) == pytest.approx(55, abs=2.5)
+    assert there.std() < 2.2 * image[~padding].std() + 0.5
+    assert there.min() > 55 - 40
+    if min(height, width) > 12:
+        assert there.std() > 0.5 * image[~padding].std()
 
 
 def test_how_deep_points_lie_in_padding() -> None:

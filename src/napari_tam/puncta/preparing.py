@@ -2,7 +2,7 @@
 
 Padding is what no microscope saw: the black around a mosaic, a registered image, or a cell that was cut out.
 Its edge is a step that no puncta can stand out from, and its even value is taken for the noise. So it is
-filled with what lies beside it, mirrored at the edge, before anything is looked for; nothing is found in it.
+filled before anything is looked for, with what lies beside it; nothing is found in it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_tam.puncta.patches import nearest_pixels
-from napari_tam.puncta.spot_input import Plane, repair_hot_pixels, thinned
+from napari_tam.puncta.spot_input import Plane, noise_at_scale, repair_hot_pixels, rough, thinned
 
 if TYPE_CHECKING:
     from napari_tam.puncta.patches import Float, Points
@@ -30,6 +30,17 @@ LEAST_PX, LEAST_SHARE = 9, 0.005
 #: in ten of those at its edge are above it by this share of what others are. A background that was cut off
 #: at 0 begins at 0.
 SAME_VALUE, STEP = 0.02, 0.3
+
+#: What is nowhere deeper than so many pixels is small: it is not mirrored, but fades within so many (sigma of
+#: a Gaussian). Its light at the edge is told by so many.
+SMALL_PX, FADES_WITHIN, EDGE_PX = 50.0, 1.5, 2.0
+
+#: Noise beside it is that at the punctum's scale, but at most so many times that of single pixels: among
+#: puncta and texture the former is too much. Neighbours are not further from each other than this.
+MOST_NOISE, NEXT_PX = 2.0, 1.5
+
+#: A quarter of white noise of SD 1 is smaller in size.
+LOWER_QUARTER = 0.3186
 
 #: Mirrored so many times: each time twice as far.
 ROUNDS = 8
@@ -60,9 +71,13 @@ class Ready:
 def prepare(image: Plane) -> Ready:
     """Repair hot pixels, fill padding, and enlarge values that are small fractions."""
     times = _enlarged(image)
-    pixels, hot = repair_hot_pixels(image if times == 1 else np.asarray(image, np.float64) * times)
-    padding = padding_of(pixels)
-    return Ready(pixels if padding is None else filled(pixels, padding), hot, padding, times)
+    values: Plane = image if times == 1 else np.asarray(image, np.float64) * times
+    padding = padding_of(values)
+    if padding is None:
+        return Ready(*repair_hot_pixels(values), padding, times)
+    # Beside a constant all that is seen seems to rise; what fills it has the noise of what lies beside it.
+    pixels, hot = repair_hot_pixels(filled(np.asarray(values, np.float32), padding))
+    return Ready(pixels, hot[~padding[tuple(hot.T)]], padding, times)
 
 
 def _enlarged(image: Plane) -> float:
@@ -75,7 +90,7 @@ def _enlarged(image: Plane) -> float:
     return float(2.0 ** np.ceil(np.log2(LEAST_RANGE / (high - low))))
 
 
-def padding_of(pixels: Float) -> npt.NDArray[np.bool_] | None:
+def padding_of(pixels: Plane) -> npt.NDArray[np.bool_] | None:
     """Tell which pixels (Y, X) no microscope saw; None if it saw all of them."""
     if min(pixels.shape) < 2 * LEAST_PX:
         return None
@@ -99,20 +114,52 @@ def padding_of(pixels: Float) -> npt.NDArray[np.bool_] | None:
 
 
 def filled(pixels: Float, padding: npt.NDArray[np.bool_]) -> Float:
-    """Fill the padding of an image with what lies beside it, mirrored at its edge."""
+    """Fill the padding of an image with what lies beside it, mirrored at its edge.
+
+    Drawn out to many times its size, a small cell full of puncta would be hundreds, beside which its own do
+    not stand out. So beside what is small (`SMALL_PX`) lies what a camera would have seen there: light as at
+    its edge, and noise.
+    """
+    result = _mirrored(pixels, padding)
+    seen = (~padding).astype(np.uint8)
+    part = np.asarray(cv2.connectedComponents(seen, connectivity=8)[1], np.intp).ravel()
+    inside = cv2.distanceTransform(seen, cv2.DIST_L2, cv2.DIST_MASK_5)
+    deep = np.zeros(int(part.max()) + 1)
+    np.maximum.at(deep, part, np.asarray(inside, np.float64).ravel())
+    away, nearest = _nearest_seen(padding)
+    beside = padding & (deep[part[nearest]] < SMALL_PX)
+    if not beside.any():
+        return result
+    # The lower ones: what was seen may be full of puncta.
+    fine = np.abs(rough(pixels)[inside > NEXT_PX])
+    most = MOST_NOISE * float(np.quantile(fine, 0.25)) / LOWER_QUARTER if len(fine) else 0.0
+    noise = min(noise_at_scale(result), most)
+    grain = noise * np.random.default_rng(0).standard_normal(pixels.shape, np.float32)
+    level = _level_beside(pixels, (inside > 0) & (inside <= EDGE_PX))
+    kept = np.exp(-0.5 * (away / FADES_WITHIN) ** 2)
+    camera = level + kept * (result - level) + np.sqrt(1 - kept**2) * grain
+    return np.asarray(np.where(beside, camera, result), np.float32)
+
+
+def _level_beside(pixels: Float, edge: npt.NDArray[np.bool_]) -> Float:
+    """Carry on the light of some pixels to all others: that of the nearest ones, far off their median."""
+    usual, share = np.float32(np.median(pixels[edge])), edge.astype(np.float32)
+    light, known = (
+        cv2.GaussianBlur(image, (0, 0), 2 * EDGE_PX) for image in ((pixels - usual) * share, share)
+    )
+    return np.asarray(usual + light / (known + np.float32(1e-3)), np.float32)
+
+
+def _mirrored(pixels: Float, padding: npt.NDArray[np.bool_]) -> Float:
+    """Fill padding with what lies as far from its edge on the other side."""
     result, open_ = pixels.copy(), padding.copy()
     height, width = pixels.shape
     for _ in range(ROUNDS):
         at = np.flatnonzero(open_)
         if not len(at):
             break
-        _, label = cv2.distanceTransformWithLabels(
-            open_.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_5, labelType=cv2.DIST_LABEL_PIXEL
-        )
-        known = np.flatnonzero(~open_)
-        nearest = np.zeros(int(label.max()) + 1, np.intp)
-        nearest[label.ravel()[known]] = known
-        place, edge = np.divmod(at, width), np.divmod(nearest[label.ravel()[at]], width)
+        nearest = _nearest_seen(open_)[1].ravel()[at]
+        place, edge = np.divmod(at, width), np.divmod(nearest, width)
         row, column = (2 * there - here for here, there in zip(place, edge, strict=True))
         inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)
         inside[inside] = ~open_[row[inside], column[inside]]
@@ -120,6 +167,17 @@ def filled(pixels: Float, padding: npt.NDArray[np.bool_]) -> Float:
         open_.ravel()[at[inside]] = False
     result[open_] = np.median(pixels[~padding])
     return result
+
+
+def _nearest_seen(padding: npt.NDArray[np.bool_]) -> tuple[Float, npt.NDArray[np.intp]]:
+    """Return how far each pixel (Y, X) is from what was seen, and the nearest pixel of it (flat index)."""
+    away, label = cv2.distanceTransformWithLabels(
+        padding.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_5, labelType=cv2.DIST_LABEL_PIXEL
+    )
+    known = np.flatnonzero(~padding)
+    of_label = np.zeros(int(label.max()) + 1, np.intp)
+    of_label[label.ravel()[known]] = known
+    return np.asarray(away, np.float32), of_label[label]
 
 
 def lie_in(padding: npt.NDArray[np.bool_], points: Points, deeper: float = 0.0) -> npt.NDArray[np.bool_]:

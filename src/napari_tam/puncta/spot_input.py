@@ -191,7 +191,7 @@ def repair_hot_pixels(image: Plane) -> tuple[Float, npt.NDArray[np.intp]]:
     return pixels, places[hot]
 
 
-def _span(pixels: Float) -> tuple[float, float]:
+def middle_and_least_noise(pixels: Float) -> tuple[float, float]:
     """Median of a plane, and a thousandth of its range: what stands in for noise where there is none."""
     centre, high = (float(value) for value in np.percentile(thinned(pixels), (50, 99.9)))
     return centre, max(1e-3 * (high - centre), 1e-6)
@@ -250,7 +250,7 @@ def normalise_spots(image: Plane) -> Float:
     ``asinh((I - median) / (3 noise))``, the noise that of `noise_at_scale`.
     """
     pixels = image.astype(np.float32)
-    centre, least = _span(pixels)
+    centre, least = middle_and_least_noise(pixels)
     pixels -= centre
     pixels /= 3 * max(noise_at_scale(pixels), least)
     return _arcsinh(pixels)
@@ -295,7 +295,7 @@ def network_input(pixels: Float, count: int = PLANES) -> Float:
     """
     if count == 1:
         return normalise_spots(pixels)[None]
-    centre, least = _span(pixels)
+    centre, least = middle_and_least_noise(pixels)
     light = pixels - np.float32(centre)
     looks = [(partial(_peaked, sigma=sigma), sigma, _GAINS[sigma]) for sigma in CONTRAST_PX]
     looks.append((partial(_round, sigma=ROUND_PX), ROUND_PX, _ROUND_GAIN))

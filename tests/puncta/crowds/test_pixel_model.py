@@ -6,10 +6,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from napari_tam.puncta.crowds.emitters import Emitters
-from napari_tam.puncta.crowds.pixel_model import background_image
+from napari_tam.puncta.crowds.emitters import Emitters, add_light
+from napari_tam.puncta.crowds.pixel_model import background_image, pixel_variance
 
 SHAPE, SIGMA = (96, 128), 1.4
+
+#: Photons of the background that full cells lie on.
+BEHIND = 40.0
 
 
 def emitters(points: np.ndarray) -> Emitters:
@@ -68,3 +71,46 @@ def test_beside_the_edge_of_a_cell_the_background_is_that_of_the_cell(away: int)
     at = tuple(points.astype(int).T)
     assert np.abs(found[at] - cell[at]).max() < 0.25 * 80
     assert np.abs(found[at] - cell[at]).max() < np.abs(smooth[at] - cell[at]).max() + 1
+
+
+def full_cells(seed: int) -> tuple[np.ndarray, Emitters, np.ndarray]:
+    """Photons of nine cells with 35 puncta each, the puncta, and (Y, X) what is expected."""
+    rng = np.random.default_rng(seed)
+    middles = np.stack(np.meshgrid([44, 92, 140], [44, 92, 140]), axis=-1).reshape(-1, 1, 2)
+    radius, angle = 12 * np.sqrt(rng.random((9, 35))), rng.uniform(0, 2 * np.pi, (9, 35))
+    points = (middles + np.stack([radius * np.sin(angle), radius * np.cos(angle)], axis=2)).reshape(-1, 2)
+    peak = 1500 / (2 * np.pi * SIGMA**2)
+    true = Emitters(points, np.full(315, peak), np.full(315, SIGMA), np.arange(315))
+    light = np.zeros((184, 184), np.float32)
+    add_light(light, true)
+    expected = light + BEHIND
+    return rng.poisson(expected).astype(np.float32), true, expected
+
+
+@pytest.mark.parametrize(
+    ("what", "within"), [("as taken", 1.5), ("cut off", 1.8), ("masked", 1.8), ("JPEG", 3.0)]
+)
+def test_the_noise_of_puncta_is_not_that_of_a_background_without_any(what: str, within: float) -> None:
+    image, true, expected = full_cells(0)
+    lit_there = expected > BEHIND + 2
+    if what == "cut off":
+        image = np.maximum(image, BEHIND + 12)
+    elif what == "masked":
+        image = np.where(lit_there, image, np.float32(BEHIND))
+    elif what == "JPEG":
+        top = float(image.max()) / 255
+        grey = np.clip((image - BEHIND) / top, 0, 255).astype(np.uint8)
+        packed = cv2.imencode(".jpg", grey, [cv2.IMWRITE_JPEG_QUALITY, 90])[1]
+        image = cv2.imdecode(packed, cv2.IMREAD_GRAYSCALE).astype(np.float32) * np.float32(top) + BEHIND
+    model = (expected - BEHIND).astype(np.float32)
+    known = pixel_variance(image - expected.astype(np.float32), model, true)
+    bright = (model > 0.3 * true.peak[0]) & (model < 2 * true.peak[0])
+    ratio = float(np.median(1 / known.weight(model)[bright] / expected[bright]))
+    assert 1 / within < ratio < within
+
+
+def test_no_pixel_is_known_better_than_a_thousandth_of_the_range() -> None:
+    _, true, expected = full_cells(1)
+    model = (expected - BEHIND).astype(np.float32)
+    known = pixel_variance(np.zeros_like(model), model, true)
+    assert known.weight(model).max() <= 1 / (1e-3 * np.percentile(model, 99)) ** 2

@@ -13,10 +13,16 @@ import numpy.typing as npt
 from napari_tam.networks.threads import together
 from napari_tam.puncta.crowds.emitters import Emitters, pixels_around
 from napari_tam.puncta.crowds.light_loops import clear_discs, precision_of, response_samples, rough_at
-from napari_tam.puncta.spot_input import SCALE_PX, TELLING, noise_at_scale
+from napari_tam.puncta.spot_input import (
+    SCALE_PX,
+    TELLING,
+    middle_and_least_noise,
+    noise_at_scale,
+    thinned,
+)
 
 if TYPE_CHECKING:
-    from napari_tam.puncta.patches import Float
+    from napari_tam.puncta.patches import Doubles, Float
 
 #: A Gaussian is no better than this share of its light: real point spread functions are no Gaussians.
 MISFIT = 0.03
@@ -31,6 +37,11 @@ NEAR_TO_FAR, SMOOTH = (1.0, 2.0, 4.0, 16.0), (4.0, 16.0)
 
 #: What a plane is fitted to is made smaller until a Gaussian of its surroundings has this sigma (px) or more.
 COARSE = 1.25
+
+#: Where even the faintest light around puncta has so many times the variance of the background, that is no
+#: background as the camera saw it: 3.2 times at most in real images and drawn cells full of puncta, and 64
+#: times or more where it was cut off at a value or flattened by JPEG.
+UNTOLD = 12.0
 
 #: A slope counts as if so large a share of what is known had none.
 LEVEL = 0.1
@@ -49,7 +60,10 @@ class Variance:
 
 
 def background_image(
-    pixels: Float, emitters: Emitters, sigma: float, taken: npt.NDArray[np.bool_] | None = None
+    pixels: Float,
+    emitters: Emitters,
+    sigma: float,
+    taken: npt.NDArray[np.bool_] | None = None,
 ) -> Float:
     """Background between the puncta, carried on under them.
 
@@ -164,7 +178,9 @@ def pixel_variance(rest: Float, light: Float, emitters: Emitters) -> Variance:
         lambda: float(np.median(np.abs(rough_at(rest, grid)))),
         lambda: noise_at_scale(rest, response_samples(rest, known, *step)),
     )
-    floor = max(usual * 1.4826, 1e-6) ** 2
+    # Compressed images are flat away from what shines, and no pixel is known that well.
+    least = middle_and_least_noise(thinned(rest) + thinned(light))[1]
+    floor = max(usual * 1.4826, least) ** 2
     constant = max(at_scale**2, floor)
     some = emitters.take(np.arange(0, len(emitters), max(1, len(emitters) // 1000)))
     radius = int(np.ceil(1.5 * float(some.sigma.max(initial=0.5))))
@@ -175,8 +191,21 @@ def pixel_variance(rest: Float, light: Float, emitters: Emitters) -> Variance:
     level = np.array([float(np.median(bright[part])) for part in bins])
     spread = np.array([(1.4826 * float(np.median(np.abs(noise[part])))) ** 2 for part in bins])
     slope = 0.0
-    if len(bins) > 3:
+    if len(bins) > 3 and spread.min() > UNTOLD * floor:
+        # A background that was cut off, or flattened by compression, says nothing of the noise elsewhere.
+        constant, slope = _line(level, spread)
+    elif len(bins) > 3:
         # Bins of brighter light have a larger variance of their variance: weights go with its inverse square.
         weight = level / np.maximum(spread, floor) ** 2
         slope = float((weight * (spread - floor)).sum() / max(float((weight * level).sum()), 1e-12))
-    return Variance(constant, max(slope, 0.0) * constant / floor)
+        slope *= constant / floor
+    return Variance(max(constant, floor), max(slope, 0.0))
+
+
+def _line(level: Doubles, spread: Doubles) -> tuple[float, float]:
+    """Fit variances as a line of the light, neither part of it below 0, in relative terms; both (N,)."""
+    from scipy.optimize import nnls
+
+    terms = np.column_stack([np.ones(len(level)), level])
+    constant, slope = nnls(terms / spread[:, None], np.ones(len(level)))[0]
+    return float(constant), float(slope)
