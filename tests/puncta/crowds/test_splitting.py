@@ -224,13 +224,16 @@ def test_haze_and_gradients_under_puncta_are_no_emitters() -> None:
 
 @pytest.mark.parametrize(("odds", "two"), [(None, True), (6.0, True), (0.0, True), (-6.0, False)])
 def test_where_the_network_sees_no_punctum_no_further_one_is_fitted(odds: float | None, *, two: bool) -> None:
-    rng = np.random.default_rng(8)
-    middle = grid(6, 30, rng)
-    second = middle[::2] + np.array([1.6 * SIGMA, 0.0])
-    image = picture((180, 180), emitters(np.concatenate([middle, second]), 500), rng) - np.float32(LEVEL)
-    network = None if odds is None else np.full(image.shape, odds, np.float16)
-    found = resolve(image, emitters(middle, 500), single_sigma=SIGMA, network=network).emitters
-    assert (len(found) > len(middle) + len(second) // 2) if two else len(found) == len(middle)
+    more = []
+    for seed in range(8, 12):
+        rng = np.random.default_rng(seed)
+        middle = grid(6, 30, rng)
+        second = middle[::2] + np.array([1.6 * SIGMA, 0.0])
+        image = picture((180, 180), emitters(np.concatenate([middle, second]), 500), rng) - np.float32(LEVEL)
+        network = None if odds is None else np.full(image.shape, odds, np.float16)
+        found = resolve(image, emitters(middle, 500), single_sigma=SIGMA, network=network).emitters
+        more.append(len(found) - len(middle))
+    assert (sum(more) > 4 * len(second) // 2) if two else not any(more)
 
 
 @pytest.mark.parametrize(("spread", "alike"), [(0.0, True), (0.35, False)])
