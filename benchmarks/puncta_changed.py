@@ -1,8 +1,9 @@
 """Puncta in the same images as others would have taken or saved them.
 
 ``python benchmarks/puncta_changed.py ../shared [--bigfish PYTHON]``: coarser and finer pixels, 8 bit, JPEG,
-gamma, filters, black borders. The puncta stay where they are. F1 of all detectors of `puncta.py` at default
-settings, on a part of its images; Big-FISH alone is told the width of a spot.
+gamma, filters, black borders, a background that was cut off, cells that were cut out. The puncta stay where
+they are. F1 of all detectors of `puncta.py` at default settings, on a part of its images and on drawn cells
+full of puncta; Big-FISH alone is told the width of a spot.
 """
 
 from __future__ import annotations
@@ -15,10 +16,18 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 from common import publish, table
+from crowds import LEVEL, UM, camera, cells
 from puncta import SETS, BigFish, Image, arguments, finders, score
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+
+#: Drawn cells, each full of puncta: seeds, photons of a punctum, least and most, diameter and sigma (px).
+FULL = "cells full of puncta"
+SEEDS, PHOTONS, PUNCTA, DIAMETER, SIGMA = range(60_050, 60_053), 800.0, (20, 60), 25, 1.4
+
+#: Black around drawn cells, and beyond the edge of cells that are cut out (px).
+MARGIN_PX, BESIDE_PX = 60, 5
 
 #: One in so many images of each set.
 EVERY = {
@@ -28,6 +37,7 @@ EVERY = {
     "laid over cells, sparse": 4,
     "laid over cells, crowded": 4,
     "DeepSpot test": 12,
+    FULL: 1,
 }
 
 #: Edge (px) beyond which an image is cut off, after it was enlarged.
@@ -95,6 +105,11 @@ def denoised(pixels: np.ndarray) -> np.ndarray:
     return cv2.fastNlMeansDenoising(eight_bit(pixels, 0.1, 99.9), None, 10, 7, 15)
 
 
+def cut_off(pixels: np.ndarray) -> np.ndarray:
+    """Take away what seven pixels in ten are below."""
+    return whole_numbers(np.maximum(pixels - np.percentile(pixels, 70), 0))
+
+
 #: Changes of grey values: (Y, X) float32 in, what a file holds out.
 OF_VALUES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "8 bit": eight_bit,
@@ -107,10 +122,34 @@ OF_VALUES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "tiny fractions": lambda pixels: pixels * np.float32(1e-9),
     "in black": in_black,
     "background taken away": less_background,
+    "background cut off": cut_off,
     "blurred by 1 px": lambda pixels: whole_numbers(cv2.GaussianBlur(pixels, (0, 0), 1)),
     "median of 3 x 3": lambda pixels: whole_numbers(cv2.medianBlur(pixels, 3)),
     "non-local means": denoised,
 }
+
+
+def cut_out(image: Image) -> Image:
+    """Leave nothing beside what is bright: cells that were cut out by hand or by their masks."""
+    pixels = image.pixels.astype(np.float32)
+    smooth = np.log(np.maximum(cv2.GaussianBlur(pixels, (0, 0), 5), 1e-6))
+    grey = cv2.normalize(smooth, None, 0, 255, cv2.NORM_MINMAX).astype(np.uint8)
+    _, bright = cv2.threshold(grey, 0, 1, cv2.THRESH_OTSU)
+    kept = cv2.dilate(bright, np.ones((2 * BESIDE_PX + 1,) * 2, np.uint8)) > 0
+    row, column = np.clip(np.round(image.truth), 0, np.array(pixels.shape) - 1).astype(int).T
+    alone = np.where(kept, np.maximum(pixels, 1), 0)
+    return replace(image, pixels=whole_numbers(alone), truth=image.truth[kept[row, column]])
+
+
+def full_cells(data: Path) -> Iterator[Image]:
+    """Draw cells full of puncta, with a margin of noise around them."""
+    del data
+    for seed in SEEDS:
+        field = cells(seed, PHOTONS, *PUNCTA, DIAMETER, SIGMA)
+        shape = tuple(n + 2 * MARGIN_PX for n in field.image.shape)
+        wide = camera(np.full(shape, LEVEL), np.random.default_rng(seed))
+        wide[MARGIN_PX:-MARGIN_PX, MARGIN_PX:-MARGIN_PX] = field.image
+        yield Image(wide, field.points + MARGIN_PX, UM, sigma=SIGMA)
 
 
 def values_changed(image: Image, change: Callable[[np.ndarray], np.ndarray]) -> Image:
@@ -122,6 +161,7 @@ CHANGES: dict[str, Callable[[Image], Image]] = {"as it is": lambda image: image}
 CHANGES |= {f"pixels x {1 / times:.3g}": partial(resized, times=times) for times in (0.5, 0.6, 0.75)}
 CHANGES |= {f"enlarged x {times}": partial(resized, times=times) for times in (2, 3, 4)}
 CHANGES |= {name: partial(values_changed, change=change) for name, change in OF_VALUES.items()}
+CHANGES["cells cut out"] = cut_out
 
 
 def run(data: Path, bigfish: Path | None) -> None:
@@ -130,7 +170,7 @@ def run(data: Path, bigfish: Path | None) -> None:
     del found["with average_flips"]  # four times as long, and another question
     rows, values = [], {}
     for name, every in EVERY.items():
-        images = list(SETS[name](data))[::every]
+        images = list((SETS | {FULL: full_cells})[name](data))[::every]
         values[name] = {}
         for what, change in CHANGES.items():
             changed = [change(image) for image in images]

@@ -60,13 +60,13 @@ def test_a_cell_that_was_cut_out_keeps_its_puncta_and_gets_none_at_its_edge(dete
     assert len(points) <= len(near) + 1
 
 
-def cut_out(full: int, seed: int = 4) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def cut_out(full: int, radius: int = 19, seed: int = 4) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Draw cells of that many puncta each, as taken and with nothing beside them; and the puncta."""
     rng = np.random.default_rng(seed)
     y, x = np.indices((256, 256))
     cells, places = np.zeros((256, 256), bool), []
     for middle in np.stack(np.meshgrid(*[np.arange(48, 256, 54)] * 2), axis=-1).reshape(-1, 2):
-        cells |= np.hypot(y - middle[0], x - middle[1]) < 19
+        cells |= np.hypot(y - middle[0], x - middle[1]) < radius
         radius, angle = 13 * np.sqrt(rng.random(full)), rng.uniform(0, 2 * np.pi, full)
         places.append(middle + np.stack([radius * np.sin(angle), radius * np.cos(angle)], axis=1))
     points = np.concatenate(places)
@@ -76,10 +76,11 @@ def cut_out(full: int, seed: int = 4) -> tuple[np.ndarray, np.ndarray, np.ndarra
     return image.astype(np.uint16), np.where(cells, image, 0).astype(np.uint16), points
 
 
-@pytest.mark.parametrize("full", [3, 30])
-def test_cells_that_were_cut_out_hold_as_many_puncta_as_before(full: int) -> None:
+@pytest.mark.parametrize(("full", "radius"), [(3, 19), (30, 19), (30, 25)])
+def test_cells_that_were_cut_out_hold_as_many_puncta_as_before(full: int, radius: int) -> None:
+    """However near to each other they lie."""
     detector = NetworkDetector(Predictor(need("puncta").load()))
-    as_taken, alone, places = cut_out(full)
+    as_taken, alone, places = cut_out(full, radius)
     before, after = found(detector, as_taken), found(detector, alone)
     assert len(after) > 0.9 * len(before)
     assert len(match_points(places, after, 3)) > 0.95 * len(after)

@@ -31,6 +31,9 @@ LEAST_PX, LEAST_SHARE = 9, 0.005
 #: at 0 begins at 0.
 SAME_VALUE, STEP = 0.02, 0.3
 
+#: Where cells were cut out, at least this share of what is left is wider than so many pixels.
+CUT_PX, MASSIVE = 7, 0.9
+
 #: What is nowhere deeper than so many pixels is small: it is not mirrored, but fades within so many (sigma of
 #: a Gaussian). Its light at the edge is told by so many.
 SMALL_PX, FADES_WITHIN, EDGE_PX = 50.0, 1.5, 2.0
@@ -103,14 +106,28 @@ def padding_of(pixels: Plane) -> npt.NDArray[np.bool_] | None:
     wide = cv2.copyMakeBorder(same.astype(np.uint8), *frame, cv2.BORDER_CONSTANT, value=1)
     wide = cv2.morphologyEx(wide, cv2.MORPH_OPEN, np.ones((LEAST_PX, LEAST_PX), np.uint8))
     solid = wide[LEAST_PX:-LEAST_PX, LEAST_PX:-LEAST_PX]
-    seen = solid == 0
-    if solid.mean() < LEAST_SHARE or not seen.any() or same[seen].mean() > SAME_VALUE:
+    if solid.mean() < LEAST_SHARE or solid.all():
         return None
-    edge = seen & (cv2.dilate(solid, np.ones((3, 3), np.uint8)) > 0)
+    seen = solid == 0
+    if same[seen].mean() > SAME_VALUE:
+        # Cells that were cut out may lie nearer to each other; what rises here and there is no cell.
+        seen = ~_reached(same, solid > 0)
+        massive = cv2.morphologyEx(seen.astype(np.uint8), cv2.MORPH_OPEN, np.ones((CUT_PX, CUT_PX), np.uint8))
+        if massive.sum() < MASSIVE * seen.sum() or same[seen].mean() > SAME_VALUE:
+            return None
+    edge = seen & (cv2.dilate((~seen).astype(np.uint8), np.ones((3, 3), np.uint8)) > 0)
     above = pixels[edge] - value
     if np.quantile(above, 0.1) < STEP * np.median(pixels[seen] - value):
         return None
     return np.asarray(~seen)
+
+
+def _reached(same: npt.NDArray[np.bool_], solid: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """Return the pixels (Y, X) of the same value that hang together with those of a solid part."""
+    part = cv2.connectedComponents(same.astype(np.uint8), connectivity=4)[1]
+    held = np.zeros(int(part.max()) + 1, bool)
+    held[part[solid]] = True
+    return np.asarray(held[part] & same)
 
 
 def filled(pixels: Float, padding: npt.NDArray[np.bool_]) -> Float:

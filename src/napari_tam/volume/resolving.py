@@ -18,7 +18,7 @@ from napari_tam.puncta.crowds.resolving import (
     WIDE,
 )  # fmt: skip
 from napari_tam.puncta.patches import FWHM
-from napari_tam.puncta.psf_width import spectral_width
+from napari_tam.puncta.spectrum import spectral_width
 from napari_tam.volume.crowds import resolve
 from napari_tam.volume.emitters import Parted, stand_alone, voxels_of
 from napari_tam.volume.photometry import in_filter

@@ -20,7 +20,7 @@ from napari_tam.puncta.crowds.resolving import FIT_COLUMNS, one_width, resolve_c
 from napari_tam.puncta.crowds.splitting import COUNTED_WITHIN, DENSE, log_density, resolve
 from napari_tam.puncta.crowds.worth import Tried
 from napari_tam.puncta.detect import measure_spots
-from napari_tam.puncta.psf_width import spectral_width
+from napari_tam.puncta.spectrum import spectral_width
 from napari_tam.settings import Settings
 
 SIGMA, LEVEL = 1.4, 40.0
@@ -161,6 +161,29 @@ def test_the_spectrum_tells_the_width_of_a_punctum_however_crowded(sigma: float,
     points = rng.uniform(0, 256, (int(density * 256**2), 2))
     image = picture((256, 256), emitters(points, 2000, sigma), rng)
     assert spectral_width(image, points) == pytest.approx(sigma, rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("change", "density"),
+    [
+        ("blurred", 0.004),
+        ("blurred", 0.03),
+        ("enlarged 2 times", 0.004),
+        ("enlarged 2 times", 0.03),
+        ("enlarged 3 times", 0.03),
+    ],
+)
+def test_the_spectrum_tells_the_width_where_noise_was_filtered(change: str, density: float) -> None:
+    rng = np.random.default_rng(1)
+    points = rng.uniform(0, 256, (int(density * 256**2), 2))
+    image = picture((256, 256), emitters(points, 2000, 1.5), rng)
+    if change == "blurred":
+        image, times, sigma = cv2.GaussianBlur(image, (0, 0), 1.2), 1, float(np.hypot(1.5, 1.2))
+    else:
+        times = int(change.split()[1])
+        image = cv2.resize(image, None, fx=times, fy=times, interpolation=cv2.INTER_CUBIC)
+        sigma = 1.5 * times
+    assert spectral_width(image, points * times) == pytest.approx(sigma, rel=0.1)
 
 
 def test_where_rims_or_compression_bend_the_spectrum_it_tells_nothing() -> None:

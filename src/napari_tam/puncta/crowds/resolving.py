@@ -16,7 +16,8 @@ from napari_tam.puncta.crowds.pixel_model import background_image
 from napari_tam.puncta.crowds.splitting import ROUNDS, resolve, stand_alone
 from napari_tam.puncta.flows import LOWEST_SCORE
 from napari_tam.puncta.patches import FWHM, Float
-from napari_tam.puncta.psf_width import psf_width, spectral_width
+from napari_tam.puncta.psf_width import psf_width
+from napari_tam.puncta.spectrum import spectral_width
 from napari_tam.puncta.vesicles import is_vesicle
 
 if TYPE_CHECKING:
