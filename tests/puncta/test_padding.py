@@ -67,8 +67,8 @@ def cut_out(full: int, radius: int = 19, seed: int = 4) -> tuple[np.ndarray, np.
     cells, places = np.zeros((256, 256), bool), []
     for middle in np.stack(np.meshgrid(*[np.arange(48, 256, 54)] * 2), axis=-1).reshape(-1, 2):
         cells |= np.hypot(y - middle[0], x - middle[1]) < radius
-        radius, angle = 13 * np.sqrt(rng.random(full)), rng.uniform(0, 2 * np.pi, full)
-        places.append(middle + np.stack([radius * np.sin(angle), radius * np.cos(angle)], axis=1))
+        away, angle = 13 * np.sqrt(rng.random(full)), rng.uniform(0, 2 * np.pi, full)
+        places.append(middle + np.stack([away * np.sin(angle), away * np.cos(angle)], axis=1))
     points = np.concatenate(places)
     light = spots_image((256, 256), [(y, x, 80.0, 1.4) for y, x in points], noise=0, background=0)
     light += 30 * cv2.GaussianBlur(cells.astype(np.float32), (0, 0), 3) + 20
