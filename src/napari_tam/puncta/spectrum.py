@@ -32,9 +32,9 @@ LEAST_BANDS, LEAST_SPAN, STRAIGHT = 6, 2.0, 0.25
 #: shares of the highest frequency, the first that will do.
 FINE, LEAST_TOLD, SHARES = 2, 10, (1.0, 2 / 3, 1 / 2, 1 / 3, 1 / 4, 1 / 5)
 
-#: Noise was filtered if its highest frequencies are so many e-folds below those where it hides the points (2.3
-#: to 4.5 after a blur of 1 px, 5 and more in enlarged images). Where it was not, a bent spectrum is that of
-#: texture (up to 0.2), or of structures that are no points (1.35 among autophagosomes).
+#: Noise was filtered if its highest frequencies are so many e-folds below those where it hides the points:
+#: 2.3 to 4.5 after a blur of 1 px, 5 and more in enlarged images. Where it was not, a bent spectrum is that
+#: of texture (up to 0.2), or of structures that are no points (1.35 among autophagosomes).
 FILTERED = 2.0
 
 

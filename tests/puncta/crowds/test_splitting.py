@@ -186,6 +186,18 @@ def test_the_spectrum_tells_the_width_where_noise_was_filtered(change: str, dens
     assert spectral_width(image, points * times) == pytest.approx(sigma, rel=0.1)
 
 
+@pytest.mark.parametrize("stated", [0.75, 0.9, 1.0, 1.1, 1.25])
+def test_a_width_that_is_stated_need_not_be_right_to_a_tenth(stated: float) -> None:
+    rng = np.random.default_rng(3)
+    points = rng.uniform(8, 192, (300, 2))
+    image = picture((200, 200), emitters(points, 1500), rng)
+    table = table_at(image, points[::2])
+    by_itself = resolve_crowds(table, image, 0.1, None)
+    found = resolve_crowds(table, image, 0.1, stated * SIGMA)
+    assert len(by_itself) > 1.2 * len(table)
+    assert len(found) == pytest.approx(len(by_itself), rel=0.03)
+
+
 def test_where_rims_or_compression_bend_the_spectrum_it_tells_nothing() -> None:
     rng = np.random.default_rng(0)
     middle = grid(6, 40, rng)
