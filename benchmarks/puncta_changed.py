@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 FULL = "cells full of puncta"
 SEEDS, PHOTONS, PUNCTA, DIAMETER, SIGMA = range(60_050, 60_053), 800.0, (20, 60), 25, 1.4
 
-#: Black around drawn cells, and beyond the edge of cells that are cut out (px).
+#: Margin of noise around drawn cells, and what is left beyond the edge of cells that are cut out (px).
 MARGIN_PX, BESIDE_PX = 60, 5
 
 #: One in so many images of each set.

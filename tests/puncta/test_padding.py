@@ -124,7 +124,7 @@ def lying_in_black(seed: int, top: int, left: int, height: int, width: int) -> t
     return image, padding
 
 
-@limits(deadline=None, max_examples=30)
+@limits(deadline=None, max_examples=40)
 @given(
     seed=st.integers(0, 10**6),
     top=st.integers(0, 60),
@@ -144,7 +144,7 @@ def test_padding_is_filled_with_what_was_seen(
         np.testing.assert_array_equal(result[top - 1, left + 2 : left + width - 2], seen[1, 2:-2])
 
 
-@limits(deadline=None, max_examples=30)
+@limits(deadline=None, max_examples=40)
 @given(
     seed=st.integers(0, 10**6),
     top=st.integers(1, 110),

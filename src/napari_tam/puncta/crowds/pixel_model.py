@@ -60,10 +60,7 @@ class Variance:
 
 
 def background_image(
-    pixels: Float,
-    emitters: Emitters,
-    sigma: float,
-    taken: npt.NDArray[np.bool_] | None = None,
+    pixels: Float, emitters: Emitters, sigma: float, taken: npt.NDArray[np.bool_] | None = None
 ) -> Float:
     """Background between the puncta, carried on under them.
 
