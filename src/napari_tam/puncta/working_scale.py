@@ -20,6 +20,7 @@ from napari_tam.networks.tiles import tiles
 from napari_tam.puncta.contrast import prominence_in
 from napari_tam.puncta.flows import STRIP, centres_from_flows
 from napari_tam.puncta.psf_width import FLAT, WIDEST_PX, roundness_of_tops, width_among
+from napari_tam.puncta.spectrum import spectral_width
 from napari_tam.puncta.spot_input import network_input, response
 
 if TYPE_CHECKING:
@@ -37,12 +38,20 @@ LogOdds = npt.NDArray[np.floating[Any]]
 WIDE_PX, WORKING_PX = 3.0, 1.8
 
 #: Puncta narrower than this (px) are looked for in a larger image, by how far off the next one is (median, in
-#: sigma): the nearer, the more they share their pixels. Chosen on real and drawn images made coarser.
-NARROW_PX = ((4.0, 8.0), (1.3, 0.9))
+#: sigma): the nearer, the more they share their pixels. Chosen on real and drawn images made coarser, and
+#: nearer than 3.2 on drawn cells full of puncta: there those that are seen are what is left of a crowd.
+NARROW_PX = ((2.7, 3.2, 4.0, 8.0), (2.1, 1.3, 1.3, 0.9))
 
-#: In that image they are as wide as the first of these (px), and it is at most so many times larger. It is
-#: looked at in pieces (edge and overlap in pixels of the image), as it takes memory.
-LARGER_PX, MOST_TIMES, PIECE, OVERLAP = 1.6, 2.0, 2048, 128
+#: In that image they are as wide as the first of these (px), and as the second where the next one is as near
+#: as the third (sigma).
+LARGER_PX, FULL_PX, FULL = 1.6, 2.2, (2.7, 3.2)
+
+#: Nearer than this (sigma) they share so much that they look wider than they are: their spectrum says less.
+CROWDED = 4.0
+
+#: It is at most so many times larger, and looked at in pieces (edge and overlap in pixels of the image): it
+#: takes memory.
+MOST_TIMES, PIECE, OVERLAP = 2.0, 2048, 128
 
 #: In an image of much wider ones the network sees parts of them, which are narrower. So from the first of
 #: these on (px) it looks at half the size as well, and what has at least the second one there is wide.
@@ -102,8 +111,8 @@ def look(pixels: Float, network: Network, planes: int, known: float | None = Non
     if known is not None and known > WIDE_PX:
         return _at(pixels, network, planes, known / WORKING_PX, known)
     seen = whole = _at(pixels, network, planes, known=known)
-    if seen.typical < _narrow(seen):
-        return _at(pixels, network, planes, max(seen.typical / LARGER_PX, 1 / MOST_TIMES), known)
+    if (times := _times_larger(pixels, seen, known)) < 1:
+        return _at(pixels, network, planes, times, known)
     if known is not None:
         return seen
     for _ in range(LOOKS):
@@ -122,15 +131,20 @@ def look(pixels: Float, network: Network, planes: int, known: float | None = Non
     return seen
 
 
-def _narrow(seen: Seen) -> float:
-    """Return how narrow (px) puncta are narrow; 0 where there are none."""
+def _times_larger(pixels: Float, seen: Seen, known: float | None) -> float:
+    """Return how many times smaller an image should be so that narrow puncta are seen; 1 if they are wide."""
     from scipy.spatial import cKDTree
 
     sure = seen.points[seen.scores >= 0.5]
     if not len(sure):
-        return 0.0
-    next_one = float(np.median(cKDTree(sure).query(sure, k=2)[0][:, 1])) / seen.typical
-    return float(np.interp(next_one, *NARROW_PX))
+        return 1.0
+    width = seen.typical
+    next_one = float(np.median(cKDTree(sure).query(sure, k=2)[0][:, 1])) / width
+    if known is None and next_one < CROWDED:
+        width = min(width, spectral_width(pixels, sure) or width)
+    if width >= np.interp(next_one, *NARROW_PX):
+        return 1.0
+    return min(max(width / float(np.interp(next_one, FULL, (FULL_PX, LARGER_PX))), 1 / MOST_TIMES), 1.0)
 
 
 def _at(pixels: Float, network: Network, planes: int, times: float = 1.0, known: float | None = None) -> Seen:

@@ -40,8 +40,12 @@ COARSE = 1.25
 
 #: Where even the faintest light around puncta has so many times the variance of the background, that is no
 #: background as the camera saw it: 3.2 times at most in real images and drawn cells full of puncta, and 64
-#: times or more where it was cut off at a value or flattened by JPEG.
+#: times or more where it was cut off at a value or flattened by JPEG. Nor is it where a line through the
+#: variances of the brighter three quarters says so much for no light at all.
 UNTOLD = 12.0
+
+#: What is around puncta is flat as well where its variance is below this share of that of the others.
+FLAT = 0.4
 
 #: A slope counts as if so large a share of what is known had none.
 LEVEL = 0.1
@@ -187,10 +191,14 @@ def pixel_variance(rest: Float, light: Float, emitters: Emitters) -> Variance:
     bins = [part for part in np.array_split(order, 12) if len(part) > 20]
     level = np.array([float(np.median(bright[part])) for part in bins])
     spread = np.array([(1.4826 * float(np.median(np.abs(noise[part])))) ** 2 for part in bins])
-    slope = 0.0
-    if len(bins) > 3 and spread.min() > UNTOLD * floor:
-        # A background that was cut off, or flattened by compression, says nothing of the noise elsewhere.
-        constant, slope = _line(level, spread)
+    slope, told = 0.0, np.maximum(spread, floor)
+    brighter = slice(len(bins) // 4, None)
+    lit = _line(level[brighter], told[brighter]) if len(bins) > 3 else (0.0, 0.0)
+    if len(bins) > 3 and max(lit[0], spread.min()) > UNTOLD * floor:
+        # A background that was cut off, or flattened by compression, says nothing of the noise elsewhere; nor
+        # does what lies around the faintest puncta, where that is as flat.
+        noisy = told > FLAT * (lit[0] + lit[1] * level)
+        constant, slope = _line(level[noisy], told[noisy])
     elif len(bins) > 3:
         # Bins of brighter light have a larger variance of their variance: weights go with its inverse square.
         weight = level / np.maximum(spread, floor) ** 2
