@@ -48,6 +48,8 @@ class Kind(NamedTuple):
     lens: str = "Gaussian"
     cells: int = 0  # in so many cells ...
     glow: float = 0  # ... that glow by so many photons
+    grain: float = 0  # ... which differ by so many SD from place to place
+    varied: float = 0  # how much wider than points they are: log widths of half a bell of this SD
 
 
 #: Widths along z of the other lenses are those of a Gaussian of about as much light in the middle plane.
@@ -62,6 +64,11 @@ KINDS = {
     "cells that glow, 10 each": Kind(60, 1500, cells=6, glow=40),
     "cells that glow, 60 each": Kind(360, 1500, cells=6, glow=40),
     "full cells, 150 each": Kind(900, 3000, cells=6, glow=20),
+    "sizes differ a little, 300": Kind(300, 3000, varied=0.2),
+    "sizes differ, 300": Kind(300, 3000, varied=0.4),
+    "cells, 60 each, sizes differ a little": Kind(360, 1500, cells=6, glow=10, varied=0.2),
+    "cells, 60 each, sizes differ": Kind(360, 1500, cells=6, glow=10, varied=0.4),
+    "grained cells that glow, 30 each": Kind(180, 3000, cells=6, glow=40, grain=0.2),
     "faint": Kind(60, 400),
     "faint, fine z steps": Kind(60, 800, along=3),
     "faint, wide": Kind(60, 1500, along=3, plane=2),
@@ -101,13 +108,15 @@ def draw(kind: Kind, seed: int) -> Drawn:
     if kind.cells:
         bodies = [_body(index, rng) for index in range(kind.cells)]
         blur = (kind.along, kind.plane, kind.plane)
-        light += kind.glow * gaussian_filter(np.any(bodies, axis=0) * 1.0, blur)
+        glow = kind.glow * gaussian_filter(np.any(bodies, axis=0) * 1.0, blur)
+        light += glow * _grained(kind.grain, rng) if kind.grain else glow
         voxels = [np.argwhere(body) for body in bodies]
         some = [v[rng.integers(len(v), size=kind.count // kind.cells)] for v in voxels]
         points = np.concatenate(some) + rng.uniform(-0.5, 0.5, (kind.count, 3))
     given = np.zeros(kind.count)
+    wider = np.exp(np.abs(rng.normal(0, kind.varied, kind.count))) if kind.varied else np.ones(kind.count)
     for index, (place, strength) in enumerate(zip(points, photons, strict=True)):
-        in_planes, widths = _through(kind, np.arange(SHAPE[0]) - place[0])
+        in_planes, widths = _through(_larger(kind, wider[index]), np.arange(SHAPE[0]) - place[0])
         for z, (share, width) in enumerate(zip(in_planes, widths, strict=True)):
             reach = int(5 * width) + 2
             sides = [slice(max(0, int(p) - reach), int(p) + reach + 1) for p in place[1:]]
@@ -116,6 +125,19 @@ def draw(kind: Kind, seed: int) -> Drawn:
             given[index] += strength * share
     counts = rng.poisson(light) * GAIN + OFFSET + rng.normal(0, READ, SHAPE)
     return Drawn(np.clip(np.round(counts), 0, 65535).astype(np.uint16), points, given * GAIN)
+
+
+def _larger(kind: Kind, wider: float) -> Kind:
+    """Return a kind of puncta so many times as wide in the plane, as balls and no points."""
+    extent = kind.plane**2 * (wider**2 - 1) * (UM / step_of(kind)) ** 2
+    return kind._replace(plane=kind.plane * wider, along=float(np.sqrt(kind.along**2 + extent)))
+
+
+def _grained(grain: float, rng: np.random.Generator) -> np.ndarray:
+    """Return what the light of cells is multiplied with."""
+    size = rng.uniform(1.2, 3)
+    texture = gaussian_filter(rng.normal(size=SHAPE), (size, size, size))
+    return np.clip(1 + grain * texture / texture.std(), 0, None)
 
 
 def _body(index: int, rng: np.random.Generator) -> np.ndarray:

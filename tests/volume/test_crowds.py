@@ -38,16 +38,23 @@ def grid_of_points(seed: int = 0) -> np.ndarray:
 
 
 def stack_of(
-    points: np.ndarray, photons: np.ndarray, seed: int = 0, *, hourglass: bool = False
+    points: np.ndarray,
+    photons: np.ndarray,
+    seed: int = 0,
+    *,
+    hourglass: bool = False,
+    wider: np.ndarray | None = None,
 ) -> np.ndarray:
+    """Draw puncta with photons and read noise; `wider` (N,): so many times as wide."""
     rng = np.random.default_rng(seed)
+    times = np.ones(len(points)) if wider is None else wider
     light = np.full(SHAPE, 10.0)
-    for place, strength in zip(points, photons, strict=True):
+    for place, strength, size in zip(points, photons, times, strict=True):
         if hourglass:
             far = (np.arange(SHAPE[0]) - place[0]) / 2
             along, widths = np.full(SHAPE[0], 1 / 6), 1.3 * np.sqrt(1 + far**2)
         else:
-            along, widths = bell(place[0], SIGMA[0], SHAPE[0]), np.full(SHAPE[0], SIGMA[1])
+            along, widths = bell(place[0], size * SIGMA[0], SHAPE[0]), np.full(SHAPE[0], size * SIGMA[1])
         for z, (share, width) in enumerate(zip(along, widths, strict=True)):
             sides = [bell(place[axis], width, SHAPE[axis]) for axis in (1, 2)]
             light[z] += strength * share * np.outer(*sides)
@@ -116,6 +123,45 @@ def test_light_that_spreads_like_an_hourglass_is_no_second_punctum() -> None:
     found = found_in(stack)
     assert len(found) <= 1.05 * len(points)
     assert (distances(points, found[AXES].to_numpy()) < 1.5).mean() > 0.95
+
+
+def seen_in(stack: np.ndarray) -> pd.DataFrame:
+    """Return what the bundled network finds."""
+    detector = StackDetector(NetworkDetector(Predictor(need("puncta").load())), STEP_UM)
+    return detector.detect(np.round(stack).astype(np.uint16), PIXEL_UM, Settings())
+
+
+@pytest.mark.parametrize("spread", [0.25, 0.4])
+def test_balls_of_all_sizes_are_not_parted(spread: float) -> None:
+    rng = np.random.default_rng(8)
+    points = rng.uniform([4, 8, 8], [11, 152, 152], (120, 3))
+    wider, photons = np.exp(rng.normal(0, spread, 120)), 6000 * np.exp(rng.normal(0, 0.3, 120))
+    found = seen_in(stack_of(points, photons, wider=wider))
+    assert 0.85 * len(points) <= len(found) <= 1.03 * len(points)
+    assert (distances(points, found[AXES].to_numpy()) < 2).sum() > 0.95 * len(found)
+
+
+def in_cells(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Places of so many puncta in four cells, and (Z, Y, X) the cells as a lens shows them."""
+    rng = np.random.default_rng(seed)
+    z, y, x = np.indices(SHAPE)
+    bodies = [(7.5, 45, 45), (7.5, 45, 115), (7.5, 115, 45), (7.5, 115, 115)]
+    cells = sum(((z - a) / 6) ** 2 + ((y - b) / 24) ** 2 + ((x - c) / 24) ** 2 < 1 for a, b, c in bodies)
+    inside = np.argwhere(np.asarray(cells, bool))
+    places = inside[rng.integers(len(inside), size=count)] + rng.uniform(-0.5, 0.5, (count, 3))
+    return places, gaussian_filter(np.asarray(cells, float), SIGMA[[0, 1, 1]])
+
+
+@pytest.mark.parametrize("cut", [0, 50, 85])
+def test_full_cells_are_counted_though_their_background_was_cut_off(cut: int) -> None:
+    points, cells = in_cells(600, 1)
+    rng = np.random.default_rng(cut)
+    stack = stack_of(points, 2500 * np.exp(rng.normal(0, 0.3, len(points)))) + rng.poisson(15 * cells)
+    if cut:
+        stack = np.clip(stack - np.percentile(stack, cut), 0, None)
+    found = seen_in(stack)
+    assert len(found) == pytest.approx(len(points), rel=0.1)
+    assert (distances(points, found[AXES].to_numpy()) < 2).mean() > 0.88
 
 
 def test_a_stack_that_does_not_show_a_whole_punctum_is_not_parted() -> None:
@@ -195,17 +241,11 @@ def test_light_of_puncta_in_a_flat_cell_that_glows_is_theirs() -> None:
 
 
 def test_the_light_of_a_cell_that_glows_is_not_that_of_its_puncta() -> None:
-    rng = np.random.default_rng(3)
-    z, y, x = np.indices(SHAPE)
-    bodies = [(7.5, 45, 45), (7.5, 45, 115), (7.5, 115, 45), (7.5, 115, 115)]
-    cells = sum(((z - a) / 6) ** 2 + ((y - b) / 24) ** 2 + ((x - c) / 24) ** 2 < 1 for a, b, c in bodies)
-    glow = 40 * gaussian_filter(np.asarray(cells, float), [SIGMA[0], SIGMA[1], SIGMA[1]])
-    inside = np.argwhere(np.asarray(cells, bool))
-    points = inside[rng.integers(len(inside), size=60)] + rng.uniform(-0.5, 0.5, (60, 3))
+    points, cells = in_cells(60, 3)
+    rng = np.random.default_rng(4)
     photons = 1500 * np.exp(rng.normal(0, 0.3, 60))
-    stack = stack_of(points, photons) + rng.poisson(glow)
-    detector = StackDetector(NetworkDetector(Predictor(need("puncta").load())), STEP_UM)
-    found = detector.detect(stack.astype(np.float32), PIXEL_UM, Settings())
+    stack = stack_of(points, photons) + rng.poisson(40 * cells)
+    found = seen_in(stack)
     assert 0.8 * 60 <= len(found) <= 1.35 * 60
     # Twice as much and more, before the background was taken from near them.
     assert found["intensity"].sum() == pytest.approx(photons.sum(), rel=0.4)

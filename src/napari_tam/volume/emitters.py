@@ -13,7 +13,7 @@ from scipy.spatial import cKDTree
 
 from napari_tam.puncta.crowds.emitters import REACH
 from napari_tam.puncta.crowds.heights import LEAST_SPREAD, usual_height
-from napari_tam.volume.light_loops import AWAY, add_light, misfit, refine
+from napari_tam.volume.light_loops import AWAY, add_light, misfit, refine, widening
 
 if TYPE_CHECKING:
     from napari_tam.puncta.patches import Doubles, Float, Index, Points
@@ -110,6 +110,12 @@ class Left:
         """Fit some emitters, in place."""
         given = (emitters.home, emitters.points, emitters.peak, emitters.sigma)
         refine(self.rest, self.weight, *given, which, REACH, sweeps)
+
+    def widening(self, emitters: Parted, which: Index) -> Doubles:
+        """Return how much wider some emitters are than single puncta (`light_loops.widening`)."""
+        some = emitters.take(which)
+        given = (some.home, some.points, some.peak, some.sigma)
+        return np.asarray(widening(self.rest, self.weight, *given, REACH))
 
     def misfit(self, box: tuple[slice, ...]) -> float:
         """Return chi² of a part."""

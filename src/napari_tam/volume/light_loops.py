@@ -164,3 +164,39 @@ def elongation(rest: Any, weight: Any, home: Any, points: Any, peak: Any, sigma:
                             norm[a, b] += known * shape * shape
         result[i] /= norm
     return result
+
+
+@compiled
+def widening(rest: Any, weight: Any, home: Any, points: Any, peak: Any, sigma: Any, reach: float) -> Any:
+    """Return the log of how much wider each emitter is than its sigma, and its variance, (N, 2).
+
+    In the plane; one step of Gauss and Newton from its height and both log widths, as if it were alone.
+    """
+    result = np.zeros((len(peak), 2))
+    for i in range(len(peak)):
+        gradient, matrix = np.zeros(3), np.zeros((3, 3))
+        box = window(home[i], sigma[i], reach, rest.shape)
+        along = bell(points[i, 0], sigma[i, 0], box[0, 0], box[0, 1])
+        down = bell(points[i, 1], sigma[i, 1], box[1, 0], box[1, 1])
+        across = bell(points[i, 2], sigma[i, 1], box[2, 0], box[2, 1])
+        slope = np.empty(3)
+        for z in range(len(along)):
+            of_z = (box[0, 0] + z - points[i, 0]) / sigma[i, 0]
+            for y in range(len(down)):
+                of_y = (box[1, 0] + y - points[i, 1]) / sigma[i, 1]
+                for x in range(len(across)):
+                    of_x = (box[2, 0] + x - points[i, 2]) / sigma[i, 1]
+                    place = box[0, 0] + z, box[1, 0] + y, box[2, 0] + x
+                    slope[0] = along[z] * down[y] * across[x]
+                    slope[1] = slope[0] * peak[i] * (of_y * of_y + of_x * of_x)
+                    slope[2] = slope[0] * peak[i] * of_z * of_z
+                    known, left = weight[place], rest[place]
+                    for a in range(3):
+                        gradient[a] += known * left * slope[a]
+                        for b in range(3):
+                            matrix[a, b] += known * slope[a] * slope[b]
+        for a in range(3):
+            matrix[a, a] = matrix[a, a] * (1 + 1e-6) + 1e-12
+        covariance = np.linalg.inv(matrix)
+        result[i, 0], result[i, 1] = (covariance[1] * gradient).sum(), covariance[1, 1]
+    return result

@@ -40,7 +40,7 @@ TRIED = 12.0
 #: Log odds with which a change is kept: a little likelier right than not, so that 95 of 100 found in crowds
 #: of faint puncta are there. Of further emitters more is asked: light that is left over at the edges of real
 #: cells looks like them more often than at those of drawn ones.
-LIKELY, LIKELY_FURTHER = 0.05, 0.75
+LIKELY, LIKELY_FURTHER = 0.1, 0.8
 
 #: How many puncta lie around is told by their light within so many sigma; in a crowd they are so many in a
 #: square of one sigma.
