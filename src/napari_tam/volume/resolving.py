@@ -13,6 +13,7 @@ from napari_tam.puncta.crowds.resolving import (
     FIT_COLUMNS,
     LEAST_CLEAR,
     LEAST_KNOWN,
+    ONE_WIDTH,
     SCALES,
     WIDE,
 )  # fmt: skip
@@ -35,11 +36,6 @@ SEEN_Z = 2.5
 
 #: Puncta that tell widths are clear, so many times their noise, and so many sigma from others.
 CLEAR_SNR, APART = 15.0, 4.0
-
-#: ... and the middle half of their log widths lies within this: 0.05 to 0.14 of points, in cells that glow as
-#: well, 0.11 to 0.17 of balls of up to twice the size, which are still parted well; 0.15 to 0.24 in grained
-#: cells, which fall into three times as many.
-ONE_WIDTH = 0.15
 
 #: So many planes say whether their spectrum is that of points, and how well it must agree with the width of
 #: single ones: within 0.02 in drawn crowds, 0.1 and more where cells are grained.
@@ -125,8 +121,9 @@ def _seeds(table: pd.DataFrame, sigma: Doubles) -> Parted:
 def points_only(table: pd.DataFrame, volume: Float, seeds: Parted, sigma: Doubles) -> bool:
     """Tell whether the puncta of a stack are points behind one lens: of other things a fit finds parts.
 
-    Those that stand alone are alike in width, or planes have the spectrum of points: in full cells none
-    stands alone.
+    Those that stand alone are alike in width (the middle half of the log widths lies within 0.05 to 0.14, in
+    cells that glow as well, and 0.15 to 0.24 in grained cells, which would fall into three times as many), or
+    planes have the spectrum of points: in full cells none stands alone.
     """
     sure = (table["score"] >= 0.5).to_numpy()
     if sure.sum() < LEAST_KNOWN:

@@ -49,10 +49,10 @@ STANDS, STATED = 0.05, 0.35
 #: puncta were laid over real cells, 0.83 at most among lysosomes, condensates and mitochondria) ...
 ALIKE_SHARE, ALIKE_WITHIN = 0.8, 0.2
 
-#: ... and the middle half of the log widths of clear ones that stand alone lies within this (0.06 to 0.13
+#: ... and the middle half of the log widths of clear ones that stand alone lies within this (0.06 to 0.14
 #: there, 0.18 to 0.5 here). They are clear from this signal-to-noise ratio on, and so many sigma from the
 #: next one; with fewer nothing is known.
-ONE_WIDTH, CLEAR_SNR, APART, LEAST_CLEAR = 0.13, 8.0, 4.0, 12
+ONE_WIDTH, CLEAR_SNR, APART, LEAST_CLEAR = 0.15, 8.0, 4.0, 12
 
 #: ... and if their log heights differ by less (SD): 0.3 to 0.5 in simulated crowds, 1.3 among lysosomes.
 ALIKE = 1.0
