@@ -17,7 +17,7 @@ from napari_tam.puncta.detect import NetworkDetector
 from napari_tam.settings import Settings
 from napari_tam.volume.detect import StackDetector
 from napari_tam.volume.emitters import Parted
-from napari_tam.volume.light_loops import add_light, refine
+from napari_tam.volume.light_loops import add_light, refine, widening
 from napari_tam.volume.precision import standard_errors
 
 if TYPE_CHECKING:
@@ -129,6 +129,19 @@ def seen_in(stack: np.ndarray) -> pd.DataFrame:
     """Return what the bundled network finds."""
     detector = StackDetector(NetworkDetector(Predictor(need("puncta").load())), STEP_UM)
     return detector.detect(np.round(stack).astype(np.uint16), PIXEL_UM, Settings())
+
+
+@pytest.mark.parametrize("wider", [-0.06, 0.0, 0.04, 0.08])
+def test_how_much_wider_puncta_are_is_told_with_its_error(wider: float) -> None:
+    points = grid_of_points(9)
+    count = len(points)
+    home, peak, sigma = np.round(points), np.full(count, 500.0), np.tile(SIGMA, (count, 1))
+    rest = np.random.default_rng(9).normal(0, 5, SHAPE).astype(np.float32)
+    add_light(rest, home, points, peak, sigma * np.exp([0, wider]), REACH, 1.0)
+    add_light(rest, home, points, peak, sigma, REACH, -1.0)
+    told, variance = widening(rest, np.full(SHAPE, 0.04, np.float32), home, points, peak, sigma, REACH).T
+    assert np.mean(told) == pytest.approx(wider, abs=0.2 * abs(wider) + 1e-3)
+    assert np.std(told) == pytest.approx(np.sqrt(np.mean(variance)), rel=0.25)
 
 
 @pytest.mark.parametrize("spread", [0.25, 0.4])

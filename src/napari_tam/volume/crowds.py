@@ -61,13 +61,13 @@ ROUNDS, HARDLY_MORE = 6, 2e-3
 #: these are no points: 0.03 at most in drawn crowds, 0.2 among nuclei.
 LOWER, LEAST_SINGLES, ASKED, BY_CHANCE, NO_POINTS = 0.35, 20, 60, 2.47, 0.12
 
-#: Nor are they where so many stand alone whose widths differ by so much (SD of the logarithm, in the plane):
-#: 0.08 at most of points, 0.1 of balls up to a third wider, and 0.15 up to two thirds, of which three in ten
-#: found would be parts. (In crowds more would be missed.) A bell's quartiles are so many SD apart.
-MANY_ALONE, VARIED, IQR_OF_SD = 1 / 3, 0.13, 1.349
-
 #: ... and it is not less than this, however Gaussian they look.
 LEAST_MISFIT = 0.005
+
+#: Nor are these points where so many stand alone whose widths differ by so much (SD of the logarithm, in the
+#: plane): 0.08 at most of points, 0.1 of balls up to a third wider, and 0.15 up to two thirds, of which three in
+#: ten found would be parts. (In crowds more would be missed.) A bell's quartiles are so many SD apart.
+MANY_ALONE, VARIED, IQR_OF_SD = 1 / 3, 0.13, 1.349
 
 #: Singles that tell the misfit have heights between these quantiles: two in one spot are brighter than most,
 #: and of faint ones little is known.
