@@ -65,8 +65,8 @@ LOWER, LEAST_SINGLES, ASKED, BY_CHANCE, NO_POINTS = 0.35, 20, 60, 2.47, 0.12
 LEAST_MISFIT = 0.005
 
 #: Nor are these points where so many stand alone whose widths differ by so much (SD of the logarithm, in the
-#: plane): 0.08 at most of points, 0.1 of balls up to a third wider, and 0.15 up to two thirds, of which three in
-#: ten found would be parts. (In crowds more would be missed.) A bell's quartiles are so many SD apart.
+#: plane): 0.08 at most of points, 0.1 of balls up to a third wider, and 0.15 up to two thirds, of which three
+#: in ten found would be parts. (In crowds more would be missed.) A bell's quartiles are so many SD apart.
 MANY_ALONE, VARIED, IQR_OF_SD = 1 / 3, 0.13, 1.349
 
 #: Singles that tell the misfit have heights between these quantiles: two in one spot are brighter than most,
